@@ -1,0 +1,34 @@
+# Two commands for a fresh clone: `make demo` and `make test`. Both need nothing but Python >= 3.11 and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+
+# 500 faces with the bundled generator, their expressions, and the report
+demo: $(VENV)/.installed
+	$(BIN)/fergan run --n 500 --run demo
+	@echo "Open $(CURDIR)/runs/demo/report.html in a browser."
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest
+
+# mypy finds the package `fergan` through a link, since the repository root itself is the package
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	mkdir -p build/typecheck && ln -sfn ../.. build/typecheck/fergan
+	cd build/typecheck && ../../$(BIN)/mypy --config-file ../../setup.cfg -p fergan
+	$(BIN)/lint-imports --config setup.cfg
+
+$(VENV)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build runs

@@ -1,0 +1,1 @@
+"""Facial-expression classifiers: architectures, training, evaluation, and the bundled weights."""

@@ -1,0 +1,142 @@
+"""Loading, saving and applying a facial-expression classifier."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data.errors import DataError, UsageError
+from ..data.images import write_atomically
+from .backend import keras
+
+WEIGHTS = Path(__file__).parent / "weights"
+BUNDLED = "fernet"
+_BATCH = {"cpu": 64, "cuda": 512}
+
+
+class Classifier:
+    """A facial-expression classifier that is ready to use.
+
+    Attributes:
+        name: the model's file name without its ending.
+        labels: the K class names, in the order of the probabilities.
+        sha256: of the model file.
+        card: what is recorded beside the model: settings, data, scores, confusion matrix.
+    """
+
+    def __init__(
+        self, model: keras.Model, labels: tuple[str, ...], *, name: str, sha256: str, card: dict[str, Any], device: str
+    ) -> None:
+        self.name, self.labels, self.sha256, self.card = name, labels, sha256, card
+        self._model, self._device = model, device
+
+    def predict(self, faces: np.ndarray) -> np.ndarray:
+        """Expression probabilities of prepared faces.
+
+        Args:
+            faces: uint8 [N, 48, 48], gray, 0..255 (see :func:`fergan.data.faces.prepare_faces`).
+
+        Returns:
+            float32 [N, K], rows sum to 1. A row depends on its face alone: the network always sees batches of one
+            size, the last one filled up, because the size changes the last bits of the result.
+
+        Raises:
+            UsageError: another dtype or shape.
+        """
+        faces = np.asarray(faces)
+        if faces.dtype != np.uint8 or faces.ndim != 3 or faces.shape[1:] != (48, 48):
+            raise UsageError(
+                f"faces must be uint8 [N, 48, 48], not {faces.dtype} {list(faces.shape)}; use prepare_faces"
+            )
+        size = _BATCH[self._device]
+        rows = np.empty((len(faces), len(self.labels)), dtype=np.float32)
+        with torch.inference_mode(), keras.device(self._device):
+            for start in range(0, len(faces), size):
+                part = faces[start : start + size]
+                batch = torch.zeros(size, 48, 48, 1)
+                batch[: len(part), :, :, 0] = torch.from_numpy(part)
+                outputs = self._model(batch.to(self._device), training=False)
+                rows[start : start + size] = outputs[: len(part)].cpu().numpy()
+        return rows
+
+
+def load_classifier(source: str | Path | None = None, device: str = "auto") -> Classifier:
+    """Open a classifier that :func:`save_classifier` or ``fergan train classifier`` wrote, or a bundled one.
+
+    Nothing in the file is executed: Keras' safe mode stays on.
+
+    Args:
+        source: a ``.keras`` file with its ``.json`` beside it, or the name of a bundled model; None for the best one.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        DataError: the file or its ``.json`` is missing, damaged, or not a model of 48x48 gray faces.
+        UsageError: an unknown device or name.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"device {device!r} is not one of auto, cpu, cuda")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    path = _find(source)
+    sidecar = path.with_suffix(".json")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give a .keras file") from error
+    try:
+        card = json.loads(sidecar.read_text())
+        labels = tuple(str(label) for label in card["labels"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f'{sidecar}: is missing or holds no list "labels" ({error}); it must name the outputs of {path.name}'
+        ) from error
+    try:
+        with keras.device(device):
+            model = keras.saving.load_model(path, compile=False)
+    except Exception as error:  # on damaged files Keras raises almost any type
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(f"{path}: is no model that Keras can load safely ({reason})") from error
+    if tuple(model.input_shape) != (None, 48, 48, 1) or tuple(model.output_shape) != (None, len(labels)):
+        raise DataError(
+            f"{path}: maps {model.input_shape} to {model.output_shape}; "
+            f"expected [N, 48, 48, 1] to [N, {len(labels)}], one output for each label in {sidecar.name}"
+        )
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Classifier(model, labels, name=path.stem, sha256=sha256, card=card, device=device)
+
+
+def save_classifier(model: keras.Model, path: str | Path, card: dict[str, Any]) -> None:
+    """Write ``NAME.keras`` and, beside it, ``NAME.json``; each appears complete or not at all.
+
+    Args:
+        model: from ``pixels`` float32 [N, 48, 48, 1] in 0..255 to probabilities float32 [N, K].
+        path: ends in ``.keras``.
+        card: what the model file cannot say; at least ``labels``, the names of the K outputs in order.
+    """
+    path = Path(path)
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / "model.keras"
+        keras.saving.save_model(model, draft)
+        content = draft.read_bytes()
+    write_atomically(path.with_suffix(".json"), (json.dumps(card, indent=2) + "\n").encode())
+    write_atomically(path, content)
+
+
+def _find(source: str | Path | None) -> Path:
+    name = str(source or BUNDLED)
+    if "/" not in name and not name.endswith((".keras", ".h5", ".hdf5")):
+        bundled = WEIGHTS / f"{name}.keras"
+        if bundled.exists():
+            return bundled
+        known = ", ".join(sorted(path.stem for path in WEIGHTS.glob("*.keras"))) or "none"
+        if not Path(name).exists():
+            raise UsageError(
+                f"no bundled classifier is called {name!r} (there is: {known}); give a name or a .keras file"
+            )
+    return Path(name)

@@ -1,0 +1,233 @@
+"""From any face picture to what the expression classifiers see: 48x48 grayscale, framed as FER2013 frames faces.
+
+The steps are always the same three, whatever holds the pixels: gray (ITU-R 601-2 luma), crop, one antialiased resize.
+Downsampling without antialiasing changes what a network sees (Parmar et al. 2022, arXiv:2104.11222, for FID), so the
+filter is named, fixed and recorded with the results (:class:`Preparation`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .errors import UsageError
+
+SIZE = 48
+"""Side of a prepared face in pixels: that of FER2013."""
+
+CROPS = ("none", "ffhq", "detect")
+"""``none``: the whole picture. ``ffhq``: :data:`FFHQ_BOX`. ``detect``: the largest face that OpenCV finds."""
+
+GRAY = "ITU-R 601-2 luma"
+"""Y = 0.299 R + 0.587 G + 0.114 B, on the stored (gamma) values: Pillow's mode L."""
+
+FILTER = "Pillow bicubic"
+"""Bicubic (a = -0.5), stretched to the size of the target's pixels when shrinking, so that fine detail averages out.
+
+The power spectrum of generated faces, prepared, was compared with that of FER2013 (six bands, pictures of 128 and
+1024 pixels): all of Pillow's filters come about as near (mean deviation 0.04 to 0.09 in log10) but for bilinear (0.15
+to 0.18). Of the others bicubic enlarges well, where box gives blocks, and rings less than Lanczos.
+"""
+
+FFHQ_BOX = (0.14, 0.19, 0.86, 0.91)
+"""(left, top, right, bottom) of the face in an FFHQ-aligned picture, as fractions of its side.
+
+Found by a search over centred squares in steps of 0.01: the one whose mean over 1004 StyleGAN2 (FFHQ) faces correlates
+most with the mean of FER2013's Training faces: 0.926, against 0.273 for the whole picture. Each of 20 bootstrap
+resamples of the faces gave the same box, and sides from 0.69 to 0.74 stay above 0.919. Independent of that, OpenCV's
+detector, with which FER2013 was cropped, finds much the same: its median box is (0.17, 0.21, 0.84, 0.88).
+"""
+
+DETECTOR = "haarcascade_frontalface_alt2"
+"""Finds 1002 of those 1004 faces. Of OpenCV's three frontal cascades it erred least on a quarter of them."""
+
+DETECT_SIDE = 192
+"""Pictures are shrunk for the search until their shorter side has this many pixels: resolution then matters little."""
+
+DETECT_SMALLEST = 24
+"""Smallest face that is searched for, in pixels after shrinking: an eighth of the shorter side."""
+
+DETECT_ENLARGE = 1.08
+"""Its square is enlarged about its centre: the mean face then correlates with FER2013's by 0.930, as found by 0.908."""
+
+_FILTER = Image.Resampling.BICUBIC
+_local = threading.local()
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How faces are prepared: part of the measurement, to be recorded with it.
+
+    Attributes:
+        crop: one of :data:`CROPS`.
+
+    Raises:
+        UsageError: an unknown crop.
+    """
+
+    crop: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.crop not in CROPS:
+            raise UsageError(f"crop {self.crop!r} is not one of {', '.join(CROPS)}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every setting that decides the prepared pixels, as plain JSON values."""
+        settings: dict[str, Any] = {"crop": self.crop, "size": SIZE, "gray": GRAY, "filter": FILTER}
+        if self.crop == "ffhq":
+            settings["box"] = list(FFHQ_BOX)
+        if self.crop == "detect":
+            settings["detector"] = DETECTOR
+            settings["detect_side"] = DETECT_SIDE
+            settings["detect_smallest"] = DETECT_SMALLEST
+            settings["detect_enlarge"] = DETECT_ENLARGE
+        return settings
+
+
+def prepare_faces(images: Any, crop: str = "none", *, missed: list[int] | None = None) -> np.ndarray:
+    """Prepare face pictures for an expression classifier.
+
+    A picture that is not square is first cut to its centre square (rounded towards the top left), so that faces keep
+    their proportions; only ``crop="detect"`` searches the whole of it. A 48x48 gray picture passes ``crop="none"``
+    unchanged. Smaller pictures are enlarged with the same filter. The same pixels give the same bytes, whatever holds
+    them and whatever other pictures come with them.
+
+    Args:
+        images: uint8 array or torch tensor [N, H, W, 3], [N, H, W, 1] or [N, H, W] (gray), RGB order, 0..255; or any
+            iterable of single arrays or tensors [H, W, 3], [H, W, 1] or [H, W], which may differ in size.
+        crop: ``none`` the whole picture; ``ffhq`` the fixed :data:`FFHQ_BOX`, for generators trained on FFHQ-aligned
+            faces; ``detect`` the largest frontal face that OpenCV finds, or as ``none`` where it finds none.
+        missed: a list to which the indices of pictures without a detected face are appended (``detect`` only).
+
+    Returns:
+        uint8 [N, 48, 48], 0..255. [0, 48, 48] for no pictures.
+
+    Raises:
+        UsageError: unknown crop, pixels that are not uint8, another shape or number of channels, a side of zero; or
+            ``detect`` where OpenCV has no cascade classifier.
+
+    Example:
+        >>> prepare_faces(np.zeros((2, 256, 256, 3), dtype=np.uint8), crop="ffhq").shape
+        (2, 48, 48)
+    """
+    crop = Preparation(crop).crop
+    faces = []
+    for index, picture in enumerate(_pictures(images)):
+        gray = _gray(picture)
+        box = _detect(gray) if crop == "detect" else None
+        if crop == "detect" and box is None and missed is not None:
+            missed.append(index)
+        if box is None:
+            box = _square(gray.width, gray.height, FFHQ_BOX if crop == "ffhq" else (0.0, 0.0, 1.0, 1.0))
+        faces.append(np.asarray(gray.resize((SIZE, SIZE), _FILTER, box=box)))
+    return np.stack(faces) if faces else np.empty((0, SIZE, SIZE), dtype=np.uint8)
+
+
+def detect_faces(images: Any) -> list[Box | None]:
+    """The largest frontal face in each picture: the box that ``prepare_faces(images, crop="detect")`` cuts out.
+
+    Args:
+        images: as for :func:`prepare_faces`.
+
+    Returns:
+        For each picture a square (left, top, right, bottom) in its pixels, inside the picture; None where no face was
+        found. Faces below an eighth of the shorter side, or below 24 pixels, are not searched for.
+
+    Raises:
+        UsageError: as :func:`prepare_faces`.
+    """
+    return [_detect(_gray(picture)) for picture in _pictures(images)]
+
+
+def _pictures(images: Any) -> Iterator[np.ndarray]:
+    """Single uint8 pictures [H, W] or [H, W, 3], checked, from any accepted container."""
+    if isinstance(images, (str, bytes)) or not (isinstance(images, Iterable) or _is_tensor(images)):
+        kind = type(images).__name__
+        raise UsageError(f"images must be uint8 arrays or tensors, not {kind}; read files with read_image first")
+    whole = _array(images)
+    if whole is not None:
+        if whole.ndim == 3 and whole.shape[2] in (1, 3):
+            raise UsageError(f"images has the shape {list(whole.shape)} of a single picture; pass [picture] instead")
+        if whole.ndim not in (3, 4):
+            raise UsageError(f"images must be [N, H, W, 3 or 1] or [N, H, W], not {list(whole.shape)}")
+        if whole.ndim == 4 and whole.shape[3] not in (1, 3) and whole.shape[1] in (1, 3):
+            raise UsageError(f"images {list(whole.shape)} seems to be [N, C, H, W]; give channels last: [N, H, W, C]")
+        if len(whole) == 0 and whole.dtype != np.uint8:
+            raise UsageError(f"images must hold uint8 values 0..255, not {whole.dtype}")
+    for index, item in enumerate(images if whole is None else whole):
+        picture = _array(item)
+        if picture is None:
+            raise UsageError(f"image {index} must be a uint8 array or tensor, not {type(item).__name__}")
+        if picture.dtype != np.uint8:
+            raise UsageError(f"image {index} must hold uint8 values 0..255, not {picture.dtype}; scale and round first")
+        if picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (1,), (3,)):
+            raise UsageError(f"image {index} must be [H, W, 3], [H, W, 1] or [H, W], not {list(picture.shape)}")
+        if 0 in picture.shape:
+            raise UsageError(f"image {index} has no pixels: {list(picture.shape)}")
+        yield picture[:, :, 0] if picture.shape[2:] == (1,) else picture
+
+
+def _is_tensor(value: Any) -> bool:
+    return hasattr(value, "detach") and hasattr(value, "numpy")  # torch's, told without importing torch
+
+
+def _array(value: Any) -> np.ndarray | None:
+    if _is_tensor(value):
+        return value.detach().cpu().numpy()
+    return value if isinstance(value, np.ndarray) else None
+
+
+def _gray(picture: np.ndarray) -> Image.Image:
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    return image if picture.ndim == 2 else image.convert("L")
+
+
+def _square(width: int, height: int, part: Box) -> Box:
+    """``part``, in fractions of the centre square, in pixels of the picture."""
+    side = min(width, height)
+    x, y = (width - side) // 2, (height - side) // 2
+    return x + part[0] * side, y + part[1] * side, x + part[2] * side, y + part[3] * side
+
+
+def _detect(gray: Image.Image) -> Box | None:
+    classifier = _classifier()
+    scale = min(1.0, DETECT_SIDE / min(gray.size))
+    small = gray.resize((round(gray.width * scale), round(gray.height * scale)), _FILTER) if scale < 1 else gray
+    found = classifier.detectMultiScale(
+        np.asarray(small), scaleFactor=1.1, minNeighbors=3, minSize=(DETECT_SMALLEST, DETECT_SMALLEST)
+    )
+    if len(found) == 0:
+        return None
+    x, y, found_side, _ = max((tuple(map(int, rect)) for rect in found), key=lambda r: (r[2], -r[1], -r[0]))
+    centre_x = (x + found_side / 2) / small.width * gray.width
+    centre_y = (y + found_side / 2) / small.height * gray.height
+    side = min(found_side / scale * DETECT_ENLARGE, *gray.size)
+    left = min(max(centre_x - side / 2, 0), gray.width - side)  # moved inside, never beyond the edge
+    top = min(max(centre_y - side / 2, 0), gray.height - side)
+    return left, top, min(left + side, gray.width), min(top + side, gray.height)
+
+
+def _classifier() -> Any:
+    """The cascade, one a thread: it keeps state while it searches. OpenCV is imported here, where it is needed."""
+    if not hasattr(_local, "classifier"):
+        try:
+            cv2 = importlib.import_module("cv2")  # not 'import': its type stubs have the cascade in OpenCV 4 only
+            classifier = cv2.CascadeClassifier(f"{cv2.data.haarcascades}{DETECTOR}.xml")
+            loaded = not classifier.empty()
+        except (ImportError, AttributeError):
+            loaded = False
+        if not loaded:  # OpenCV 5 moved its cascades out of the main package, and their files too
+            raise UsageError(
+                "crop 'detect' needs the cascade classifier of OpenCV 4, which is not installed; "
+                "run: pip install 'opencv-python-headless<5', or choose the crop 'none' or 'ffhq'"
+            )
+        _local.classifier = classifier
+    return _local.classifier

@@ -1,0 +1,1 @@
+"""Label statistics, figures, and the HTML report."""

@@ -1,0 +1,164 @@
+"""Figures as inline SVG: sharp at every size, a few kilobytes, in the page's own colours.
+
+They are drawn on a stretchable x axis (positions in per cent of the width) with text that keeps its size, so the same
+figure is readable at 360 and at 1200 pixels. Colours come from the page's style sheet through classes (`bar`,
+`whisker`, `uncertain`, …), and from `currentColor` where there is none. Marks differ in position and outline as well as
+in colour, and each figure has a title and a description that gives its numbers in words.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import ArrayLike
+
+from .formatting import count, percent, percent_range, plural, printable
+from .statistics import ConfidenceSummary, LabelShares, histogram
+from .templating import render
+
+OKABE_ITO = {
+    "blue": "#0072B2",
+    "vermillion": "#D55E00",
+    "bluish green": "#009E73",
+    "orange": "#E69F00",
+    "sky blue": "#56B4E9",
+    "reddish purple": "#CC79A7",
+    "yellow": "#F0E442",
+    "black": "#000000",
+}
+"""Colours that stay apart under the common colour vision deficiencies (Okabe & Ito 2008, 'Color Universal Design')."""
+
+_ROW = 40  # pixels: a line of text and a bar
+_AXIS_LIMITS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One row of the label chart; lengths are in per cent of the axis."""
+
+    label: str
+    full_label: str
+    value: str
+    interval: str
+    length: float
+    low: float
+    high: float
+    mark: float | None
+    """where the corrected share lies, if there is one"""
+
+
+def label_chart(shares: LabelShares, *, ident: str, title: str, corrected: ArrayLike | None = None) -> Markup:
+    """Horizontal bars of the label shares with their intervals, most frequent first.
+
+    Args:
+        shares: K classes with intervals.
+        ident: a prefix for element ids, unique in the page, letters only.
+        title: the accessible name of the figure.
+        corrected: shares [K] to mark with a diamond beside the raw bars.
+    """
+    marks = None if corrected is None else np.asarray(corrected, np.float64)
+    top = float(shares.high.max()) if marks is None else max(float(shares.high.max()), float(marks.max()))
+    limit = next(value for value in _AXIS_LIMITS if value >= min(top, 1.0))
+    bars = [
+        Bar(
+            label=_shortened(shares.classes[k]),
+            full_label=printable(shares.classes[k]),
+            value=f"{count(int(shares.counts[k]))} · {percent(shares.shares[k])}",
+            interval=percent_range(shares.low[k], shares.high[k]),
+            length=100 * shares.shares[k] / limit,
+            low=100 * shares.low[k] / limit,
+            high=100 * shares.high[k] / limit,
+            mark=None if marks is None else 100 * float(marks[k]) / limit,
+        )
+        for k in shares.ranking()
+    ]
+    description = f"Bars for {plural(shares.n, 'face')}. " + "; ".join(
+        f"{bar.full_label}: {bar.value}, interval {bar.interval}" for bar in bars
+    )
+    ticks = [(100 * part / 4, f"{100 * limit * part / 4:g}{' %' if part == 4 else ''}") for part in range(5)]
+    return render(
+        "label_chart.svg.j2",
+        ident=ident,
+        title=title,
+        description=description,
+        bars=bars,
+        ticks=ticks,
+        row=_ROW,
+        bottom=_ROW * len(bars),
+        height=_ROW * len(bars) + 24,
+    )
+
+
+def confidence_chart(summary: ConfidenceSummary, *, ident: str, title: str) -> Markup:
+    """The histogram of top-label confidences, with the bins below the uncertainty threshold set apart."""
+    bins = len(summary.histogram)
+    peak = max(1, int(summary.histogram.max()))
+    plot = 150.0  # pixels
+    top = 22
+    columns = [
+        {
+            "x": 100 * float(summary.bin_edges[i]) + 0.15 * 100 / bins / 2,
+            "width": 0.85 * 100 / bins,
+            "height": plot * int(n) / peak,
+            "y": top + plot - plot * int(n) / peak,
+            "uncertain": summary.bin_edges[i + 1] <= summary.threshold + 1e-9,
+            "tip": f"{percent_range(summary.bin_edges[i], summary.bin_edges[i + 1], 0)}: {plural(int(n), 'face')}",
+        }
+        for i, n in enumerate(summary.histogram)
+        if n
+    ]
+    description = (
+        f"Histogram of {plural(int(summary.histogram.sum()), 'confidence')} in {bins} bins; "
+        f"mean {percent(summary.mean)}, median {percent(summary.median)}, "
+        f"{count(summary.uncertain)} below {percent(summary.threshold, 0)}; the fullest bin holds {count(peak)}."
+    )
+    return render(
+        "confidence_chart.svg.j2",
+        ident=ident,
+        title=title,
+        description=description,
+        columns=columns,
+        peak=count(peak),
+        top=top,
+        bottom=top + plot,
+        height=top + plot + 24,
+        threshold=100 * summary.threshold,
+        mean=100 * summary.mean,
+    )
+
+
+def probability_chart(probabilities: ArrayLike, given: ArrayLike, *, ident: str, title: str, bins: int = 20) -> Markup:
+    """The histogram of one class's probability over all faces, with the faces that got the label in front.
+
+    The height is the square root of the count, so that a few likely faces show beside many impossible ones.
+
+    Args:
+        probabilities: [N] in [0, 1].
+        given: bool [N], True where the face got this label.
+    """
+    values, mask = np.asarray(probabilities, np.float64), np.asarray(given, bool)
+    every, labelled = histogram(values, bins), histogram(values[mask], bins)
+    peak = max(1, int(every.max()))
+    plot = 64.0
+    columns = [
+        {
+            "x": 100 * i / bins + 0.5,
+            "width": 100 / bins - 1,
+            "every": plot * float(np.sqrt(every[i] / peak)),
+            "labelled": plot * float(np.sqrt(labelled[i] / peak)),
+        }
+        for i in range(bins)
+        if every[i]
+    ]
+    description = (
+        f"Histogram of the probability over {plural(int(every.sum()), 'face')}, of which {count(int(labelled.sum()))} "
+        f"got this label; mean probability {percent(float(values.mean()) if values.size else 0.0)}."
+    )
+    return render(
+        "probability_chart.svg.j2", ident=ident, title=title, description=description, columns=columns, plot=plot
+    )
+
+
+def _shortened(label: str, limit: int = 20) -> str:
+    shown = printable(label)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"

@@ -1,0 +1,86 @@
+"""How numbers and foreign text are written in the report: one spelling each, for page, figures and sentences."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+NBSP = "\N{NO-BREAK SPACE}"
+EN_DASH = "\N{EN DASH}"
+
+# Controls, lone surrogates and the characters that reorder or hide their neighbours: a file name that holds one could
+# show itself as another name, and a lone surrogate (os.fsdecode makes them) cannot be written as UTF-8 at all.
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_PLAIN = re.compile(r"[ -~]*")
+
+
+def printable(text: object, limit: int = 2000) -> str:
+    """`text` as a string that shows every character: invisible ones become `\\u202e`, the middle of a long one `…`.
+
+    This is for reading, not for safety: the templates escape whatever comes out of here.
+
+    >>> printable("a\\x00b")
+    'a\\\\x00b'
+    """
+    shown = str(text)
+    if len(shown) > limit:
+        half = max(1, (limit - 1) // 2)
+        shown = f"{shown[:half]}\N{HORIZONTAL ELLIPSIS}{shown[-half:]}"
+    if _PLAIN.fullmatch(shown):  # nearly every name; the loop below is slow for a hundred thousand of them
+        return shown
+    return "".join(
+        char.encode("unicode_escape").decode("ascii") if unicodedata.category(char) in _INVISIBLE else char
+        for char in shown
+    )
+
+
+def count(n: int) -> str:
+    """A whole number with thin groups of three from 10,000 on: `9999`, `10,000`."""
+    return f"{n:,}" if abs(n) >= 10_000 else f"{n}"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share 0..1 in per cent, `58.0 %`; what is not exactly 0 or 1 never rounds to 0 or 100.
+
+    >>> percent(0.00001).replace(NBSP, " ")
+    '<0.1 %'
+    """
+    return f"{_percent_number(share, digits)}{NBSP}%"
+
+
+def percent_range(low: float, high: float, digits: int = 1) -> str:
+    """An interval of shares in per cent: `53.6–62.2 %`."""
+    return f"{100 * low:.{digits}f}{EN_DASH}{100 * high:.{digits}f}{NBSP}%"
+
+
+def _percent_number(share: float, digits: int) -> str:
+    step = 10.0**-digits
+    if share > 0 and 100 * share < step / 2:
+        return f"<{step:.{digits}f}"
+    if share < 1 and 100 * (1 - share) < step / 2:
+        return f">{100 - step:.{digits}f}"
+    return f"{100 * share:.{digits}f}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words as prose: `a`, `a and b`, `a, b and c`."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def plural(n: int, one: str, many: str | None = None) -> str:
+    """`1 face`, `2 faces`, `10,000 faces`."""
+    return f"{count(n)}{NBSP}{one if n == 1 else many or one + 's'}"
+
+
+def ranges(numbers: Iterable[int], limit: int = 12) -> str:
+    """Whole numbers as ascending ranges, `0–499, 1000`; beyond `limit` ranges the rest is counted, not listed."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    text = ", ".join(f"{a}" if a == b else f"{a}{EN_DASH}{b}" for a, b in runs[:limit])
+    left = sum(b - a + 1 for a, b in runs[limit:])
+    return f"{text} and {count(left)} more" if left else text

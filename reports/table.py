@@ -1,0 +1,118 @@
+"""labels.csv as checked arrays: whatever is wrong with a table is said here, once, with the face it is wrong at."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..data.errors import DataError
+from .formatting import count, printable
+
+_FIXED = ("face", "seed", "label", "confidence")
+_SUM_TOLERANCE = 0.02  # probabilities may have been rounded to two digits on their way through a CSV
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """N classified faces, in the order of the table.
+
+    `faces` are file names, `seeds` int64 [N] or None when any face has none, `codes` int64 [N] in 0..K-1,
+    `confidence` float64 [N] in [0, 1], `probabilities` float64 [N, K] with rows that sum to 1 (within rounding).
+    """
+
+    classes: tuple[str, ...]
+    faces: tuple[str, ...]
+    seeds: NDArray[np.int64] | None
+    codes: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def natural_order(self) -> NDArray[np.int64]:
+        """Row numbers [N] by ascending seed, or in table order where seeds are missing: an order nobody chose."""
+        if self.seeds is None:
+            return np.arange(len(self))
+        return np.argsort(self.seeds, kind="stable")
+
+
+def class_names(labels: pd.DataFrame, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The class names: `settings["classify"]["labels"]` where it is a list, else the columns after `confidence`.
+
+    Raises:
+        DataError: no class, a class named twice, or a class without its column of probabilities.
+    """
+    classify = settings.get("classify")
+    given = classify.get("labels") if isinstance(classify, Mapping) else None
+    columns = [str(column) for column in labels.columns]
+    if isinstance(given, list | tuple) and given and all(isinstance(name, str) for name in given):
+        names = list(given)
+    elif "confidence" in columns:
+        names = columns[columns.index("confidence") + 1 :]
+    else:
+        names = []
+    if not names:
+        raise DataError("the labels table has no class columns after 'confidence': classify the faces again")
+    if len(set(names)) != len(names):
+        raise DataError("the labels table names a class twice: " + ", ".join(map(printable, names)))
+    missing = [name for name in names if columns.count(name) != 1]
+    if missing:
+        raise DataError(f"the labels table has no column of probabilities for {', '.join(map(printable, missing))}")
+    return tuple(names)
+
+
+def read_labels(labels: pd.DataFrame, settings: Mapping[str, Any]) -> LabelTable:
+    """Check a table with the columns `face`, `seed`, `label`, `confidence` and one column a class.
+
+    Args:
+        labels: one row a face; `seed` may be missing or null (images that no generator of ours made).
+        settings: see :func:`class_names`.
+
+    Raises:
+        DataError: no rows, a missing column, a label that is no class, or a confidence or probability that is
+            missing, not a number, or outside [0, 1]; the message names the first face concerned.
+    """
+    for column in ("face", "label", "confidence"):
+        if column not in labels.columns:
+            raise DataError(f"the labels table has no column '{column}'; it needs {', '.join(_FIXED)} and the classes")
+    if len(labels) == 0:
+        raise DataError("the labels table has no faces: there is nothing to report; generate and classify some first")
+    classes = class_names(labels, settings)
+    faces = tuple(map(str, labels["face"]))
+    # through a dict, because pandas' string columns cannot hold every str (a lone surrogate, for one)
+    code = {name: k for k, name in enumerate(classes)}
+    codes = np.fromiter((code.get(str(label), -1) for label in labels["label"]), np.int64, len(labels))
+    _refuse(codes < 0, faces, "has a label that is none of the classes " + ", ".join(map(printable, classes)))
+
+    columns = ["confidence", *classes]
+    numbers = np.stack(
+        [pd.to_numeric(labels[c], errors="coerce").to_numpy(np.float64, na_value=np.nan) for c in columns], 1
+    )
+    with np.errstate(invalid="ignore"):
+        outside = np.logical_not((numbers >= -1e-6) & (numbers <= 1 + 1e-6))
+    _refuse(outside[:, 0], faces, "has a confidence that is missing or not a number from 0 to 1")
+    _refuse(outside.sum(axis=1) > 0, faces, "has a probability that is missing or not a number from 0 to 1")
+    numbers = np.clip(numbers, 0, 1)
+    total = numbers[:, 1:].sum(axis=1)
+    _refuse(np.abs(total - 1) > _SUM_TOLERANCE, faces, "has probabilities that do not sum to 1")
+    return LabelTable(classes, faces, _seeds(labels), codes, numbers[:, 0], numbers[:, 1:])
+
+
+def _seeds(labels: pd.DataFrame) -> NDArray[np.int64] | None:
+    if "seed" not in labels.columns:
+        return None
+    seeds = pd.to_numeric(labels["seed"], errors="coerce")
+    if seeds.isna().any():
+        return None
+    return seeds.to_numpy(np.int64)
+
+
+def _refuse(wrong: NDArray[np.bool_], faces: tuple[str, ...], what: str) -> None:
+    rows = np.flatnonzero(wrong)
+    if rows.size:
+        others = f" (and {count(rows.size - 1)} more)" if rows.size > 1 else ""
+        raise DataError(f"labels table: {printable(faces[rows[0]], 120)} {what}{others}; classify the faces again")

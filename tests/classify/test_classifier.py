@@ -1,0 +1,58 @@
+"""The bundled classifier keeps its word, and foreign files are opened carefully."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fergan.classify.classifier import WEIGHTS, load_classifier
+from fergan.data.errors import DataError, UsageError
+from fergan.data.fer2013 import FaceSet
+from fergan.data.labels import FER2013
+
+
+def test_the_bundled_classifier_scores_what_its_card_says(fer2013: FaceSet) -> None:
+    classifier = load_classifier()
+    faces = fer2013.split("PublicTest")
+    predicted = classifier.predict(faces.images).argmax(axis=1)
+    accuracy = (predicted == faces.labels).mean()
+    assert classifier.labels == FER2013
+    assert accuracy >= 0.66
+    assert accuracy == pytest.approx(classifier.card["scores"]["accuracy"], abs=0.002)  # other CPUs round differently
+
+
+def test_probabilities_depend_on_the_face_alone() -> None:
+    faces = np.random.default_rng(0).integers(0, 256, (70, 48, 48), dtype=np.uint8)
+    classifier = load_classifier("fernet", device="cpu")
+    together = classifier.predict(faces)
+    assert together.shape == (70, 7)
+    assert together.dtype == np.float32
+    assert np.allclose(together.sum(axis=1), 1, atol=1e-5)
+    order = np.random.default_rng(1).permutation(70)
+    assert np.array_equal(classifier.predict(faces[order]), together[order])
+    assert np.array_equal(classifier.predict(faces[66:67])[0], together[66])
+    assert classifier.predict(faces[:0]).shape == (0, 7)
+
+
+@pytest.mark.parametrize("faces", [np.zeros((2, 48, 48)), np.zeros((48, 48), np.uint8), np.zeros((2, 64, 64), np.uint8)])
+def test_faces_of_another_kind_are_refused(faces: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="uint8 \\[N, 48, 48\\]"):
+        load_classifier(device="cpu").predict(faces)
+
+
+def test_bad_model_files(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="fernet"):
+        load_classifier("no-such-model")
+    with pytest.raises(UsageError, match="auto, cpu, cuda"):
+        load_classifier(device="tpu")
+    with pytest.raises(DataError, match="gone.keras: cannot be read"):
+        load_classifier(tmp_path / "gone.keras")
+    model = tmp_path / "model.keras"
+    model.write_bytes((WEIGHTS / "fernet.keras").read_bytes())
+    with pytest.raises(DataError, match="model.json"):
+        load_classifier(model)
+    (tmp_path / "model.json").write_text('{"labels": ["a", "b"]}')
+    with pytest.raises(DataError, match="one output for each label"):
+        load_classifier(model)
+    model.write_bytes(model.read_bytes()[:-1000])
+    with pytest.raises(DataError, match="no model that Keras can load"):
+        load_classifier(model)

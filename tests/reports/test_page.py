@@ -1,0 +1,303 @@
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fergan.data.errors import DataError
+from fergan.reports.page import SHOW_ALL, Report, build_report, write_report
+from fergan.reports.prevalence import Validation, estimate_prevalence
+from PIL import Image
+from scipy.stats import binomtest
+
+from .conftest import CLASSES, make_table, noise_face
+
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """A parsed page: elements with attributes, and the visible text of each `data` run."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.texts: list[str] = []
+        self.styles: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.elements.append((tag, {key: value or "" for key, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list) -> None:
+        self.elements.append((tag, {key: value or "" for key, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        (self.styles if self.open[-1:] == ["style"] else self.texts).append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+
+def build(table: pd.DataFrame, settings: dict, **options) -> Report:
+    options.setdefault("load_face", noise_face)
+    return build_report(table, settings=settings, created="2025-01-31T12:00:00+00:00", **options)
+
+
+def test_the_numbers_are_those_of_the_table(settings: dict) -> None:
+    table = make_table(300)
+    data = build(table, settings).data
+    plain = Counter(table["label"])
+    assert data["n"] == 300 and data["counts"] == {name: plain[name] for name in CLASSES}
+    for name in CLASSES:
+        expected = binomtest(plain[name], 300).proportion_ci(0.95, method="wilson")
+        share = data["shares"][name]
+        assert share["share"] == plain[name] / 300
+        assert (share["low"], share["high"]) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert data["confidence"]["mean"] == pytest.approx(table["confidence"].mean())
+    assert data["confidence"]["uncertain"] == sum(value < 0.5 for value in table["confidence"])
+    assert sum(data["confidence"]["histogram"]) == 300
+    assert data["mean_probability"]["happy"] == pytest.approx(table["happy"].mean())
+    assert data["settings"] == settings and data["versions"] == settings["versions"]
+
+
+def test_the_page_says_the_same_as_the_json(settings: dict) -> None:
+    report = build(make_table(300), settings)
+    text = Page(report.html).text.replace("\xa0", " ")
+    for name in CLASSES:
+        share = report.data["shares"][name]
+        row = f"{report.data['counts'][name]} · {100 * share['share']:.1f} %"
+        assert row in text
+        assert f"{100 * share['low']:.1f}–{100 * share['high']:.1f} %" in text
+
+
+def test_the_page_is_whole_and_asks_for_nothing_outside_itself(settings: dict) -> None:
+    page = Page(build(make_table(120), settings).html)
+    assert page.open == []
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"script", "iframe", "object", "embed", "base", "form", "img"}
+    for tag, attributes in page.elements:
+        assert "style" not in attributes, "an inline style would need a looser policy"
+        assert not any(name.startswith("on") for name in attributes)
+        for name in ("href", "src", "srcset", "xlink:href", "action", "data", "poster"):
+            assert attributes.get(name, "#").startswith(("#", "data:")), (tag, name)
+    for style in page.styles:
+        assert "@import" not in style
+        assert all(url.startswith('"data:image/jpeg;base64,') for url in re.findall(r"url\(([^)]*)\)", style))
+    targets = {attributes["href"][1:] for tag, attributes in page.elements if tag == "a"}
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert targets <= set(ids) and len(ids) == len(set(ids))
+    for _, attributes in page.elements:
+        assert set(attributes.get("aria-labelledby", "").split()) <= set(ids)
+
+
+def test_the_policy_allows_exactly_the_styles_of_the_page(settings: dict) -> None:
+    page = Page(build(make_table(5), settings).html)
+    policy = next(a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    digests = [base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() for style in page.styles]
+    assert re.findall(r"'sha256-([^']+)'", policy) == digests
+    assert policy.startswith("default-src 'none'; img-src data:;") and "unsafe" not in policy
+
+
+HOSTILE = [
+    '<script>alert("x")</script>.png',
+    "\"><img src=x onerror=alert(1)>'.png",
+    "</style></title></svg><b>bold</b>.png",
+    "{{ 7 * 7 }}{% raw %}.png",
+    "&lt;already&gt;&amp;.png",
+    "gnp.\u202eexe\x00\x1b[31m.png",
+    "latin1-\udce9.png",
+    "x" * 5000 + ".png",
+]
+
+
+def test_hostile_text_stays_text(settings: dict, tmp_path: Path) -> None:
+    classes = ("<b>happy</b>", '" onload="alert(1)', "</title><script>", "fear")
+    table = make_table(len(HOSTILE), classes)
+    table["face"] = pd.Series(HOSTILE, dtype=object)
+    attack = "</style><script>alert(1)</script>"
+    settings = {
+        attack: attack,
+        "run": attack,
+        "generate": {attack: attack, "network": attack, "seeds": [attack], "nested": {"deep": {attack: [attack]}}},
+        "classify": {"model": attack, "labels": list(classes), "crop": "<i>", "filter": {"x": "<i>"}},
+        "versions": {"<script>": "<script>"},
+        "odd": {"path": Path("/a<b"), "float": float("nan"), "array": np.arange(3), "bytes": b"<", "none": None},
+    }
+    skipped = pd.DataFrame({"face": HOSTILE, "reason": HOSTILE}, dtype=object)
+    report = build(table, settings, skipped=skipped, title=attack)
+    benign = build(make_table(len(HOSTILE)), {"run": "r", "odd": {"a": 1}}, skipped=skipped)
+    page = Page(report.html)
+    assert page.open == []
+    known = {tag for tag, _ in Page(benign.html).elements}
+    assert {tag for tag, _ in page.elements} <= known
+    assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
+    assert '<script>alert("x")</script>.png' in page.text and "{{ 7 * 7 }}" in page.text
+    assert "\u202e" not in report.html and "\x00" not in report.html
+    paths = write_report(report, tmp_path)
+    assert json.loads(paths[1].read_text(encoding="utf-8"))["skipped"][0]["face"] == HOSTILE[0]
+
+
+def test_five_hundred_faces_of_noise_stay_under_five_megabytes(settings: dict) -> None:
+    report = build(make_table(500), settings, load_face=lambda name: noise_face(name, 128))
+    assert len(report.html.encode()) < 5_000_000
+    assert report.html.count('role="img" aria-label="seed') >= 500 + 60
+
+
+def test_a_large_run_is_sampled_and_says_so(settings: dict) -> None:
+    table = make_table(4000)
+    loaded = []
+
+    def load(name: str) -> Image.Image:
+        loaded.append(name)
+        return Image.new("L", (48, 48))
+
+    report = build(table, settings, load_face=load)
+    assert len(loaded) == len(set(loaded)) <= SHOW_ALL
+    assert "A sample: the first 60 of " in Page(report.html).text
+    assert report.data["n"] == 4000 == sum(report.data["counts"].values())
+
+
+def test_the_sample_is_the_first_seeds_whatever_the_order_of_the_table(settings: dict) -> None:
+    table = make_table(200)
+    shuffled = table.sample(frac=1, random_state=1)
+    assert build(table, settings).html == build(shuffled, settings).html
+    grid = build(shuffled, settings).html.split('class="grid sample"')[1].split("</section>")[0]
+    assert re.findall(r'aria-label="(seed\d+)', grid) == [f"seed{i:04d}" for i in range(60)]
+
+
+def test_a_label_that_no_face_got_is_still_reported(settings: dict) -> None:
+    table = make_table(100)
+    assert "neutral" not in set(table["label"])
+    report = build(table, settings)
+    assert report.data["counts"]["neutral"] == 0 and report.data["confidence"]["mean_by_label"]["neutral"] is None
+    assert "No face got this label. Its share may still be anything up to 3.7" in Page(report.html).text
+    assert "no face was labelled neutral" in Page(report.html).text
+
+
+def test_one_face_is_a_report(settings: dict) -> None:
+    report = build(make_table(1), settings)
+    assert report.data["n"] == 1
+    assert "one face says nothing about the generator" in Page(report.html).text
+
+
+def test_faces_without_seeds_and_settings_keep_the_order_of_the_table() -> None:
+    table = make_table(5).drop(columns="seed")
+    table["face"] = ["e", "d", "c", "b", "a"]
+    page = build(table, {})
+    assert re.findall(r'aria-label="(\w): ', page.html)[:5] == ["e", "d", "c", "b", "a"]
+    assert "in the order of the table" in Page(page.html).text and "No settings were recorded" in page.html
+    half = make_table(5)
+    half.loc[2, "seed"] = pd.NA
+    assert "in the order of the table" in build(half, {}).html
+
+
+def test_a_report_without_pictures(settings: dict) -> None:
+    report = build(make_table(50), settings, load_face=None)
+    assert "url(" not in report.html and "by-label" not in report.html and len(report.html) < 100_000
+
+
+def test_a_picture_that_is_gone_is_said_and_the_face_still_counts(settings: dict) -> None:
+    def load(name: str) -> Image.Image:
+        raise FileNotFoundError(name)
+
+    report = build(make_table(3), settings, load_face=load)
+    assert report.data["n"] == 3 and report.data["unreadable_pictures"] == 3
+    assert "3 pictures could not be shown" in Page(report.html).text
+
+
+def test_skipped_files_are_counted_and_listed(settings: dict) -> None:
+    skipped = pd.DataFrame({"face": [f"{i}.png" for i in range(150)], "reason": "truncated"})
+    report = build(make_table(3), settings, skipped=skipped)
+    assert report.data["n_skipped"] == len(report.data["skipped"]) == 150
+    text = Page(report.html).text
+    assert "150 files could not be judged" in text and "The first 100 are listed" in text
+
+
+def test_corrected_shares_are_shown_when_there_are_validation_faces(settings: dict) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(7), 40)
+    p = rng.dirichlet(np.ones(7), 280) + 2 * np.eye(7)[labels]
+    p /= p.sum(axis=1, keepdims=True)
+    table = make_table(80)
+    report = build(table, settings, validation=Validation("<b>PublicTest</b>", labels, p), replicates=20)
+    expected = estimate_prevalence(table[list(CLASSES)].to_numpy(), labels, p, methods=("ACC",), replicates=0)["ACC"]
+    got = report.data["corrected"]["methods"]["ACC"]
+    assert [got[name]["share"] for name in CLASSES] == pytest.approx(expected.shares.tolist())
+    assert "confuses those of <b>PublicTest</b>, and only then" in Page(report.html).text
+    with pytest.raises(DataError, match="no validation faces"):
+        build(table, settings, validation=Validation("x", np.zeros(280, np.int64), p))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.iloc[:0], "no faces"),
+        (lambda t: t.drop(columns="confidence"), "no column 'confidence'"),
+        (lambda t: t.drop(columns="face"), "no column 'face'"),
+        (lambda t: t.drop(columns="fear"), "no column of probabilities for fear"),
+        (lambda t: t.assign(confidence=[np.nan] + [0.5] * 9), r"seed0000.png has a confidence that is missing"),
+        (lambda t: t.assign(confidence="high"), r"confidence .* \(and 9 more\)"),
+        (lambda t: t.assign(fear=7.0), "seed0000.png has a probability"),
+        (lambda t: t.assign(fear=np.minimum(1, t["fear"] + 0.5)), "do not sum to 1"),
+        (lambda t: t.assign(label="bored"), "none of the classes"),
+        (lambda t: t.assign(label=None), "none of the classes"),
+    ],
+)
+def test_a_wrong_table_is_refused_with_the_first_wrong_face(settings: dict, change, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        build(change(make_table(10)), settings)
+
+
+def test_class_names_come_from_the_settings_or_from_the_columns(settings: dict) -> None:
+    table = make_table(20).assign(entropy=0.3)
+    assert build(table, settings).data["labels"] == list(CLASSES)
+    assert build(table.drop(columns="entropy"), {}).data["labels"] == list(CLASSES)
+    with pytest.raises(DataError, match="no class columns"):
+        build(table[["face", "label", "confidence"]], {})
+
+
+def test_files_are_written_whole_and_the_old_ones_survive_a_failure(
+    settings: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = build(make_table(3), settings)
+    page, numbers = write_report(report, tmp_path)
+    assert page.read_text(encoding="utf-8") == report.html
+    assert json.loads(numbers.read_text(encoding="utf-8")) == report.data
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        with pytest.raises(DataError, match="No space left on device"):
+            write_report(Report("new", {"new": 1}), tmp_path)
+    assert page.read_text(encoding="utf-8") == report.html
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
+    with pytest.raises(DataError, match="No such file"):
+        write_report(report, tmp_path / "missing")
+
+
+def test_the_report_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, fergan.reports.page; "
+        "print([m for m in ('torch', 'keras', 'tensorflow', 'matplotlib', 'scipy', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

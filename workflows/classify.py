@@ -1,0 +1,159 @@
+"""Step two: pictures, from the run folder or from anywhere, become labels."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..classify.classifier import Classifier, load_classifier
+from ..data.errors import DataError, UsageError
+from ..data.faces import Preparation, prepare_faces
+from ..data.images import ImageSource, printable, read_image
+from .labels import label_table, merge_parts, part_path, write_part
+from .progress import OnProgress, no_progress
+from .run_folder import RunFolder
+from .seeds import face_name, parse_seeds, shards
+
+
+@dataclass(frozen=True)
+class ClassifyOptions:
+    """How to judge.
+
+    Attributes:
+        model: a ``.keras`` file or the name of a bundled classifier; None for the best bundled one.
+        images: a folder or zip of pictures to judge in place of the run's own.
+        crop: how pictures become 48x48 faces: ``none``, ``ffhq`` or ``detect``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    model: str | None = None
+    images: str | None = None
+    crop: str = "none"
+    device: str = "auto"
+
+
+class Judge:
+    """A loaded classifier with its face preparation: pictures in, probabilities out."""
+
+    def __init__(self, options: ClassifyOptions) -> None:
+        self.preparation = Preparation(options.crop)
+        self.classifier: Classifier = load_classifier(options.model, device=options.device)
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides the labels, for ``run.json``."""
+        return {
+            "model": self.classifier.name,
+            "sha256": self.classifier.sha256,
+            "labels": list(self.classifier.labels),
+            **self.preparation.as_dict(),
+        }
+
+    def judge(self, pictures: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """uint8 pictures [H, W, 1|3] -> float32 [N, K]."""
+        return self.classifier.predict(prepare_faces(pictures, crop=self.preparation.crop))
+
+
+def classify(run: RunFolder, options: ClassifyOptions, on_progress: OnProgress = no_progress) -> tuple[Path, int]:
+    """Label all pictures that have no label yet, and write ``labels.csv``.
+
+    A picture that cannot be read is skipped and recorded with the reason.
+
+    Returns:
+        The path of ``labels.csv``, and how many pictures were skipped.
+
+    Raises:
+        DataError: no pictures, some of the run's pictures are missing, every picture is unreadable, or a file cannot
+            be written.
+        UsageError: the run folder was classified with other settings.
+    """
+    started = time.monotonic()
+    source = _ForeignPictures(options.images) if options.images else _RunPictures(run)
+    judge = Judge(options)
+    if options.images and run.settings("generate"):
+        raise UsageError(
+            f"{printable(run.path)} holds generated faces and --images names others; choose another folder with --run"
+        )
+    run.claim("classify", {**judge.settings(), **source.settings()})
+    worked, count, done = False, 0, 0
+    for number, names in shards(source.names):
+        if not part_path(run, number).exists():
+            worked = True
+            write_part(run, number, _label_shard(source, names, judge))
+        count, done = count + 1, done + len(names)
+        on_progress(done, len(source.names))
+    skipped = merge_parts(run, count)
+    if skipped == len(source.names):
+        raise DataError(
+            f"{source.place}: none of the {skipped} pictures could be read; see {printable(run.skipped_csv)}"
+        )
+    if worked:
+        run.note("classify", time.monotonic() - started)
+    return run.labels_csv, skipped
+
+
+class _RunPictures:
+    """The pictures that ``generate`` made, in the order of their seeds."""
+
+    def __init__(self, run: RunFolder) -> None:
+        made = run.settings("generate")
+        self.place = printable(run.faces)
+        if made is None:
+            raise DataError(
+                f"{printable(run.path)}: holds no generated faces; run 'fergan generate --run {run.name}' first, "
+                "or name a folder of pictures with --images"
+            )
+        self.run = run
+        self.seeds = {face_name(seed): seed for seed in parse_seeds(made["seeds"])}
+        self.names = list(self.seeds)
+        missing = sum(1 for name in self.names if not (run.faces / name).exists())
+        if missing:
+            raise DataError(
+                f"{self.place}: {missing} of {len(self.names)} faces are missing; "
+                "run 'fergan generate' again with the same settings to finish them"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def read(self, name: str) -> np.ndarray:
+        return read_image(self.run.faces / name)
+
+    def seeds_of(self, names: Sequence[str]) -> list[int] | None:
+        return [self.seeds[name] for name in names]
+
+
+class _ForeignPictures:
+    """The pictures of any folder or zip."""
+
+    def __init__(self, path: str) -> None:
+        self.source = ImageSource(path)
+        self.place = printable(path)
+        self.names = list(self.source.names)
+
+    def settings(self) -> dict[str, Any]:
+        listing = hashlib.sha256("\n".join(self.names).encode("utf-8", "surrogateescape"))
+        return {"images": str(self.source.path.resolve()), "n": len(self.names), "names_sha256": listing.hexdigest()}
+
+    def read(self, name: str) -> np.ndarray:
+        return self.source.read(name)
+
+    def seeds_of(self, names: Sequence[str]) -> list[int] | None:
+        return None
+
+
+def _label_shard(source: _RunPictures | _ForeignPictures, names: Sequence[str], judge: Judge) -> Any:
+    pictures, skipped = [], {}
+    for name in names:
+        try:
+            pictures.append(source.read(name))
+        except DataError as error:
+            skipped[name] = str(error)
+    classes = judge.classifier.labels
+    probabilities = judge.judge(pictures) if pictures else np.empty((0, len(classes)), np.float32)
+    return label_table(names, source.seeds_of(names), probabilities, classes, skipped)

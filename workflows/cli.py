@@ -1,0 +1,268 @@
+"""The ``fergan`` command. Only click is imported here at start; each command imports what it needs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .. import __version__
+from ..data.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from .classify import ClassifyOptions
+    from .generate import GenerateOptions
+
+DEFAULT_N = 500
+
+
+class _Commands(click.Group):
+    """Lists commands in the order of the pipeline, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="fergan")
+def cli() -> None:
+    """Which facial expressions does a face generator make?
+
+    Three commands answer it; each goes on where the one before stopped:
+
+    \b
+        fergan generate --n 500     500 faces with the bundled generator
+        fergan classify             their expressions
+        fergan report               runs/default/report.html
+
+    'fergan run' does all three at once.
+    """
+
+
+_run_option = click.option(
+    "--run", "run_name", default="default", show_default=True, metavar="NAME", help="Run folder: runs/NAME, or a path."
+)
+_device_option = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
+)
+
+
+def _generate_options(command: Any) -> Any:
+    for option in reversed(
+        [
+            click.option("--n", type=click.IntRange(1), help=f"Seeds 0..n-1.  [default: {DEFAULT_N}]"),
+            click.option("--seeds", metavar="LIST", help="Seeds and ranges instead of --n, such as 0,1,4-6."),
+            click.option(
+                "--network", metavar="FILE|NAME", help="Checkpoint or bundled generator.  [default: the best]"
+            ),
+            click.option(
+                "--trunc",
+                type=click.FloatRange(-2, 2),
+                metavar="PSI",
+                help="Truncation psi.  [default: the generator's]",
+            ),
+            click.option(
+                "--noise-mode",
+                type=click.Choice(["const", "random", "none"]),
+                default="const",
+                show_default=True,
+                help="StyleGAN2's noise; random depends on the seed.",
+            ),
+            click.option("--class", "class_index", type=click.IntRange(0), help="Class, for conditional generators."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def _classify_options(command: Any) -> Any:
+    for option in reversed(
+        [
+            click.option("--model", metavar="FILE|NAME", help="A .keras file or a bundled name.  [default: the best]"),
+            click.option(
+                "--crop",
+                type=click.Choice(["none", "ffhq", "detect"]),
+                default="none",
+                show_default=True,
+                help="Part of the picture that is judged: all of it, the face box of FFHQ-aligned pictures, "
+                "or the largest face found.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command(epilog="Example: fergan generate --n 500")
+@_generate_options
+@_run_option
+@_device_option
+def generate(run_name: str, **options: Any) -> None:
+    """Make faces: one PNG a seed in runs/NAME/faces.
+
+    A face depends on its seed alone. Called again with the same options, only missing faces are made.
+    """
+    wanted = _to_generate(options)
+    from .generate import generate as step
+    from .progress import progress
+    from .run_folder import RunFolder
+
+    run = RunFolder(run_name)
+    with progress("Generating") as show:
+        folder = step(run, wanted, show)
+    click.echo(f"{len(wanted.seeds)} faces in {folder}")
+
+
+@cli.command(epilog="Example: fergan classify --images my_gan/samples --run my_gan")
+@_classify_options
+@click.option("--images", metavar="DIR|ZIP", help="Judge these pictures in place of the run's own faces.")
+@_run_option
+@_device_option
+def classify(run_name: str, **options: Any) -> None:
+    """Label faces with their expressions: runs/NAME/labels.csv."""
+    wanted = _to_classify(options)
+    from .classify import classify as step
+    from .progress import progress
+    from .run_folder import RunFolder
+
+    run = RunFolder(run_name)
+    with progress("Classifying") as show:
+        path, skipped = step(run, wanted, show)
+    click.echo(f"labels in {path}")
+    if skipped:
+        click.echo(f"{skipped} pictures could not be read and were skipped: see {run.skipped_csv}", err=True)
+
+
+@cli.command(epilog="Example: fergan report --run default")
+@_run_option
+def report(run_name: str) -> None:
+    """Write the report of a classified run: runs/NAME/report.html and report.json."""
+    from .report import report as step
+    from .run_folder import RunFolder
+
+    click.echo(f"report in {step(RunFolder(run_name))}")
+
+
+@cli.command(epilog="Example: fergan run --n 500 --run first")
+@_generate_options
+@_classify_options
+@_run_option
+@_device_option
+def run(run_name: str, **options: Any) -> None:
+    """Generate, classify and report in one process."""
+    faces, labels = _to_generate(options), _to_classify(options)
+    from .progress import progress
+    from .run import run_all
+    from .run_folder import RunFolder
+
+    with progress("Running") as show:
+        page = run_all(RunFolder(run_name), faces, labels, show)
+    click.echo(f"report in {page}")
+
+
+@cli.group(cls=_Commands)
+def train() -> None:
+    """Train a classifier or a generator."""
+
+
+@train.command("classifier", epilog="Example: fergan train classifier --data fer2013.csv --out runs/my_classifier")
+@click.option("--data", required=True, metavar="CSV", help="fer2013.csv or icml_face_data.csv.")
+@click.option("--votes", metavar="CSV", help="FER+'s fer2013new.csv: its votes train a second head.")
+@click.option("--out", default="runs/classifier", show_default=True, metavar="DIR", help="Folder of the training.")
+@click.option("--epochs", type=click.IntRange(1), default=36, show_default=True)
+@click.option("--batch-size", type=click.IntRange(2), default=128, show_default=True)
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=0.1, show_default=True)
+@click.option("--patience", type=click.IntRange(1), default=15, show_default=True, help="Epochs without progress.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+def train_classifier(data: str, votes: str | None, out: str, **settings: Any) -> None:
+    """Train the small residual network on FER2013: fit on Training, choose the epoch on PublicTest.
+
+    A stopped training goes on where it was when the same command is given again.
+    """
+    from ..classify.training import TrainingSettings
+    from ..classify.training import train_classifier as step
+    from ..data.fer2013 import read_fer2013
+    from ..data.ferplus import read_ferplus
+    from .training_display import epoch_display
+
+    faces = read_fer2013(data)
+    shares = read_ferplus(votes, faces.usage) if votes else None
+    wanted = TrainingSettings(**settings)
+    scores = step(faces, out, wanted, votes=shares, callbacks=(epoch_display(),))
+    click.echo(f"PublicTest accuracy {scores['accuracy']:.4f}; model in {out}/fernet.keras")
+
+
+@train.command("dcgan", epilog="Example: fergan train dcgan --data fer2013.csv --out runs/my_dcgan")
+@click.option("--data", required=True, metavar="DIR|ZIP|CSV", help="A folder or zip of images, or fer2013.csv.")
+@click.option("--out", default="runs/dcgan", show_default=True, metavar="DIR", help="Folder of the training.")
+@click.option(
+    "--epochs", type=click.FloatRange(0, min_open=True), default=25, show_default=True, help="Passes over the data."
+)
+@click.option("--resolution", type=click.IntRange(32), default=48, show_default=True, help="Pixels, a multiple of 16.")
+@click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True, help="1 gray, 3 RGB.")
+@click.option("--base-channels", type=click.IntRange(4), default=32, show_default=True, help="Width of the networks.")
+@click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True)
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=2e-4, show_default=True)
+@click.option(
+    "--augment",
+    default="color,translation",
+    show_default=True,
+    metavar="LIST",
+    help="DiffAugment: color,translation,cutout.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@_device_option
+def train_dcgan(data: str, out: str, **options: Any) -> None:
+    """Train a DCGAN from scratch. A stopped training goes on when the same command is given again."""
+    from .train_dcgan import train_dcgan as step
+    from .training_display import gan_display
+
+    with gan_display() as show:
+        path = step(data, out, show, **options)
+    click.echo(f"generator in {path}")
+
+
+def _to_generate(options: dict[str, Any]) -> GenerateOptions:
+    from .seeds import parse_seeds
+
+    if options["n"] is not None and options["seeds"] is not None:
+        raise UsageError("--n and --seeds exclude each other; --n 500 is short for --seeds 0-499")
+    seeds: Sequence[int]
+    seeds = parse_seeds(options["seeds"]) if options["seeds"] is not None else range(options["n"] or DEFAULT_N)
+    from .generate import GenerateOptions
+
+    return GenerateOptions(
+        seeds=seeds,
+        network=options["network"],
+        truncation_psi=options["trunc"],
+        noise_mode=options["noise_mode"],
+        class_index=options["class_index"],
+        device=options["device"],
+    )
+
+
+def _to_classify(options: dict[str, Any]) -> ClassifyOptions:
+    from .classify import ClassifyOptions
+
+    return ClassifyOptions(
+        model=options["model"], images=options.get("images"), crop=options["crop"], device=options["device"]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: exit code 0, 1 for bad data, 2 for bad usage, 130 after Ctrl-C; one line for each error."""
+    try:
+        cli.main(args=arguments, prog_name="fergan", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("fergan: stopped; the same command goes on from here", err=True)
+        sys.exit(130)
+    except (DataError, UsageError) as error:
+        click.echo(f"fergan: {error}", err=True)
+        sys.exit(1 if isinstance(error, DataError) else 2)

@@ -1,0 +1,55 @@
+"""Seeds as people write them, shards of them, and the names of their faces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from ..data.errors import UsageError
+
+SHARD = 64
+"""Faces a shard: small enough to lose little by a kill, large enough to keep files and calls few."""
+
+_LAST = 2**32 - 1  # numpy's RandomState takes 32 bits
+_Item = TypeVar("_Item")
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``"0,1,4-6"`` -> ``[0, 1, 4, 5, 6]``, as in NVIDIA's programs; sorted, each seed once.
+
+    Raises:
+        UsageError: not a list of numbers and ranges, or outside 0..2**32-1.
+    """
+    seeds: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,10})\s*(?:-\s*(\d{1,10})\s*)?", part)
+        if not match:
+            raise UsageError(f"--seeds {text!r}: {part.strip()!r} is no seed or range; write for example 0,1,4-6")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first or last > _LAST:
+            raise UsageError(f"--seeds {text!r}: {part.strip()!r} is not a range within 0..{_LAST}")
+        seeds.update(range(first, last + 1))
+    return sorted(seeds)
+
+
+def format_seeds(seeds: Sequence[int]) -> str:
+    """The shortest text for sorted seeds: ``[0, 1, 2, 7]`` -> ``"0-2,7"``."""
+    ranges: list[list[int]] = []
+    for seed in seeds:
+        if ranges and seed == ranges[-1][1] + 1:
+            ranges[-1][1] = seed
+        else:
+            ranges.append([seed, seed])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+
+
+def face_name(seed: int) -> str:
+    """NVIDIA's file name for a seed: ``seed0042.png``."""
+    return f"seed{seed:04d}.png"
+
+
+def shards(items: Sequence[_Item], size: int = SHARD) -> Iterator[tuple[int, Sequence[_Item]]]:
+    """Number and contents of one shard after another."""
+    for number, start in enumerate(range(0, len(items), size)):
+        yield number, items[start : start + size]
