@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import tempfile
 from pathlib import Path
@@ -28,12 +29,22 @@ class Classifier:
         labels: the K class names, in the order of the probabilities.
         sha256: of the model file.
         card: what is recorded beside the model: settings, data, scores, confusion matrix.
+        validation: contents of ``NAME.validation.npz`` (see :func:`validation_bytes`), or None if there is none.
     """
 
     def __init__(
-        self, model: keras.Model, labels: tuple[str, ...], *, name: str, sha256: str, card: dict[str, Any], device: str
+        self,
+        model: keras.Model,
+        labels: tuple[str, ...],
+        *,
+        name: str,
+        sha256: str,
+        card: dict[str, Any],
+        device: str,
+        validation: bytes | None = None,
     ) -> None:
         self.name, self.labels, self.sha256, self.card = name, labels, sha256, card
+        self.validation = validation
         self._model, self._device = model, device
 
     def predict(self, faces: np.ndarray) -> np.ndarray:
@@ -108,22 +119,45 @@ def load_classifier(source: str | Path | None = None, device: str = "auto") -> C
             f"expected [N, 48, 48, 1] to [N, {len(labels)}], one output for each label in {sidecar.name}"
         )
     sha256 = hashlib.sha256(content).hexdigest()
-    return Classifier(model, labels, name=path.stem, sha256=sha256, card=card, device=device)
+    beside = path.with_suffix(".validation.npz")
+    validation = beside.read_bytes() if beside.exists() else None
+    return Classifier(model, labels, name=path.stem, sha256=sha256, card=card, device=device, validation=validation)
 
 
-def save_classifier(model: keras.Model, path: str | Path, card: dict[str, Any]) -> None:
+def validation_bytes(labels: np.ndarray, probabilities: np.ndarray, name: str) -> bytes:
+    """What a classifier said about faces it was not fitted on: by this, label counts can be corrected for its mistakes.
+
+    Args:
+        labels: int [M], the true classes.
+        probabilities: float32 [M, K].
+        name: of the faces, for example ``FER2013 PublicTest``.
+
+    Returns:
+        An ``.npz`` file with ``labels`` int16, ``probabilities`` float32 and ``name``.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, labels=labels.astype(np.int16), probabilities=probabilities, name=np.array(name))
+    return buffer.getvalue()
+
+
+def save_classifier(
+    model: keras.Model, path: str | Path, card: dict[str, Any], validation: bytes | None = None
+) -> None:
     """Write ``NAME.keras`` and, beside it, ``NAME.json``; each appears complete or not at all.
 
     Args:
         model: from ``pixels`` float32 [N, 48, 48, 1] in 0..255 to probabilities float32 [N, K].
         path: ends in ``.keras``.
         card: what the model file cannot say; at least ``labels``, the names of the K outputs in order.
+        validation: from :func:`validation_bytes`; written to ``NAME.validation.npz``.
     """
     path = Path(path)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "model.keras"
         keras.saving.save_model(model, draft)
         content = draft.read_bytes()
+    if validation is not None:
+        write_atomically(path.with_suffix(".validation.npz"), validation)
     write_atomically(path.with_suffix(".json"), (json.dumps(card, indent=2) + "\n").encode())
     write_atomically(path, content)
 

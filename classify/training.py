@@ -18,7 +18,7 @@ from ..data.fer2013 import FaceSet
 from .architectures import fernet
 from .augmentation import Augmentation
 from .backend import keras
-from .classifier import save_classifier
+from .classifier import save_classifier, validation_bytes
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,7 @@ def train_classifier(
         classifier,
         folder / f"{name}.keras",
         {"labels": list(faces.label_names), "settings": dataclasses.asdict(settings), "scores": scores},
+        validation_bytes(faces.labels[validation], probabilities, "FER2013 PublicTest"),
     )
     return scores
 

@@ -18,7 +18,11 @@ class Conclusion:
 
 
 def conclude(
-    shares: LabelShares, confidence: ConfidenceSummary, skipped: int, corrected: Prevalence | None = None
+    shares: LabelShares,
+    confidence: ConfidenceSummary,
+    skipped: int,
+    corrected: Prevalence | None = None,
+    truncations: int = 1,
 ) -> tuple[Conclusion, ...]:
     """What was counted, what the counts can bear, and what remains uncertain.
 
@@ -27,10 +31,19 @@ def conclude(
         confidence: of the same faces.
         skipped: how many files could not be judged.
         corrected: estimates that include ACC, when there are labelled faces to correct by.
+        truncations: how many psi are pooled in the counts, with the same seeds in each.
     """
+    pooled = (
+        ""
+        if truncations < 2
+        else (
+            f" The same seeds at {truncations} truncations are pooled here, which makes the intervals too narrow; "
+            "the truncation sweep has them apart."
+        )
+    )
     return (
         Conclusion("What was counted", _counted(shares)),
-        Conclusion("How far to trust it", _trust(shares, corrected)),
+        Conclusion("How far to trust it", _trust(shares, corrected) + pooled),
         Conclusion("What is uncertain", _uncertain(shares.n, confidence, skipped)),
     )
 

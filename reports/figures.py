@@ -7,6 +7,7 @@ in colour, and each figure has a title and a description that gives its numbers 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from .formatting import count, percent, percent_range, plural, printable
 from .statistics import ConfidenceSummary, LabelShares, histogram
+from .sweep import Sweep
 from .templating import render
 
 OKABE_ITO = {
@@ -156,6 +158,49 @@ def probability_chart(probabilities: ArrayLike, given: ArrayLike, *, ident: str,
     )
     return render(
         "probability_chart.svg.j2", ident=ident, title=title, description=description, columns=columns, plot=plot
+    )
+
+
+def sweep_chart(sweep: Sweep, k: int, *, ident: str, title: str) -> Markup:
+    """The share of label `k` at each psi with its interval; all labels share one scale, so that they compare.
+
+    psi is spaced by its value, and told below each point unless two points are too close for that.
+    """
+    top, plot, margin = 18, 84.0, 6.0  # pixels, pixels, per cent
+    peak = max(float(shares.high.max()) for shares in sweep.shares)
+    limit = next(value for value in _AXIS_LIMITS if value >= min(peak, 1.0))
+    spread = float(sweep.psi[-1] - sweep.psi[0])
+    points: list[dict[str, Any]] = []
+    told = -100.0
+    for psi, shares in zip(sweep.psi.tolist(), sweep.shares, strict=True):
+        x = margin + (100 - 2 * margin) * (psi - float(sweep.psi[0])) / spread
+        interval = percent_range(shares.low[k], shares.high[k])
+        value = f"{count(int(shares.counts[k]))} · {percent(shares.shares[k])}"
+        height = {
+            name: top + plot * (1 - float(getattr(shares, name)[k]) / limit) for name in ("shares", "low", "high")
+        }
+        points.append(
+            {
+                "x": x,
+                "y": height["shares"],
+                "low": height["low"],
+                "high": height["high"],
+                "tick": f"{psi:g}" if x - told >= 12 else "",
+                "tip": f"ψ {psi:g}: {value} ({interval})",
+            }
+        )
+        told = x if points[-1]["tick"] else told
+    steps = [{"x1": a["x"], "y1": a["y"], "x2": b["x"], "y2": b["y"]} for a, b in zip(points, points[1:], strict=False)]
+    return render(
+        "sweep_chart.svg.j2",
+        ident=ident,
+        title=title,
+        description="; ".join(point["tip"] for point in points),
+        points=points,
+        steps=steps,
+        limit=percent(limit, 0),
+        top=top,
+        plot=plot,
     )
 
 

@@ -26,6 +26,7 @@ from .prevalence import Prevalence, Validation, estimate_prevalence
 from .provenance import plain, settings_tables
 from .sprites import Cell, Face, Sprites, make_sprites
 from .statistics import ConfidenceSummary, LabelShares, confidence_summary, label_shares
+from .sweep import Sweep, sweep_data, sweep_of
 from .table import LabelTable, read_labels
 from .templating import FOLDER, render
 
@@ -91,7 +92,8 @@ def build_report(
 
     Args:
         labels: one row a face: `face` (file name, str), `seed` (nullable int), `label`, `confidence` (0..1), then one
-            column of probabilities (0..1, rows sum to 1) a class, in class order.
+            column of probabilities (0..1, rows sum to 1) a class, in class order. With a column `psi` of more than one
+            value, the page has a section on what truncation does.
         settings: what was run, as nested dicts (`run`, `generate`, `classify`, `versions`, `hardware`, `timings`, …);
             shown as they are, and believed in nothing but `classify.labels`, the class names, where that is a list.
         load_face: file name -> PIL image or uint8 [H, W, 3] or [H, W]; called once for each face that is shown, at most
@@ -120,7 +122,10 @@ def build_report(
     confidence = confidence_summary(table.confidence, table.probabilities)
     corrected = None if validation is None else _corrected(table, validation, replicates)
     lost = _skipped_rows(skipped)
-    heading = title or f"Facial expressions in {plural(len(table), 'face')}"
+    sweep = sweep_of(table)
+    heading = title or f"Facial expressions in {plural(len(table), 'face')}" + (
+        "" if sweep is None else f" at {len(sweep.psi)} truncations"
+    )
 
     shown = _Choice.of(table, shares)
     sprites = (
@@ -138,7 +143,7 @@ def build_report(
         policy=_policy([css, sprite_css]),
         created=printable(created, 80),
         facts=_facts(settings, table),
-        conclusions=conclude(shares, confidence, len(lost), corrected),
+        conclusions=conclude(shares, confidence, len(lost), corrected, 1 if sweep is None else len(sweep.psi)),
         label_chart=figures.label_chart(
             shares,
             ident="distribution",
@@ -163,12 +168,15 @@ def build_report(
         confidence=confidence,
         max_entropy=float(np.log2(len(table.classes))),
         n=len(table),
+        sweep=sweep,
+        sweep_charts=[] if sweep is None else _sweep_charts(sweep, shares),
         skipped=[(printable(face, 200), printable(reason, 300)) for face, reason in lost[:_MAX_SKIPPED_ROWS]],
         n_skipped=len(lost),
-        notes=_quality_notes(table, sprites),
+        notes=_quality_notes(table, sprites, sweep),
         tables=settings_tables(settings),
     )
-    return Report(str(html), _data(table, shares, confidence, lost, settings, created, heading, sprites, corrected))
+    data = _data(table, shares, confidence, lost, settings, created, heading, sprites, corrected, sweep)
+    return Report(str(html), data)
 
 
 def write_report(report: Report, folder: str | os.PathLike[str]) -> tuple[Path, Path]:
@@ -312,7 +320,13 @@ def _facts(settings: Mapping[str, Any], table: LabelTable) -> list[tuple[str, st
     facts: list[tuple[str, object]] = [("Run", settings.get("run"))]
     if generate:
         facts.append(("Generator", generate.get("network")))
-        facts.append(("Truncation ψ", generate.get("truncation_psi")))
+        several = generate.get("psi_sweep")
+        if isinstance(several, list | tuple):
+            facts.append(("Truncation ψ", ", ".join(printable(value, 20) for value in several[:20])))
+        else:
+            facts.append(("Truncation ψ", generate.get("truncation_psi")))
+        facts.append(("Truncated styles", generate.get("truncation_cutoff")))
+        facts.append(("Projected styles", generate.get("projected_w")))
         facts.append(("Noise", generate.get("noise_mode")))
     else:
         facts.append(("Images", classify.get("images")))
@@ -328,7 +342,16 @@ def _facts(settings: Mapping[str, Any], table: LabelTable) -> list[tuple[str, st
     ]
 
 
-def _quality_notes(table: LabelTable, sprites: Sprites) -> list[str]:
+def _sweep_charts(sweep: Sweep, shares: LabelShares) -> list[tuple[str, Markup]]:
+    charts = []
+    for k in shares.ranking():
+        name = printable(shares.classes[k], 60)
+        chart = figures.sweep_chart(sweep, k, ident=f"sweep-{k}", title=f"Share of {name} by truncation")
+        charts.append((name, chart))
+    return charts
+
+
+def _quality_notes(table: LabelTable, sprites: Sprites, sweep: Sweep | None = None) -> list[str]:
     notes = []
     mismatched = int((table.probabilities.argmax(axis=1) != table.codes).sum())
     if mismatched:
@@ -339,7 +362,12 @@ def _quality_notes(table: LabelTable, sprites: Sprites) -> list[str]:
     twice = len(table.faces) - len(set(table.faces))
     if twice:
         notes.append(f"{plural(twice, 'face name')} occur more than once; each row is counted.")
-    if table.seeds is not None and len(np.unique(table.seeds)) < len(table):
+    if sweep is not None:
+        notes.append(
+            f"Every number outside the section on truncation pools the faces of {len(sweep.psi)} truncations. The same "
+            "seeds recur in them, so these faces are not independent and the pooled intervals are too narrow."
+        )
+    elif table.seeds is not None and len(np.unique(table.seeds)) < len(table):
         notes.append(
             "Some seeds occur more than once, so these faces are not independent and the intervals are too narrow."
         )
@@ -410,6 +438,7 @@ def _data(
     title: str,
     sprites: Sprites,
     corrected: Prevalence | None,
+    sweep: Sweep | None,
 ) -> dict[str, Any]:
     names = [str(plain(name)) for name in table.classes]
     per_label = _mean_confidence(table)
@@ -437,6 +466,7 @@ def _data(
             "histogram": confidence.histogram.tolist(),
         },
         "corrected": None if corrected is None else _corrected_data(names, corrected),
+        "sweep": sweep_data(names, sweep),
         "n_skipped": len(skipped),
         "skipped": [{"face": plain(face), "reason": plain(reason)} for face, reason in skipped],
         "unreadable_pictures": len(sprites.unreadable),

@@ -20,7 +20,8 @@ class LabelTable:
     """N classified faces, in the order of the table.
 
     `faces` are file names, `seeds` int64 [N] or None when any face has none, `codes` int64 [N] in 0..K-1,
-    `confidence` float64 [N] in [0, 1], `probabilities` float64 [N, K] with rows that sum to 1 (within rounding).
+    `confidence` float64 [N] in [0, 1], `probabilities` float64 [N, K] with rows that sum to 1 (within rounding), `psi`
+    float64 [N], the truncation of each face, or None where the table does not tell it.
     """
 
     classes: tuple[str, ...]
@@ -29,6 +30,7 @@ class LabelTable:
     codes: NDArray[np.int64]
     confidence: NDArray[np.float64]
     probabilities: NDArray[np.float64]
+    psi: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -69,7 +71,8 @@ def read_labels(labels: pd.DataFrame, settings: Mapping[str, Any]) -> LabelTable
     """Check a table with the columns `face`, `seed`, `label`, `confidence` and one column a class.
 
     Args:
-        labels: one row a face; `seed` may be missing or null (images that no generator of ours made).
+        labels: one row a face; `seed` may be missing or null (images that no generator of ours made); a column `psi`
+            that is no class tells the truncation of each face.
         settings: see :func:`class_names`.
 
     Raises:
@@ -99,7 +102,7 @@ def read_labels(labels: pd.DataFrame, settings: Mapping[str, Any]) -> LabelTable
     numbers = np.clip(numbers, 0, 1)
     total = numbers[:, 1:].sum(axis=1)
     _refuse(np.abs(total - 1) > _SUM_TOLERANCE, faces, "has probabilities that do not sum to 1")
-    return LabelTable(classes, faces, _seeds(labels), codes, numbers[:, 0], numbers[:, 1:])
+    return LabelTable(classes, faces, _seeds(labels), codes, numbers[:, 0], numbers[:, 1:], _psi(labels, classes))
 
 
 def _seeds(labels: pd.DataFrame) -> NDArray[np.int64] | None:
@@ -109,6 +112,13 @@ def _seeds(labels: pd.DataFrame) -> NDArray[np.int64] | None:
     if seeds.isna().any():
         return None
     return seeds.to_numpy(np.int64)
+
+
+def _psi(labels: pd.DataFrame, classes: tuple[str, ...]) -> NDArray[np.float64] | None:
+    if "psi" not in labels.columns or "psi" in classes:
+        return None
+    psi = pd.to_numeric(labels["psi"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    return psi if np.isfinite(psi).all() else None
 
 
 def _refuse(wrong: NDArray[np.bool_], faces: tuple[str, ...], what: str) -> None:

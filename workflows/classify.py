@@ -14,11 +14,12 @@ import numpy as np
 from ..classify.classifier import Classifier, load_classifier
 from ..data.errors import DataError, UsageError
 from ..data.faces import Preparation, prepare_faces
-from ..data.images import ImageSource, printable, read_image
-from .labels import label_table, merge_parts, part_path, write_part
+from ..data.images import ImageSource, printable, read_image, write_atomically
+from .faces import Face, planned_faces
+from .labels import face_table, merge_parts, part_path, write_part
 from .progress import OnProgress, no_progress
 from .run_folder import RunFolder
-from .seeds import face_name, parse_seeds, shards
+from .seeds import shards
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class Judge:
             **self.preparation.as_dict(),
         }
 
+    def keep_validation(self, run: RunFolder) -> None:
+        """Put the classifier's answers on labelled faces into the run folder, so that a report needs nothing else."""
+        if self.classifier.validation is not None and not run.validation.exists():
+            write_atomically(run.validation, self.classifier.validation)
+
     def judge(self, pictures: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """uint8 pictures [H, W, 1|3] -> float32 [N, K]."""
         return self.classifier.predict(prepare_faces(pictures, crop=self.preparation.crop))
@@ -80,6 +86,7 @@ def classify(run: RunFolder, options: ClassifyOptions, on_progress: OnProgress =
             f"{printable(run.path)} holds generated faces and --images names others; choose another folder with --run"
         )
     run.claim("classify", {**judge.settings(), **source.settings()})
+    judge.keep_validation(run)
     worked, count, done = False, 0, 0
     for number, names in shards(source.names):
         if not part_path(run, number).exists():
@@ -89,16 +96,14 @@ def classify(run: RunFolder, options: ClassifyOptions, on_progress: OnProgress =
         on_progress(done, len(source.names))
     skipped = merge_parts(run, count)
     if skipped == len(source.names):
-        raise DataError(
-            f"{source.place}: none of the {skipped} pictures could be read; see {printable(run.skipped_csv)}"
-        )
+        raise DataError(f"{source.place}: none of its {skipped} pictures could be read; see {run.skipped_csv}")
     if worked:
         run.note("classify", time.monotonic() - started)
     return run.labels_csv, skipped
 
 
 class _RunPictures:
-    """The pictures that ``generate`` made, in the order of their seeds."""
+    """The pictures that ``generate`` made, in its order."""
 
     def __init__(self, run: RunFolder) -> None:
         made = run.settings("generate")
@@ -109,8 +114,8 @@ class _RunPictures:
                 "or name a folder of pictures with --images"
             )
         self.run = run
-        self.seeds = {face_name(seed): seed for seed in parse_seeds(made["seeds"])}
-        self.names = list(self.seeds)
+        self.planned = {face.name: face for face in planned_faces(made)}
+        self.names = list(self.planned)
         missing = sum(1 for name in self.names if not (run.faces / name).exists())
         if missing:
             raise DataError(
@@ -124,8 +129,8 @@ class _RunPictures:
     def read(self, name: str) -> np.ndarray:
         return read_image(self.run.faces / name)
 
-    def seeds_of(self, names: Sequence[str]) -> list[int] | None:
-        return [self.seeds[name] for name in names]
+    def faces_of(self, names: Sequence[str]) -> list[Face]:
+        return [self.planned[name] for name in names]
 
 
 class _ForeignPictures:
@@ -143,8 +148,8 @@ class _ForeignPictures:
     def read(self, name: str) -> np.ndarray:
         return self.source.read(name)
 
-    def seeds_of(self, names: Sequence[str]) -> list[int] | None:
-        return None
+    def faces_of(self, names: Sequence[str]) -> list[Face]:
+        return [Face(name) for name in names]
 
 
 def _label_shard(source: _RunPictures | _ForeignPictures, names: Sequence[str], judge: Judge) -> Any:
@@ -156,4 +161,4 @@ def _label_shard(source: _RunPictures | _ForeignPictures, names: Sequence[str], 
             skipped[name] = str(error)
     classes = judge.classifier.labels
     probabilities = judge.judge(pictures) if pictures else np.empty((0, len(classes)), np.float32)
-    return label_table(names, source.seeds_of(names), probabilities, classes, skipped)
+    return face_table(source.faces_of(names), probabilities, classes, skipped)

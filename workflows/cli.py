@@ -10,6 +10,16 @@ import click
 
 from .. import __version__
 from ..data.errors import DataError, UsageError
+from .cli_networks import convert, inspect, interpolate, mix, models
+from .cli_options import (
+    NOISE_MODES,
+    class_option,
+    device_option,
+    network_option,
+    noise_option,
+    parse_psi_sweep,
+    trunc_option,
+)
 
 if TYPE_CHECKING:
     from .classify import ClassifyOptions
@@ -44,9 +54,6 @@ def cli() -> None:
 _run_option = click.option(
     "--run", "run_name", default="default", show_default=True, metavar="NAME", help="Run folder: runs/NAME, or a path."
 )
-_device_option = click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
-)
 
 
 def _generate_options(command: Any) -> Any:
@@ -54,23 +61,15 @@ def _generate_options(command: Any) -> Any:
         [
             click.option("--n", type=click.IntRange(1), help=f"Seeds 0..n-1.  [default: {DEFAULT_N}]"),
             click.option("--seeds", metavar="LIST", help="Seeds and ranges instead of --n, such as 0,1,4-6."),
+            network_option,
+            trunc_option,
             click.option(
-                "--network", metavar="FILE|NAME", help="Checkpoint or bundled generator.  [default: the best]"
+                "--trunc-cutoff", type=click.IntRange(0), metavar="N", help="Truncate the first N styles only."
             ),
-            click.option(
-                "--trunc",
-                type=click.FloatRange(-2, 2),
-                metavar="PSI",
-                help="Truncation psi.  [default: the generator's]",
-            ),
-            click.option(
-                "--noise-mode",
-                type=click.Choice(["const", "random", "none"]),
-                default="const",
-                show_default=True,
-                help="StyleGAN2's noise; random depends on the seed.",
-            ),
-            click.option("--class", "class_index", type=click.IntRange(0), help="Class, for conditional generators."),
+            click.option("--psi-sweep", metavar="LIST", help="The same seeds at several psi, such as 0.5,0.7,1."),
+            click.option("--projected-w", metavar="FILE", help="Draw the styles of a projector's .npz, not seeds."),
+            noise_option(*NOISE_MODES),
+            class_option,
         ]
     ):
         command = option(command)
@@ -98,28 +97,31 @@ def _classify_options(command: Any) -> Any:
 @cli.command(epilog="Example: fergan generate --n 500")
 @_generate_options
 @_run_option
-@_device_option
+@device_option
 def generate(run_name: str, **options: Any) -> None:
     """Make faces: one PNG a seed in runs/NAME/faces.
 
-    A face depends on its seed alone. Called again with the same options, only missing faces are made.
+    With --psi-sweep, each seed is made at each psi, and the report shows how truncation moves the
+    expressions. A face depends on its seed alone. Called again with the same options, only missing faces are made.
     """
     wanted = _to_generate(options)
     from .generate import generate as step
+    from .networks import ensure_network
     from .progress import progress
     from .run_folder import RunFolder
 
     run = RunFolder(run_name)
-    with progress("Generating") as show:
-        folder = step(run, wanted, show)
-    click.echo(f"{len(wanted.seeds)} faces in {folder}")
+    ensure_network(wanted.network)
+    with run.lock(), progress("Generating") as show:
+        folder, count = step(run, wanted, show)
+    click.echo(f"{count} faces in {folder}")
 
 
 @cli.command(epilog="Example: fergan classify --images my_gan/samples --run my_gan")
 @_classify_options
 @click.option("--images", metavar="DIR|ZIP", help="Judge these pictures in place of the run's own faces.")
 @_run_option
-@_device_option
+@device_option
 def classify(run_name: str, **options: Any) -> None:
     """Label faces with their expressions: runs/NAME/labels.csv."""
     wanted = _to_classify(options)
@@ -128,7 +130,7 @@ def classify(run_name: str, **options: Any) -> None:
     from .run_folder import RunFolder
 
     run = RunFolder(run_name)
-    with progress("Classifying") as show:
+    with run.lock(), progress("Classifying") as show:
         path, skipped = step(run, wanted, show)
     click.echo(f"labels in {path}")
     if skipped:
@@ -142,24 +144,36 @@ def report(run_name: str) -> None:
     from .report import report as step
     from .run_folder import RunFolder
 
-    click.echo(f"report in {step(RunFolder(run_name))}")
+    run = RunFolder(run_name)
+    if not run.record:
+        raise DataError(f"{run.path}: there is no such run; 'fergan run' or 'fergan generate' makes one")
+    with run.lock():
+        page = step(run)
+    click.echo(f"report in {page}")
 
 
 @cli.command(epilog="Example: fergan run --n 500 --run first")
 @_generate_options
 @_classify_options
 @_run_option
-@_device_option
+@device_option
 def run(run_name: str, **options: Any) -> None:
     """Generate, classify and report in one process."""
     faces, labels = _to_generate(options), _to_classify(options)
+    from .networks import ensure_network
     from .progress import progress
     from .run import run_all
     from .run_folder import RunFolder
 
-    with progress("Running") as show:
-        page = run_all(RunFolder(run_name), faces, labels, show)
+    folder = RunFolder(run_name)
+    ensure_network(faces.network)
+    with folder.lock(), progress("Running") as show:
+        page = run_all(folder, faces, labels, show)
     click.echo(f"report in {page}")
+
+
+for _command in (mix, interpolate, models, inspect, convert):
+    cli.add_command(_command)
 
 
 @cli.group(cls=_Commands)
@@ -213,7 +227,7 @@ def train_classifier(data: str, votes: str | None, out: str, **settings: Any) ->
     help="DiffAugment: color,translation,cutout.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@_device_option
+@device_option
 def train_dcgan(data: str, out: str, **options: Any) -> None:
     """Train a DCGAN from scratch. A stopped training goes on when the same command is given again."""
     from .train_dcgan import train_dcgan as step
@@ -229,14 +243,27 @@ def _to_generate(options: dict[str, Any]) -> GenerateOptions:
 
     if options["n"] is not None and options["seeds"] is not None:
         raise UsageError("--n and --seeds exclude each other; --n 500 is short for --seeds 0-499")
+    if options["psi_sweep"] is not None and options["trunc"] is not None:
+        raise UsageError("--psi-sweep and --trunc exclude each other; name all psi in --psi-sweep")
+    if options["projected_w"] is not None:
+        for name in ("n", "seeds", "trunc", "trunc_cutoff", "psi_sweep", "class_index"):
+            if options[name] is not None:
+                option = "--class" if name == "class_index" else "--" + name.replace("_", "-")
+                raise UsageError(
+                    f"--projected-w and {option} exclude each other; projected styles are drawn as they are"
+                )
     seeds: Sequence[int]
     seeds = parse_seeds(options["seeds"]) if options["seeds"] is not None else range(options["n"] or DEFAULT_N)
+    sweep = None if options["psi_sweep"] is None else parse_psi_sweep(options["psi_sweep"])
     from .generate import GenerateOptions
 
     return GenerateOptions(
         seeds=seeds,
         network=options["network"],
         truncation_psi=options["trunc"],
+        truncation_cutoff=options["trunc_cutoff"],
+        psi_sweep=sweep,
+        projected_w=options["projected_w"],
         noise_mode=options["noise_mode"],
         class_index=options["class_index"],
         device=options["device"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,12 @@ import pandas as pd
 
 from ..data.errors import DataError
 from ..data.images import printable, write_atomically
+from .faces import Face
 from .run_folder import RunFolder
 
 FIXED = ("face", "seed", "label", "confidence")
-"""The columns before the classes' own. A face that could not be read has no label but a ``skipped`` reason."""
+"""The columns before the classes' own, with ``psi`` after ``seed`` in a run over several truncations. A face that could
+not be read has no label but a ``skipped`` reason."""
 
 
 def label_table(
@@ -23,6 +25,7 @@ def label_table(
     probabilities: np.ndarray,
     classes: Sequence[str],
     skipped: dict[str, str] | None = None,
+    psi: Sequence[float] | None = None,
 ) -> pd.DataFrame:
     """The rows of one shard.
 
@@ -32,9 +35,11 @@ def label_table(
         probabilities: float32 [M, K], a row for each face that was not skipped.
         classes: K names.
         skipped: file name -> why it could not be judged.
+        psi: the truncation of each face, in a run over several; else None.
 
     Returns:
-        Columns ``face``, ``seed`` (Int64), ``label``, ``confidence``, one a class (float32), ``skipped``.
+        Columns ``face``, ``seed`` (Int64), ``psi`` (float64, if given), ``label``, ``confidence``, one a class
+        (float32), ``skipped``.
     """
     skipped = skipped or {}
     judged = np.array([face not in skipped for face in faces], dtype=bool)
@@ -54,10 +59,21 @@ def label_table(
             "confidence": confidence,
         }
     )
+    if psi is not None:
+        table.insert(2, "psi", np.asarray(psi, np.float64))
     for index, name in enumerate(classes):
         table[name] = all_probabilities[:, index]
     table["skipped"] = pd.Series([skipped.get(face, pd.NA) for face in faces], dtype="string")
     return table
+
+
+def face_table(
+    faces: Sequence[Face], probabilities: np.ndarray, classes: Sequence[str], skipped: dict[str, str] | None = None
+) -> pd.DataFrame:
+    """:func:`label_table` for planned faces of a run."""
+    seeds = [face.seed for face in faces if face.seed is not None]
+    psi = [face.psi for face in faces if face.psi is not None]
+    return label_table([face.name for face in faces], seeds or None, probabilities, classes, skipped, psi or None)
 
 
 def part_path(run: RunFolder, number: int) -> Path:

@@ -9,11 +9,11 @@ import numpy as np
 
 from .classify import ClassifyOptions, Judge
 from .generate import FaceMaker, GenerateOptions, make_faces_folder, missing_faces
-from .labels import label_table, merge_parts, part_path, write_part
+from .labels import face_table, merge_parts, part_path, write_part
 from .progress import OnProgress, no_progress
 from .report import report
 from .run_folder import RunFolder
-from .seeds import face_name, shards
+from .seeds import shards
 from .writer import PictureWriter
 
 _HELD_BYTES = 256 * 2**20
@@ -39,30 +39,29 @@ def run_all(
     maker, judge = FaceMaker(generate), Judge(classify)
     run.claim("generate", maker.settings())
     run.claim("classify", judge.settings())
+    judge.keep_validation(run)
     make_faces_folder(run)
-    missing = set(missing_faces(run, generate.seeds))
+    missing = set(missing_faces(run, maker.faces))
     held: dict[str, np.ndarray] = {}
     held_bytes, done, count, worked = 0, 0, 0, False
     with PictureWriter() as writer:
-        for number, seeds in shards(generate.seeds):
+        for number, faces in shards(maker.faces):
             count += 1
             labelled = part_path(run, number).exists()
-            todo = [seed for seed in seeds if seed in missing] if labelled else list(seeds)
+            todo = [face for face in faces if face in missing] if labelled else list(faces)
             if todo:
                 worked = True
                 pictures = maker.make(todo)
-                for seed, picture in zip(todo, pictures, strict=True):
-                    if seed in missing:
-                        writer.write(run.faces / face_name(seed), picture)
+                for face, picture in zip(todo, pictures, strict=True):
+                    if face in missing:
+                        writer.write(run.faces / face.name, picture)
                     if held_bytes < _HELD_BYTES:
-                        held[face_name(seed)] = picture
+                        held[face.name] = picture
                         held_bytes += picture.nbytes
                 if not labelled:
-                    names = [face_name(seed) for seed in seeds]
-                    table = label_table(names, list(seeds), judge.judge(pictures), judge.classifier.labels)
-                    write_part(run, number, table)
-            done += len(seeds)
-            on_progress(done, len(generate.seeds))
+                    write_part(run, number, face_table(faces, judge.judge(pictures), judge.classifier.labels))
+            done += len(faces)
+            on_progress(done, len(maker.faces))
     merge_parts(run, count)
     if worked:
         run.note("run", time.monotonic() - started)

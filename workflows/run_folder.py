@@ -3,6 +3,7 @@
     runs/NAME/run.json            settings of each step, sha256 of the models, versions, hardware, times
               faces/seed0000.png  one picture a seed
               labels/part-*.parquet, labels.csv, skipped.csv
+              validation.npz      the classifier's answers on labelled faces
               report.html, report.json
 
 A step claims its settings in ``run.json`` before it writes anything. The same settings again mean: do what is missing.
@@ -14,11 +15,14 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from .. import __version__
 from ..data.errors import DataError, UsageError
@@ -65,6 +69,11 @@ class RunFolder:
         return self.path / "skipped.csv"
 
     @property
+    def validation(self) -> Path:
+        """What the classifier said about labelled faces; the report corrects by it. Absent where that is not known."""
+        return self.path / "validation.npz"
+
+    @property
     def record(self) -> dict[str, Any]:
         """The contents of ``run.json``; empty before the first step."""
         return self._record
@@ -94,6 +103,35 @@ class RunFolder:
                 f"Choose another folder with --run NAME, or delete {printable(self.path)} to start over"
             )
 
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other fergan process out of the folder, and clear away what a killed one left half-written.
+
+        The operating system drops the lock when its process ends, however it ends.
+
+        Raises:
+            UsageError: another process holds the lock.
+        """
+        self._make_folder()
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise UsageError(
+                f"{printable(self.path)}: another fergan process is at work on this run; wait for it, "
+                "or choose another folder with --run NAME"
+            ) from error
+        except OSError as error:
+            raise DataError(f"{printable(self.path)}: cannot be written to ({error.strerror})") from error
+        try:
+            for folder in (self.path, self.faces, self.labels):
+                for leftover in folder.glob(".*.tmp"):
+                    leftover.unlink(missing_ok=True)
+            self._record = self._read()
+            yield
+        finally:
+            lock.release()
+
     def note(self, step: str, seconds: float) -> None:
         """Add the duration of a finished step."""
         timings = {**self._record.get("timings", {}), f"{step}_seconds": round(seconds, 2)}
@@ -109,12 +147,15 @@ class RunFolder:
             "versions": versions(),
             "hardware": hardware(),
         }
+        self._make_folder()
+        write_atomically(self.path / "run.json", (json.dumps(record, indent=2) + "\n").encode())
+        self._record = record
+
+    def _make_folder(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"{printable(self.path)}: the run folder cannot be made ({error.strerror})") from error
-        write_atomically(self.path / "run.json", (json.dumps(record, indent=2) + "\n").encode())
-        self._record = record
 
     def _read(self) -> dict[str, Any]:
         path = self.path / "run.json"

@@ -12,6 +12,7 @@ SHARD = 64
 """Faces a shard: small enough to lose little by a kill, large enough to keep files and calls few."""
 
 _LAST = 2**32 - 1  # numpy's RandomState takes 32 bits
+_MOST = 10_000
 _Item = TypeVar("_Item")
 
 
@@ -22,15 +23,34 @@ def parse_seeds(text: str) -> list[int]:
         UsageError: not a list of numbers and ranges, or outside 0..2**32-1.
     """
     seeds: set[int] = set()
+    for part in _parts(text, "--seeds"):
+        seeds.update(part)
+    return sorted(seeds)
+
+
+def parse_list(text: str, option: str, last: int = _LAST, what: str = "seed") -> list[int]:
+    """``"85,100,4-6"`` -> ``[85, 100, 4, 5, 6]``: numbers and ranges in the order given, repeated ones too.
+
+    Raises:
+        UsageError: not a list of numbers and ranges, one is beyond ``last``, or there are more than 10,000.
+    """
+    numbers: list[int] = []
+    for part in _parts(text, option, last, what):
+        if len(numbers) + len(part) > _MOST:
+            raise UsageError(f"{option} {text!r}: names more than {_MOST:,}; give fewer")
+        numbers.extend(part)
+    return numbers
+
+
+def _parts(text: str, option: str, highest: int = _LAST, what: str = "seed") -> Iterator[range]:
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,10})\s*(?:-\s*(\d{1,10})\s*)?", part)
         if not match:
-            raise UsageError(f"--seeds {text!r}: {part.strip()!r} is no seed or range; write for example 0,1,4-6")
+            raise UsageError(f"{option} {text!r}: {part.strip()!r} is no {what} or range; write for example 0,1,4-6")
         first, last = int(match[1]), int(match[2] or match[1])
-        if last < first or last > _LAST:
-            raise UsageError(f"--seeds {text!r}: {part.strip()!r} is not a range within 0..{_LAST}")
-        seeds.update(range(first, last + 1))
-    return sorted(seeds)
+        if last < first or last > highest:
+            raise UsageError(f"{option} {text!r}: {part.strip()!r} is not a range within 0..{highest}")
+        yield range(first, last + 1)
 
 
 def format_seeds(seeds: Sequence[int]) -> str:

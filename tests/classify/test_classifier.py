@@ -33,7 +33,9 @@ def test_probabilities_depend_on_the_face_alone() -> None:
     assert classifier.predict(faces[:0]).shape == (0, 7)
 
 
-@pytest.mark.parametrize("faces", [np.zeros((2, 48, 48)), np.zeros((48, 48), np.uint8), np.zeros((2, 64, 64), np.uint8)])
+@pytest.mark.parametrize(
+    "faces", [np.zeros((2, 48, 48)), np.zeros((48, 48), np.uint8), np.zeros((2, 64, 64), np.uint8)]
+)
 def test_faces_of_another_kind_are_refused(faces: np.ndarray) -> None:
     with pytest.raises(UsageError, match="uint8 \\[N, 48, 48\\]"):
         load_classifier(device="cpu").predict(faces)

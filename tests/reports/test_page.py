@@ -221,6 +221,32 @@ def test_a_picture_that_is_gone_is_said_and_the_face_still_counts(settings: dict
     assert "3 pictures could not be shown" in Page(report.html).text
 
 
+def test_a_table_with_several_psi_shows_what_truncation_does(settings: dict) -> None:
+    table = make_table(90)
+    table.insert(2, "psi", np.repeat([1.0, 0.5, 0.7], 30))
+    report = build(table, settings)
+    page = Page(report.html)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert {"sweep", "h-sweep"} < set(ids)
+    assert len(ids) == len(set(ids))
+    parts = report.data["sweep"]["by_psi"]
+    assert [part["psi"] for part in parts] == [0.5, 0.7, 1.0]
+    for part in parts:
+        labels = table.loc[table["psi"] == part["psi"], "label"]
+        for name, share in part["shares"].items():
+            k = int((labels == name).sum())
+            exact = binomtest(k, 30).proportion_ci(method="wilson")
+            assert (share["low"], share["high"]) == (pytest.approx(exact.low), pytest.approx(exact.high))
+            assert f"{100 * k / 30:.1f}\N{NO-BREAK SPACE}%" in report.html
+    assert "ψ 0.7" in page.text
+    assert "pooled intervals are too narrow" in page.text
+
+    table["psi"] = 0.7
+    assert build(table, settings).data["sweep"] is None
+    named = make_table(20, classes=("angry", "psi"))  # a class of that name is a class
+    assert build(named, settings | {"classify": {"labels": ["angry", "psi"]}}).data["sweep"] is None
+
+
 def test_skipped_files_are_counted_and_listed(settings: dict) -> None:
     skipped = pd.DataFrame({"face": [f"{i}.png" for i in range(150)], "reason": "truncated"})
     report = build(make_table(3), settings, skipped=skipped)

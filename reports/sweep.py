@@ -1,0 +1,57 @@
+"""What truncation does to the expressions: the shares of the labels at each psi of a run that had several.
+
+The same seeds are drawn at every psi, so the columns differ by truncation and not by the luck of the draw. The
+intervals are for each psi by itself; they do not use the pairing.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .statistics import Floats, LabelShares, label_shares
+from .table import LabelTable
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Label shares by truncation: `psi` float64 [P], ascending, and as many `shares`, each with its own faces."""
+
+    psi: Floats
+    shares: tuple[LabelShares, ...]
+
+    def counts(self) -> list[int]:
+        """Faces at each psi."""
+        return [shares.n for shares in self.shares]
+
+
+def sweep_of(table: LabelTable, level: float = 0.95) -> Sweep | None:
+    """The sweep in a table of labels, None where all faces have one psi or none is told."""
+    if table.psi is None:
+        return None
+    values = np.unique(table.psi)
+    if len(values) < 2:
+        return None
+    parts = tuple(label_shares(table.codes[table.psi == value], table.classes, level) for value in values)
+    return Sweep(values, parts)
+
+
+def sweep_data(names: list[str], sweep: Sweep | None) -> dict[str, Any] | None:
+    """The sweep as plain JSON values, with labels called `names`."""
+    if sweep is None:
+        return None
+    return {
+        "interval": {"method": "wilson", "level": sweep.shares[0].level},
+        "by_psi": [
+            {
+                "psi": float(psi),
+                "n": shares.n,
+                "counts": {name: int(shares.counts[k]) for k, name in enumerate(names)},
+                "shares": {
+                    name: {"share": float(shares.shares[k]), "low": float(shares.low[k]), "high": float(shares.high[k])}
+                    for k, name in enumerate(names)
+                },
+            }
+            for psi, shares in zip(sweep.psi, sweep.shares, strict=True)
+        ],
+    }

@@ -1,0 +1,1 @@
+"""Face generators: StyleGAN2 and DCGAN, their checkpoints, their training, and the bundled weights."""

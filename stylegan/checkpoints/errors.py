@@ -1,0 +1,7 @@
+"""The one error that comes out of a checkpoint file."""
+
+from ...data.errors import DataError
+
+
+class CheckpointError(DataError):
+    """A checkpoint cannot be used (exit code 1): the message names the file, what was found in it and what to do."""

@@ -1,0 +1,82 @@
+"""DCGAN (Radford et al. 2016, arXiv:1511.06434): the small generator that anyone can train from scratch.
+
+The generator is the paper's: transposed convolutions with batch norm and ReLU. Its first kernel is ``resolution / 16``
+wide, so that four doublings end at any multiple of 16 (48 px: 3, 6, 12, 24, 48). The discriminator differs in one
+point: spectral normalisation (Miyato et al. 2018, arXiv:1802.05957) in place of batch norm keeps training stable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+
+@dataclass(frozen=True)
+class DCGANConfig:
+    """Shape of the pair of networks.
+
+    Attributes:
+        z_dim: length of a latent.
+        img_resolution: side of the square image in pixels, a multiple of 16.
+        img_channels: 1 (gray) or 3 (RGB).
+        base_channels: channels of the generator's last hidden layer; each layer before has twice as many.
+    """
+
+    z_dim: int = 100
+    img_resolution: int = 48
+    img_channels: int = 1
+    base_channels: int = 32
+
+    def __post_init__(self) -> None:
+        if self.img_resolution < 32 or self.img_resolution % 16:
+            raise ValueError(f"img_resolution {self.img_resolution} is not a multiple of 16 from 32 up")
+
+
+class DCGANGenerator(nn.Module):
+    """z float32 [N, z_dim] ~ N(0, 1) -> image float32 [N, img_channels, R, R] in [-1, 1]."""
+
+    def __init__(self, config: DCGANConfig) -> None:
+        super().__init__()
+        self.config = config
+        first, c = config.img_resolution // 16, config.base_channels
+        layers: list[nn.Module] = [  # [N, z, 1, 1]
+            nn.ConvTranspose2d(config.z_dim, 8 * c, first, bias=False),  # [N, 8c, R/16, R/16]
+            nn.BatchNorm2d(8 * c),
+            nn.ReLU(inplace=True),
+        ]
+        for inputs, outputs in ((8 * c, 4 * c), (4 * c, 2 * c), (2 * c, c)):  # R/8, R/4, R/2
+            layers += [
+                nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(inplace=True),
+            ]
+        layers += [nn.ConvTranspose2d(c, config.img_channels, 4, stride=2, padding=1), nn.Tanh()]  # [N, C, R, R]
+        self.layers = nn.Sequential(*layers)
+        for module in self.modules():
+            if isinstance(module, nn.ConvTranspose2d):
+                nn.init.normal_(module.weight, 0.0, 0.02)
+            elif isinstance(module, nn.BatchNorm2d):
+                nn.init.normal_(module.weight, 1.0, 0.02)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return self.layers(z[:, :, None, None])
+
+
+class DCGANDiscriminator(nn.Module):
+    """image float32 [N, img_channels, R, R] -> logits float32 [N]."""
+
+    def __init__(self, config: DCGANConfig) -> None:
+        super().__init__()
+        c = config.base_channels
+        layers: list[nn.Module] = []
+        for inputs, outputs in ((config.img_channels, c), (c, 2 * c), (2 * c, 4 * c), (4 * c, 8 * c)):
+            convolution = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)
+            layers += [spectral_norm(convolution), nn.LeakyReLU(0.2, inplace=True)]
+        layers.append(spectral_norm(nn.Conv2d(8 * c, 1, config.img_resolution // 16)))  # [N, 1, 1, 1]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.layers(image).flatten()

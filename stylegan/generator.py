@@ -1,0 +1,264 @@
+"""Load a face generator, whatever it is, and draw faces with it: seeds in, images out."""
+
+import contextlib
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..data.errors import UsageError
+from .checkpoints import CheckpointError, read_checkpoint
+from .networks import StyleGAN2
+from .zoo import ZOO, fetch
+
+WEIGHTS = Path(__file__).with_name("weights")
+NOISE_MODES = ("const", "random", "none")
+MAX_SEED = 2**32 - 1
+
+
+class Generator:
+    """A face generator on a device, ready to draw.
+
+    StyleGAN2 and DCGAN have the same face: a DCGAN's w is z itself, and there is one of it.
+
+    Attributes:
+        network: :class:`StyleGAN2` or :class:`DCGANGenerator` in evaluation mode.
+        z_dim, w_dim: length of a latent and of a style.
+        c_dim: number of classes; 0 = unconditional.
+        num_ws: styles that an image takes.
+        img_resolution, img_channels: of the images, which are square.
+        name: short name, for reports.
+        source: the file that it was read from, None where there was none.
+        sha256: of that file, in hexadecimal.
+        metadata: what the file says about itself: ``licence``, ``default_truncation_psi`` ... where known.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        device: str | torch.device = "cpu",
+        name: str = "generator",
+        source: Path | None = None,
+        sha256: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval().requires_grad_(False)
+        config: Any = network.config
+        self.z_dim: int = config.z_dim
+        self.c_dim: int = getattr(config, "c_dim", 0)
+        self.w_dim: int = getattr(config, "w_dim", config.z_dim)
+        self.num_ws: int = getattr(config, "num_ws", 1)
+        self.img_resolution: int = config.img_resolution
+        self.img_channels: int = config.img_channels
+        self.name, self.source, self.sha256 = name, source, sha256
+        self.metadata = dict(metadata or {})
+
+    def __repr__(self) -> str:
+        return f"<Generator {self.name}: {self.img_resolution} px, {self.img_channels} channels, on {self.device}>"
+
+    @torch.inference_mode()
+    def mapping(
+        self,
+        z: torch.Tensor | np.ndarray,
+        c: torch.Tensor | np.ndarray | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> torch.Tensor:
+        """Latents to styles.
+
+        Args:
+            z: [N, z_dim] of any float type.
+            c: [N, c_dim], one-hot or mixtures; needed if and only if ``c_dim`` is not 0.
+            truncation_psi: pulls w towards its average (below 1: more typical faces, fewer kinds of them); a DCGAN's z
+                towards 0.
+            truncation_cutoff: only for so many of the first styles; None = all.
+
+        Returns:
+            float32 [N, num_ws, w_dim] on the generator's device.
+        """
+        latents = torch.as_tensor(z).to(self.device, torch.float32)
+        classes = None if c is None else torch.as_tensor(c).to(self.device, torch.float32)
+        if latents.ndim != 2 or latents.shape[1] != self.z_dim:
+            raise ValueError(f"z has shape {tuple(latents.shape)}, where [N, {self.z_dim}] is needed")
+        if self.c_dim and (classes is None or classes.shape != (len(latents), self.c_dim)):
+            raise ValueError(f"c of shape [N, {self.c_dim}] is needed")
+        if isinstance(self.network, StyleGAN2):
+            return self.network.mapping(latents, classes, truncation_psi, truncation_cutoff)
+        cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
+        return latents.unsqueeze(1) * (truncation_psi if cutoff > 0 else 1.0)
+
+    @torch.inference_mode()
+    def synthesis(
+        self,
+        ws: torch.Tensor | np.ndarray,
+        noise_mode: str = "const",
+        noise_generators: Sequence[torch.Generator] | None = None,
+    ) -> torch.Tensor:
+        """Styles to images.
+
+        Args:
+            ws: [N, num_ws, w_dim] of any float type.
+            noise_mode: ``const``, the network's own noise maps; ``random``; or ``none``. A DCGAN has no noise.
+            noise_generators: for ``random``, one a sample; None draws from torch's global generator.
+
+        Returns:
+            float32 [N, C, H, W], -1 (black) to 1 (white) and a little beyond, on the generator's device.
+        """
+        styles = torch.as_tensor(ws).to(self.device, torch.float32)
+        if styles.ndim != 3 or styles.shape[1:] != (self.num_ws, self.w_dim):
+            raise ValueError(f"ws has shape {tuple(styles.shape)}, where [N, {self.num_ws}, {self.w_dim}] is needed")
+        if noise_mode not in NOISE_MODES:
+            raise UsageError(f"noise mode {noise_mode!r} is none of {', '.join(NOISE_MODES)}")
+        with _reproducible():
+            if isinstance(self.network, StyleGAN2):
+                return self.network.synthesis(styles, noise_mode, noise_generators)
+            return self.network(styles[:, 0])
+
+    def generate(
+        self,
+        seeds: Iterable[int],
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        noise_mode: str = "const",
+        class_index: int | None = None,
+    ) -> np.ndarray:
+        """The faces of ``seeds``, with NVIDIA's convention: z = ``numpy.random.RandomState(seed).randn(1, z_dim)``.
+
+        A face depends on its seed (and the settings) alone: on one machine its bytes are the same whatever the batch,
+        its size and its order. On a CPU the network therefore sees one face at a time, which is also the fastest
+        way there; on a GPU it always sees batches of one size, the last one padded.
+
+        Args:
+            seeds: integers 0 .. 2**32 - 1.
+            truncation_psi, truncation_cutoff: as in :meth:`mapping`.
+            noise_mode: as in :meth:`synthesis`; ``random`` is drawn from the face's seed.
+            class_index: 0 .. c_dim - 1 for a conditional generator.
+
+        Returns:
+            uint8 [N, H, W, C], rounded as the published programs do: (x * 127.5 + 128), clamped, truncated.
+
+        Raises:
+            UsageError: a seed, the class or the noise mode is not what the generator takes.
+        """
+        seeds = [_seed(seed) for seed in seeds]
+        self._check_class(class_index)
+        if noise_mode not in NOISE_MODES:
+            raise UsageError(f"noise mode {noise_mode!r} is none of {', '.join(NOISE_MODES)}")
+        work = self._work_batch()
+        faces = np.empty((len(seeds), self.img_resolution, self.img_resolution, self.img_channels), np.uint8)
+        for start in range(0, len(seeds), work):
+            part = seeds[start : start + work]
+            padded = part + part[-1:] * (work - len(part))
+            z = np.concatenate([np.random.RandomState(seed).randn(1, self.z_dim) for seed in padded])
+            c = None if class_index is None else np.eye(self.c_dim)[[class_index] * work]
+            noise = [torch.Generator().manual_seed(seed) for seed in padded] if noise_mode == "random" else None
+            ws = self.mapping(z, c, truncation_psi, truncation_cutoff)
+            faces[start : start + len(part)] = to_uint8(self.synthesis(ws, noise_mode, noise))[: len(part)]
+        return faces
+
+    def _work_batch(self) -> int:
+        """How many faces the network sees at a time; constant for a generator, as results may depend on it."""
+        if self.device.type == "cpu":
+            return 1
+        return max(1, min(64, 2**22 // self.img_resolution**2))  # 4 at 1024 px, 64 from 256 px down
+
+    def _check_class(self, class_index: int | None) -> None:
+        if self.c_dim == 0 and class_index is not None:
+            raise UsageError(f"the generator {self.name} has no classes, so leave out the class {class_index}")
+        if self.c_dim and (class_index is None or not 0 <= class_index < self.c_dim):
+            wrong = "a class is needed" if class_index is None else f"there is no class {class_index}"
+            raise UsageError(f"{wrong}: the generator {self.name} draws classes 0 to {self.c_dim - 1}; choose one")
+
+
+def to_uint8(images: torch.Tensor) -> np.ndarray:
+    """float [N, C, H, W] in -1..1 -> uint8 [N, H, W, C]: (x * 127.5 + 128), clamped to 0..255, truncated."""
+    scaled = (images.permute(0, 2, 3, 1) * 127.5 + 128).clamp(0, 255)
+    return scaled.to(torch.uint8).cpu().numpy()
+
+
+def load_generator(source: str | Path | None = None, device: str = "auto") -> Generator:
+    """Open a generator.
+
+    Args:
+        source: a checkpoint file of any format that :func:`read_checkpoint` knows, the name of a bundled generator (see
+            :func:`bundled_generators`), or that of a published one (see :mod:`.zoo`), which is downloaded when it is
+            first used; None takes the best bundled one.
+        device: ``cpu``, ``cuda``, ``cuda:1`` ..., or ``auto``: the first GPU if there is one.
+
+    Raises:
+        CheckpointError: the file is missing or cannot be used.
+        UsageError: no bundled generator has this name, or the device does not exist.
+
+    >>> faces = load_generator().generate(range(8))  # doctest: +SKIP
+    """
+    chosen = _device(device)
+    path = _find(source)
+    checkpoint = read_checkpoint(path)
+    return Generator(
+        checkpoint.generator,
+        chosen,
+        name=path.stem,
+        source=path,
+        sha256=checkpoint.sha256,
+        metadata=checkpoint.metadata,
+    )
+
+
+def bundled_generators() -> dict[str, Path]:
+    """The generators that come with fergan by name, the best first."""
+    files = sorted(WEIGHTS.glob("*.safetensors"), key=lambda file: (not file.stem.startswith("stylegan2-"), file.stem))
+    return {file.stem: file for file in files}
+
+
+def _find(source: str | Path | None) -> Path:
+    bundled = bundled_generators()
+    if source is None:
+        if not bundled:
+            raise CheckpointError("no generator is bundled with this installation; name a checkpoint file")
+        return next(iter(bundled.values()))
+    if isinstance(source, str) and source in bundled:
+        return bundled[source]
+    path = Path(source)
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        return path
+    if str(source) in ZOO:
+        return fetch(str(source))
+    names = ", ".join(bundled) or "none"
+    close = difflib.get_close_matches(str(source), [*bundled, *ZOO], n=3)
+    meant = f" (did you mean {' or '.join(close)}?)" if close else ""
+    raise UsageError(
+        f"no file and no generator is called {str(source)!r}{meant}; bundled are: {names}; "
+        "'fergan models' lists the published ones too"
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device {name!r} is none of auto, cpu, cuda, cuda:1 ...") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r} is none of auto, cpu, cuda, cuda:1 ...")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"there is no device {name!r} here ({torch.cuda.device_count()} GPUs); use auto or cpu")
+    return device
+
+
+def _seed(seed: int) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= MAX_SEED:
+        raise UsageError(f"seed {seed!r} is no integer from 0 to {MAX_SEED}")
+    return int(seed)
+
+
+@contextlib.contextmanager
+def _reproducible() -> Iterator[None]:
+    """Have cuDNN choose the same exact float32 algorithms each time."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield

@@ -1,0 +1,108 @@
+"""Upsample, filter with a small FIR kernel, downsample: StyleGAN2's resampling (arXiv:1912.04958, appendix B)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+Padding = int | Sequence[int]
+
+
+def setup_filter(taps: Sequence[float]) -> torch.Tensor:
+    """The resampling kernel for 1-D ``taps``, normalised to sum 1, as the published networks store it.
+
+    Fewer than eight taps give the outer product, float32 [n, n]; eight or more stay separable, float32 [n].
+
+    >>> setup_filter([1, 3, 3, 1])[0] * 64
+    tensor([1., 3., 3., 1.])
+    """
+    kernel = np.asarray(taps, dtype=np.float32)
+    if kernel.ndim != 1 or kernel.size == 0:
+        raise ValueError(f"a resampling filter is a non-empty list of taps, not {taps!r}")
+    if kernel.size < 8:
+        kernel = np.outer(kernel, kernel)
+    return torch.from_numpy(kernel / kernel.sum())
+
+
+def upfirdn2d(
+    x: torch.Tensor,
+    kernel: torch.Tensor,
+    *,
+    up: int | Sequence[int] = 1,
+    down: int | Sequence[int] = 1,
+    padding: Padding = 0,
+    flip_filter: bool = False,
+    gain: float = 1.0,
+) -> torch.Tensor:
+    """Insert zeros, pad or crop, convolve every channel with ``kernel``, keep every ``down``-th pixel.
+
+    Along each axis: ``out = (in * up + pad_before + pad_after - taps) // down + 1``. Differentiable twice.
+
+    Args:
+        x: [N, C, H, W], float16, float32 or float64.
+        kernel: float32 [kh, kw], or [k] for a separable kernel (outer product with itself); cast to ``x.dtype``.
+        up: zero-insertion factor, or (x, y).
+        down: decimation factor, or (x, y).
+        padding: pixels around the upsampled image: one number, (x, y) or (left, right, top, bottom); negative crops.
+        flip_filter: correlate instead of convolve.
+        gain: factor on the result.
+
+    Returns:
+        [N, C, H', W'] of ``x``'s dtype.
+    """
+    n, c, h, w = x.shape
+    up_x, up_y = _pair(up)
+    down_x, down_y = _pair(down)
+    left, right, top, bottom = _sides(padding)
+
+    if up_x > 1 or up_y > 1:
+        zeros = x.new_zeros(n, c, h, up_y, w, up_x)
+        zeros[:, :, :, 0, :, 0] = x
+        x = zeros.reshape(n, c, h * up_y, w * up_x)
+
+    kernel = kernel.to(x.dtype)
+    kernel = kernel * (gain if kernel.ndim == 2 else gain**0.5)
+    if not flip_filter:  # conv2d correlates
+        kernel = kernel.flip(list(range(kernel.ndim)))
+
+    # A pad that is equal on both sides is cheapest inside the convolution; the rest needs a padded copy.
+    inside = (top, left) if top == bottom >= 0 and left == right >= 0 else (0, 0)
+    if inside == (0, 0) and any((left, right, top, bottom)):
+        x = F.pad(x, (left, right, top, bottom))
+    if kernel.ndim == 2:
+        return F.conv2d(x, kernel.expand(c, 1, -1, -1), stride=(down_y, down_x), padding=inside, groups=c)
+    row, column = kernel.expand(c, 1, 1, -1), kernel[:, None].expand(c, 1, -1, 1)
+    x = F.conv2d(x, row, stride=(1, down_x), padding=(0, inside[1]), groups=c)
+    return F.conv2d(x, column, stride=(down_y, 1), padding=(inside[0], 0), groups=c)
+
+
+def upsample2d(x: torch.Tensor, kernel: torch.Tensor, factor: int = 2) -> torch.Tensor:
+    """[N, C, H, W] -> [N, C, factor*H, factor*W], brightness kept."""
+    taps = kernel.shape[-1]
+    before, after = (taps + factor - 1) // 2, (taps - factor) // 2
+    return upfirdn2d(x, kernel, up=factor, padding=(before, after, before, after), gain=factor**2)
+
+
+def downsample2d(x: torch.Tensor, kernel: torch.Tensor, factor: int = 2) -> torch.Tensor:
+    """[N, C, H, W] -> [N, C, H/factor, W/factor], brightness kept."""
+    taps = kernel.shape[-1]
+    before, after = (taps - factor + 1) // 2, (taps - factor) // 2
+    return upfirdn2d(x, kernel, down=factor, padding=(before, after, before, after))
+
+
+def _pair(value: int | Sequence[int]) -> tuple[int, int]:
+    if isinstance(value, int):
+        return value, value
+    x, y = value
+    return x, y
+
+
+def _sides(padding: Padding) -> tuple[int, int, int, int]:
+    if isinstance(padding, int):
+        return padding, padding, padding, padding
+    if len(padding) == 2:
+        x, y = padding
+        return x, x, y, y
+    left, right, top, bottom = padding
+    return left, right, top, bottom

@@ -1,0 +1,88 @@
+"""How a DCGAN is trained: non-saturating logistic loss, spectral norm, DiffAugment, two Adams.
+
+The loss is Goodfellow et al. 2014 (arXiv:1406.2661); with spectral norm it is a sound default for small images
+(Kurach et al. 2019, arXiv:1807.04720). Adam's settings are the DCGAN paper's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
+from .augment import diff_augment
+
+
+@dataclass(frozen=True)
+class DCGANSettings:
+    """Attributes:
+    learning_rate: of both Adams.
+    beta1: first moment's momentum of both Adams.
+    augment: DiffAugment policy; ``cutout`` helps when there are few images.
+    """
+
+    learning_rate: float = 2e-4
+    beta1: float = 0.5
+    augment: tuple[str, ...] = ("color", "translation")
+
+
+class DCGANRecipe:
+    """The networks and optimisers of one DCGAN training, and what one step does to them.
+
+    Attributes:
+        modules: the networks by name; ``G`` is what the training is for.
+        optimizers: by name.
+    """
+
+    architecture = "dcgan"
+
+    def __init__(self, config: DCGANConfig, settings: DCGANSettings, device: torch.device) -> None:
+        self.config, self.settings, self.device = config, settings, device
+        generator, discriminator = DCGANGenerator(config).to(device), DCGANDiscriminator(config).to(device)
+        self.modules: dict[str, nn.Module] = {"G": generator, "D": discriminator}
+        betas = (settings.beta1, 0.999)
+        self.optimizers = {
+            name: torch.optim.Adam(module.parameters(), settings.learning_rate, betas)
+            for name, module in self.modules.items()
+        }
+
+    def sample_latents(self, n: int, rng: torch.Generator) -> torch.Tensor:
+        """z float32 [n, z_dim] ~ N(0, 1)."""
+        return torch.randn(n, self.config.z_dim, generator=rng).to(self.device)
+
+    def step(self, reals: torch.Tensor, rng: torch.Generator) -> dict[str, torch.Tensor]:
+        """One update of D, then one of G, on one batch.
+
+        Args:
+            reals: float32 [N, C, R, R] in [-1, 1].
+            rng: CPU generator; the source of all randomness.
+
+        Returns:
+            Scalars to be logged, still on the device.
+        """
+        G, D, policy = self.modules["G"], self.modules["D"], self.settings.augment
+        fakes = G(self.sample_latents(len(reals), rng))
+
+        real_logits = D(diff_augment(reals, policy, rng))
+        fake_logits = D(diff_augment(fakes.detach(), policy, rng))
+        d_loss = F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+        self._update("D", d_loss)
+
+        D.requires_grad_(False)
+        g_loss = F.softplus(-D(diff_augment(fakes, policy, rng))).mean()
+        self._update("G", g_loss)
+        D.requires_grad_(True)
+        return {
+            "loss/D": d_loss.detach(),
+            "loss/G": g_loss.detach(),
+            "logits/real_sign": real_logits.detach().sign().mean(),
+            "logits/fake_sign": fake_logits.detach().sign().mean(),
+        }
+
+    def _update(self, name: str, loss: torch.Tensor) -> None:
+        self.optimizers[name].zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizers[name].step()

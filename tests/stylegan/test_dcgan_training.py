@@ -1,0 +1,118 @@
+"""The DCGAN, its trainer, and what a stop and a resume do to it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fergan.data.errors import DataError, UsageError
+from fergan.stylegan.dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
+from fergan.stylegan.generator import load_generator
+from fergan.stylegan.training.augment import diff_augment
+from fergan.stylegan.training.dcgan_recipe import DCGANRecipe, DCGANSettings
+from fergan.stylegan.training.loop import LoopSettings, Progress, seeded, train_gan
+
+CONFIG = DCGANConfig(z_dim=8, img_resolution=32, base_channels=8)
+
+
+def discs(n: int) -> np.ndarray:
+    """Bright discs of varying place and size on a dark ground: uint8 [n, 32, 32, 1]."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:32, :32]
+    center, radius = rng.uniform(12, 20, (n, 2, 1, 1)), rng.uniform(5, 10, (n, 1, 1))
+    inside = (y - center[:, 0]) ** 2 + (x - center[:, 1]) ** 2 < radius**2
+    return np.where(inside, 220, 30).astype(np.uint8)[..., None]
+
+
+def train(folder: Path, kimg: float, **changes: object) -> Path:
+    settings = DCGANSettings(learning_rate=2e-3)
+    recipe = seeded(0, lambda: DCGANRecipe(CONFIG, settings, torch.device("cpu")))
+    loop = LoopSettings(**{"total_kimg": kimg, "batch_size": 16, "snapshot_kimg": 0.16, "ema_kimg": 0.2, **changes})
+    return train_gan(recipe, discs(128), folder, loop)
+
+
+def test_shapes_and_published_sizes() -> None:
+    config = DCGANConfig(z_dim=100, img_resolution=48, base_channels=64)
+    generator, discriminator = DCGANGenerator(config), DCGANDiscriminator(config)
+    images = generator(torch.randn(2, 100))
+    assert images.shape == (2, 1, 48, 48)
+    assert images.abs().max() <= 1
+    assert discriminator(images).shape == (2,)
+    # the figure for a 48 px, 1-channel, 64-wide generator, and one bias that the last layer has beyond it
+    assert sum(p.numel() for p in generator.parameters()) == 3_216_256 + 1
+
+
+def test_training_moves_the_samples_towards_the_data(tmp_path: Path) -> None:
+    path = train(tmp_path, 3.2)
+    fakes = load_generator(path, device="cpu").generate(range(64)).astype(float)
+    data = discs(128).astype(float)
+    untrained = seeded(0, lambda: DCGANGenerator(CONFIG)).eval()
+    with torch.inference_mode():
+        before = untrained(torch.randn(64, 8, generator=torch.Generator().manual_seed(0)))
+    before = before.numpy().transpose(0, 2, 3, 1) * 127.5 + 128
+    distance = {name: np.abs(x.mean(0) - data.mean(0)).mean() for name, x in (("before", before), ("after", fakes))}
+    assert distance["after"] < 0.5 * distance["before"]
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["kimg"] == 3.2
+    assert {"loss/D", "loss/G", "speed/kimg_per_hour"} <= lines[-1].keys()
+    assert (tmp_path / "fakes-000003.png").exists()
+    assert (tmp_path / "reals.png").exists()
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_a_killed_training_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(progress: Progress) -> None:
+        if progress.kimg > 0.2:  # after the first snapshot, before the second
+            raise Killed
+
+    straight = train(tmp_path / "straight", 0.64)
+    recipe = seeded(0, lambda: DCGANRecipe(CONFIG, DCGANSettings(learning_rate=2e-3), torch.device("cpu")))
+    loop = LoopSettings(total_kimg=0.64, batch_size=16, snapshot_kimg=0.16, ema_kimg=0.2)
+    with pytest.raises(Killed):
+        train_gan(recipe, discs(128), tmp_path / "killed", loop, on_step=kill)
+    resumed = train(tmp_path / "killed", 0.64)
+    one, two = (load_generator(path, device="cpu").generate(range(4)) for path in (straight, resumed))
+    assert np.array_equal(one, two)
+
+
+def test_refusals(tmp_path: Path) -> None:
+    train(tmp_path, 0.16)
+    with pytest.raises(UsageError, match="batch_size was 16, is now 8"):
+        train(tmp_path, 0.16, batch_size=8)
+    with pytest.raises(DataError, match="too few"):
+        train(tmp_path / "new", 0.16, batch_size=128)
+    (tmp_path / "training-state.pt").write_bytes(b"junk")
+    with pytest.raises(DataError, match="training-state.pt"):
+        train(tmp_path, 0.32)
+
+
+def test_diverged_training_keeps_the_last_snapshot(tmp_path: Path) -> None:
+    path = train(tmp_path, 0.16)
+    good = path.read_bytes()
+    recipe = seeded(0, lambda: DCGANRecipe(CONFIG, DCGANSettings(learning_rate=2e-3), torch.device("cpu")))
+    broken_step = recipe.step
+    recipe.step = lambda reals, rng: {k: v * float("nan") for k, v in broken_step(reals, rng).items()}  # type: ignore
+    with pytest.raises(DataError, match="diverged"):
+        train_gan(
+            recipe, discs(128), tmp_path, LoopSettings(total_kimg=0.48, batch_size=16, snapshot_kimg=0.16, ema_kimg=0.2)
+        )
+    assert path.read_bytes() == good
+
+
+@pytest.mark.parametrize("policy", ["color", "translation", "cutout"])
+def test_augmentation_is_differentiable_and_repeatable(policy: str) -> None:
+    images = torch.rand(4, 3, 16, 16, requires_grad=True)
+
+    def once(seed: int) -> torch.Tensor:
+        return diff_augment(images, (policy,), torch.Generator().manual_seed(seed))
+
+    assert once(0).shape == images.shape
+    assert torch.equal(once(0), once(0))
+    assert not torch.equal(once(0), once(1))
+    once(0).square().sum().backward()
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0

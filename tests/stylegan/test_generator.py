@@ -1,0 +1,125 @@
+"""Seeds in, faces out: what a face may depend on, and what a person hears who asks for what there is not."""
+
+import numpy as np
+import pytest
+import torch
+from fergan.data.errors import UsageError
+from fergan.stylegan import generator as module
+from fergan.stylegan.checkpoints import CheckpointError, save_generator
+from fergan.stylegan.dcgan import DCGANConfig, DCGANGenerator
+from fergan.stylegan.generator import Generator, load_generator
+
+
+@pytest.fixture
+def generator(layouts):
+    return Generator(layouts.tiny_generator())
+
+
+@pytest.mark.parametrize("noise_mode", ["const", "random", "none"])
+def test_a_face_depends_on_its_seed_alone(generator, noise_mode):
+    settings = {"truncation_psi": 0.7, "noise_mode": noise_mode}
+    together = generator.generate(range(6), **settings)
+    assert together.shape == (6, 16, 16, 3) and together.dtype == np.uint8
+    torch.manual_seed(123)
+    shuffled = generator.generate([4, 1, 1], **settings)
+    assert np.array_equal(shuffled, together[[4, 1, 1]])
+    assert np.array_equal(generator.generate([2], **settings)[0], together[2])
+    assert not np.array_equal(together[0], together[1])
+    assert generator.generate([], **settings).shape == (0, 16, 16, 3)
+
+
+def test_padded_batches_give_the_faces_of_their_seeds(generator, monkeypatch):
+    """The path that GPUs take: batches of one size, the last one padded."""
+    one_by_one = generator.generate(range(5), noise_mode="random").astype(int)
+    monkeypatch.setattr(Generator, "_work_batch", lambda self: 4)
+    in_batches = generator.generate(range(5), noise_mode="random").astype(int)
+    assert np.abs(in_batches - one_by_one).max() <= 1  # another order of summation may round to a neighbour
+
+
+def test_faces_follow_the_published_seed_convention(generator):
+    z = np.random.RandomState(7).randn(1, generator.z_dim)
+    images = generator.synthesis(generator.mapping(z, truncation_psi=0.5), "const")
+    assert images.dtype == torch.float32
+    expected = (images * 127.5 + 128).clamp(0, 255).to(torch.uint8)[0].permute(1, 2, 0).numpy()
+    assert np.array_equal(generator.generate([7], 0.5)[0], expected)
+
+
+def test_classes(layouts, generator):
+    conditional = Generator(layouts.tiny_generator(c_dim=3), name="moods")
+    first, last = conditional.generate([1], class_index=0), conditional.generate([1], class_index=2)
+    assert not np.array_equal(first, last)
+    for index in (None, 3, -1):
+        with pytest.raises(UsageError, match="classes 0 to 2"):
+            conditional.generate([1], class_index=index)
+    with pytest.raises(UsageError, match="no classes"):
+        generator.generate([1], class_index=0)
+
+
+def test_wrong_requests_are_usage_errors(generator):
+    for seed in (-1, 2**32, 1.5, True):
+        with pytest.raises(UsageError, match="seed"):
+            generator.generate([seed])
+    with pytest.raises(UsageError, match="const, random, none"):
+        generator.generate([1], noise_mode="loud")
+    with pytest.raises(ValueError, match=r"\[N, 6\]"):
+        generator.mapping(np.zeros((1, 7)))
+
+
+def test_a_dcgan_has_the_same_face(tmp_path):
+    network = DCGANGenerator(DCGANConfig(z_dim=10, base_channels=2)).eval()
+    save_generator(tmp_path / "small.safetensors", network, metadata={"licence": "CC0"})
+    generator = load_generator(tmp_path / "small.safetensors", device="cpu")
+    assert (generator.name, generator.num_ws, generator.w_dim, generator.c_dim) == ("small", 1, 10, 0)
+    assert generator.metadata == {"licence": "CC0"}
+    assert len(generator.sha256) == 64
+    z = np.random.RandomState(3).randn(1, 10)
+    ws = generator.mapping(z, truncation_psi=0.5)
+    torch.testing.assert_close(ws, torch.from_numpy(z * 0.5).float()[:, None])
+    with torch.no_grad():
+        torch.testing.assert_close(generator.synthesis(ws), network(ws[:, 0]))
+    assert np.array_equal(generator.generate([3, 4])[1], generator.generate([4])[0])
+
+
+def test_float16_files_are_half_the_size_and_computed_in_float32(layouts, tmp_path):
+    network = layouts.tiny_generator(img_resolution=32, channels=(16, 16, 16, 8))
+    save_generator(tmp_path / "full.safetensors", network)
+    save_generator(tmp_path / "half.safetensors", network, dtype=torch.float16)
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.7 * (tmp_path / "full.safetensors").stat().st_size
+    full, half = (load_generator(tmp_path / f"{name}.safetensors", device="cpu") for name in ("full", "half"))
+    assert {tensor.dtype for tensor in half.network.state_dict().values()} == {torch.float32}
+    for name, tensor in full.network.state_dict().items():
+        assert torch.equal(tensor, network.state_dict()[name])
+    assert np.abs(full.generate([1]).astype(int) - half.generate([1])).max() <= 3
+    assert [file.name for file in sorted(tmp_path.iterdir())] == ["full.safetensors", "half.safetensors"]
+
+
+def test_a_failed_save_leaves_the_old_file(layouts, tmp_path):
+    network = layouts.tiny_generator()
+    save_generator(tmp_path / "a.safetensors", network)
+    before = (tmp_path / "a.safetensors").read_bytes()
+    network.synthesis.b4.const.data[:] = 1e6
+    with pytest.raises(ValueError, match="float16"):
+        save_generator(tmp_path / "a.safetensors", network, dtype=torch.float16)
+    with pytest.raises(ValueError, match="JSON"):
+        save_generator(tmp_path / "a.safetensors", network, metadata={"psi": float("nan")})
+    assert (tmp_path / "a.safetensors").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_sources_are_found_by_path_and_by_name(layouts, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "WEIGHTS", tmp_path)
+    with pytest.raises(CheckpointError, match="no generator is bundled"):
+        load_generator(device="cpu")
+    network = layouts.tiny_generator()
+    for name in ("dcgan-fer2013", "stylegan2-b", "stylegan2-a"):
+        save_generator(tmp_path / f"{name}.safetensors", network)
+    assert list(module.bundled_generators()) == ["stylegan2-a", "stylegan2-b", "dcgan-fer2013"]
+    assert load_generator(device="cpu").name == "stylegan2-a"
+    assert load_generator("dcgan-fer2013", device="cpu").source == tmp_path / "dcgan-fer2013.safetensors"
+    with pytest.raises(UsageError, match="stylegan2-a, stylegan2-b, dcgan-fer2013"):
+        load_generator("stylegan9")
+    with pytest.raises(CheckpointError, match="no such file"):
+        load_generator(tmp_path / "missing.pkl")
+    for device in ("tpu", "mps", "cuda:99"):
+        with pytest.raises(UsageError, match="auto"):
+            load_generator(device=device)
