@@ -136,7 +136,7 @@ def train_classifier(
         "validation_split": "PublicTest",
         **evaluate(probabilities, faces.labels[validation], faces.label_names),
         "epochs": len(pd.read_csv(log)),
-        "seconds_of_last_session": round(seconds),
+        "seconds": round(seconds),
     }
     save_classifier(
         classifier,
@@ -301,19 +301,26 @@ def _validation_data(faces: FaceSet, votes: np.ndarray | None, rows: np.ndarray)
 
 
 def _classifier_from(network: keras.Model, classes: int) -> keras.Model:
-    """The saved form: stock Keras layers only, one head, probabilities out."""
+    """The saved form: stock Keras layers only, one head, probabilities out.
+
+    The head is a 1x1 convolution: unlike a matrix product its result does not depend, in the last bits, on where in
+    the batch a face stands.
+    """
     plain = fernet()
     by_name = {layer.name: layer for layer in network.layers}
     for layer in plain.layers:
         layer.set_weights(by_name[layer.name].get_weights())
-    head = keras.layers.Dense(classes, name="expression")
-    probabilities = keras.layers.Softmax(name="probabilities")(head(plain.output))
-    head.set_weights(by_name["expression"].get_weights())
+    pooled = keras.layers.Reshape((1, 1, plain.output.shape[-1]), name="pooled")(plain.output)
+    head = keras.layers.Conv2D(classes, 1, name="expression")
+    logits = keras.layers.Flatten(name="logits")(head(pooled))
+    kernel, bias = by_name["expression"].get_weights()
+    head.set_weights([kernel[None, None], bias])
+    probabilities = keras.layers.Softmax(name="probabilities")(logits)
     return keras.Model(plain.input, probabilities, name=plain.name)
 
 
 def _best_so_far(log: Path, monitor: str) -> float | None:
-    """The best validation score of an earlier session, so that a resume does not overwrite a better epoch."""
+    """The best validation score before a stop, so that a resume does not overwrite a better epoch."""
     if not log.exists():
         return None
     scores = pd.read_csv(log).get(monitor)

@@ -13,7 +13,7 @@ from torch import nn
 from ..data.errors import UsageError
 from .checkpoints import CheckpointError, read_checkpoint
 from .networks import StyleGAN2
-from .zoo import ZOO, fetch
+from .zoo import ZOO, default_cache, fetch
 
 WEIGHTS = Path(__file__).with_name("weights")
 NOISE_MODES = ("const", "random", "none")
@@ -199,13 +199,16 @@ def load_generator(source: str | Path | None = None, device: str = "auto") -> Ge
     chosen = _device(device)
     path = _find(source)
     checkpoint = read_checkpoint(path)
+    metadata = dict(checkpoint.metadata)
+    if path.parent == default_cache() and path.stem in ZOO:
+        metadata.setdefault("licence", ZOO[path.stem].licence)
     return Generator(
         checkpoint.generator,
         chosen,
         name=path.stem,
         source=path,
         sha256=checkpoint.sha256,
-        metadata=checkpoint.metadata,
+        metadata=metadata,
     )
 
 

@@ -1,7 +1,6 @@
 """The same face gives the same 48x48 bytes however it comes, without aliasing, framed as asked for."""
 
 import io
-import os
 import sys
 import types
 import zipfile
@@ -16,19 +15,9 @@ from fergan.data.images import read_image, write_png
 from PIL import Image
 
 
-def data_folder():
-    """The folder of evaluation data: FERGAN_DATA, or shared/data beside a parent folder; None where there is none."""
-    given = os.environ.get("FERGAN_DATA")
-    found = [Path(given)] if given else [up / "shared" / "data" for up in Path(__file__).resolve().parents]
-    return next((folder for folder in found if folder.is_dir()), None)
-
-
 @pytest.fixture(scope="module")
-def stylegan2_faces():
-    folder = data_folder()
-    path = folder and folder / "stylegan2_faces" / "faces_128.zip"
-    if not path or not path.is_file():
-        pytest.skip("no stylegan2_faces/faces_128.zip; set FERGAN_DATA to the folder that holds stylegan2_faces")
+def stylegan2_faces(data_folder: Path):
+    path = data_folder / "stylegan2_faces" / "faces_128.zip"
     with zipfile.ZipFile(path) as archive:
         names = [name for name in sorted(archive.namelist()) if name.endswith(".png")]
         return np.stack([np.asarray(Image.open(io.BytesIO(archive.read(n))).convert("RGB")) for n in names[::20]])
