@@ -41,7 +41,7 @@ class TrainingSettings:
         augmentation: see :class:`Augmentation`.
     """
 
-    epochs: int = 40
+    epochs: int = 36
     batch_size: int = 128
     learning_rate: float = 0.1
     warmup_epochs: float = 2

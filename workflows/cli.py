@@ -176,7 +176,7 @@ for _command in (mix, interpolate, models, inspect, convert):
     cli.add_command(_command)
 
 
-@cli.group(cls=_Commands)
+@cli.group(cls=_Commands, epilog="Example: fergan train classifier --data fer2013.csv")
 def train() -> None:
     """Train a classifier or a generator."""
 
@@ -218,7 +218,7 @@ def train_classifier(data: str, votes: str | None, out: str, **settings: Any) ->
 @click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True, help="1 gray, 3 RGB.")
 @click.option("--base-channels", type=click.IntRange(4), default=32, show_default=True, help="Width of the networks.")
 @click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True)
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=2e-4, show_default=True)
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=4e-4, show_default=True)
 @click.option(
     "--augment",
     default="color,translation",

@@ -46,6 +46,7 @@ def test_a_step_imports_only_what_it_needs(three_commands: Path) -> None:
         ["models"],
         ["inspect"],
         ["convert"],
+        ["train"],
         ["train", "dcgan"],
     ],
 )
