@@ -106,10 +106,11 @@ def train_classifier(
     network.fit(
         batches,
         epochs=settings.epochs,
+        shuffle=False,  # the batches are shuffled already, in a way that a resume can repeat
         validation_data=_validation_data(faces, votes, validation),
         verbose=0,
         callbacks=[
-            _EpochOfBatches(batches),
+            _SeedOfEpoch(batches),
             # before the swap, so that the backup holds the raw weights and not the average
             keras.callbacks.BackupAndRestore(str(folder / "backup"), double_checkpoint=True, delete_checkpoint=False),
             keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
@@ -208,8 +209,11 @@ class _Batches(keras.utils.PyDataset):
         )
 
 
-class _EpochOfBatches(keras.callbacks.Callback):
-    """Tells the batches which epoch it is: after a resume the first one is not number 0."""
+class _SeedOfEpoch(keras.callbacks.Callback):
+    """Makes all randomness of an epoch a function of the seed and its number, so that a resume repeats it.
+
+    Batches take the number as it is; dropout's random state, which a checkpoint does not hold, is set by it.
+    """
 
     def __init__(self, batches: _Batches) -> None:
         super().__init__()
@@ -217,6 +221,9 @@ class _EpochOfBatches(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.batches.epoch = epoch
+        for layer in self.model.layers:
+            if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:
+                layer.seed_generator.state.assign([self.batches.settings.seed, epoch * len(self.batches)])
 
 
 class _FusedBatchNormalization(keras.layers.BatchNormalization):
