@@ -71,7 +71,8 @@ def train_classifier(
 
     Args:
         faces: at least the splits ``Training`` and ``PublicTest``.
-        folder: receives ``NAME.keras`` and ``NAME.json`` (labels, settings, scores), ``log.csv`` and ``tensorboard/``.
+        folder: receives ``NAME.keras``, ``NAME.json`` (labels, settings, scores), ``NAME.validation.npz`` (answers on
+            PublicTest), ``log.csv`` and ``tensorboard/``.
         settings: defaults to :class:`TrainingSettings`'s defaults.
         votes: float32 [N, 10] FER+ vote shares, a row of zeros where there are none; they train a second head that
             shares the features and is dropped from the saved model.

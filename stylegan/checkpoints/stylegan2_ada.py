@@ -41,6 +41,8 @@ class Network:
                 refuse("a network that is not built of layers")
             self.layers[prefix.removesuffix(".")] = layer
             temporary = layer.state.get("_non_persistent_buffers_set") or ()
+            if not isinstance(temporary, set | frozenset | list | tuple):
+                refuse("a layer of an unknown form")
             for group in ("_parameters", "_buffers"):
                 for name, tensor in self._items(layer, group):
                     if tensor is None or (group == "_buffers" and name in temporary):
