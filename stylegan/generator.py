@@ -146,7 +146,7 @@ class Generator:
             UsageError: a seed, the class or the noise mode is not what the generator takes.
         """
         seeds = [_seed(seed) for seed in seeds]
-        self._check_class(class_index)
+        self.check_class(class_index)
         if noise_mode not in NOISE_MODES:
             raise UsageError(f"noise mode {noise_mode!r} is none of {', '.join(NOISE_MODES)}")
         work = self._work_batch()
@@ -167,7 +167,8 @@ class Generator:
             return 1
         return max(1, min(64, 2**22 // self.img_resolution**2))  # 4 at 1024 px, 64 from 256 px down
 
-    def _check_class(self, class_index: int | None) -> None:
+    def check_class(self, class_index: int | None) -> None:
+        """Raise a UsageError unless the generator draws this class (None: unless it has no classes)."""
         if self.c_dim == 0 and class_index is not None:
             raise UsageError(f"the generator {self.name} has no classes, so leave out the class {class_index}")
         if self.c_dim and (class_index is None or not 0 <= class_index < self.c_dim):

@@ -31,7 +31,7 @@ def seed_styles(
     Raises:
         UsageError: the class is not what the generator takes.
     """
-    generator._check_class(class_index)
+    generator.check_class(class_index)
     work = generator._work_batch()
     styles = np.empty((len(seeds), generator.num_ws, generator.w_dim), np.float32)
     for start in range(0, len(seeds), work):

@@ -142,8 +142,12 @@ class _ForeignPictures:
         self.names = list(self.source.names)
 
     def settings(self) -> dict[str, Any]:
-        listing = hashlib.sha256("\n".join(self.names).encode("utf-8", "surrogateescape"))
-        return {"images": str(self.source.path.resolve()), "n": len(self.names), "names_sha256": listing.hexdigest()}
+        # sizes and times too: other pictures under the same names must not keep the labels of the old ones
+        place = self.source.path
+        files = [place / name for name in self.names] if place.is_dir() else [place]
+        states = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        listing = hashlib.sha256(repr((self.names, states)).encode("utf-8", "surrogatepass"))
+        return {"images": str(place.resolve()), "n": len(self.names), "pictures_sha256": listing.hexdigest()}
 
     def read(self, name: str) -> np.ndarray:
         return self.source.read(name)

@@ -78,6 +78,8 @@ class FaceMaker:
         self._projected: tuple[np.ndarray, str] | None = None
         if options.projected_w is not None:
             self._projected = read_projected_w(options.projected_w, self.generator)
+        else:  # here, before a run folder takes the settings over
+            self.generator.check_class(options.class_index)
         self.faces = planned_faces(self.settings())
 
     def settings(self) -> dict[str, Any]:

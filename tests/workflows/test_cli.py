@@ -93,6 +93,11 @@ def test_bad_input_gets_one_clear_error(arguments: str, code: int, said: str, tm
     assert "Traceback" not in done.stderr
 
 
+def test_a_wrong_class_leaves_no_settings_behind(tmp_path: Path, invoke: Invoke) -> None:
+    assert invoke("generate", "--n", "2", "--class", "3").returncode == 2
+    assert invoke("generate", "--n", "2").returncode == 0
+
+
 def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     """The process may not write files beyond 2000 bytes, which is how a full disk looks to it; a face needs more."""
     torch.manual_seed(0)

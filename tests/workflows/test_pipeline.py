@@ -151,6 +151,11 @@ def test_foreign_pictures_are_judged_and_bad_ones_counted(three_commands: Path, 
     assert "<b>&deep" not in page
     assert "empty.jpg" in page
 
+    (pictures / "face 3.png").write_bytes((three_commands / "faces" / "seed0006.png").read_bytes())
+    done = invoke("classify", "--images", "pictures", "--run", "mine")  # another picture under an old name
+    assert done.returncode == 2
+    assert "pictures_sha256 was" in done.stderr
+
 
 def test_seeds_as_people_write_them() -> None:
     assert parse_seeds("0,1,4-6") == [0, 1, 4, 5, 6]
