@@ -12,6 +12,8 @@ from torch import nn
 
 from ..data.errors import UsageError
 from .checkpoints import CheckpointError, read_checkpoint
+from .cpu_synthesis import CPUSynthesis
+from .cuda_graphs import GraphedSynthesis
 from .networks import StyleGAN2
 from .zoo import ZOO, default_cache, fetch
 
@@ -48,6 +50,10 @@ class Generator:
     ) -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device).eval().requires_grad_(False)
+        if isinstance(network, StyleGAN2):
+            on_cpu, synthesis = self.device.type == "cpu", network.synthesis
+            self._synthesis: CPUSynthesis | GraphedSynthesis
+            self._synthesis = CPUSynthesis(synthesis) if on_cpu else GraphedSynthesis(synthesis)
         config: Any = network.config
         self.z_dim: int = config.z_dim
         self.c_dim: int = getattr(config, "c_dim", 0)
@@ -116,7 +122,7 @@ class Generator:
             raise UsageError(f"noise mode {noise_mode!r} is none of {', '.join(NOISE_MODES)}")
         with _reproducible():
             if isinstance(self.network, StyleGAN2):
-                return self.network.synthesis(styles, noise_mode, noise_generators)
+                return self._synthesis(styles, noise_mode, noise_generators)
             return self.network(styles[:, 0])
 
     def generate(
@@ -198,7 +204,7 @@ def load_generator(source: str | Path | None = None, device: str = "auto") -> Ge
     >>> faces = load_generator().generate(range(8))  # doctest: +SKIP
     """
     chosen = _device(device)
-    path = _find(source)
+    path = find_checkpoint(source)
     checkpoint = read_checkpoint(path)
     metadata = dict(checkpoint.metadata)
     if path.parent == default_cache() and path.stem in ZOO:
@@ -219,7 +225,8 @@ def bundled_generators() -> dict[str, Path]:
     return {file.stem: file for file in files}
 
 
-def _find(source: str | Path | None) -> Path:
+def find_checkpoint(source: str | Path | None) -> Path:
+    """The file that :func:`load_generator` would open; a published one is downloaded when it is first used."""
     bundled = bundled_generators()
     if source is None:
         if not bundled:

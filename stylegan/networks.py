@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .ops import bias_act, downsample2d, modulated_conv2d, setup_filter, upfirdn2d, upsample2d
+from .ops import bias_act, downsample2d, modulated_conv2d, setup_filter, styled_conv2d, upfirdn2d, upsample2d
 
 ARCHITECTURES = ("skip", "resnet", "orig")
 
@@ -268,9 +268,17 @@ class SynthesisLayer(nn.Module):
         noise = None
         if self.use_noise and noise_mode != "none":
             noise = self._noise(x, noise_mode, noise_generators) * self.noise_strength
-        x = modulated_conv2d(x, self.weight, self.affine(w), up=self.up, kernel=self.resample_filter, noise=noise)
-        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
-        return bias_act(x, self.bias, activation="lrelu", gain=math.sqrt(2) * gain, clamp=clamp)
+        return styled_conv2d(
+            x,
+            self.weight,
+            self.affine(w),
+            self.bias,
+            up=self.up,
+            kernel=self.resample_filter,
+            noise=noise,
+            gain=math.sqrt(2) * gain,
+            clamp=None if self.conv_clamp is None else self.conv_clamp * gain,
+        )
 
     def _noise(self, x: torch.Tensor, noise_mode: str, generators: Sequence[torch.Generator] | None) -> torch.Tensor:
         """[R, R] fixed, or [N, 1, R, R] drawn; drawn by each face's own generator where there are generators."""

@@ -151,8 +151,8 @@ ZOO: dict[str, Published] = {
 
 
 def default_cache() -> Path:
-    """Where downloads are kept: ``~/.cache/fergan`` on Linux."""
-    return Path(platformdirs.user_cache_dir("fergan"))
+    """Where downloads are kept: the environment's FERGAN_CACHE, else ``~/.cache/fergan`` (on Linux)."""
+    return Path(os.environ.get("FERGAN_CACHE") or platformdirs.user_cache_dir("fergan"))
 
 
 def cached(name: str, cache: str | os.PathLike[str] | None = None) -> Path | None:

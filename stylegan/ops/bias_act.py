@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from . import cuda
+
 
 class Activation(NamedTuple):
     """An activation function with the slope and the gain that StyleGAN2 gives it by default.
@@ -56,7 +58,28 @@ def bias_act(
 
     Returns:
         a tensor of ``x``'s shape and dtype.
+
+    On a GPU, one kernel makes it; what is clamped gets no gradient there even if it lies exactly on the limit.
     """
+    entry = ACTIVATIONS[activation]
+    alpha = entry.alpha if alpha is None else alpha
+    gain = entry.gain if gain is None else gain
+    if cuda.takes(x, bias) and cuda.bends(activation, alpha, gain, clamp):
+        return cuda.bias_act(x, bias, cuda.Bend(activation, alpha, gain, clamp, dim))
+    return bias_act_reference(x, bias, dim=dim, activation=activation, alpha=alpha, gain=gain, clamp=clamp)
+
+
+def bias_act_reference(
+    x: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    *,
+    dim: int = 1,
+    activation: str = "linear",
+    alpha: float | None = None,
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> torch.Tensor:
+    """What :func:`bias_act` is, in PyTorch's own operations."""
     entry = ACTIVATIONS[activation]
     alpha = entry.alpha if alpha is None else alpha
     gain = entry.gain if gain is None else gain

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from . import cuda
+
 Padding = int | Sequence[int]
 
 
@@ -51,6 +53,23 @@ def upfirdn2d(
     Returns:
         [N, C, H', W'] of ``x``'s dtype.
     """
+    if not kernel.requires_grad and cuda.takes(x, kernel):
+        how = cuda.Resampling(_pair(up), _pair(down), _sides(padding), flip_filter, gain)
+        return cuda.upfirdn2d(x, kernel, how)
+    return upfirdn2d_reference(x, kernel, up=up, down=down, padding=padding, flip_filter=flip_filter, gain=gain)
+
+
+def upfirdn2d_reference(
+    x: torch.Tensor,
+    kernel: torch.Tensor,
+    *,
+    up: int | Sequence[int] = 1,
+    down: int | Sequence[int] = 1,
+    padding: Padding = 0,
+    flip_filter: bool = False,
+    gain: float = 1.0,
+) -> torch.Tensor:
+    """What :func:`upfirdn2d` is, in PyTorch's own operations."""
     n, c, h, w = x.shape
     up_x, up_y = _pair(up)
     down_x, down_y = _pair(down)
