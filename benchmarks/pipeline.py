@@ -1,8 +1,15 @@
-"""Where the time of ``fergan run`` goes: ``python -m benchmarks.pipeline --n 500`` prints a Markdown table."""
+"""Where the time of ``fergan run`` goes: ``python -m benchmarks.pipeline --n 500`` prints a Markdown table.
+
+First its stages one after another in a process of their own, then the command itself, in which PNGs are written beside
+the computing. ``--network`` takes what ``fergan run --network`` takes, for example a generator of 1024 pixels.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -10,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 SECONDS: dict[str, float] = {}
 
@@ -21,62 +29,85 @@ def timed(what: str) -> Iterator[None]:
     SECONDS[what] = SECONDS.get(what, 0.0) + time.perf_counter() - started
 
 
-def stages(n: int, folder: Path) -> None:
-    """The parts of ``fergan run`` one after another; there PNGs are written beside the computing."""
+def stages(n: int, folder: Path, network: str | None) -> dict[str, Any]:
+    """The parts of ``fergan run`` one after another, timed in :data:`SECONDS`; what was used."""
+    from fergan.data.memory import tune_malloc
+
+    tune_malloc()
     with timed("import torch"):
-        import torch  # noqa: F401
-    with timed("import keras"):
-        from fergan.classify.classifier import load_classifier
+        import torch
     with timed("import the rest"):
         from fergan.data.faces import prepare_faces
         from fergan.data.images import write_png
-        from fergan.stylegan.generator import load_generator
-        from fergan.workflows.labels import label_table, merge_parts, write_part
+        from fergan.workflows.classify import ClassifyOptions, Judge
+        from fergan.workflows.generate import FaceMaker, GenerateOptions
+        from fergan.workflows.labels import face_table, merge_parts, write_part
         from fergan.workflows.report import report
         from fergan.workflows.run_folder import RunFolder
-        from fergan.workflows.seeds import face_name, shards
-    run = RunFolder(folder)
+        from fergan.workflows.seeds import shards
+    run = RunFolder(str(folder))
     run.faces.mkdir(parents=True)
     with timed("load the generator"):
-        generator = load_generator()
+        maker = FaceMaker(GenerateOptions(seeds=range(n), network=network))
     with timed("load the classifier"):
-        classifier = load_classifier()
-    run.claim("classify", {"labels": list(classifier.labels)})
+        judge = Judge(ClassifyOptions())
+    run.claim("generate", maker.settings())
+    run.claim("classify", judge.settings())
+    judge.keep_validation(run)
     count = 0
-    for number, seeds in shards(range(n)):
+    for number, faces in shards(maker.faces):
         count += 1
         with timed("generate"):
-            pictures = generator.generate(seeds)
+            pictures = maker.make(faces)
         with timed("encode and write PNGs"):
-            for seed, picture in zip(seeds, pictures, strict=True):
-                write_png(run.faces / face_name(seed), picture)
+            for face, picture in zip(faces, pictures, strict=True):
+                write_png(run.faces / face.name, picture)
         with timed("prepare 48x48"):
-            faces = prepare_faces(pictures)
+            prepared = prepare_faces(pictures)
         with timed("classify"):
-            probabilities = classifier.predict(faces)
+            probabilities = judge.classifier.predict(prepared)
         with timed("write labels"):
-            table = label_table([face_name(seed) for seed in seeds], list(seeds), probabilities, classifier.labels)
-            write_part(run, number, table)
+            write_part(run, number, face_table(faces, probabilities, judge.classifier.labels))
     with timed("write labels"):
         merge_parts(run, count)
     with timed("report"):
         report(run)
+    return {
+        "generator": f"{maker.generator.name}, {maker.generator.img_resolution} px",
+        "classifier": f"{judge.classifier.name} ({judge.classifier.engine})",
+        "torch": f"torch {torch.__version__}, {torch.get_num_threads()} threads",
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--n", type=int, default=500, help="faces")
-    n = parser.parse_args().n
+    parser.add_argument("--network", metavar="FILE|NAME", help="generator; the best bundled one by default")
+    parser.add_argument("--stages", metavar="DIR", help=argparse.SUPPRESS)  # what the process of the stages is told
+    options = parser.parse_args()
+    if options.stages:
+        used = stages(options.n, Path(options.stages), options.network)
+        print(json.dumps({"used": used, "seconds": SECONDS}))
+        return
+    network = ["--network", options.network] if options.network else []
     with tempfile.TemporaryDirectory() as folder:
-        stages(n, Path(folder) / "stages")
+        command = [sys.executable, "-m", "benchmarks.pipeline", "--n", str(options.n), *network]
+        done = subprocess.run([*command, "--stages", f"{folder}/stages"], check=True, stdout=subprocess.PIPE, text=True)
+        parts = json.loads(done.stdout.splitlines()[-1])
         started = time.perf_counter()
-        command = [sys.executable, "-m", "fergan", "run", "--n", str(n), "--run", f"{folder}/whole"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        command = [sys.executable, "-m", "fergan", "run", "--n", str(options.n), "--run", f"{folder}/whole", *network]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
         whole = time.perf_counter() - started
+        if status:
+            sys.exit(f"fergan run ended with {os.waitstatus_to_exitcode(status)}")
+    used = "; ".join(parts["used"].values())
+    print(f"{options.n} faces: {used}; {platform.machine()}, {os.cpu_count()} cores\n")
     print("| stage | seconds | ms a face |\n|---|---|---|")
-    for what, seconds in SECONDS.items():
-        print(f"| {what} | {seconds:.2f} | {1000 * seconds / n:.2f} |")
-    print(f"| **`fergan run --n {n}`, whole process** | **{whole:.2f}** | {1000 * whole / n:.2f} |")
+    for what, seconds in parts["seconds"].items():
+        print(f"| {what} | {seconds:.2f} | {1000 * seconds / options.n:.2f} |")
+    print(f"| **`fergan run --n {options.n}`, whole process** | **{whole:.2f}** | {1000 * whole / options.n:.2f} |")
+    print(f"\nPeak memory of that process: {usage.ru_maxrss / 2**10:,.0f} MiB.")
 
 
 if __name__ == "__main__":

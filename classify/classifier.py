@@ -6,19 +6,25 @@ import hashlib
 import io
 import json
 import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from ..data.errors import DataError, UsageError
 from ..data.images import write_atomically
-from .backend import keras
+from .inference import Network, open_network
+
+if TYPE_CHECKING:
+    from .backend import keras
 
 WEIGHTS = Path(__file__).parent / "weights"
 BUNDLED = "fernet"
-_BATCH = {"cpu": 64, "cuda": 512}
+_BATCH = {"cpu": 32, "cuda": 512}
+"""Faces that a network sees at once. On CPUs more are no faster, and a single face waits for a whole batch."""
 
 
 class Classifier:
@@ -28,13 +34,14 @@ class Classifier:
         name: the model's file name without its ending.
         labels: the K class names, in the order of the probabilities.
         sha256: of the model file.
+        engine: what runs the network: ``torch``, or ``keras`` where a layer of it has no translation.
         card: what is recorded beside the model: settings, data, scores, confusion matrix.
         validation: contents of ``NAME.validation.npz`` (see :func:`validation_bytes`), or None if there is none.
     """
 
     def __init__(
         self,
-        model: keras.Model,
+        network: Network,
         labels: tuple[str, ...],
         *,
         name: str,
@@ -45,7 +52,8 @@ class Classifier:
     ) -> None:
         self.name, self.labels, self.sha256, self.card = name, labels, sha256, card
         self.validation = validation
-        self._model, self._device = model, device
+        self.engine = network.engine
+        self._network, self._device = network, device
 
     def predict(self, faces: np.ndarray) -> np.ndarray:
         """Expression probabilities of prepared faces.
@@ -60,21 +68,55 @@ class Classifier:
         Raises:
             UsageError: another dtype or shape.
         """
+        return self._apply(self._network.outputs, faces)
+
+    def features(self, faces: np.ndarray) -> np.ndarray:
+        """What the network's head sees of prepared faces: the input of its last layer with a kernel.
+
+        That is one number a channel; a head that is itself a convolution over space sees the mean over space. Distances
+        between distributions of faces, such as KID and the Fréchet distance, are taken over these.
+
+        Args:
+            faces: as for :meth:`predict`.
+
+        Returns:
+            float32 [N, D]. A row depends on its face alone, as in :meth:`predict`.
+
+        Raises:
+            UsageError: another dtype or shape.
+        """
+        return self._apply(self._pooled, faces)
+
+    def _pooled(self, batch: torch.Tensor) -> torch.Tensor:
+        entering = self._network.head_inputs(batch)
+        return entering.mean(dim=(1, 2)) if entering.ndim == 4 else entering.flatten(1)
+
+    def _apply(self, network: Callable[[torch.Tensor], torch.Tensor], faces: np.ndarray) -> np.ndarray:
         faces = np.asarray(faces)
         if faces.dtype != np.uint8 or faces.ndim != 3 or faces.shape[1:] != (48, 48):
             raise UsageError(
                 f"faces must be uint8 [N, 48, 48], not {faces.dtype} {list(faces.shape)}; use prepare_faces"
             )
         size = _BATCH[self._device]
-        rows = np.empty((len(faces), len(self.labels)), dtype=np.float32)
-        with torch.inference_mode(), keras.device(self._device):
-            for start in range(0, len(faces), size):
+        rows = []
+        with torch.inference_mode(), _exact(self._device):
+            for start in range(0, len(faces) or 1, size):  # no faces: one batch of nothing tells the width
                 part = faces[start : start + size]
-                batch = torch.zeros(size, 48, 48, 1)
-                batch[: len(part), :, :, 0] = torch.from_numpy(part)
-                outputs = self._model(batch.to(self._device), training=False)
-                rows[start : start + size] = outputs[: len(part)].cpu().numpy()
-        return rows
+                batch = np.zeros((size, 48, 48, 1), np.uint8)
+                batch[: len(part), :, :, 0] = part
+                outputs = network(torch.from_numpy(batch).to(self._device).float())
+                rows.append(outputs[: len(part)].cpu().numpy())
+        return np.concatenate(rows)
+
+
+def _exact(device: str) -> AbstractContextManager[None]:
+    """On GPUs: float32 as it is (not the 10 bits of TensorFloat-32), and one algorithm for each convolution."""
+    if device == "cpu":
+        return nullcontext()
+    context: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    return context
 
 
 def load_classifier(source: str | Path | None = None, device: str = "auto") -> Classifier:
@@ -108,20 +150,22 @@ def load_classifier(source: str | Path | None = None, device: str = "auto") -> C
             f'{sidecar}: is missing or holds no list "labels" ({error}); it must name the outputs of {path.name}'
         ) from error
     try:
-        with keras.device(device):
-            model = keras.saving.load_model(path, compile=False)
+        network = open_network(path, content, device)
     except Exception as error:  # on damaged files Keras raises almost any type
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(f"{path}: is no model that Keras can load safely ({reason})") from error
-    if tuple(model.input_shape) != (None, 48, 48, 1) or tuple(model.output_shape) != (None, len(labels)):
+    if network.input_shape != (48, 48, 1) or network.output_shape != (len(labels),):
+        shapes = " to ".join(
+            str(["N", *shape]).replace("'", "") for shape in (network.input_shape, network.output_shape)
+        )
         raise DataError(
-            f"{path}: maps {model.input_shape} to {model.output_shape}; "
+            f"{path}: maps {shapes}; "
             f"expected [N, 48, 48, 1] to [N, {len(labels)}], one output for each label in {sidecar.name}"
         )
     sha256 = hashlib.sha256(content).hexdigest()
     beside = path.with_suffix(".validation.npz")
     validation = beside.read_bytes() if beside.exists() else None
-    return Classifier(model, labels, name=path.stem, sha256=sha256, card=card, device=device, validation=validation)
+    return Classifier(network, labels, name=path.stem, sha256=sha256, card=card, device=device, validation=validation)
 
 
 def validation_bytes(labels: np.ndarray, probabilities: np.ndarray, name: str) -> bytes:
@@ -151,6 +195,8 @@ def save_classifier(
         card: what the model file cannot say; at least ``labels``, the names of the K outputs in order.
         validation: from :func:`validation_bytes`; written to ``NAME.validation.npz``.
     """
+    from .backend import keras
+
     path = Path(path)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "model.keras"

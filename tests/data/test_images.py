@@ -248,15 +248,18 @@ def test_zip_that_lies_is_encrypted_oversized_or_damaged(tmp_path, monkeypatch):
 
 
 def test_write_png_round_trips_and_depends_on_the_pixels_alone(tmp_path):
-    for array in (RGB, GRAY, GRAY[:, :, None], RGB[::-1]):
-        write_png(tmp_path / "a.png", array)
-        write_png(tmp_path / "b.png", array.copy())
-        assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.atleast_3d(array))
+    for array in (RGB, GRAY, GRAY[:, :, None], RGB[::-1], RGB[:1, :1], GRAY[:, :1]):
+        for level in (None, 6):
+            write_png(tmp_path / "a.png", array, level)
+            write_png(tmp_path / "b.png", array.copy(), level)
+            assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+            np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.atleast_3d(array))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
     for bad in (RGB.astype(float), RGB[None], np.zeros((0, 4), np.uint8), np.zeros((4, 4, 4), np.uint8)):
         with pytest.raises(UsageError, match="uint8"):
             write_png(tmp_path / "c.png", bad)
+    with pytest.raises(UsageError, match="compress_level 10"):
+        write_png(tmp_path / "c.png", RGB, 10)
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

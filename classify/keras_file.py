@@ -1,0 +1,130 @@
+"""What is in a ``.keras`` file, read without Keras: the configuration and the weights of each layer.
+
+A ``.keras`` file (Keras 3) is a zip of ``metadata.json``, ``config.json`` and ``model.weights.h5``. In the last, each
+layer has a group ``layers/CLASS_NUMBER/vars`` with its variables ``0``, ``1``, ...; nested models have ``layers`` of
+their own. Only that layout is read, and only what is plainly stored: no links, no virtual, external or compressed data.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import h5py
+import numpy as np
+
+_MOST_CONFIG = 2**24
+"""Largest ``config.json`` that is read, in bytes; those of networks with a thousand layers have a million."""
+
+
+class Untranslatable(Exception):
+    """A file or a layer that only Keras itself can judge; the message says which and why."""
+
+
+class KerasFile:
+    """An open ``.keras`` file; close it by leaving its ``with`` block.
+
+    Attributes:
+        config: ``config.json``: the model's class and configuration.
+
+    Raises:
+        Untranslatable: no zip, not of Keras 3, or without one of the three parts.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                for name in ("metadata.json", "config.json"):
+                    if archive.getinfo(name).file_size > _MOST_CONFIG:
+                        raise Untranslatable(f"{name} is larger than any network's")
+                version = str(json.loads(archive.read("metadata.json"))["keras_version"])
+                self.config: dict[str, Any] = json.loads(archive.read("config.json"))
+                if archive.getinfo("model.weights.h5").compress_type != zipfile.ZIP_STORED:
+                    raise Untranslatable("the weights are compressed")
+                weights = archive.read("model.weights.h5")
+        except (zipfile.BadZipFile, KeyError, TypeError, ValueError, NotImplementedError, RecursionError) as error:
+            raise Untranslatable(f"is no zip of a Keras 3 model ({error})") from error
+        if not version.startswith("3."):
+            raise Untranslatable(f"was written by Keras {version}")
+        try:
+            self._file = h5py.File(io.BytesIO(weights), "r")
+        except OSError as error:
+            raise Untranslatable(f"model.weights.h5 is damaged ({error})") from error
+
+    def __enter__(self) -> KerasFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def variables(self, path: str, name: str) -> list[np.ndarray]:
+        """The variables of a layer in Keras' order; none where the file has no such layer.
+
+        Args:
+            path: of its group, such as ``layers/conv2d_1`` (see :func:`layer_paths`).
+            name: of the layer; newer files repeat it beside the weights, and then it must agree.
+
+        Raises:
+            Untranslatable: the group belongs to another layer, or holds something else than plain arrays.
+        """
+        group: Any = self._file
+        for part in (*path.split("/"), "vars"):
+            group = _hard(group, part)
+            if group is None:
+                return []
+            if not isinstance(group, h5py.Group):
+                raise Untranslatable(f"{path}: is no group")
+        written = group.attrs.get("name", name)
+        if written != name:
+            raise Untranslatable(f"{path}: holds the weights of {written}, not of {name}")
+        if set(group) != {str(index) for index in range(len(group))}:
+            raise Untranslatable(f"{path}: its variables are not numbered")
+        return [_array(group, str(index), path) for index in range(len(group))]
+
+
+def layer_paths(layers: Iterable[Mapping[str, Any]], inside: str = "") -> dict[str, str]:
+    """Where the weights of a model's layers stand: layers are counted by class, in the order of the configuration.
+
+    Args:
+        layers: the model's ``layers`` configurations.
+        inside: the path of the model, for nested ones.
+
+    Returns:
+        Layer name -> path of its group.
+    """
+    counts: dict[str, int] = {}
+    paths = {}
+    for layer in layers:
+        kind = _snake(layer["class_name"])
+        number = counts[kind] = counts.get(kind, -1) + 1
+        paths[layer["config"]["name"]] = f"{inside}layers/{kind}" + (f"_{number}" if number else "")
+    return paths
+
+
+def _snake(name: str) -> str:
+    """``SeparableConv2D`` -> ``separable_conv2d``, as Keras names groups after classes."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _hard(group: h5py.Group, name: str) -> Any:
+    """A member that is really there, or None; links could lead to other files."""
+    if name not in group:
+        return None
+    if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
+        raise Untranslatable(f"{group.name}/{name}: is a link")
+    return group[name]
+
+
+def _array(group: h5py.Group, name: str, path: str) -> np.ndarray:
+    data = _hard(group, name)
+    if not isinstance(data, h5py.Dataset) or data.is_virtual or data.external or "dtype" in data.attrs:
+        raise Untranslatable(f"{path}: variable {name} is no plain array")
+    # what is not stored in full would be filled up while reading, to any size that the file claims
+    if data.dtype.kind not in "fiu" or data.id.get_storage_size() != data.nbytes:
+        raise Untranslatable(f"{path}: variable {name} is not stored in full")
+    return np.asarray(data)
