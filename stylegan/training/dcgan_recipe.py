@@ -49,22 +49,27 @@ class DCGANRecipe:
             for name, module in self.modules.items()
         }
 
-    def sample_latents(self, n: int, rng: torch.Generator) -> torch.Tensor:
+    def sample_inputs(self, n: int, rng: torch.Generator) -> tuple[torch.Tensor, ...]:
         """z float32 [n, z_dim] ~ N(0, 1)."""
-        return torch.randn(n, self.config.z_dim, generator=rng).to(self.device)
+        return (torch.randn(n, self.config.z_dim, generator=rng).to(self.device),)
 
-    def step(self, reals: torch.Tensor, rng: torch.Generator) -> dict[str, torch.Tensor]:
+    def draw(self, generator: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Images float32 [n, C, R, R] of a generator of this kind."""
+        return generator(*inputs)
+
+    def step(self, reals: torch.Tensor, classes: torch.Tensor | None, rng: torch.Generator) -> dict[str, torch.Tensor]:
         """One update of D, then one of G, on one batch.
 
         Args:
             reals: float32 [N, C, R, R] in [-1, 1].
+            classes: not used; a DCGAN here is unconditional.
             rng: CPU generator; the source of all randomness.
 
         Returns:
             Scalars to be logged, still on the device.
         """
         G, D, policy = self.modules["G"], self.modules["D"], self.settings.augment
-        fakes = G(self.sample_latents(len(reals), rng))
+        fakes = G(*self.sample_inputs(len(reals), rng))
 
         real_logits = D(diff_augment(reals, policy, rng))
         fake_logits = D(diff_augment(fakes.detach(), policy, rng))

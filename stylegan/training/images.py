@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,32 +18,48 @@ from ...data.images import ImageSource
 FILTER = "Pillow Lanczos"
 """Images of another size are cut to their centre square and resized with this antialiased filter."""
 
+LABELS = "dataset.json"
+"""Where NVIDIA's dataset_tool keeps labels: ``{"labels": [["00000/img00000000.png", 3], ...]}``."""
 
-def load_training_images(path: str | Path, resolution: int, channels: int) -> np.ndarray:
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Attributes:
+    images: uint8 [N, resolution, resolution, channels].
+    classes: float32 [N, c_dim], one-hot or as the data set has them; None where no classes were asked for.
+    """
+
+    images: np.ndarray
+    classes: np.ndarray | None = None
+
+
+def load_training_set(path: str | Path, resolution: int, channels: int, conditional: bool = False) -> TrainingSet:
     """Read all images into memory.
 
     Args:
         path: a folder or zip of images, or a FER2013 CSV file, of which the Training rows are taken.
         resolution: side of the result in pixels.
         channels: 1 (gray, ITU-R 601-2 luma) or 3 (RGB).
-
-    Returns:
-        uint8 [N, resolution, resolution, channels].
+        conditional: read the classes too: a CSV's emotions, or the labels of a ``dataset.json`` in the folder or zip
+            (whole numbers become one-hot rows, lists of numbers stay as they are).
 
     Raises:
-        DataError: the path cannot be read, or any image in it cannot.
+        DataError: the path cannot be read, or any image in it cannot, or the labels do not fit the images.
     """
     path = Path(path)
     if path.suffix.lower() == ".csv":
         faces = read_fer2013(path).split("Training")
         if not len(faces):
             raise DataError(f"{path}: holds no row of split Training")
-        return np.stack([_fit(face[:, :, None], resolution, channels) for face in faces.images])
+        images = np.stack([fit_image(face[:, :, None], resolution, channels) for face in faces.images])
+        one_hot = np.eye(len(faces.label_names), dtype=np.float32)[faces.labels]
+        return TrainingSet(images, one_hot if conditional else None)
     with ImageSource(path) as source:
-        return np.stack([_fit(image, resolution, channels) for _, image in source.images()])
+        classes = read_classes(path, source.names) if conditional else None
+        return TrainingSet(np.stack([fit_image(image, resolution, channels) for _, image in source.images()]), classes)
 
 
-def _fit(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:
+def fit_image(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:
     if image.shape == (resolution, resolution, channels):
         return image
     picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).convert("L" if channels == 1 else "RGB")
@@ -48,3 +68,34 @@ def _fit(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:
     box = (left, top, left + side, top + side)
     fitted = np.asarray(picture.resize((resolution, resolution), Image.Resampling.LANCZOS, box=box))
     return fitted.reshape(resolution, resolution, channels)
+
+
+def read_classes(path: Path, names: tuple[str, ...]) -> np.ndarray:
+    where = f"{path}: {LABELS}"
+    try:
+        if path.is_dir():
+            text = (path / LABELS).read_bytes()
+        else:
+            with zipfile.ZipFile(path) as archive:
+                text = archive.read(LABELS)
+        pairs: Any = json.loads(text)["labels"]
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{where}: holds no list 'labels' ({error!r}); --cond needs the class of every image"
+        ) from error
+    if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        raise DataError(f"{where}: 'labels' is not a list of [name, class] pairs")
+    table = {str(name): label for name, label in pairs}
+    missing = [name for name in names if name not in table]
+    if missing:
+        raise DataError(f"{where}: {len(missing)} images have no label, the first is {missing[0]}")
+    values = [table[name] for name in names]
+    try:
+        labels = np.asarray(values)
+        if labels.ndim == 1 and labels.dtype.kind == "i" and labels.min() >= 0 and labels.max() < 4096:
+            return np.eye(int(labels.max()) + 1, dtype=np.float32)[labels]
+        if labels.ndim == 2 and labels.dtype.kind in "if" and np.isfinite(labels).all():
+            return labels.astype(np.float32)
+    except ValueError:  # rows of different lengths
+        pass
+    raise DataError(f"{where}: classes must all be whole numbers from 0, or lists of numbers of one length")

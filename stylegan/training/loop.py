@@ -27,6 +27,7 @@ from torch import nn
 from ...data.errors import DataError, UsageError
 from ...data.images import write_png
 from ..checkpoints.native import save_generator
+from .distributed import rank, world_size
 
 STATE_FILE = "training-state.pt"
 
@@ -41,9 +42,13 @@ class Recipe(Protocol):
     modules: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]
 
-    def sample_latents(self, n: int, rng: torch.Generator) -> torch.Tensor: ...
+    def sample_inputs(self, n: int, rng: torch.Generator) -> tuple[torch.Tensor, ...]: ...
 
-    def step(self, reals: torch.Tensor, rng: torch.Generator) -> dict[str, torch.Tensor]: ...
+    def draw(self, generator: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor: ...
+
+    def step(
+        self, reals: torch.Tensor, classes: torch.Tensor | None, rng: torch.Generator
+    ) -> dict[str, torch.Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ def train_gan(
     folder: str | Path,
     settings: LoopSettings,
     *,
+    classes: np.ndarray | None = None,
     metadata: dict[str, Any] | None = None,
     on_step: Callable[[Progress], None] | None = None,
 ) -> Path:
@@ -93,6 +99,7 @@ def train_gan(
         folder: receives ``generator.safetensors`` (the moving average), ``training-state.pt``, ``reals.png``,
             ``fakes-KIMG.png`` a snapshot, ``training.json``, ``log.jsonl`` and ``tensorboard/``.
         settings: see :class:`LoopSettings`.
+        classes: float32 [N, c_dim], the class of each image for a conditional generator.
         metadata: written into the generator file (data, licence, ...).
         on_step: called after every step.
 
@@ -109,43 +116,52 @@ def train_gan(
             f"{len(images)} images are too few for batches of {settings.batch_size}; "
             "give more images or a smaller batch size"
         )
-    _claim(folder, recipe, settings, images)
+    if settings.batch_size % world_size():
+        raise UsageError(f"a batch of {settings.batch_size} does not divide among {world_size()} processes")
+    first = rank() == 0  # the other processes compute, and write nothing
+    if first:
+        _claim(folder, recipe, settings, images)
     data = torch.from_numpy(images).permute(0, 3, 1, 2)
     average = copy.deepcopy(recipe.modules["G"]).eval().requires_grad_(False)
-    latents = recipe.sample_latents(64, _rng(settings.seed, 0))
-    log = _Log(folder)
+    inputs = recipe.sample_inputs(64, _rng(settings.seed, 0))
+    log = _Log(folder) if first else None
     state = folder / STATE_FILE
     step = _load_state(state, recipe, average) if state.exists() else 0
-    if step == 0:
+    if step == 0 and first:
         _write_grid(folder / "reals.png", data[:64].float() / 127.5 - 1)
 
     total = math.ceil(settings.total_kimg * 1000 / settings.batch_size)
     every = max(1, round(settings.snapshot_kimg * 1000 / settings.batch_size))
     since, started = step, time.monotonic()
     while step < total:
-        reals = _batch(data, step, settings).to(recipe.device)
-        scalars = recipe.step(reals, _rng(settings.seed, step + 1))
+        reals, chosen = _batch(data, step, settings)
+        shown = None if classes is None else torch.from_numpy(classes[chosen]).to(recipe.device)
+        scalars = recipe.step(reals.to(recipe.device), shown, _rng(settings.seed, step + 1, rank()))
         step += 1
-        _update_average(average, recipe.modules["G"], step * settings.batch_size, settings)
+        seen = step * settings.batch_size
+        kimg = seen / 1000
+        _update_average(average, recipe.modules["G"], seen, settings)
         if step % 50 == 0 or step == total or step % every == 0:
             values = {name: float(value) for name, value in scalars.items()}
             if not all(math.isfinite(value) for value in values.values()):
                 raise DataError(
-                    f"{folder}: training diverged at {step * settings.batch_size / 1000:.0f} kimg ({values}); "
+                    f"{folder}: training diverged at {kimg:.0f} kimg ({values}); "
                     "the last good snapshot was kept; try a lower learning rate"
                 )
             rate = (step - since) * settings.batch_size / 1000 / (time.monotonic() - started)
-            log.write(step * settings.batch_size, {**values, "speed/kimg_per_hour": 3600 * rate})
-            if on_step:
-                on_step(Progress(step * settings.batch_size / 1000, settings.total_kimg, values))
-        if step % every == 0 or step == total:
-            kimg = step * settings.batch_size / 1000
+            if log:
+                log.write(seen, {**values, "speed/kimg_per_hour": 3600 * rate})
+            if on_step and first:
+                on_step(Progress(kimg, settings.total_kimg, values))
+        if log and (step % every == 0 or step == total):
             with torch.inference_mode():
-                fakes = torch.cat([average(part) for part in latents.split(16)]).cpu()
-            log.image(step * settings.batch_size, _write_grid(folder / f"fakes-{round(kimg):06d}.png", fakes))
+                parts = zip(*(values.split(16) for values in inputs), strict=True)
+                fakes = torch.cat([recipe.draw(average, part) for part in parts]).cpu()
+            log.image(seen, _write_grid(folder / f"fakes-{round(kimg):06d}.png", fakes))
             _save_generator(folder, recipe, average, settings, kimg, metadata)
             _save_state(state, recipe, average, step)
-    log.close()
+    if log:
+        log.close()
     return folder / "generator.safetensors"
 
 
@@ -156,21 +172,27 @@ def seeded(seed: int, build: Callable[[], Any]) -> Any:
         return build()
 
 
-def _rng(seed: int, step: int) -> torch.Generator:
-    return torch.Generator().manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1)[0]))
+def _rng(seed: int, step: int, process: int = 0) -> torch.Generator:
+    key = (seed, step, process) if process else (seed, step)
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
 
-def _batch(data: torch.Tensor, step: int, settings: LoopSettings) -> torch.Tensor:
-    """float32 [batch, C, R, R] in [-1, 1]: step after step through one shuffled pass over the data after another."""
+def _batch(data: torch.Tensor, step: int, settings: LoopSettings) -> tuple[torch.Tensor, np.ndarray]:
+    """This process's share of a batch, float32 [batch, C, R, R] in [-1, 1], and the images' places in the data.
+
+    Step after step goes through one shuffled pass over the data after another.
+    """
     per_epoch = len(data) // settings.batch_size
     epoch, index = divmod(step, per_epoch)
     rng = np.random.default_rng((settings.seed, epoch))
-    order = rng.permutation(len(data))[index * settings.batch_size : (index + 1) * settings.batch_size]
-    batch = data[torch.from_numpy(order)].float() / 127.5 - 1
+    chosen = rng.permutation(len(data))[index * settings.batch_size : (index + 1) * settings.batch_size]
+    mirror = np.random.default_rng((settings.seed, epoch, index)).random(len(chosen)) < 0.5
+    own = slice(rank(), None, world_size())
+    chosen, mirror = chosen[own], mirror[own]
+    batch = data[torch.from_numpy(chosen)].float() / 127.5 - 1
     if settings.xflip:
-        mirror = np.random.default_rng((settings.seed, epoch, index)).random(len(order)) < 0.5
         batch = torch.where(torch.from_numpy(mirror)[:, None, None, None], batch.flip(3), batch)
-    return batch
+    return batch, chosen
 
 
 def _update_average(average: nn.Module, module: nn.Module, seen: int, settings: LoopSettings) -> None:

@@ -95,7 +95,7 @@ def test_diverged_training_keeps_the_last_snapshot(tmp_path: Path) -> None:
     good = path.read_bytes()
     recipe = seeded(0, lambda: DCGANRecipe(CONFIG, DCGANSettings(learning_rate=2e-3), torch.device("cpu")))
     broken_step = recipe.step
-    recipe.step = lambda reals, rng: {k: v * float("nan") for k, v in broken_step(reals, rng).items()}  # type: ignore
+    recipe.step = lambda *given: {k: v * float("nan") for k, v in broken_step(*given).items()}  # type: ignore
     with pytest.raises(DataError, match="diverged"):
         train_gan(
             recipe, discs(128), tmp_path, LoopSettings(total_kimg=0.48, batch_size=16, snapshot_kimg=0.16, ema_kimg=0.2)

@@ -1,0 +1,241 @@
+"""Speed of StyleGAN2 training: ``python -m benchmarks.training`` prints a Markdown table.
+
+The same training step (main and regularisation updates of both networks, DiffAugment) is taken by fergan's recipe and
+by a textbook StyleGAN2 in plain torch, written below with nothing of fergan's but the augmentation: per-sample weights
+in a grouped convolution, as the papers' equations have it. Steps alternate; a cycle of 16 holds one R1 update and four
+path-length updates, and its mean is what counts. Medians over the cycles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from fergan.data.memory import tune_malloc
+from fergan.stylegan.training.augment import diff_augment
+from fergan.stylegan.training.stylegan2_recipe import StyleGAN2Recipe, StyleGAN2Settings, default_config
+from torch import nn
+
+POLICY = ("color", "translation", "cutout")
+
+
+def blur(x: torch.Tensor, pad: tuple[int, int], gain: float = 1.0) -> torch.Tensor:
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device=x.device)
+    kernel = (torch.outer(taps, taps) / 64 * gain).expand(x.shape[1], 1, 4, 4)
+    return F.conv2d(F.pad(x, (*pad, *pad)), kernel, groups=x.shape[1])
+
+
+def lrelu(x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    return F.leaky_relu(x + bias[:, None, None], 0.2) * math.sqrt(2)
+
+
+class Linear(nn.Module):
+    def __init__(self, n: int, m: int, rate: float = 1.0, start: float = 0.0) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(m, n) / rate), nn.Parameter(torch.full([m], start / rate))
+        self.rate = rate
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.weight * (self.rate / math.sqrt(self.weight.shape[1])), self.bias * self.rate)
+
+
+class StyledConv(nn.Module):
+    def __init__(self, n: int, m: int, w_dim: int, kernel: int = 3, up: bool = False, rgb: bool = False) -> None:
+        super().__init__()
+        self.affine, self.weight = Linear(w_dim, n, start=1.0), nn.Parameter(torch.randn(m, n, kernel, kernel))
+        self.bias, self.strength = nn.Parameter(torch.zeros(m)), nn.Parameter(torch.zeros([]))
+        self.up, self.rgb = up, rgb
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        n, c, height, width = x.shape
+        m, _, k, _ = self.weight.shape
+        weight = self.weight * self.affine(w)[:, None, :, None, None]  # [N, M, C, k, k]
+        if self.rgb:
+            weight = weight / math.sqrt(c)
+        else:
+            weight = weight * (weight.square().sum(dim=(2, 3, 4), keepdim=True) + 1e-8).rsqrt()
+        x = x.reshape(1, n * c, height, width)
+        if self.up:
+            weight = weight.transpose(1, 2).reshape(n * c, m, k, k)
+            y = blur(F.conv_transpose2d(x, weight, stride=2, groups=n).reshape(n, m, 2 * height + 1, -1), (1, 1), 4)
+        else:
+            y = F.conv2d(x, weight.reshape(n * m, c, k, k), padding=k // 2, groups=n).reshape(n, m, height, width)
+        if self.rgb:
+            return y + self.bias[:, None, None]
+        return lrelu(y + self.strength * torch.randn(n, 1, *y.shape[2:], device=y.device), self.bias)
+
+
+class TextbookG(nn.Module):
+    def __init__(self, channels: tuple[int, ...], w_dim: int, layers: int) -> None:
+        super().__init__()
+        self.mapping = nn.ModuleList(Linear(w_dim, w_dim, 0.01) for _ in range(layers))
+        self.const = nn.Parameter(torch.randn(1, channels[0], 4, 4))
+        self.convs = nn.ModuleList([StyledConv(channels[0], channels[0], w_dim)])
+        for n, m in zip(channels, channels[1:], strict=False):
+            self.convs += [StyledConv(n, m, w_dim, up=True), StyledConv(m, m, w_dim)]
+        self.rgbs = nn.ModuleList(StyledConv(m, 3, w_dim, 1, rgb=True) for m in channels)
+        self.num_ws = 2 * len(channels)
+
+    def styles(self, z: torch.Tensor) -> torch.Tensor:
+        def run(x: torch.Tensor) -> torch.Tensor:
+            x = x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+            for layer in self.mapping:
+                x = F.leaky_relu(layer(x), 0.2) * math.sqrt(2)
+            return x
+
+        place = torch.arange(self.num_ws)[None, :, None]
+        cutoff = torch.randint(1, self.num_ws, (len(z), 1, 1))
+        return torch.where((place < cutoff).to(z.device), run(z)[:, None], run(torch.randn_like(z))[:, None])
+
+    def forward(self, ws: torch.Tensor) -> torch.Tensor:
+        x = self.convs[0](self.const.expand(len(ws), -1, -1, -1), ws[:, 0])
+        image = self.rgbs[0](x, ws[:, 1])
+        for level, rgb in enumerate(list(self.rgbs)[1:]):
+            first = 2 * level + 1
+            x = self.convs[first + 1](self.convs[first](x, ws[:, first]), ws[:, first + 1])
+            b, c, height, width = image.shape
+            wide = torch.zeros(b, c, height, 2, width, 2, device=image.device)
+            wide[:, :, :, 0, :, 0] = image
+            image = blur(wide.reshape(b, c, 2 * height, 2 * width), (2, 1), 4) + rgb(x, ws[:, first + 2])
+        return image
+
+
+class EqualConv(nn.Module):
+    def __init__(self, n: int, m: int, kernel: int, down: bool = False, active: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(m, n, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(m)) if active else None
+        self.down = down
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        m, n, k, _ = self.weight.shape
+        weight = self.weight / math.sqrt(n * k * k)
+        if self.down:
+            x = F.conv2d(blur(x, (2, 2) if k == 3 else (1, 1)), weight, stride=2)
+        else:
+            x = F.conv2d(x, weight, padding=k // 2)
+        return x if self.bias is None else lrelu(x, self.bias)
+
+
+class TextbookD(nn.Module):
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        tops = channels[::-1]
+        self.rgb = EqualConv(3, tops[0], 1)
+        self.blocks = nn.ModuleList(
+            nn.ModuleList([EqualConv(n, n, 3), EqualConv(n, m, 3, down=True), EqualConv(n, m, 1, True, active=False)])
+            for n, m in zip(tops, tops[1:], strict=False)
+        )
+        c = channels[0]
+        self.conv, self.fc, self.out = EqualConv(c + 1, c, 3), Linear(16 * c, c), Linear(c, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.rgb(x)
+        for first, second, skip in self.blocks:
+            x = (second(first(x)) + skip(x)) / math.sqrt(2)
+        n, c, height, width = x.shape
+        spread = (x.reshape(4, n // 4, c, height, width).var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+        x = torch.cat([x, spread.repeat(4).reshape(n, 1, 1, 1).expand(n, 1, height, width)], dim=1)
+        return self.out(F.leaky_relu(self.fc(self.conv(x).flatten(1)), 0.2) * math.sqrt(2))
+
+
+def textbook(channels: tuple[int, ...], w_dim: int, layers: int, device: torch.device) -> Callable[..., None]:
+    """A function that takes one training step on a batch."""
+    G, D = TextbookG(channels, w_dim, layers).to(device), TextbookD(channels).to(device)
+    rng, average = torch.Generator(), torch.zeros([], device=device)
+    adams = {net: torch.optim.Adam(net.parameters(), 0.0025, (0.0, 0.99)) for net in (G, D)}
+
+    def update(net: nn.Module, *losses: Callable[[], torch.Tensor]) -> None:
+        (D if net is G else G).requires_grad_(False)
+        adams[net].zero_grad(set_to_none=True)
+        for loss in losses:
+            loss().backward()
+        adams[net].step()
+        (D if net is G else G).requires_grad_(True)
+
+    def step(reals: torch.Tensor, number: int) -> None:
+        n = len(reals)
+
+        def logits(images: torch.Tensor) -> torch.Tensor:
+            return D(diff_augment(images, POLICY, rng))
+
+        def fakes() -> torch.Tensor:
+            return G(G.styles(torch.randn(n, w_dim, device=device)))
+
+        def path_length() -> torch.Tensor:
+            ws = G.styles(torch.randn(n // 2, w_dim, device=device))
+            images = G(ws)
+            noise = torch.randn_like(images) / images.shape[2]
+            (gradient,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=True)
+            lengths = gradient.square().sum(dim=2).mean(dim=1).sqrt()
+            average.lerp_(lengths.mean().detach(), 0.01)
+            return (lengths - average).square().mean() * 8
+
+        def r1() -> torch.Tensor:
+            x = reals.detach().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(logits(x).sum(), x, create_graph=True)
+            return gradient.square().sum(dim=(1, 2, 3)).mean() * 2.4
+
+        update(G, lambda: F.softplus(-logits(fakes())).mean())
+        if number % 4 == 0:
+            update(G, path_length)
+        with torch.no_grad():
+            drawn = fakes()
+        update(D, lambda: F.softplus(logits(drawn)).mean(), lambda: F.softplus(-logits(reals)).mean())
+        if number % 16 == 0:
+            update(D, r1)
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--resolution", type=int, nargs="+", default=[32, 64])
+    parser.add_argument("--width", nargs="+", default=["tiny"])
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--cycles", type=int, default=3)
+    arguments = parser.parse_args()
+    tune_malloc()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    print(f"{device}, torch {torch.__version__}, {torch.get_num_threads()} threads, batch {arguments.batch_size}\n")
+    print("| px | width | channels | plain torch, ms/step | fergan, ms/step | ratio | kimg/hour | s/kimg |")
+    print("|---|---|---|---|---|---|---|---|")
+    for width in arguments.width:
+        for resolution in arguments.resolution:
+            config = default_config(resolution, 3, 0, width, half=False)
+            reals = torch.rand(arguments.batch_size, 3, resolution, resolution, device=device) * 2 - 1
+            recipe = StyleGAN2Recipe(config, StyleGAN2Settings(), device)
+            plain = textbook(config.channels, config.w_dim, config.num_mapping_layers, device)
+            rng = torch.Generator()
+            for number in range(2):
+                plain(reals, number)
+                recipe.step(reals, None, rng)
+            recipe.state.steps.zero_()
+            seconds: dict[str, list[float]] = {"plain": [], "fergan": []}
+            for _ in range(arguments.cycles):
+                totals = dict.fromkeys(seconds, 0.0)
+                for number in range(16):
+                    for name in seconds:
+                        started = time.perf_counter()
+                        plain(reals, number) if name == "plain" else recipe.step(reals, None, rng)
+                        if device.type == "cuda":
+                            torch.cuda.synchronize()
+                        totals[name] += time.perf_counter() - started
+                for name, total in totals.items():
+                    seconds[name].append(total / 16)
+            a, b = (statistics.median(seconds[name]) for name in ("plain", "fergan"))
+            speed = arguments.batch_size / b / 1000
+            print(
+                f"| {resolution} | {width} | {'-'.join(map(str, config.channels))} | {a * 1000:.0f} | {b * 1000:.0f} "
+                f"| {b / a:.2f} | {speed * 3600:.0f} | {1 / speed:.1f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
