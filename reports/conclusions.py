@@ -2,49 +2,27 @@
 
 from dataclasses import dataclass
 
+from .findings import Findings
 from .formatting import NBSP, count, listed, percent, percent_range, plural, printable
-from .prevalence import Prevalence
-from .statistics import ConfidenceSummary, LabelShares
+from .statistics import LabelShares
 
 SMALL_SAMPLE = 100
 
 
 @dataclass(frozen=True)
 class Conclusion:
-    """A heading of one or two words and one sentence of plain text (not escaped)."""
+    """A heading of a few words and one or two sentences of plain text (not escaped)."""
 
     heading: str
     sentence: str
 
 
-def conclude(
-    shares: LabelShares,
-    confidence: ConfidenceSummary,
-    skipped: int,
-    corrected: Prevalence | None = None,
-    truncations: int = 1,
-) -> tuple[Conclusion, ...]:
-    """What was counted, what the counts can bear, and what remains uncertain.
-
-    Args:
-        shares: the raw label shares.
-        confidence: of the same faces.
-        skipped: how many files could not be judged.
-        corrected: estimates that include ACC, when there are labelled faces to correct by.
-        truncations: how many psi are pooled in the counts, with the same seeds in each.
-    """
-    pooled = (
-        ""
-        if truncations < 2
-        else (
-            f" The same seeds at {truncations} truncations are pooled here, which makes the intervals too narrow; "
-            "the truncation sweep has them apart."
-        )
-    )
+def conclude(findings: Findings) -> tuple[Conclusion, ...]:
+    """What was counted, what the counts can bear, and what remains uncertain."""
     return (
-        Conclusion("What was counted", _counted(shares)),
-        Conclusion("How far to trust it", _trust(shares, corrected) + pooled),
-        Conclusion("What is uncertain", _uncertain(shares.n, confidence, skipped)),
+        Conclusion("What was counted", _counted(findings.shares)),
+        Conclusion("What the counts can bear", _bearing(findings)),
+        Conclusion("What is uncertain", _uncertain(findings)),
     )
 
 
@@ -52,13 +30,13 @@ def _counted(shares: LabelShares) -> str:
     order = shares.ranking()
     first = order[0]
     name = printable(shares.classes[first], 60)
-    level = f"{100 * shares.level:g}{NBSP}%"
-    span = percent_range(shares.low[first], shares.high[first])
     if shares.n == 1:
         return f"The only face was labelled {name}; one face says nothing about the generator."
+    level = f"{100 * shares.level:g}{NBSP}%"
+    span = percent_range(shares.low[first], shares.high[first])
     head = (
-        f"Of {plural(shares.n, 'face')}, {count(int(shares.counts[first]))} were labelled {name}: "
-        f"{percent(shares.shares[first])}, with a {level} interval of {span}"
+        f"The classifier labelled {count(int(shares.counts[first]))} of {plural(shares.n, 'face')} {name}: "
+        f"{percent(shares.shares[first])} ({level} interval {span})"
     )
     if len(order) > 1 and shares.counts[order[1]]:
         second = order[1]
@@ -75,33 +53,64 @@ def _counted(shares: LabelShares) -> str:
     return head + "."
 
 
-def _trust(shares: LabelShares, corrected: Prevalence | None) -> str:
-    biased = (
-        "These are raw counts of what a classifier said, and because it mistakes some expressions for others they are "
-        "a biased estimate of what the faces show; "
-    )
-    if corrected is None:
-        return biased + "the intervals cover the luck of the draw, not those mistakes."
+def _bearing(findings: Findings) -> str:
+    shares, corrected, audit = findings.shares, findings.corrected, findings.audit
     first = shares.ranking()[0]
-    acc = corrected["ACC"]
-    validated = plural(int(corrected.validation_counts.sum()), "labelled face")
-    return (
-        f"{biased}corrected for the mistakes it makes on {validated}, "
-        f"{printable(shares.classes[first], 60)} is {percent(acc.shares[first])} "
-        f"({percent_range(acc.low[first], acc.high[first])}), if it errs here as it does there."
-    )
+    name = printable(shares.classes[first], 60)
+    raw = "Raw counts carry the classifier’s mistakes. "
+    if audit is not None:
+        text = (
+            f"{raw}People who labelled {plural(audit.answered, 'face')} of these agree with it on about "
+            f"{percent(audit.agreement, 0)}; by their answers {name} is {percent(audit.shares[first])} "
+            f"({percent_range(audit.low[first], audit.high[first])})."
+        )
+        if corrected is not None:
+            acc = corrected["ACC"]
+            text += f" Corrected for its known mistakes alone it would be {percent(acc.shares[first])}."
+    elif corrected is not None:
+        acc = corrected["ACC"]
+        validated = plural(int(corrected.validation_counts.sum()), "labelled face")
+        text = (
+            f"{raw}Corrected for those it makes on {validated}, {name} is {percent(acc.shares[first])} "
+            f"({percent_range(acc.low[first], acc.high[first])}), if it errs here as it does there{_depth(findings)}."
+        )
+    else:
+        text = (
+            f"{raw}The intervals cover the luck of the draw, not those mistakes, and there are no labelled faces "
+            "to correct by."
+        )
+    if findings.sweep is not None:
+        text += (
+            f" The same seeds at {len(findings.sweep.psi)} truncations are pooled here, which makes the intervals too "
+            "narrow; the truncation sweep has them apart."
+        )
+    return text
 
 
-def _uncertain(n: int, confidence: ConfidenceSummary, skipped: int) -> str:
+def _depth(findings: Findings) -> str:
+    """Whether the condition of the correction is in doubt."""
+    if findings.depth is None or findings.shares.n == 1:
+        return ""
+    return {
+        "as expected": "; it is about as sure here as there",
+        "less sure": "; but it is less sure here than there, so it may not",
+        "surer": "; but it is surer here than there, which does not make it right",
+    }[findings.depth.verdict]
+
+
+def _uncertain(findings: Findings) -> str:
+    n, confidence, skipped = findings.shares.n, findings.confidence, len(findings.skipped)
     bar = percent(confidence.threshold, 0)
     if n == 1:
-        head = f"The classifier's confidence was {percent(confidence.mean, 0)}"
+        head = f"The classifier’s confidence was {percent(confidence.mean, 0)}"
+    elif confidence.uncertain:
+        who = f"{plural(confidence.uncertain, 'face')} ({percent(confidence.uncertain / n)}) reached"
+        head = f"The mean confidence is {percent(confidence.mean, 0)}; {who} less than {bar} for every label"
     else:
-        if confidence.uncertain:
-            who = f"{plural(confidence.uncertain, 'face')} ({percent(confidence.uncertain / n)}) reached"
-            head = f"The mean confidence is {percent(confidence.mean, 0)}, and {who} less than {bar} for every label"
-        else:
-            head = f"The mean confidence is {percent(confidence.mean, 0)}, and every face reached {bar} for its label"
+        head = f"The mean confidence is {percent(confidence.mean, 0)}; every face reached {bar} for its label"
+    moved = findings.preparation
+    if moved is not None and len(moved.variants) > 1:
+        head += f"; another crop or filter changes the label of up to {percent(moved.largest, 0)} of the faces"
     if not skipped:
         return head + "; no file was skipped."
     verb = "is" if skipped == 1 else "are"

@@ -2,10 +2,12 @@
 
 They are drawn on a stretchable x axis (positions in per cent of the width) with text that keeps its size, so the same
 figure is readable at 360 and at 1200 pixels. Colours come from the page's style sheet through classes (`bar`,
-`whisker`, `uncertain`, …), and from `currentColor` where there is none. Marks differ in position and outline as well as
-in colour, and each figure has a title and a description that gives its numbers in words.
+`whisker`, `uncertain`, …), and from `currentColor` where there is none; they derive from those of Okabe & Ito (2008,
+'Color Universal Design'), which stay apart under the common colour vision deficiencies. Marks differ in position and
+outline as well, and each figure has a title and a description that gives its numbers in words.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,21 +16,19 @@ from markupsafe import Markup
 from numpy.typing import ArrayLike
 
 from .formatting import count, percent, percent_range, plural, printable
-from .statistics import ConfidenceSummary, LabelShares, histogram
+from .statistics import ConfidenceSummary, Floats, LabelShares, histogram
 from .sweep import Sweep
 from .templating import render
 
-OKABE_ITO = {
-    "blue": "#0072B2",
-    "vermillion": "#D55E00",
-    "bluish green": "#009E73",
-    "orange": "#E69F00",
-    "sky blue": "#56B4E9",
-    "reddish purple": "#CC79A7",
-    "yellow": "#F0E442",
-    "black": "#000000",
+SHAPES = {
+    "circle": "M0-4.5A4.5 4.5 0 1 1 0 4.5 4.5 4.5 0 1 1 0-4.5z",
+    "diamond": "M0-6 6 0 0 6-6 0z",
+    "triangle": "M0-5.5 5.5 4.5H-5.5z",
+    "square": "M-4.2-4.2H4.2V4.2H-4.2z",
+    "wedge": "M0 5.5 5.5-4.5H-5.5z",
+    "cross": "M-1.6-5.2H1.6V-1.6H5.2V1.6H1.6V5.2H-1.6V1.6H-5.2V-1.6H-1.6z",
 }
-"""Colours that stay apart under the common colour vision deficiencies (Okabe & Ito 2008, 'Color Universal Design')."""
+"""Marks by name, as SVG paths about their middle; a series has a shape and a colour, so that either will do."""
 
 _ROW = 40  # pixels: a line of text and a bar
 _AXIS_LIMITS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -45,22 +45,33 @@ class Bar:
     length: float
     low: float
     high: float
-    mark: float | None
-    """where the corrected share lies, if there is one"""
+    marks: list[tuple[str, float]]
+    """shapes, and where the estimates that they stand for lie"""
 
 
-def label_chart(shares: LabelShares, *, ident: str, title: str, corrected: ArrayLike | None = None) -> Markup:
+@dataclass(frozen=True)
+class Series:
+    """One line of an interval chart in each label: shares [K] with limits [K], fractions."""
+
+    name: str
+    shares: Floats
+    low: Floats
+    high: Floats
+
+
+def label_chart(
+    shares: LabelShares, *, ident: str, title: str, marks: Sequence[tuple[str, str, ArrayLike]] = ()
+) -> Markup:
     """Horizontal bars of the label shares with their intervals, most frequent first.
 
     Args:
         shares: K classes with intervals.
         ident: a prefix for element ids, unique in the page, letters only.
         title: the accessible name of the figure.
-        corrected: shares [K] to mark with a diamond beside the raw bars.
+        marks: other estimates to mark on the bars: a shape of `SHAPES`, a name, and shares [K].
     """
-    marks = None if corrected is None else np.asarray(corrected, np.float64)
-    top = float(shares.high.max()) if marks is None else max(float(shares.high.max()), float(marks.max()))
-    limit = next(value for value in _AXIS_LIMITS if value >= min(top, 1.0))
+    others = [(shape, name, np.asarray(values, np.float64)) for shape, name, values in marks]
+    limit = _limit([shares.high, *(values for _, _, values in others)])
     bars = [
         Bar(
             label=_shortened(shares.classes[k]),
@@ -70,12 +81,14 @@ def label_chart(shares: LabelShares, *, ident: str, title: str, corrected: Array
             length=100 * shares.shares[k] / limit,
             low=100 * shares.low[k] / limit,
             high=100 * shares.high[k] / limit,
-            mark=None if marks is None else 100 * float(marks[k]) / limit,
+            marks=[(shape, 100 * float(values[k]) / limit) for shape, _, values in others],
         )
         for k in shares.ranking()
     ]
     description = f"Bars for {plural(shares.n, 'face')}. " + "; ".join(
-        f"{bar.full_label}: {bar.value}, interval {bar.interval}" for bar in bars
+        f"{bar.full_label}: {bar.value}, interval {bar.interval}"
+        + "".join(f", {name} {percent(values[k])}" for _, name, values in others)
+        for bar, k in zip(bars, shares.ranking(), strict=True)
     )
     ticks = [(100 * part / 4, f"{100 * limit * part / 4:g}{' %' if part == 4 else ''}") for part in range(5)]
     return render(
@@ -85,10 +98,66 @@ def label_chart(shares: LabelShares, *, ident: str, title: str, corrected: Array
         description=description,
         bars=bars,
         ticks=ticks,
+        shapes=SHAPES,
         row=_ROW,
         bottom=_ROW * len(bars),
         height=_ROW * len(bars) + 24,
     )
+
+
+def interval_chart(classes: Sequence[str], series: Sequence[Series], *, ident: str, title: str) -> Markup:
+    """Several estimates of the same shares below one another, label by label: a mark and its interval each.
+
+    Args:
+        classes: K labels, in the order of the rows.
+        series: one to six, each with arrays in that order; told apart by shape and by colour.
+        ident: a prefix for element ids, unique in the page, letters only.
+        title: the accessible name of the figure.
+    """
+    limit = _limit([one.high for one in series])
+    step, head, gap = 13, 21, 6
+    block = head + step * len(series) + gap
+    shapes = list(SHAPES)
+    rows: list[dict[str, Any]] = []
+    for k, name in enumerate(classes):
+        lines = [
+            {
+                "shape": shapes[i % len(shapes)],
+                "colour": i % len(shapes),
+                "x": 100 * float(one.shares[k]) / limit,
+                "low": 100 * float(one.low[k]) / limit,
+                "high": 100 * float(one.high[k]) / limit,
+                "y": k * block + head + step * i + 3,
+                "tip": f"{printable(one.name, 60)}: {percent(one.shares[k])} "
+                f"({percent_range(one.low[k], one.high[k])})",
+            }
+            for i, one in enumerate(series)
+        ]
+        rows.append({"label": _shortened(name, 40), "y": k * block, "lines": lines})
+    description = "; ".join(
+        f"{printable(name)}: " + ", ".join(line["tip"] for line in row["lines"])
+        for name, row in zip(classes, rows, strict=True)
+    )
+    ticks = [(100 * part / 4, f"{100 * limit * part / 4:g}{' %' if part == 4 else ''}") for part in range(5)]
+    return render(
+        "interval_chart.svg.j2",
+        ident=ident,
+        title=title,
+        description=description,
+        rows=rows,
+        ticks=ticks,
+        shapes=SHAPES,
+        head=head,
+        block=block,
+        gap=gap,
+        bottom=block * len(rows),
+    )
+
+
+def legend_mark(place: int) -> Markup:
+    """The mark of the series at a place in an interval chart, for a legend."""
+    shapes = list(SHAPES)
+    return render("legend_mark.svg.j2", path=SHAPES[shapes[place % len(shapes)]], colour=place % len(shapes))
 
 
 def confidence_chart(summary: ConfidenceSummary, *, ident: str, title: str) -> Markup:
@@ -167,8 +236,7 @@ def sweep_chart(sweep: Sweep, k: int, *, ident: str, title: str) -> Markup:
     psi is spaced by its value, and told below each point unless two points are too close for that.
     """
     top, plot, margin = 18, 84.0, 6.0  # pixels, pixels, per cent
-    peak = max(float(shares.high.max()) for shares in sweep.shares)
-    limit = next(value for value in _AXIS_LIMITS if value >= min(peak, 1.0))
+    limit = _limit([shares.high for shares in sweep.shares])
     spread = float(sweep.psi[-1] - sweep.psi[0])
     points: list[dict[str, Any]] = []
     told = -100.0
@@ -202,6 +270,12 @@ def sweep_chart(sweep: Sweep, k: int, *, ident: str, title: str) -> Markup:
         top=top,
         plot=plot,
     )
+
+
+def _limit(values: Sequence[ArrayLike]) -> float:
+    """The end of an axis from 0 that holds all values."""
+    top = max(float(np.max(array)) for array in values)
+    return next(value for value in _AXIS_LIMITS if value >= min(top, 1.0))
 
 
 def _shortened(label: str, limit: int = 20) -> str:

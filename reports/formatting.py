@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 NBSP = "\N{NO-BREAK SPACE}"
 EN_DASH = "\N{EN DASH}"
@@ -50,6 +51,24 @@ def percent(share: float, digits: int = 1) -> str:
 def percent_range(low: float, high: float, digits: int = 1) -> str:
     """An interval of shares in per cent: `53.6–62.2 %`."""
     return f"{100 * low:.{digits}f}{EN_DASH}{100 * high:.{digits}f}{NBSP}%"
+
+
+def points(difference: float, digits: int = 1) -> str:
+    """A difference of shares in percentage points, with its sign: `+3.2 pt`, `−0.4 pt`."""
+    return f"{100 * difference:+.{digits}f}{NBSP}pt".replace("-", "\N{MINUS SIGN}")
+
+
+def moment(text: str) -> str:
+    """An ISO 8601 time to read, `2025-01-31 12:00 UTC`; other text as it is.
+
+    >>> moment("2025-01-31T13:00:59+01:00")
+    '2025-01-31 12:00 UTC'
+    """
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return printable(text, 80)
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if when.tzinfo else f"{when:%Y-%m-%d %H:%M}"
 
 
 def _percent_number(share: float, digits: int) -> str:

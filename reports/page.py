@@ -1,15 +1,11 @@
 """The report: a table of labels in, one HTML file and one JSON file out.
 
-The page needs no network, no script and no other file: its pictures are sprite sheets inside the style sheet, its
-figures are inline SVG, and a content security policy allows nothing but those.
+The page needs no network and no other file: its pictures are sprite sheets inside the style sheet, its figures are
+inline SVG, and everything but the gallery's filters works without its script.
 """
 
-import base64
-import hashlib
-import json
 import os
-import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,29 +13,33 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
+from numpy.typing import NDArray
 
-from ..data.errors import DataError
 from . import figures
+from .audit import AuditEstimate
+from .comparison_tests import Comparison, LabelDifference
 from .conclusions import conclude
-from .formatting import count, percent, plural, printable, ranges
-from .prevalence import Prevalence, Validation, estimate_prevalence
-from .provenance import plain, settings_tables
-from .sprites import Cell, Face, Sprites, make_sprites
-from .statistics import ConfidenceSummary, LabelShares, confidence_summary, label_shares
-from .sweep import Sweep, sweep_data, sweep_of
+from .document import asset, json_text, render_document, write_together
+from .facts import licences, run_facts
+from .findings import Findings, evaluate, quality_notes
+from .formatting import count, moment, percent, plural, printable
+from .gallery import gallery_data
+from .preparation import PreparationSensitivity
+from .prevalence import ASSUMPTION, Validation
+from .provenance import settings_tables
+from .report_json import mean_confidence, report_data
+from .selection import Selection
+from .sprites import Face, Sprites, as_picture, make_sprites
+from .statistics import LabelShares
+from .sweep import Sweep
 from .table import LabelTable, read_labels
-from .templating import FOLDER, render
+from .tiles import Tile, confidence_only, first_and_second, label_and_confidence, label_only, make_tiles
 
-SAMPLE = 60
-"""Faces in the sample grid of the first screen (ten columns by six rows, or six by ten)."""
-
-SHOW_ALL = 600
-"""Up to this many faces each one is shown under its label; beyond, `PER_LABEL` of each label."""
-
-PER_LABEL = 60
-EXTREMES = 12
-_OPEN = 48  # faces of a label that are shown before the reader asks for the rest
+_OPEN = 24  # faces of a label that are shown before the reader asks for the rest
 _MAX_SKIPPED_ROWS = 100
+_INPUT_BYTES = 500_000  # of all 48x48 inputs together
+
+Prepare = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,6 @@ class Report:
 
     html: str
     data: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One face as the templates show it; texts are not escaped yet."""
-
-    cell: Cell | None
-    alt: str
-    caption: str
-    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,34 +67,38 @@ class LabelSection:
 
 
 def build_report(
-    labels: pd.DataFrame,
+    labels: pd.DataFrame | LabelTable,
     *,
     settings: Mapping[str, Any],
     load_face: Callable[[str], Face] | None,
+    prepare: Prepare | None = None,
     skipped: pd.DataFrame | None = None,
     created: str,
     title: str | None = None,
-    thumbnail: int = 108,
+    thumbnail: int = 124,
     validation: Validation | None = None,
-    replicates: int = 200,
+    audit: AuditEstimate | None = None,
+    preparation: PreparationSensitivity | None = None,
 ) -> Report:
     """Evaluate a table of labels and write the page in memory.
 
     Args:
-        labels: one row a face: `face` (file name, str), `seed` (nullable int), `label`, `confidence` (0..1), then one
-            column of probabilities (0..1, rows sum to 1) a class, in class order. With a column `psi` of more than one
-            value, the page has a section on what truncation does.
+        labels: a checked table, or one row a face: `face` (file name, str), `seed` (nullable int), `label`,
+            `confidence` (0..1), then one column of probabilities (0..1, rows sum to 1) a class, in class order. With a
+            column `psi` of more than one value, the page has a section on what truncation does.
         settings: what was run, as nested dicts (`run`, `generate`, `classify`, `versions`, `hardware`, `timings`, …);
             shown as they are, and believed in nothing but `classify.labels`, the class names, where that is a list.
         load_face: file name -> PIL image or uint8 [H, W, 3] or [H, W]; called once for each face that is shown, at most
-            about 600 times. None makes a page without pictures.
+            about 600 times, from several threads. None makes a page without pictures.
+        prepare: uint8 [H, W, 3] or [H, W] -> what the classifier saw of it, uint8 [48, 48]; shown beside the face.
         skipped: the files that could not be judged, with columns `face` and `reason`.
         created: when, as text (ISO 8601, with the zone).
         title: the heading; by default it says how many faces.
         thumbnail: the largest edge of a face in the page, in pixels.
         validation: the same classifier's outputs on labelled faces; with it the page shows, beside the raw shares,
             those corrected for the classifier's confusion.
-        replicates: bootstrap draws for the intervals of the corrected shares.
+        audit: what people said about a sample of these faces.
+        preparation: how the labels depend on crop and filter.
 
     Returns:
         The page (about 2.5 MB for 500 faces) and its numbers.
@@ -117,70 +111,71 @@ def build_report(
         ... # doctest: +SKIP
         >>> write_report(report, "runs/default")  # doctest: +SKIP
     """
-    table = read_labels(labels, settings)
-    shares = label_shares(table.codes, table.classes)
-    confidence = confidence_summary(table.confidence, table.probabilities)
-    corrected = None if validation is None else _corrected(table, validation, replicates)
-    lost = _skipped_rows(skipped)
-    sweep = sweep_of(table)
+    table = labels if isinstance(labels, LabelTable) else read_labels(labels, settings)
+    found = evaluate(table, validation=validation, audit=audit, preparation=preparation, skipped=skipped)
     heading = title or f"Facial expressions in {plural(len(table), 'face')}" + (
-        "" if sweep is None else f" at {len(sweep.psi)} truncations"
+        "" if found.sweep is None else f" at {len(found.sweep.psi)} truncations"
     )
-
-    shown = _Choice.of(table, shares)
-    sprites = (
-        Sprites()
-        if load_face is None
-        else make_sprites((table.faces[row] for row in shown.rows()), load_face, size=thumbnail)
-    )
-    css = Markup((FOLDER / "report.css").read_text(encoding="utf-8"))
-    sprite_css = Markup(sprites.css)  # made of numbers and base64 only
-    html = render(
+    chosen = Selection.of(table)
+    rows = chosen.rows(table)
+    sprites, inputs = _pictures(table, rows, load_face, prepare, thumbnail)
+    index = {row: place for place, row in enumerate(rows)}
+    notes = quality_notes(found, list(sprites.unreadable.items()))
+    pictures = load_face is not None
+    html = render_document(
         "report.html.j2",
+        styles=[asset("page.css"), sprites.css + "\n" + inputs.css],  # sprites: numbers and base64 only
+        scripts=[asset("page.js"), asset("gallery.js")] if pictures else [asset("page.js")],
+        data=gallery_data(table, rows, sprites, inputs, settings) if pictures else None,
         title=printable(heading, 200),
-        css=css,
-        sprite_css=sprite_css,
-        policy=_policy([css, sprite_css]),
-        created=printable(created, 80),
-        facts=_facts(settings, table),
-        conclusions=conclude(shares, confidence, len(lost), corrected, 1 if sweep is None else len(sweep.psi)),
-        label_chart=figures.label_chart(
-            shares,
-            ident="distribution",
-            title="Shares of the expression labels",
-            corrected=None if corrected is None else corrected["ACC"].shares,
-        ),
-        corrected=corrected,
-        validation_name=None if validation is None else printable(validation.name, 120),
+        created=moment(created),
+        facts=run_facts(settings, table),
+        conclusions=conclude(found),
+        found=found,
+        references=[(against, result, _largest(result)) for against, result in found.references],
+        shares=found.shares,
+        confidence=found.confidence,
+        corrected=found.corrected,
+        sweep=found.sweep,
+        n=len(table),
+        ranking=found.shares.ranking(),
+        label_chart=_label_chart(found),
+        estimates=_estimates(found),
+        validation_name=printable(found.validation_name, 120),
+        assumption=ASSUMPTION,
         confidence_chart=figures.confidence_chart(
-            confidence, ident="confidence", title="Confidences of the given labels"
+            found.confidence, ident="confidence", title="Confidences of the given labels"
         ),
         order="by seed" if table.seeds is not None else "in the order of the table",
-        pictures=load_face is not None,
-        sample=_tiles(table, shown.sample, sprites, _caption_label),
-        sections=_sections(table, shares, shown, sprites),
-        most=_tiles(table, shown.most, sprites, _caption_label_confidence),
-        least=_tiles(table, shown.least, sprites, _caption_runner_up),
-        shares=shares,
-        ranking=shares.ranking(),
-        mean_probability=table.probabilities.mean(axis=0),
-        mean_confidence=_mean_confidence(table),
-        confidence=confidence,
+        pictures=pictures,
+        shown=len(rows),
+        sample=make_tiles(table, chosen.sample, sprites, label_only, index),
+        sections=_sections(found, chosen, sprites, index),
+        most=make_tiles(table, chosen.most, sprites, label_and_confidence, index),
+        least=make_tiles(table, chosen.least, sprites, first_and_second, index),
+        mean_probability=table.probabilities.mean(axis=0, dtype=np.float64),
+        mean_confidence=mean_confidence(found),
         max_entropy=float(np.log2(len(table.classes))),
-        n=len(table),
-        sweep=sweep,
-        sweep_charts=[] if sweep is None else _sweep_charts(sweep, shares),
-        skipped=[(printable(face, 200), printable(reason, 300)) for face, reason in lost[:_MAX_SKIPPED_ROWS]],
-        n_skipped=len(lost),
-        notes=_quality_notes(table, sprites, sweep),
+        sweep_charts=[] if found.sweep is None else _sweep_charts(found.sweep, found.shares),
+        skipped=[(printable(face, 200), printable(reason, 300)) for face, reason in found.skipped[:_MAX_SKIPPED_ROWS]],
+        n_skipped=len(found.skipped),
+        notes=notes,
+        licences=licences(settings),
         tables=settings_tables(settings),
     )
-    data = _data(table, shares, confidence, lost, settings, created, heading, sprites, corrected, sweep)
-    return Report(str(html), data)
+    data = report_data(
+        found, settings=settings, created=created, title=heading, unreadable=len(sprites.unreadable), notes=notes
+    )
+    return Report(html, data)
 
 
-def write_report(report: Report, folder: str | os.PathLike[str]) -> tuple[Path, Path]:
+def write_report(report: Report, folder: str | os.PathLike[str], stem: str = "report") -> tuple[Path, Path]:
     """Write `report.html` and `report.json` into an existing folder; a reader never sees half a file.
+
+    Args:
+        report: the page and its numbers.
+        folder: existing.
+        stem: of the two file names.
 
     Returns:
         The two paths, page first.
@@ -188,98 +183,87 @@ def write_report(report: Report, folder: str | os.PathLike[str]) -> tuple[Path, 
     Raises:
         DataError: the folder is missing or cannot be written to, or the disk is full; what was there before stays.
     """
-    place = Path(folder)
-    text = json.dumps(report.data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    contents = {place / "report.html": report.html, place / "report.json": text}
-    written: dict[Path, Path] = {}
-    try:
-        # both are complete on disk before either gets its name, so a full disk leaves the old pair together
-        for path, content in contents.items():
-            temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-            written[path] = temporary
-            with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        for path, temporary in written.items():
-            os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"cannot write the report into {place}: {error.strerror or error}") from error
-    finally:
-        for temporary in written.values():
-            temporary.unlink(missing_ok=True)
-    page, numbers = contents
+    page, numbers = Path(folder) / f"{stem}.html", Path(folder) / f"{stem}.json"
+    write_together({page: report.html, numbers: json_text(report.data)}, "the report")
     return page, numbers
 
 
+def _pictures(
+    table: LabelTable,
+    rows: list[int],
+    load_face: Callable[[str], Face] | None,
+    prepare: Prepare | None,
+    size: int,
+) -> tuple[Sprites, Sprites]:
+    """The faces and, where they can be prepared, what the classifier saw of them; each face is loaded once."""
+    if load_face is None:
+        return Sprites(), Sprites()
+    seen: dict[str, Face] = {}
+
+    def load(name: str) -> Face:
+        face = load_face(name)
+        if prepare is not None:
+            seen[name] = prepare(np.asarray(as_picture(face)))
+        return face
+
+    sprites = make_sprites((table.faces[row] for row in rows), load, size=size)
+    return sprites, make_sprites(seen, seen.__getitem__, size=48, budget=_INPUT_BYTES, prefix="i")
+
+
+def _label_chart(found: Findings) -> Markup:
+    marks = []
+    if found.corrected is not None:
+        marks.append(("diamond", "corrected", found.corrected["ACC"].shares))
+    if found.audit is not None:
+        marks.append(("square", "by people", found.audit.shares))
+    return figures.label_chart(found.shares, ident="distribution", title="Shares of the expression labels", marks=marks)
+
+
+def _largest(result: Comparison) -> list[LabelDifference]:
+    return sorted(result.labels, key=lambda row: -abs(row.difference))[:2]
+
+
 @dataclass(frozen=True)
-class _Choice:
-    """Which rows of the table the page shows, chosen by seed order or by confidence and by nothing else."""
+class Estimates:
+    """All estimates of the same shares, for one table and one figure."""
 
-    sample: list[int]
-    by_label: list[list[int]]
-    most: list[int]
-    least: list[int]
-
-    @classmethod
-    def of(cls, table: LabelTable, shares: LabelShares) -> "_Choice":
-        order = table.natural_order()
-        limit = len(table) if len(table) <= SHOW_ALL else PER_LABEL
-        codes = table.codes[order]
-        by_label = [order[codes == k][:limit].tolist() for k in range(len(table.classes))]
-        # ties go to the natural order, so the page is the same whatever the order of the table
-        ascending = order[np.argsort(table.confidence[order], kind="stable")]
-        descending = order[np.argsort(-table.confidence[order], kind="stable")]
-        extremes = min(EXTREMES, len(table))
-        return cls(order[:SAMPLE].tolist(), by_label, descending[:extremes].tolist(), ascending[:extremes].tolist())
-
-    def rows(self) -> Iterable[int]:
-        for part in (self.sample, *self.by_label, self.most, self.least):
-            yield from part
+    series: list[figures.Series]
+    legend: list[tuple[Markup, str]]
+    chart: Markup
 
 
-def _tiles(
-    table: LabelTable, rows: list[int], sprites: Sprites, caption: Callable[[LabelTable, int], tuple[str, str]]
-) -> list[Tile]:
-    tiles = []
-    for row in rows:
-        name = printable(table.faces[row], 120)
-        label = printable(table.classes[table.codes[row]], 60)
-        alt = f"{name}: {label}, {percent(table.confidence[row], 0)}"
-        tiles.append(Tile(sprites.cells.get(table.faces[row]), alt, *caption(table, row)))
-    return tiles
+def _estimates(found: Findings) -> Estimates | None:
+    """The raw shares beside the corrected ones and those by people; None where there are only raw ones."""
+    series = [figures.Series("Counted", found.shares.shares, found.shares.low, found.shares.high)]
+    names = {"ACC": "Corrected (ACC)", "PACC": "Corrected (PACC)", "EM": "Corrected (EM)"}
+    if found.corrected is not None:
+        series += [
+            figures.Series(names.get(row.method, row.method), row.shares, row.low, row.high)
+            for row in found.corrected.estimates
+        ]
+    if found.audit is not None:
+        series.append(figures.Series("By people", found.audit.shares, found.audit.low, found.audit.high))
+    if len(series) == 1:
+        return None
+    order = found.shares.ranking()
+    sorted_series = [figures.Series(s.name, s.shares[order], s.low[order], s.high[order]) for s in series]
+    chart = figures.interval_chart(
+        [found.shares.classes[k] for k in order], sorted_series, ident="estimates", title="Estimates of the shares"
+    )
+    return Estimates(series, [(figures.legend_mark(i), one.name) for i, one in enumerate(series)], chart)
 
 
-def _caption_label(table: LabelTable, row: int) -> tuple[str, str]:
-    return printable(table.classes[table.codes[row]], 24), ""
-
-
-def _caption_confidence(table: LabelTable, row: int) -> tuple[str, str]:
-    return percent(table.confidence[row], 0), ""
-
-
-def _caption_label_confidence(table: LabelTable, row: int) -> tuple[str, str]:
-    return f"{printable(table.classes[table.codes[row]], 24)} {percent(table.confidence[row], 1)}", ""
-
-
-def _caption_runner_up(table: LabelTable, row: int) -> tuple[str, str]:
-    given = table.codes[row]
-    rest = table.probabilities[row].copy()
-    rest[given] = -1
-    other = int(np.argmax(rest))
-    first = f"{printable(table.classes[given], 24)} {percent(table.confidence[row], 0)}"
-    return first, f"{printable(table.classes[other], 24)} {percent(max(rest[other], 0), 0)}" if len(rest) > 1 else ""
-
-
-def _sections(table: LabelTable, shares: LabelShares, shown: _Choice, sprites: Sprites) -> list[LabelSection]:
+def _sections(found: Findings, chosen: Selection, sprites: Sprites, index: Mapping[int, int]) -> list[LabelSection]:
+    table, shares = found.table, found.shares
     sections = []
     for k in shares.ranking():
-        tiles = _tiles(table, shown.by_label[k], sprites, _caption_confidence)
+        tiles = make_tiles(table, chosen.by_label[k], sprites, confidence_only, index)
         total = int(shares.counts[k])
         note = ""
         if total > len(tiles):
             note = f"A sample: the first {len(tiles)} of {count(total)}."
         name = printable(table.classes[k], 60)
+        few = len(tiles) <= _OPEN + 12  # a fold of three faces is no help
         sections.append(
             LabelSection(
                 name=name,
@@ -287,9 +271,8 @@ def _sections(table: LabelTable, shares: LabelShares, shown: _Choice, sprites: S
                 count=total,
                 share=percent(shares.shares[k]),
                 interval=f"{percent(shares.low[k])} to {percent(shares.high[k])}",
-                # a fold of three faces is no help
-                tiles=tiles if len(tiles) <= _OPEN + 12 else tiles[:_OPEN],
-                folded=[] if len(tiles) <= _OPEN + 12 else tiles[_OPEN:],
+                tiles=tiles if few else tiles[:_OPEN],
+                folded=[] if few else tiles[_OPEN:],
                 note=note,
                 chart=figures.probability_chart(
                     table.probabilities[:, k],
@@ -297,49 +280,10 @@ def _sections(table: LabelTable, shares: LabelShares, shown: _Choice, sprites: S
                     ident=f"probability-{k}",
                     title=f"Probability of {name}",
                 ),
-                mean_probability=percent(float(table.probabilities[:, k].mean())),
+                mean_probability=percent(float(table.probabilities[:, k].mean(dtype=np.float64))),
             )
         )
     return sections
-
-
-def _mean_confidence(table: LabelTable) -> list[float | None]:
-    """The mean confidence among the faces of each label, None for a label that no face got."""
-    return [
-        float(table.confidence[table.codes == k].mean()) if (table.codes == k).any() else None
-        for k in range(len(table.classes))
-    ]
-
-
-def _facts(settings: Mapping[str, Any], table: LabelTable) -> list[tuple[str, str]]:
-    """The four or five things to know at first sight; the full settings are at the end of the page."""
-    generate = settings.get("generate")
-    classify = settings.get("classify")
-    generate = generate if isinstance(generate, Mapping) else {}
-    classify = classify if isinstance(classify, Mapping) else {}
-    facts: list[tuple[str, object]] = [("Run", settings.get("run"))]
-    if generate:
-        facts.append(("Generator", generate.get("network")))
-        several = generate.get("psi_sweep")
-        if isinstance(several, list | tuple):
-            facts.append(("Truncation ψ", ", ".join(printable(value, 20) for value in several[:20])))
-        else:
-            facts.append(("Truncation ψ", generate.get("truncation_psi")))
-        facts.append(("Truncated styles", generate.get("truncation_cutoff")))
-        facts.append(("Projected styles", generate.get("projected_w")))
-        facts.append(("Noise", generate.get("noise_mode")))
-    else:
-        facts.append(("Images", classify.get("images")))
-    facts.append(("Classifier", classify.get("model")))
-    crop = [str(classify[key]) for key in ("crop", "filter") if classify.get(key) is not None]
-    facts.append(("Crop, filter", ", ".join(crop) or None))
-    if table.seeds is not None:
-        facts.append(("Seeds", ranges(table.seeds.tolist(), limit=3)))
-    return [
-        (name, printable(plain(value), 80))
-        for name, value in facts
-        if value is not None and not isinstance(value, Mapping)
-    ]
 
 
 def _sweep_charts(sweep: Sweep, shares: LabelShares) -> list[tuple[str, Markup]]:
@@ -349,127 +293,3 @@ def _sweep_charts(sweep: Sweep, shares: LabelShares) -> list[tuple[str, Markup]]
         chart = figures.sweep_chart(sweep, k, ident=f"sweep-{k}", title=f"Share of {name} by truncation")
         charts.append((name, chart))
     return charts
-
-
-def _quality_notes(table: LabelTable, sprites: Sprites, sweep: Sweep | None = None) -> list[str]:
-    notes = []
-    mismatched = int((table.probabilities.argmax(axis=1) != table.codes).sum())
-    if mismatched:
-        notes.append(
-            f"{plural(mismatched, 'face')} carry a label that is not the class with the highest probability; "
-            "the counts follow the label."
-        )
-    twice = len(table.faces) - len(set(table.faces))
-    if twice:
-        notes.append(f"{plural(twice, 'face name')} occur more than once; each row is counted.")
-    if sweep is not None:
-        notes.append(
-            f"Every number outside the section on truncation pools the faces of {len(sweep.psi)} truncations. The same "
-            "seeds recur in them, so these faces are not independent and the pooled intervals are too narrow."
-        )
-    elif table.seeds is not None and len(np.unique(table.seeds)) < len(table):
-        notes.append(
-            "Some seeds occur more than once, so these faces are not independent and the intervals are too narrow."
-        )
-    if sprites.unreadable:
-        name, reason = next(iter(sprites.unreadable.items()))
-        notes.append(
-            f"{plural(len(sprites.unreadable), 'picture')} could not be shown although the face was judged; "
-            f"the first is {printable(name, 120)} ({printable(reason, 200)})."
-        )
-    return notes
-
-
-def _corrected(table: LabelTable, validation: Validation, replicates: int) -> Prevalence:
-    try:
-        return estimate_prevalence(
-            table.probabilities,
-            validation.labels,
-            validation.probabilities,
-            methods=("ACC", "PACC", "EM"),
-            replicates=replicates,
-        )
-    except ValueError as error:
-        raise DataError(f"the validation faces '{printable(validation.name, 120)}' do not serve: {error}") from error
-
-
-def _corrected_data(names: list[str], corrected: Prevalence) -> dict[str, Any]:
-    return {
-        "condition_number": plain(corrected.condition_number),
-        "validation_counts": dict(zip(names, corrected.validation_counts.tolist(), strict=True)),
-        "replicates": corrected.replicates,
-        "level": corrected.level,
-        "methods": {
-            estimate.method: {
-                name: {
-                    "share": float(estimate.shares[k]),
-                    "low": float(estimate.low[k]),
-                    "high": float(estimate.high[k]),
-                }
-                for k, name in enumerate(names)
-            }
-            for estimate in corrected.estimates
-        },
-    }
-
-
-def _skipped_rows(skipped: pd.DataFrame | None) -> list[tuple[str, str]]:
-    if skipped is None or len(skipped) == 0:
-        return []
-    missing = [column for column in ("face", "reason") if column not in skipped.columns]
-    if missing:
-        raise DataError(f"the table of skipped files has no column '{missing[0]}'")
-    return [(str(face), str(reason)) for face, reason in zip(skipped["face"], skipped["reason"], strict=True)]
-
-
-def _policy(styles: list[Markup]) -> str:
-    digests = [hashlib.sha256(str(style).encode("utf-8")).digest() for style in styles]
-    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode('ascii')}'" for digest in digests)
-    return f"default-src 'none'; img-src data:; style-src {allowed}; base-uri 'none'; form-action 'none'"
-
-
-def _data(
-    table: LabelTable,
-    shares: LabelShares,
-    confidence: ConfidenceSummary,
-    skipped: list[tuple[str, str]],
-    settings: Mapping[str, Any],
-    created: str,
-    title: str,
-    sprites: Sprites,
-    corrected: Prevalence | None,
-    sweep: Sweep | None,
-) -> dict[str, Any]:
-    names = [str(plain(name)) for name in table.classes]
-    per_label = _mean_confidence(table)
-    return {
-        "format": {"name": "fergan.report", "version": 1},
-        "title": plain(title),
-        "created": plain(created),
-        "n": len(table),
-        "labels": names,
-        "counts": {name: int(shares.counts[k]) for k, name in enumerate(names)},
-        "shares": {
-            name: {"share": float(shares.shares[k]), "low": float(shares.low[k]), "high": float(shares.high[k])}
-            for k, name in enumerate(names)
-        },
-        "interval": {"method": "wilson", "level": shares.level},
-        "mean_probability": {name: float(table.probabilities[:, k].mean()) for k, name in enumerate(names)},
-        "confidence": {
-            "mean": confidence.mean,
-            "median": confidence.median,
-            "mean_by_label": dict(zip(names, per_label, strict=True)),
-            "threshold": confidence.threshold,
-            "uncertain": confidence.uncertain,
-            "mean_entropy_bits": confidence.mean_entropy_bits,
-            "bin_edges": [round(float(edge), 6) for edge in confidence.bin_edges],
-            "histogram": confidence.histogram.tolist(),
-        },
-        "corrected": None if corrected is None else _corrected_data(names, corrected),
-        "sweep": sweep_data(names, sweep),
-        "n_skipped": len(skipped),
-        "skipped": [{"face": plain(face), "reason": plain(reason)} for face, reason in skipped],
-        "unreadable_pictures": len(sprites.unreadable),
-        "settings": plain(settings),
-        "versions": plain(settings.get("versions") or {}),
-    }

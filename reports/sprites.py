@@ -8,7 +8,9 @@ of two faces mixes their colours.
 
 import base64
 import io
+import os
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +23,7 @@ COLUMNS = 16
 ROWS = 16
 _GUTTER = 2
 _QUALITIES = (82, 70, 55, 40)
+_SMALLEST = 60  # pixels: below this a face tells nothing
 _BLOCK = 16  # pixels: a JPEG block of subsampled colour
 
 Face = Image.Image | NDArray[np.uint8]
@@ -28,16 +31,17 @@ Face = Image.Image | NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Cell:
-    """Where one face lies: sheet number, column and row, all from 0."""
+    """Where one face lies: sheet number, column and row, all from 0; `prefix` tells apart two sets in one page."""
 
     sheet: int
     column: int
     row: int
+    prefix: str = "s"
 
     @property
     def css(self) -> str:
         """The style classes of an element that shows this face."""
-        return f"face s{self.sheet} c{self.column} r{self.row}"
+        return f"face {self.prefix}{self.sheet} c{self.column} r{self.row}"
 
 
 @dataclass(frozen=True)
@@ -50,47 +54,73 @@ class Sprites:
 
 
 def make_sprites(
-    names: Iterable[str], load_face: Callable[[str], Face], size: int = 108, budget: int = 3_000_000
+    names: Iterable[str],
+    load_face: Callable[[str], Face],
+    size: int = 124,
+    budget: int = 2_600_000,
+    prefix: str = "s",
 ) -> Sprites:
     """Load each named face once, shrink it and lay it into sheets of at most 256.
 
     Args:
         names: the faces to show; a name given twice is loaded once.
-        load_face: name -> picture of any size and mode, or uint8 [H, W], [H, W, 1] or [H, W, 3].
+        load_face: name -> picture of any size and mode, or uint8 [H, W], [H, W, 1] or [H, W, 3]; called from several
+            threads at a time.
         size: the edge of a face in the sheet, in pixels; smaller faces keep their own size. Four less than a multiple
             of 16 wastes no block.
-        budget: the most bytes for all sheets together, before base64 adds a third; the JPEG quality gives way to it.
+        budget: the most bytes for all sheets together, before base64 adds a third; JPEG quality and size give way.
+        prefix: of the sheets' class names; two sets of sprites in one page need two. Letters only.
 
     A face that cannot be read (OSError, ValueError, KeyError, DataError or a picture that Pillow refuses as too large)
     is missing from `cells` and named, with the reason, in `unreadable`.
     """
     thumbnails: dict[str, Image.Image] = {}
     unreadable: dict[str, str] = {}
-    for name in dict.fromkeys(names):
+
+    def shrunk(name: str) -> Image.Image | str:
         try:
-            thumbnails[name] = _thumbnail(load_face(name), size)
+            return _thumbnail(load_face(name), size)
         except (OSError, ValueError, KeyError, DataError, Image.DecompressionBombError) as error:
-            unreadable[name] = f"{type(error).__name__}: {error}"
+            return f"{type(error).__name__}: {error}"
+
+    wanted = list(dict.fromkeys(names))
+    # decoding takes nearly all the time of a report on large faces, and Pillow lets other threads run meanwhile
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        for name, result in zip(wanted, pool.map(shrunk, wanted), strict=True):
+            if isinstance(result, str):
+                unreadable[name] = result
+            else:
+                thumbnails[name] = result
     if not thumbnails:
         return Sprites(unreadable=unreadable)
 
-    edge = max(max(picture.size) for picture in thumbnails.values())
     shown = list(thumbnails)
     parts = [shown[start : start + COLUMNS * ROWS] for start in range(0, len(shown), COLUMNS * ROWS)]
-    sheets = [_sheet([thumbnails[name] for name in part], edge) for part in parts]
-    for quality in _QUALITIES:
-        encoded = [_jpeg(sheet, quality) for sheet in sheets]
-        if sum(map(len, encoded)) <= budget:
-            break
+    edge, encoded = _within(budget, [[thumbnails[name] for name in part] for part in parts])
     cells = {
-        name: Cell(number, i % COLUMNS, i // COLUMNS)
+        name: Cell(number, i % COLUMNS, i // COLUMNS, prefix)
         for number, part in enumerate(parts)
         for i, name in enumerate(part)
     }
     rules = [
-        _rules(number, data, len(part), edge) for number, (data, part) in enumerate(zip(encoded, parts, strict=True))
+        _rules(f"{prefix}{number}", data, len(part), edge)
+        for number, (data, part) in enumerate(zip(encoded, parts, strict=True))
     ]
     return Sprites(cells, "\n".join(rules), unreadable)
+
+
+def _within(budget: int, parts: list[list[Image.Image]]) -> tuple[int, list[bytes]]:
+    """The edge of a face and the encoded sheets: the best of some qualities and sizes that is small enough."""
+    edge = max(max(picture.size) for part in parts for picture in part)
+    while True:
+        sheets = [_sheet(part, edge) for part in parts]
+        for quality in _QUALITIES:
+            encoded = [_jpeg(sheet, quality) for sheet in sheets]
+            if sum(map(len, encoded)) <= budget:
+                return edge, encoded
+        if edge <= _SMALLEST:
+            return edge, encoded
+        edge = max(_SMALLEST, edge - _BLOCK)
 
 
 def as_picture(face: Face) -> Image.Image:
@@ -143,7 +173,7 @@ def _jpeg(picture: Image.Image, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def _rules(sheet: int, jpeg: bytes, faces: int, edge: int) -> str:
+def _rules(sheet: str, jpeg: bytes, faces: int, edge: int) -> str:
     """The style rules that show the faces of one sheet in boxes of any size."""
     step = _step(edge)
     columns, rows = min(COLUMNS, faces), -(-faces // COLUMNS)
@@ -156,9 +186,9 @@ def _rules(sheet: int, jpeg: bytes, faces: int, edge: int) -> str:
     size = f"{100 * columns * step / edge:.4f}% {100 * rows * step / edge:.4f}%"
     return "\n".join(
         [
-            f'.s{sheet}{{background-image:url("{uri}");background-size:{size}}}',
-            *(f".s{sheet}.c{i}{{background-position-x:{position(i, columns)}}}" for i in range(columns)),
-            *(f".s{sheet}.r{i}{{background-position-y:{position(i, rows)}}}" for i in range(rows)),
+            f'.{sheet}{{background-image:url("{uri}");background-size:{size}}}',
+            *(f".{sheet}.c{i}{{background-position-x:{position(i, columns)}}}" for i in range(columns)),
+            *(f".{sheet}.r{i}{{background-position-y:{position(i, rows)}}}" for i in range(rows)),
         ]
     )
 

@@ -35,6 +35,19 @@ class LabelTable:
     def __len__(self) -> int:
         return len(self.faces)
 
+    def where(self, chosen: NDArray[np.bool_]) -> "LabelTable":
+        """The faces for which `chosen` [N] holds, in the same order."""
+        rows = np.flatnonzero(chosen)
+        return LabelTable(
+            self.classes,
+            tuple(self.faces[row] for row in rows),
+            None if self.seeds is None else self.seeds[rows],
+            self.codes[rows],
+            self.confidence[rows],
+            self.probabilities[rows],
+            None if self.psi is None else self.psi[rows],
+        )
+
     def natural_order(self) -> NDArray[np.int64]:
         """Row numbers [N] by ascending seed, or in table order where seeds are missing: an order nobody chose."""
         if self.seeds is None:

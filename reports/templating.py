@@ -22,7 +22,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    for name in ("count", "percent", "percent_range", "plural", "printable", "listed"):
+    for name in ("count", "percent", "percent_range", "points", "plural", "printable", "listed"):
         env.filters[name if name != "count" else "number"] = getattr(formatting, name)
     return env
 

@@ -1,13 +1,19 @@
+from pathlib import Path
+
+import fergan
 import numpy as np
 import pytest
 from fergan.reports.prevalence import (
+    Validation,
     calibrate,
     confusion_matrix,
     estimate_prevalence,
     expectation_maximisation,
     fit_calibration,
     hard_outputs,
+    sensitivity_band,
     simplex_least_squares,
+    unmixed_shares,
 )
 from scipy.optimize import minimize
 
@@ -31,13 +37,6 @@ def test_confusion_matrix_agrees_with_sklearn() -> None:
     expected = oracle(y, p.argmax(axis=1), normalize="true").T
     assert confusion_matrix(hard_outputs(p), y) == pytest.approx(expected)
     assert confusion_matrix(p, y).sum(axis=0) == pytest.approx(np.ones(K))
-
-
-def test_weights_in_the_confusion_matrix_are_repetitions() -> None:
-    y, p = sample(np.full(K, 1 / K), 60, np.random.default_rng(0))
-    w = np.random.default_rng(1).integers(1, 4, 60)
-    repeated = confusion_matrix(np.repeat(p, w, axis=0), np.repeat(y, w))
-    assert confusion_matrix(p, y, w) == pytest.approx(repeated)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -68,13 +67,24 @@ def test_a_solvable_system_is_solved_exactly() -> None:
 def test_em_reaches_the_maximum_of_the_likelihood() -> None:
     _, p = sample(np.array([0.6, 0.25, 0.1, 0.05]), 400, np.random.default_rng(3))
     prior = np.full(K, 1 / K)
-    found = expectation_maximisation(p, prior, tolerance=1e-10)
+    found = expectation_maximisation(p, prior)
+    shares = prior
+    for _ in range(5000):  # the published iteration
+        posterior = p * shares / prior
+        shares = (posterior / posterior.sum(axis=1, keepdims=True)).mean(axis=0)
+    assert found == pytest.approx(shares, abs=1e-7)
+
+
+def test_em_finds_a_share_of_zero() -> None:
+    _, p = sample(np.array([0.7, 0.3, 0.0, 0.0]), 3000, np.random.default_rng(8))
+    found = expectation_maximisation(p, np.full(K, 1 / K))
 
     def likelihood(shares: np.ndarray) -> float:
-        return np.log((p / prior) @ shares).sum()
+        return np.log(p @ shares).sum()
 
+    assert found[2:].min() == 0 and found.sum() == pytest.approx(1)
     for direction in np.eye(K):
-        assert likelihood(found) >= likelihood(0.99 * found + 0.01 * direction)
+        assert likelihood(found) >= likelihood(0.999 * found + 0.001 * direction)
 
 
 def test_calibration_undoes_a_wrong_temperature() -> None:
@@ -97,24 +107,116 @@ def test_correction_is_nearer_to_the_truth_than_counting() -> None:
     assert result.condition_number == pytest.approx(np.linalg.cond(confusion_matrix(hard_outputs(validation), labels)))
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+def test_bootstrap_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     rng = np.random.default_rng(6)
     truth = np.array([0.5, 0.25, 0.15, 0.1])
     hits = []
     for _ in range(40):
         labels, validation = sample(np.full(K, 1 / K), 300, rng)
         _, p = sample(truth, 250, rng)
-        e = estimate_prevalence(p, labels, validation, methods=("ACC", "PACC"), replicates=80)
+        e = estimate_prevalence(p, labels, validation, methods=("ACC", "PACC"), interval="bootstrap", replicates=80)
         hits.append([(x.low <= truth) & (truth <= x.high) for x in e.estimates])
     assert np.mean(hits) == pytest.approx(0.95, abs=0.04)
 
 
-def test_the_same_seed_gives_the_same_intervals() -> None:
+@pytest.mark.parametrize("truth", [[0.14, 0.02, 0.14, 0.25, 0.17, 0.11, 0.17], [0, 0, 0, 0.6, 0.05, 0, 0.35]])
+def test_intervals_cover_the_truth_with_the_measured_confusion(truth: list[float]) -> None:
+    with np.load(Path(fergan.__file__).parent / "classify/weights/fernet.validation.npz") as stored:
+        y, answers = stored["labels"].astype(int), stored["probabilities"].astype(float)
+    members = [np.flatnonzero(y == c) for c in range(7)]
+    rng = np.random.default_rng(9)
+    held: list[np.ndarray] = []
+    for _ in range(100):
+        drawn = np.concatenate([rng.choice(m, len(m)) for m in members])
+        faces = [rng.choice(members[c]) for c in rng.choice(7, 500, p=truth)]
+        found = estimate_prevalence(answers[faces], y[drawn], answers[drawn], methods=("ACC", "PACC", "EM"))
+        held.append(np.array([(e.low <= truth) & (truth <= e.high) for e in found.estimates]))
+    assert np.mean(held, axis=(0, 2)) == pytest.approx(0.95, abs=0.03)
+
+
+def test_a_classifier_without_errors_gets_wilsons_interval() -> None:
+    y = np.repeat(np.arange(K), 50)
+    p = np.eye(K)[np.repeat(np.arange(K), [290, 0, 3, 207])]
+    found = estimate_prevalence(p, y, np.eye(K)[y], methods=("CC", "ACC"))
+    assert found["ACC"].shares == pytest.approx(found["CC"].shares)
+    assert found["ACC"].low == pytest.approx(found["CC"].low) and found["ACC"].high == pytest.approx(found["CC"].high)
+    assert found["ACC"].low[1] == 0 < found["ACC"].high[1]
+
+
+def test_no_interval_shrinks_to_nothing_at_a_share_of_zero() -> None:
+    rng = np.random.default_rng(10)
+    labels, validation = sample(np.full(K, 1 / K), 3000, rng)
+    _, p = sample(np.array([0.8, 0.2, 0.0, 0.0]), 2000, rng)
+    for estimate in estimate_prevalence(p, labels, validation, methods=("ACC", "PACC", "EM")).estimates:
+        assert (estimate.high - estimate.low).min() > 0.003
+        assert (estimate.low <= estimate.shares).all() and (estimate.shares <= estimate.high).all()
+
+
+def test_classes_that_the_classifier_cannot_tell_apart_have_open_intervals() -> None:
+    y = np.repeat(np.arange(3), 20)
+    answers = np.eye(3)[np.minimum(y, 1)]
+    found = estimate_prevalence(answers, y, answers, methods=("ACC",))
+    assert not np.isfinite(found.condition_number) or found.condition_number > 1e12
+    assert found["ACC"].low.tolist() == [0, 0, 0] and found["ACC"].high.tolist() == [1, 1, 1]
+
+
+def test_the_bootstrap_agrees_with_the_score_interval_away_from_the_edge() -> None:
     rng = np.random.default_rng(7)
-    labels, validation = sample(np.full(K, 1 / K), 200, rng)
-    _, p = sample(np.full(K, 1 / K), 100, rng)
-    a, b = (estimate_prevalence(p, labels, validation, replicates=10)["EM"] for _ in range(2))
-    assert np.array_equal(a.low, b.low) and np.array_equal(a.high, b.high)
+    labels, validation = sample(np.full(K, 1 / K), 2000, rng)
+    _, p = sample(np.array([0.4, 0.3, 0.2, 0.1]), 1000, rng)
+    for method in ("ACC", "PACC", "EM"):
+        score = estimate_prevalence(p, labels, validation, methods=(method,))[method]
+        drawn = [
+            estimate_prevalence(p, labels, validation, methods=(method,), interval="bootstrap", seed=5)[method]
+            for _ in range(2)
+        ]
+        assert drawn[0].high - drawn[0].low == pytest.approx(score.high - score.low, rel=0.15)
+        assert np.array_equal(drawn[0].low, drawn[1].low)
+
+
+def test_the_unconstrained_solution_and_its_draws_agree() -> None:
+    rng = np.random.default_rng(11)
+    labels, answers = sample(np.full(K, 1 / K), 2000, rng)
+    _, p = sample(np.array([0.6, 0.4, 0.0, 0.0]), 500, rng)
+    validation = Validation("simulated", labels, answers)
+    found, draws = unmixed_shares(p, validation, replicates=2000)
+    assert found.sum() == pytest.approx(1) and found == pytest.approx(draws.mean(axis=0), abs=0.005)
+    again = unmixed_shares(p, validation, replicates=2000, sample=1)[1]
+    # another sample of faces, the same validation faces: related, not equal
+    assert 0.05 < np.corrcoef(draws[:, 0], again[:, 0])[0, 1] < 0.95
+
+
+def test_the_sensitivity_band_holds_what_fewer_and_more_mistakes_would_give() -> None:
+    rng = np.random.default_rng(12)
+    labels, answers = sample(np.full(K, 1 / K), 2000, rng)
+    truth = np.array([0.5, 0.3, 0.15, 0.05])
+    _, p = sample(truth, 4000, rng)
+    validation = Validation("simulated", labels, answers)
+    band = sensitivity_band(p.argmax(axis=1), [validation, validation])
+    assert [row.errors for row in band.rows] == [0.75, 1, 1.25] * 2
+    assert band.rows[1].shares == pytest.approx(estimate_prevalence(p, labels, answers)["ACC"].shares)
+    assert (band.low <= band.rows[1].shares).all() and (band.high - band.low).max() > 0.02
+    # no mistakes at all leave the raw shares
+    raw = sensitivity_band(p.argmax(axis=1), [validation], errors=[0]).rows[0].shares
+    assert raw == pytest.approx(hard_outputs(p).mean(axis=0))
+
+
+def test_quapy_finds_the_same_shares() -> None:
+    aggregative = pytest.importorskip("quapy.method.aggregative")
+    rng = np.random.default_rng(13)
+    labels, answers = sample(np.full(K, 1 / K), 1500, rng)
+    _, p = sample(np.array([0.6, 0.25, 0.1, 0.05]), 800, rng)
+    found = estimate_prevalence(p, labels, answers, methods=("ACC", "PACC"))
+    for method, outputs in (("ACC", hard_outputs(p)), ("PACC", p)):
+        reference = hard_outputs(answers) if method == "ACC" else answers
+        solved = aggregative.ACC.solve_adjustment(
+            confusion_matrix(reference, labels), outputs.mean(axis=0), method="inversion", solver="minimize"
+        )
+        assert found[method].shares == pytest.approx(solved, abs=2e-4)
+    rates = aggregative.PACC.getPteCondEstim(np.arange(K), labels, answers)
+    assert confusion_matrix(answers, labels) == pytest.approx(rates)
+    em = aggregative.EMQ.EM(np.full(K, 1 / K), p, epsilon=1e-9)[0]
+    assert expectation_maximisation(p, np.full(K, 1 / K)) == pytest.approx(em, abs=1e-5)
 
 
 def test_a_class_without_validation_faces_is_named() -> None:

@@ -39,7 +39,17 @@ def test_a_face_is_loaded_once_and_large_ones_are_shrunk() -> None:
         return Image.effect_noise((1024, 1024), 50)
 
     sprites = make_sprites(["a", "b", "a"], load, size=64)
-    assert calls == ["a", "b"] and len(sprites.css) < 30_000
+    assert sorted(calls) == ["a", "b"] and len(sprites.css) < 30_000
+
+
+def test_quality_and_then_size_give_way_to_the_budget() -> None:
+    def noise(name: str) -> Image.Image:
+        return Image.effect_noise((128, 128), 80)
+
+    names = [f"{i}" for i in range(40)]
+    free, tight = (make_sprites(names, noise, size=124, budget=budget) for budget in (10**7, 60_000))
+    assert len(tight.css) < 60_000 * 4 / 3 + 5_000 < len(free.css)
+    assert len(tight.cells) == 40
 
 
 def test_an_oblong_face_is_shown_whole() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fergan.reports.formatting import count, listed, percent, percent_range, plural, printable, ranges
+from fergan.reports.formatting import count, listed, moment, percent, percent_range, plural, points, printable, ranges
 from fergan.reports.provenance import plain, settings_tables
 
 
@@ -22,6 +22,12 @@ def test_numbers_in_words() -> None:
     assert (plural(1, "face"), plural(2, "face")) == ("1\xa0face", "2\xa0faces")
     assert listed(["a"]) == "a" and listed(["a", "b", "c"]) == "a, b and c" and listed([]) == ""
     assert percent_range(0.536, 0.622) == "53.6–62.2\xa0%"
+
+
+def test_differences_and_times() -> None:
+    assert (points(0.0321), points(-0.4, 0)) == ("+3.2\xa0pt", "\N{MINUS SIGN}40\xa0pt")
+    assert moment("2025-01-31T13:00:59+01:00") == "2025-01-31 12:00 UTC"
+    assert moment("<b>\u202e") == "<b>\\u202e"
 
 
 def test_seeds_are_written_as_ranges() -> None:

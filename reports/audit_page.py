@@ -1,0 +1,53 @@
+"""The page on which people label faces: one face at a time, by keyboard, without the classifier's label."""
+
+import base64
+import io
+from collections.abc import Sequence
+
+from PIL import Image
+
+from .document import asset, render_document
+from .formatting import plural, printable
+from .provenance import plain
+from .sprites import Face, as_picture
+
+_EDGE = 320  # pixels; larger faces are shrunk, smaller ones are shown enlarged
+
+
+def build_audit_page(
+    *, run: str, digest: str, classes: Sequence[str], faces: Sequence[str], pictures: Sequence[Face]
+) -> str:
+    """The page as text. It knows names and pictures of the faces, and nothing of what the classifier said.
+
+    Args:
+        run: its name, for the heading and the names of the files that the page saves.
+        digest: of the sample; progress is kept in the browser under it.
+        classes: K labels, in order.
+        faces: names, in the order of showing; not shown, for a name may tell the label.
+        pictures: as many faces.
+    """
+    return render_document(
+        "audit.html.j2",
+        styles=[asset("page.css"), asset("audit.css")],
+        scripts=[asset("page.js"), asset("audit.js")],
+        data={
+            "run": printable(run, 80),
+            "digest": digest,
+            "classes": [str(plain(name)) for name in classes],
+            "faces": list(faces),
+            "pictures": [_data_uri(picture) for picture in pictures],
+        },
+        title="Which expression is this?",
+        created=plural(len(faces), "face"),
+        classes=[printable(name, 40) for name in classes],
+        n=len(faces),
+        run=printable(run, 80),
+    )
+
+
+def _data_uri(face: Face) -> str:
+    picture = as_picture(face).copy()
+    picture.thumbnail((_EDGE, _EDGE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,206 @@
+"""Several sets of faces compared: aligned distributions, and how far each pair is apart."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from ..data.errors import DataError
+from .comparison_tests import Comparison, PairedComparison, compare_counts, compare_paired, holm
+from .facts import step_settings
+from .formatting import NBSP, printable
+from .prevalence import Prevalence, Validation, estimate_prevalence
+from .provenance import plain
+from .report_json import comparison_data, estimate, share_data
+from .sprites import Face
+from .statistics import Ints, LabelShares, label_shares
+from .table import LabelTable
+
+MOST = 6
+"""Runs that one page can hold: more marks are not told apart."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run, or one truncation of it: `load_face` as in :func:`fergan.reports.page.build_report`."""
+
+    name: str
+    table: LabelTable
+    settings: Mapping[str, Any]
+    load_face: Callable[[str], Face] | None = None
+    validation: Validation | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two samples by number, how they compare, and the p-value that holds for all pairs together (Holm)."""
+
+    first: int
+    second: int
+    result: Comparison | PairedComparison
+    adjusted_p: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """All that the page says of the samples; `corrected` where every sample has labelled faces to correct by."""
+
+    samples: tuple[Sample, ...]
+    classes: tuple[str, ...]
+    shares: tuple[LabelShares, ...]
+    corrected: tuple[Prevalence, ...] | None
+    pairs: tuple[Pair, ...]
+    warnings: tuple[str, ...]
+
+    def ranking(self) -> list[int]:
+        """Class numbers from the most to the least frequent, over the samples with equal weight."""
+        mean = np.mean([shares.shares for shares in self.shares], axis=0)
+        return np.argsort(-mean, kind="stable").tolist()
+
+
+def split_by_psi(sample: Sample) -> list[Sample]:
+    """A run over several truncations as one sample each; any other run as it is."""
+    psi = sample.table.psi
+    if psi is None or len(np.unique(psi)) < 2:
+        return [sample]
+    return [
+        Sample(
+            f"{sample.name} ψ{NBSP}{value:g}",
+            sample.table.where(psi == value),
+            sample.settings,
+            sample.load_face,
+            sample.validation,
+        )
+        for value in np.unique(psi)
+    ]
+
+
+def compare_samples(samples: Sequence[Sample]) -> Compared:
+    """Shares, corrected shares and all pairs of two to six samples.
+
+    Samples of the same faces (the same seeds of the same network at two truncations, the same pictures judged in two
+    ways) are compared face by face, others as independent draws.
+
+    Raises:
+        DataError: too few or too many samples, or samples that do not have the same labels.
+    """
+    if not 2 <= len(samples) <= MOST:
+        raise DataError(f"a comparison takes 2 to {MOST} sets of faces, not {len(samples)}")
+    classes = samples[0].table.classes
+    for sample in samples[1:]:
+        if sorted(sample.table.classes) != sorted(classes):
+            raise DataError(
+                f"{printable(sample.name)} has the labels {', '.join(map(printable, sample.table.classes))}, "
+                f"{printable(samples[0].name)} has {', '.join(map(printable, classes))}; only runs with the same "
+                "labels can be compared"
+            )
+    codes = [_codes(sample.table, classes) for sample in samples]
+    shares = tuple(label_shares(each, classes) for each in codes)
+    results: list[tuple[int, int, Comparison | PairedComparison]] = []
+    for a, b in combinations(range(len(samples)), 2):
+        aligned = _aligned(samples[a], samples[b])
+        if aligned is None:
+            results.append((a, b, compare_counts(shares[a].counts, shares[b].counts, classes)))
+        else:
+            results.append((a, b, compare_paired(codes[a][aligned[0]], codes[b][aligned[1]], classes)))
+    adjusted = holm([result.test.p_value for _, _, result in results])
+    pairs = tuple(Pair(a, b, result, float(p)) for (a, b, result), p in zip(results, adjusted, strict=True))
+    return Compared(tuple(samples), classes, shares, _corrected(samples, classes), pairs, _warnings(samples))
+
+
+def comparison_json(compared: Compared, created: str, title: str) -> dict[str, Any]:
+    """The numbers of a comparison as plain JSON values."""
+    names = [str(plain(name)) for name in compared.classes]
+    return {
+        "format": {"name": "fergan.comparison", "version": 1},
+        "title": plain(title),
+        "created": plain(created),
+        "labels": names,
+        "samples": [
+            {
+                "name": plain(sample.name),
+                "n": shares.n,
+                "counts": dict(zip(names, shares.counts.tolist(), strict=True)),
+                "shares": share_data(names, shares),
+                "corrected": None
+                if compared.corrected is None
+                else {
+                    row.method: estimate(names, row.shares, row.low, row.high)
+                    for row in compared.corrected[number].estimates
+                },
+                "settings": plain(sample.settings),
+            }
+            for number, (sample, shares) in enumerate(zip(compared.samples, compared.shares, strict=True))
+        ],
+        "pairs": [
+            {
+                "a": plain(compared.samples[pair.first].name),
+                "b": plain(compared.samples[pair.second].name),
+                "adjusted_p": pair.adjusted_p,
+                **comparison_data(pair.result),
+            }
+            for pair in compared.pairs
+        ],
+        "warnings": list(compared.warnings),
+    }
+
+
+def _codes(table: LabelTable, classes: Sequence[str]) -> Ints:
+    """Labels [N] as numbers in the order of `classes`."""
+    return np.array([classes.index(name) for name in table.classes], np.int64)[table.codes]
+
+
+def _aligned(a: Sample, b: Sample) -> tuple[Ints, Ints] | None:
+    """Rows of both tables in one order, where they hold the same seeds of one network or the same pictures."""
+    made = [step_settings(sample.settings, "generate") for sample in (a, b)]
+    judged = [step_settings(sample.settings, "classify") for sample in (a, b)]
+    keys: list[Any]
+    same: list[Any]
+    if all(made) and a.table.seeds is not None and b.table.seeds is not None:
+        same = [(each.get("sha256"), each.get("class")) for each in made]
+        keys = [a.table.seeds, b.table.seeds]
+    elif not any(made):
+        same = [each.get("pictures_sha256") for each in judged]
+        keys = [np.array(a.table.faces), np.array(b.table.faces)]
+    else:
+        return None
+    if same[0] != same[1] or same[0] in (None, (None, None)) or len(keys[0]) != len(keys[1]):
+        return None
+    orders = [np.argsort(key, kind="stable") for key in keys]
+    first, second = (key[order] for key, order in zip(keys, orders, strict=True))
+    if (first != second).any() or (first[1:] == first[:-1]).any():
+        return None
+    return orders[0], orders[1]
+
+
+def _corrected(samples: Sequence[Sample], classes: Sequence[str]) -> tuple[Prevalence, ...] | None:
+    found = []
+    for sample in samples:
+        if sample.validation is None or sample.table.classes != classes:
+            return None
+        v = sample.validation
+        try:
+            found.append(
+                estimate_prevalence(sample.table.probabilities, v.labels, v.probabilities, methods=("ACC", "PACC"))
+            )
+        except ValueError as error:
+            raise DataError(f"the validation faces of {printable(sample.name)} do not serve: {error}") from error
+    return tuple(found)
+
+
+def _warnings(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """What makes a difference between runs something else than a difference between generators."""
+    found = []
+    for key, what in (("sha256", "classifiers"), ("crop", "crops"), ("filter", "filters")):
+        values = {str(step_settings(sample.settings, "classify").get(key)) for sample in samples}
+        if len(values) > 1:
+            found.append(f"The runs were judged with different {what}, which shift labels by themselves.")
+    for sample in samples:
+        seeds = sample.table.seeds
+        if seeds is not None and len(np.unique(seeds)) < len(seeds):
+            found.append(
+                f"Some seeds of {printable(sample.name, 60)} occur more than once, so its intervals are too narrow."
+            )
+    return tuple(found)

@@ -1,0 +1,183 @@
+"""Several runs on one page: aligned distributions, how far they are apart, and their faces side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from . import figures
+from .compare import Compared, Sample, compare_samples, comparison_json
+from .comparison_tests import PairedComparison
+from .conclusions import Conclusion
+from .document import asset, render_document
+from .facts import run_facts
+from .formatting import NBSP, count, listed, moment, percent, percent_range, plural, printable
+from .page import Report
+from .provenance import Table, settings_tables
+from .selection import Selection
+from .sprites import Sprites, make_sprites
+from .tiles import Tile, confidence_only, label_only, make_tiles
+
+_SAMPLE = 30
+_PER_LABEL = 12
+_FACES_BYTES = 2_600_000  # of all runs together
+
+
+def build_comparison(samples: Sequence[Sample], *, created: str, title: str | None = None) -> Report:
+    """The page of a comparison and its numbers, in memory.
+
+    Args:
+        samples: two to six; see :func:`compare_samples`.
+        created: when, as text.
+        title: the heading; by default it names the samples.
+
+    Raises:
+        DataError: as for :func:`compare_samples`.
+    """
+    compared = compare_samples(samples)
+    names = [printable(sample.name, 60) for sample in compared.samples]
+    heading = title or f"Facial expressions: {' / '.join(names)}"
+    order = compared.ranking()
+    pictures = [_pictures(sample, number, len(samples)) for number, sample in enumerate(compared.samples)]
+    html = render_document(
+        "compare.html.j2",
+        styles=[asset("page.css"), "\n".join(sprites.css for sprites, _ in pictures)],
+        scripts=[asset("page.js")],
+        title=printable(heading, 200),
+        created=moment(created),
+        conclusions=_conclude(compared, names),
+        compared=compared,
+        names=names,
+        ranking=order,
+        legend=[(figures.legend_mark(i), name) for i, name in enumerate(names)],
+        chart=_chart(compared, names, order, [(s.shares, s.low, s.high) for s in compared.shares], "given"),
+        corrected_chart=None
+        if compared.corrected is None
+        else _chart(
+            compared,
+            names,
+            order,
+            [(e["ACC"].shares, e["ACC"].low, e["ACC"].high) for e in compared.corrected],
+            "corrected",
+        ),
+        facts=[run_facts(sample.settings, sample.table) for sample in compared.samples],
+        grids=_grids(compared, pictures),
+        by_label=_by_label(compared, pictures, order),
+        tables=[_settings(sample, name) for sample, name in zip(compared.samples, names, strict=True)],
+    )
+    return Report(html, comparison_json(compared, created, heading))
+
+
+def _conclude(compared: Compared, names: Sequence[str]) -> tuple[Conclusion, ...]:
+    far = max(compared.pairs, key=lambda pair: pair.result.total_variation.value)
+    near = min(compared.pairs, key=lambda pair: pair.result.total_variation.value)
+    a, b = names[far.first], names[far.second]
+    distance = far.result.total_variation
+    row = max(far.result.labels, key=lambda row: abs(row.difference))
+    apart = (
+        f"{percent(distance.value)} of the labels ({percent_range(distance.low, distance.high)}) would have to change "
+        f"to turn {a} into {b}. The largest difference is {printable(row.label, 60)}: {percent(row.a)} against "
+        f"{percent(row.b)}."
+    )
+    if len(compared.pairs) > 1 and near is not far:
+        apart = "Farthest apart: " + apart[0].lower() + apart[1:]
+        apart += (
+            f" Nearest are {names[near.first]} and {names[near.second]}, with "
+            f"{percent(near.result.total_variation.value)}."
+        )
+    different = [pair for pair in compared.pairs if pair.adjusted_p < 0.05]
+    if not different:
+        chance = "No difference between these label distributions is beyond chance"
+    elif len(different) == len(compared.pairs):
+        several = len(different) > 1
+        chance = "These label distributions differ beyond chance" if several else "The difference is beyond chance"
+    else:
+        chance = "Beyond chance are the differences between " + listed(
+            [f"{names[pair.first]} and {names[pair.second]}" for pair in different]
+        )
+    if any(isinstance(pair.result, PairedComparison) for pair in compared.pairs):
+        chance += "; sets of the same faces were compared face by face"
+    caveat = (
+        "Labels are what a classifier said. If it mistakes expressions in one set more often than in another, that "
+        "alone makes a difference; look at the faces side by side."
+    )
+    if compared.warnings:
+        caveat = f"{' '.join(compared.warnings)} {caveat}"
+    small = [
+        f"{name} has only {plural(shares.n, 'face')}"
+        for name, shares in zip(names, compared.shares, strict=True)
+        if shares.n < 100
+    ]
+    if small:
+        chance += f" ({listed(small)}, so even large differences may go unnoticed)"
+    smallest = _p_value(min(pair.adjusted_p for pair in compared.pairs))
+    tested = ", the smallest, by Holm over all pairs" if len(compared.pairs) > 1 else ""
+    return (
+        Conclusion("How far apart", apart),
+        Conclusion("Chance or not", f"{chance} (p {smallest}{tested})."),
+        Conclusion("What to keep in mind", caveat),
+    )
+
+
+def _p_value(p: float) -> str:
+    return f"below{NBSP}0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _chart(
+    compared: Compared, names: Sequence[str], order: list[int], values: Sequence[tuple[Any, Any, Any]], ident: str
+) -> Markup:
+    series = [
+        figures.Series(name, shares[order], low[order], high[order])
+        for name, (shares, low, high) in zip(names, values, strict=True)
+    ]
+    classes = [compared.classes[k] for k in order]
+    return figures.interval_chart(classes, series, ident=ident, title=f"Shares of the labels, {ident}")
+
+
+def _pictures(sample: Sample, number: int, samples: int) -> tuple[Sprites, Selection]:
+    chosen = Selection.of(sample.table)
+    if sample.load_face is None:
+        return Sprites(), chosen
+    rows = dict.fromkeys(chosen.sample[:_SAMPLE])
+    for part in chosen.by_label:
+        rows.update(dict.fromkeys(part[:_PER_LABEL]))
+    prefix = "abcdefghijklmnopqrstuvwxyz"[number] + "s"
+    names = (sample.table.faces[row] for row in rows)
+    return make_sprites(names, sample.load_face, budget=_FACES_BYTES // samples, prefix=prefix), chosen
+
+
+def _grids(compared: Compared, pictures: Sequence[tuple[Sprites, Selection]]) -> list[list[Tile]]:
+    return [
+        make_tiles(sample.table, chosen.sample[:_SAMPLE], sprites, label_only) if sample.load_face else []
+        for sample, (sprites, chosen) in zip(compared.samples, pictures, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One label in every sample: how often, and its first faces."""
+
+    label: str
+    cells: list[tuple[str, list[Tile]]]
+
+
+def _by_label(compared: Compared, pictures: Sequence[tuple[Sprites, Selection]], order: list[int]) -> list[_Row]:
+    rows = []
+    for k in order:
+        cells = []
+        for sample, shares, (sprites, chosen) in zip(compared.samples, compared.shares, pictures, strict=True):
+            own = sample.table.classes.index(compared.classes[k])
+            tiles = make_tiles(sample.table, chosen.by_label[own][:_PER_LABEL], sprites, confidence_only)
+            cells.append((f"{count(int(shares.counts[k]))} · {percent(shares.shares[k])}", tiles))
+        rows.append(_Row(printable(compared.classes[k], 60), cells))
+    return rows
+
+
+def _settings(sample: Sample, name: str) -> Table:
+    rows = [
+        (f"{table.heading.lower()}: {key}" if table.heading != "Run" else key, value)
+        for table in settings_tables(sample.settings)
+        for key, value in table.rows
+    ]
+    return Table(name, tuple(rows))

@@ -1,0 +1,508 @@
+"""Do two sets of labels differ, and by how much: tests, effect sizes with intervals, label by label.
+
+With ten thousand faces every p-value is tiny, so the distance with its interval comes first: the total variation, the
+share of faces whose label would have to change to turn one distribution into the other. Everything here is a pure
+function of counts or label codes; shares are fractions in [0, 1].
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from ..data.errors import DataError
+from ..data.labels import FER2013, canonical_label
+from .formatting import NBSP, count, listed, percent, plural, printable
+from .prevalence import Validation, estimate_prevalence, unmixed_shares
+from .statistics import wilson_interval
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+FER2013_TRAINING = (3995, 436, 4097, 7215, 4830, 3171, 4965)
+"""Faces of each class in FER2013's Training split, in the order of `FER2013` (counted in fer2013.csv)."""
+
+NAMED_REFERENCES = ("fer2013", "uniform")
+
+_DRAWS = 9999  # of a Monte Carlo test: p-values in steps of 0.0001
+_NOISE = 2000  # draws behind the interval of a distance
+_EXPECTED = 5  # below this the chi-square approximation is not trusted (Cochran 1954)
+_SMALL = 100
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A distribution to compare with: `shares` [K], and where it is itself a sample its `counts` [K]."""
+
+    name: str
+    shares: Floats
+    counts: Ints | None = None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its confidence limits."""
+
+    value: float
+    low: float
+    high: float
+    level: float
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """One test; `method` says whether the p-value is 'asymptotic' or 'Monte Carlo' (9999 draws)."""
+
+    name: str
+    statistic: float
+    df: int
+    p_value: float
+    method: str
+
+
+@dataclass(frozen=True)
+class LabelDifference:
+    """One label in both sets: its shares `a` and `b`, a - b with its interval, and the p-values before and after Holm.
+
+    The interval is for this label alone; `adjusted_p` holds for all labels together.
+    """
+
+    label: str
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    adjusted_p: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two label distributions; `n` are the faces of each, None for an exact reference; `notes` are plain sentences."""
+
+    test: TestResult
+    total_variation: Interval
+    cramers_v: float | None
+    labels: tuple[LabelDifference, ...]
+    n: tuple[int, int | None]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """The same faces judged under two settings; `table[i, j]` faces had label i under the first and j under the second.
+
+    `changed` of `n` faces have another label. That is more than the distributions tell: changes can cancel out.
+    """
+
+    test: TestResult
+    changed: int
+    n: int
+    table: Ints
+    total_variation: Interval
+    labels: tuple[LabelDifference, ...]
+    notes: tuple[str, ...]
+
+
+def reference(name: str, classes: Sequence[str]) -> Reference:
+    """A built-in reference: 'fer2013', the label shares of its Training split, or 'uniform'.
+
+    Raises:
+        DataError: another name, or 'fer2013' for classes that are not its seven.
+    """
+    if name == "uniform":
+        return Reference("equal shares", np.full(len(classes), 1 / len(classes)))
+    if name != "fer2013":
+        raise DataError(f"no reference is called {printable(name, 80)!r}; known are {', '.join(NAMED_REFERENCES)}")
+    known = dict(zip(FER2013, FER2013_TRAINING, strict=True))
+    names = [canonical_label(label) for label in classes]
+    if sorted(names) != sorted(known):
+        raise DataError(
+            f"the reference fer2013 has the labels {', '.join(FER2013)}, these faces have "
+            f"{', '.join(map(printable, classes))}; give a CSV with the columns label and share"
+        )
+    counts = np.array([known[label] for label in names], np.float64)
+    return Reference("FER2013 Training", counts / counts.sum())
+
+
+def reference_from_table(table: pd.DataFrame, classes: Sequence[str], name: str) -> Reference:
+    """A reference from a table with a column `label` and a column `share` or `count`, one row a label.
+
+    Shares are taken as exact. Counts are a sample of their own, whose luck counts as well.
+
+    Raises:
+        DataError: missing columns, labels that are not exactly the classes, values that are no shares or counts.
+    """
+    where = printable(name, 120)
+    columns = {str(column).strip().lower(): column for column in table.columns}
+    kind = "count" if "count" in columns else "share"
+    if "label" not in columns or kind not in columns:
+        raise DataError(f"{where}: needs a column 'label' and a column 'share' or 'count'")
+    labels = [canonical_label(str(label)) for label in table[columns["label"]]]
+    wanted = [canonical_label(label) for label in classes]
+    if sorted(labels) != sorted(wanted):
+        odd = [label for label in labels if label not in wanted]
+        lacking = [label for label in wanted if label not in labels]
+        what = (
+            f"has no row for {listed(lacking)} (write 0 if that is meant)"
+            if lacking
+            else f"names labels that these faces do not have: {listed([printable(label, 40) for label in odd[:5]])}"
+            if odd
+            else "names a label twice"
+        )
+        raise DataError(f"{where}: {what}; it needs one row for each of {', '.join(map(printable, classes))}")
+    values = pd.to_numeric(table[columns[kind]], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    values = values[[labels.index(label) for label in wanted]]
+    if not np.isfinite(values).all() or values.min() < 0 or values.sum() <= 0:
+        raise DataError(f"{where}: its column '{kind}' holds what is no number from 0 on, or nothing but zeros")
+    if kind == "count":
+        if (values != np.round(values)).any():
+            raise DataError(f"{where}: its column 'count' holds what is no whole number; call it 'share' if it is one")
+        return Reference(name, values / values.sum(), values.astype(np.int64))
+    if abs(values.sum() - 1) > 0.01:
+        raise DataError(f"{where}: its shares sum to {values.sum():.4g}, not to 1; write fractions, not per cent")
+    return Reference(name, values / values.sum())
+
+
+def compare_to_reference(
+    counts: ArrayLike, classes: Sequence[str], against: Reference, *, level: float = 0.95, seed: int = 0
+) -> Comparison:
+    """Are these labels a draw from the reference? A chi-square test of fit, Monte Carlo where counts are small.
+
+    Args:
+        counts: faces of each label, whole numbers [K].
+        classes: their K names.
+        against: the reference; one with counts is compared as a second sample.
+        level: of the intervals.
+        seed: of the draws.
+
+    Raises:
+        ValueError: no faces, or shapes that do not fit.
+    """
+    if against.counts is not None:
+        return compare_counts(counts, against.counts, classes, level=level, seed=seed)
+    observed, shares = _checked(counts, classes), np.asarray(against.shares, np.float64)
+    n = int(observed.sum())
+    rng = np.random.default_rng(seed)
+    expected = n * shares
+    seen = (expected > 0) | (observed > 0)
+    draws = rng.multinomial(n, shares, _DRAWS) if _few(expected[expected > 0]) else None
+    test = _chi_square("chi-square test of fit", observed[None], expected[None], int(seen.sum()) - 1, draws)
+    noise = _noise(observed, rng)
+    low, high = wilson_interval(observed, n, level)
+    p_values = [_binomial_p(int(k), n, float(share)) for k, share in zip(observed, shares, strict=True)]
+    labels = _differences(classes, observed / n, shares, low - shares, high - shares, p_values)
+    distance = total_variation_interval(observed / n - shares, noise, level)
+    return Comparison(test, distance, None, labels, (n, None), _notes([n], test, distance))
+
+
+def compare_counts(
+    counts_a: ArrayLike, counts_b: ArrayLike, classes: Sequence[str], *, level: float = 0.95, seed: int = 0
+) -> Comparison:
+    """Do two independent sets of faces share one label distribution? A chi-square test of homogeneity.
+
+    Where a count of fewer than 5 is expected, the p-value comes from random splits of the pooled faces, which is exact
+    up to the number of draws. Faces of the same seeds are not independent: see :func:`compare_paired`.
+
+    Args:
+        counts_a, counts_b: faces of each label, whole numbers [K].
+        classes: their K names.
+        level: of the intervals.
+        seed: of the draws.
+
+    Returns:
+        With Cramér's V, bias-corrected (Bergsma 2013, J. Korean Stat. Soc. 42:323); label differences a - b with
+        Newcombe's hybrid score intervals (1998, Stat. Med. 17:873, method 10).
+
+    Raises:
+        ValueError: no faces, or shapes that do not fit.
+    """
+    a, b = _checked(counts_a, classes), _checked(counts_b, classes)
+    n_a, n_b = int(a.sum()), int(b.sum())
+    rng = np.random.default_rng(seed)
+    total = a + b
+    expected = np.stack([total * n_a, total * n_b]) / (n_a + n_b)
+    seen = int((total > 0).sum())
+    splits = rng.multivariate_hypergeometric(total, n_a, _DRAWS) if _few(expected[:, total > 0]) else None
+    draws = None if splits is None else np.stack([splits, total - splits], axis=1)
+    test = _chi_square("chi-square test of homogeneity", np.stack([a, b]), expected, seen - 1, draws)
+    p, q = a / n_a, b / n_b
+    noise = _noise(a, rng) - _noise(b, rng)
+    (low_a, high_a), (low_b, high_b) = wilson_interval(a, n_a, level), wilson_interval(b, n_b, level)
+    low = p - q - np.sqrt((p - low_a) ** 2 + (high_b - q) ** 2)
+    high = p - q + np.sqrt((high_a - p) ** 2 + (q - low_b) ** 2)
+    p_values = [_two_share_p(int(x), n_a, int(y), n_b) for x, y in zip(a, b, strict=True)]
+    distance = total_variation_interval(p - q, noise, level)
+    return Comparison(
+        test,
+        distance,
+        _cramers_v(test.statistic, n_a + n_b, 2, seen),
+        _differences(classes, p, q, low, high, p_values),
+        (n_a, n_b),
+        _notes([n_a, n_b], test, distance),
+    )
+
+
+def compare_paired(
+    codes_a: ArrayLike, codes_b: ArrayLike, classes: Sequence[str], *, level: float = 0.95, seed: int = 0
+) -> PairedComparison:
+    """Does a setting shift the labels of the same faces (one seed at two psi, one face under two crops)?
+
+    The Stuart-Maxwell test of equal label shares in pairs (Stuart 1955, Maxwell 1970), which is McNemar's for two
+    labels; Bowker's would ask whether the changes are symmetric, a different question. Where a label takes part in
+    fewer than 10 changes, the p-value comes from swapping the two labels of faces at random.
+
+    Args:
+        codes_a, codes_b: labels int [N] in 0..K-1 of the same N faces in the same order.
+        classes: the K names.
+        level: of the intervals.
+        seed: of the draws.
+
+    Returns:
+        Label differences a - b with Agresti & Min's intervals (2005, Stat. Med. 24:729) and McNemar's exact p-values.
+
+    Raises:
+        ValueError: no faces, or arrays of different lengths.
+    """
+    from scipy.stats import binomtest, chi2
+
+    a, b, k = np.asarray(codes_a, np.int64), np.asarray(codes_b, np.int64), len(classes)
+    if a.shape != b.shape or a.ndim != 1 or not len(a):
+        raise ValueError("the two sets of labels must have the same faces, and at least one")
+    table = np.bincount(a * k + b, minlength=k * k).reshape(k, k).astype(np.int64)
+    n = len(a)
+    rng = np.random.default_rng(seed)
+    both = table + table.T
+    lost, won = table.sum(axis=1) - np.diag(table), table.sum(axis=0) - np.diag(table)
+    # the covariance of the differences under the hypothesis depends on the sums of both directions only
+    inverse = np.linalg.pinv(np.diag(both.sum(axis=1)) - both.astype(np.float64), hermitian=True)
+    difference = lost - won
+    statistic = float(difference @ inverse @ difference)
+    moved = lost + won
+    df = int(np.linalg.matrix_rank(np.diag(both.sum(axis=1)) - both))
+    method = "Monte Carlo" if _few(moved[moved > 0] / 2) else "asymptotic"
+    if df == 0:
+        p_value = 1.0
+    elif method == "asymptotic":
+        p_value = float(chi2.sf(statistic, df))
+    else:
+        rows, columns = np.triu_indices(k, 1)
+        forth = rng.binomial(both[rows, columns], 0.5, (_DRAWS, len(rows)))
+        net = 2 * forth - both[rows, columns]
+        swapped = net @ (np.eye(k)[rows] - np.eye(k)[columns])
+        p_value = _monte_carlo_p(statistic, ((swapped @ inverse) * swapped).sum(axis=1))
+    test = TestResult("Stuart-Maxwell test", statistic, df, p_value, method)
+    drawn = rng.multinomial(n, table.ravel() / n, _NOISE).reshape(-1, k, k) / n
+    noise = drawn.sum(axis=2) - drawn.sum(axis=1) - difference / n
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    centre = difference / (n + 2)
+    half = z * np.sqrt(moved + 1 - difference**2 / (n + 2)) / (n + 2)
+    p_values = [binomtest(int(x), int(m)).pvalue if m else 1.0 for x, m in zip(lost, moved, strict=True)]
+    distance = total_variation_interval(difference / n, noise, level)
+    p, q = table.sum(axis=1) / n, table.sum(axis=0) / n
+    labels = _differences(classes, p, q, np.maximum(centre - half, -1), np.minimum(centre + half, 1), p_values)
+    changed = n - int(np.trace(table))
+    return PairedComparison(test, changed, n, table, distance, labels, _notes([n], test, distance))
+
+
+def corrected_distance(
+    ours: tuple[ArrayLike, Validation],
+    theirs: Reference | tuple[ArrayLike, Validation],
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Total variation between shares that are corrected for the classifier's confusion (ACC).
+
+    Args:
+        ours: probabilities [N, K] of a set of faces, and labelled faces of the same classifier.
+        theirs: the same of another set, or a reference for true expressions, which needs no correction.
+        level: of the interval.
+        seed: of the draws.
+
+    Raises:
+        ValueError: as for :func:`fergan.reports.prevalence.estimate_prevalence`.
+    """
+    shares, draws = unmixed_shares(*ours, replicates=_NOISE, seed=seed)
+    noise, best = draws - shares, _acc(*ours)
+    if isinstance(theirs, Reference):
+        other = other_best = theirs.shares
+        if theirs.counts is not None:
+            noise = noise - _noise(theirs.counts, np.random.default_rng(seed))
+    else:
+        # what one classifier is unsure of is the same on both sides, so the same validation faces are drawn
+        same = all(
+            np.array_equal(getattr(ours[1], field), getattr(theirs[1], field)) for field in ("labels", "probabilities")
+        )
+        other, other_draws = unmixed_shares(*theirs, replicates=_NOISE, seed=seed if same else seed + 1, sample=1)
+        noise, other_best = noise - (other_draws - other), _acc(*theirs)
+    limits = total_variation_interval(shares - other, noise, level)
+    value = float(np.abs(best - other_best).sum() / 2)
+    return Interval(value, min(limits.low, value), max(limits.high, value), level)
+
+
+def _acc(probabilities: ArrayLike, validation: Validation) -> Floats:
+    estimate = estimate_prevalence(probabilities, validation.labels, validation.probabilities, methods=("ACC",))
+    return estimate["ACC"].shares
+
+
+def total_variation_interval(difference: ArrayLike, noise: ArrayLike, level: float = 0.95) -> Interval:
+    """The total variation distance of two estimated distributions, half the sum of |difference|, with its interval.
+
+    Noise alone makes a distance, so the usual bootstrap intervals lie too high and never reach 0. Here the true
+    difference is taken as s times the observed one, and the limits are those s at which the observed distance would
+    be just too large or just too small under the noise (a test inversion). How the difference is spread over the
+    labels is estimated too, which the draws do not hold; for that the tails are halved (``python -m
+    benchmarks.coverage`` measures what remains).
+
+    Args:
+        difference: [K], estimate minus estimate, or minus a reference.
+        noise: [B, K] draws of the error of `difference`, for example bootstrap replicates minus the estimate.
+        level: of the interval.
+    """
+    d, e = np.asarray(difference, np.float64), np.asarray(noise, np.float64)
+    distance = float(np.abs(d).sum() / 2)
+    tail = (1 - level) / 4
+
+    def quantile(scale: float, at: float) -> float:
+        return float(np.quantile(np.abs(scale * d + e).sum(axis=1) / 2, at))
+
+    def scale_at(at: float, low: float, high: float) -> float:
+        for _ in range(30):
+            middle = (low + high) / 2
+            low, high = (low, middle) if quantile(middle, at) > distance else (middle, high)
+        return (low + high) / 2
+
+    if distance == 0:
+        return Interval(0.0, 0.0, min(quantile(0, 1 - tail), 1.0), level)
+    low = 0.0 if quantile(0, 1 - tail) >= distance else scale_at(1 - tail, 0, 1) * distance
+    top = 1.0
+    while quantile(top, tail) < distance and top * distance < 1:
+        top *= 2
+    high = scale_at(tail, 0, top) * distance
+    return Interval(distance, min(low, distance), min(max(high, distance), 1.0), level)
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """P-values [K] adjusted for being K (Holm 1979): the chance of any false alarm stays below the level."""
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    return adjusted
+
+
+def _chi_square(name: str, observed: Ints, expected: Floats, df: int, draws: Ints | None) -> TestResult:
+    """Pearson's statistic of [R, K] counts, against chi-square or against `draws` [B, R, K] (or [B, K] for R = 1)."""
+    from scipy.stats import chi2
+
+    def pearson(counts: NDArray[np.integer]) -> Floats:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            cells = np.where(counts == expected, 0.0, (counts - expected) ** 2 / expected)
+        return cells.sum(axis=(-2, -1))
+
+    statistic = float(pearson(observed))
+    method = "asymptotic" if draws is None else "Monte Carlo"
+    if df <= 0:
+        return TestResult(name, 0.0, 0, 1.0, method)
+    if not np.isfinite(statistic):
+        p_value = 0.0  # a label that the reference rules out
+    elif draws is None:
+        p_value = float(chi2.sf(statistic, df))
+    else:
+        p_value = _monte_carlo_p(statistic, pearson(draws.reshape(len(draws), *observed.shape)))
+    return TestResult(name, statistic, df, p_value, method)
+
+
+def _noise(counts: Ints, rng: np.random.Generator) -> Floats:
+    """Draws [B, K] of the error of the shares of `counts` [K]; one more face of each label lets absent ones vary."""
+    n, shares = int(counts.sum()), (counts + 1) / (counts.sum() + len(counts))
+    return rng.multinomial(n, shares, _NOISE) / n - shares
+
+
+def _monte_carlo_p(statistic: float, drawn: Floats) -> float:
+    # the observed table counts as one of the draws, so p is never 0; the tolerance is for equal sums in another order
+    return float((1 + (drawn >= statistic * (1 - 1e-9)).sum()) / (1 + len(drawn)))
+
+
+def _few(expected: Floats) -> bool:
+    return bool(expected.size and expected.min() < _EXPECTED)
+
+
+def _cramers_v(statistic: float, n: int, rows: int, columns: int) -> float | None:
+    if columns < 2 or n < 3:
+        return None
+    corrected = max(0.0, statistic / n - (rows - 1) * (columns - 1) / (n - 1))
+    smaller = min(rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)) - 1
+    return float(min(1.0, np.sqrt(corrected / smaller))) if smaller > 0 else None
+
+
+def _binomial_p(k: int, n: int, share: float) -> float:
+    """Two-sided: exact for small expected counts, else the score test."""
+    from scipy.stats import binomtest
+
+    if n * min(share, 1 - share) < _EXPECTED:
+        return float(binomtest(k, n, share).pvalue)
+    return _normal_p((k - n * share) / np.sqrt(n * share * (1 - share)))
+
+
+def _two_share_p(k_a: int, n_a: int, k_b: int, n_b: int) -> float:
+    """Two-sided: Fisher's exact test for small expected counts, else the score test."""
+    from scipy.stats import fisher_exact
+
+    pooled = (k_a + k_b) / (n_a + n_b)
+    if pooled in (0, 1):
+        return 1.0
+    if min(n_a, n_b) * min(pooled, 1 - pooled) < _EXPECTED:
+        return float(fisher_exact([[k_a, n_a - k_a], [k_b, n_b - k_b]]).pvalue)
+    return _normal_p((k_a / n_a - k_b / n_b) / np.sqrt(pooled * (1 - pooled) * (1 / n_a + 1 / n_b)))
+
+
+def _normal_p(z: float) -> float:
+    from scipy.stats import norm
+
+    return float(2 * norm.sf(abs(z)))
+
+
+def _differences(
+    classes: Sequence[str], a: Floats, b: Floats, low: Floats, high: Floats, p_values: Sequence[float]
+) -> tuple[LabelDifference, ...]:
+    adjusted = holm(p_values)
+    return tuple(
+        LabelDifference(
+            str(name), float(a[k]), float(b[k]), float(a[k] - b[k]), float(low[k]), float(high[k]),
+            float(p_values[k]), float(adjusted[k]),
+        )
+        for k, name in enumerate(classes)
+    )  # fmt: skip
+
+
+def _checked(counts: ArrayLike, classes: Sequence[str]) -> Ints:
+    array = np.asarray(counts)
+    if array.shape != (len(classes),) or (array < 0).any() or (array != np.round(array)).any() or array.sum() == 0:
+        raise ValueError(f"counts must be {len(classes)} whole numbers from 0 on, and not all 0")
+    return array.astype(np.int64)
+
+
+def _notes(sizes: Sequence[int], test: TestResult, distance: Interval) -> tuple[str, ...]:
+    notes = []
+    if min(sizes) < _SMALL:
+        notes.append(
+            f"A small sample: with {plural(min(sizes), 'face')} even a large difference can go unnoticed, so a test "
+            "that finds none shows little."
+        )
+    if test.method == "Monte Carlo":
+        notes.append(
+            f"Some labels are too rare for the chi-square approximation; the p-value comes from {count(_DRAWS)} "
+            "random draws."
+        )
+    if test.p_value < 0.05 and distance.high < 0.05:
+        notes.append(
+            f"The difference is beyond chance but small: at most {percent(distance.high)} of the faces "
+            f"({100 * distance.level:g}{NBSP}% limit) would need another label."
+        )
+    return tuple(notes)

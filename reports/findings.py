@@ -1,0 +1,140 @@
+"""Everything that is said about one set of labels, computed once: the page, the JSON and the Markdown all tell it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ..data.errors import DataError
+from .audit import AuditEstimate
+from .comparison_tests import NAMED_REFERENCES, Comparison, Reference, compare_to_reference, reference
+from .confidence import DepthCheck, compare_confidence
+from .formatting import plural, printable
+from .preparation import PreparationSensitivity
+from .prevalence import Prevalence, SensitivityBand, Validation, estimate_prevalence, sensitivity_band
+from .statistics import ConfidenceSummary, LabelShares, confidence_summary, label_shares
+from .sweep import Sweep, sweep_of
+from .table import LabelTable
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The numbers of one report. What needs labelled faces is None without them."""
+
+    table: LabelTable
+    shares: LabelShares
+    confidence: ConfidenceSummary
+    sweep: Sweep | None
+    corrected: Prevalence | None
+    band: SensitivityBand | None
+    depth: DepthCheck | None
+    validation_name: str | None
+    references: tuple[tuple[Reference, Comparison], ...]
+    audit: AuditEstimate | None
+    preparation: PreparationSensitivity | None
+    skipped: tuple[tuple[str, str], ...]
+    """file names and reasons"""
+
+
+def evaluate(
+    table: LabelTable,
+    *,
+    validation: Validation | None = None,
+    audit: AuditEstimate | None = None,
+    preparation: PreparationSensitivity | None = None,
+    skipped: pd.DataFrame | None = None,
+) -> Findings:
+    """All statistics of a table of labels.
+
+    Args:
+        table: the faces.
+        validation: the same classifier's answers on labelled faces, to correct by.
+        audit: what people said about a sample of the faces.
+        preparation: how the labels depend on crop and filter.
+        skipped: files that could not be judged, with the columns `face` and `reason`.
+
+    Raises:
+        DataError: the validation faces do not fit, or the table of skipped files lacks a column.
+    """
+    shares = label_shares(table.codes, table.classes)
+    corrected = band = depth = None
+    if validation is not None:
+        try:
+            corrected = estimate_prevalence(
+                table.probabilities, validation.labels, validation.probabilities, methods=("ACC", "PACC", "EM")
+            )
+            band = sensitivity_band(table.codes, [validation])
+            depth = compare_confidence(table.probabilities, validation, corrected["ACC"].shares)
+        except ValueError as error:
+            name = printable(validation.name, 120)
+            raise DataError(f"the validation faces '{name}' do not serve: {error}") from error
+    return Findings(
+        table=table,
+        shares=shares,
+        confidence=confidence_summary(table.confidence, table.probabilities),
+        sweep=sweep_of(table),
+        corrected=corrected,
+        band=band,
+        depth=depth,
+        validation_name=None if validation is None else validation.name,
+        references=_references(shares),
+        audit=audit,
+        preparation=preparation,
+        skipped=_skipped_rows(skipped),
+    )
+
+
+def _references(shares: LabelShares) -> tuple[tuple[Reference, Comparison], ...]:
+    found = []
+    for name in NAMED_REFERENCES:
+        try:
+            against = reference(name, shares.classes)
+        except DataError:  # FER2013 has seven labels; others are compared with equal shares only
+            continue
+        found.append((against, compare_to_reference(shares.counts, shares.classes, against)))
+    return tuple(found)
+
+
+def _skipped_rows(skipped: pd.DataFrame | None) -> tuple[tuple[str, str], ...]:
+    if skipped is None or len(skipped) == 0:
+        return ()
+    missing = [column for column in ("face", "reason") if column not in skipped.columns]
+    if missing:
+        raise DataError(f"the table of skipped files has no column '{missing[0]}'")
+    return tuple((str(face), str(reason)) for face, reason in zip(skipped["face"], skipped["reason"], strict=True))
+
+
+def quality_notes(findings: Findings, unreadable: Sequence[tuple[str, str]] = ()) -> list[str]:
+    """What a reader should know about the data before quoting a number; plain sentences, not escaped.
+
+    Args:
+        findings: the numbers.
+        unreadable: names and reasons of pictures that could not be shown although the face was judged.
+    """
+    table, sweep = findings.table, findings.sweep
+    notes = []
+    mismatched = int((table.probabilities.argmax(axis=1) != table.codes).sum())
+    if mismatched:
+        notes.append(
+            f"{plural(mismatched, 'face')} carry a label that is not the class with the highest probability; "
+            "the counts follow the label."
+        )
+    twice = len(table) - len(set(table.faces))
+    if twice:
+        notes.append(f"{plural(twice, 'face name')} occur more than once; each row is counted.")
+    if sweep is not None:
+        notes.append(
+            f"Every number outside the section on truncation pools the faces of {len(sweep.psi)} truncations. The same "
+            "seeds recur in them, so these faces are not independent and the pooled intervals are too narrow."
+        )
+    elif table.seeds is not None and len(set(table.seeds.tolist())) < len(table):
+        notes.append(
+            "Some seeds occur more than once, so these faces are not independent and the intervals are too narrow."
+        )
+    if unreadable:
+        name, reason = unreadable[0]
+        notes.append(
+            f"{plural(len(unreadable), 'picture')} could not be shown although the face was judged; "
+            f"the first is {printable(name, 120)} ({printable(reason, 200)})."
+        )
+    return notes

@@ -1,0 +1,145 @@
+"""A report for a log: the numbers of `report.json` as Markdown, to be read rendered or as it is."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .formatting import NBSP, count, percent, percent_range, plural, printable
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]#!|<>~&])")
+
+
+def markdown(data: Mapping[str, Any]) -> str:
+    """Markdown (GitHub's kind, with tables) of the values that `report_json.report_data` makes."""
+    names = sorted(data["labels"], key=lambda name: -data["counts"][name])
+    blocks = [f"# {_text(data['title'])}", _run(data), _shares(data, names)]
+    corrected, depth, audit = data["corrected"], data["depth"], data["audit"]
+    if corrected is not None:
+        blocks.append(f"{_text(corrected['assumption'])} Validation faces: {_text(corrected['validation'])}.")
+    if audit is not None:
+        blocks.append(
+            f"People labelled {plural(audit['answered'], 'face')} and agree with the classifier on an estimated "
+            f"{percent(audit['agreement'], 0)} of all."
+        )
+    confidence = data["confidence"]
+    blocks.append(
+        f"Mean confidence {percent(confidence['mean'])}; {plural(confidence['uncertain'], 'face')} below "
+        f"{percent(confidence['threshold'], 0)}." + ("" if depth is None else f" {_text(depth['sentence'])}")
+    )
+    if data["references"]:
+        blocks.append(
+            _table(
+                ("Reference", "Total variation", "Interval", "p"),
+                (
+                    (
+                        _text(entry["name"]),
+                        f"{entry['total_variation']['value']:.3f}",
+                        f"{entry['total_variation']['low']:.3f} to {entry['total_variation']['high']:.3f}",
+                        f"{entry['test']['p_value']:.3g}",
+                    )
+                    for entry in data["references"]
+                ),
+            )
+        )
+    if data["sweep"] is not None:
+        parts = data["sweep"]["by_psi"]
+        blocks.append(
+            _table(
+                ("Label", *(f"psi {part['psi']:g}" for part in parts)),
+                ((_text(name), *(_share(part["shares"][name]) for part in parts)) for name in names),
+            )
+        )
+    if data["preparation"] is not None:
+        blocks.append(_preparation(data["preparation"]))
+    notes = [f"- {_text(note)}" for note in data["notes"]]
+    if data["n_skipped"]:
+        notes.append(f"- {plural(data['n_skipped'], 'file')} could not be judged and are in none of these numbers.")
+    if notes:
+        blocks.append("\n".join(notes))
+    return "\n\n".join(blocks).replace(NBSP, " ") + "\n"
+
+
+def comparison_markdown(data: Mapping[str, Any]) -> str:
+    """Markdown of the values that `compare.comparison_json` makes."""
+    samples = data["samples"]
+    names = sorted(data["labels"], key=lambda name: -sum(sample["shares"][name]["share"] for sample in samples))
+    blocks = [
+        f"# {_text(data['title'])}",
+        _table(
+            ("Label", *(f"{_text(sample['name'])} ({plural(sample['n'], 'face')})" for sample in samples)),
+            ((_text(name), *(_share(sample["shares"][name]) for sample in samples)) for name in names),
+        ),
+        _table(
+            ("Pair", "Total variation", "Interval", "p", "p, Holm"),
+            (
+                (
+                    f"{_text(pair['a'])} / {_text(pair['b'])}",
+                    f"{pair['total_variation']['value']:.3f}",
+                    f"{pair['total_variation']['low']:.3f} to {pair['total_variation']['high']:.3f}",
+                    f"{pair['test']['p_value']:.3g}",
+                    f"{pair['adjusted_p']:.3g}",
+                )
+                for pair in data["pairs"]
+            ),
+        ),
+    ]
+    notes = dict.fromkeys([*data["warnings"], *(note for pair in data["pairs"] for note in pair["notes"])])
+    if notes:
+        blocks.append("\n".join(f"- {_text(note)}" for note in notes))
+    return "\n\n".join(blocks).replace(NBSP, " ") + "\n"
+
+
+def _run(data: Mapping[str, Any]) -> str:
+    settings = data["settings"] if isinstance(data["settings"], Mapping) else {}
+    facts = [f"run {_text(settings['run'])}"] if settings.get("run") is not None else []
+    for step, keys in (("generate", ("network", "truncation_psi", "seeds")), ("classify", ("model", "crop"))):
+        group = settings.get(step)
+        if isinstance(group, Mapping):
+            facts += [f"{key.replace('_', ' ')} {_text(group[key])}" for key in keys if group.get(key) is not None]
+    return ", ".join([*facts, f"made {_text(data['created'])}"])
+
+
+def _shares(data: Mapping[str, Any], names: list[str]) -> str:
+    corrected, audit = data["corrected"], data["audit"]
+    head = ["Label", "Faces", "Share", f"{100 * data['interval']['level']:g} % interval"]
+    head += ["Corrected (ACC)"] if corrected is not None else []
+    head += ["By people"] if audit is not None else []
+    rows = []
+    for name in names:
+        share = data["shares"][name]
+        row = [_text(name), count(data["counts"][name]), percent(share["share"])]
+        row.append(percent_range(share["low"], share["high"]))
+        if corrected is not None:
+            row.append(_share(corrected["methods"]["ACC"][name]))
+        if audit is not None:
+            row.append(_share(audit["shares"][name]))
+        rows.append(row)
+    return _table(head, rows)
+
+
+def _preparation(preparation: Mapping[str, Any]) -> str:
+    n = preparation["n"]
+    rows = []
+    for variant in preparation["variants"]:
+        change = variant["change"]
+        moved = ("this run", "") if change is None else (
+            f"{change['changed']} of {n}", f"{change['total_variation']['value']:.3f}"
+        )  # fmt: skip
+        rows.append((_text(variant["crop"]), _text(variant["filter"]), *moved))
+    return _table(("Crop", "Filter", "Labels changed", "Total variation"), rows)
+
+
+def _share(share: Mapping[str, float]) -> str:
+    return f"{percent(share['share'])} ({percent_range(share['low'], share['high'])})"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    heads = list(head)
+    # numbers to the right, names to the left
+    rule = ["---", *("---:" for _ in heads[1:])]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, rule, *(list(row) for row in rows)))
+
+
+def _text(value: object, limit: int = 400) -> str:
+    """Foreign text as Markdown that means nothing but itself, on one line."""
+    return _SPECIAL.sub(r"\\\1", printable(value, limit))

@@ -1,0 +1,218 @@
+"""The contents of `report.json`: what the page says, as plain JSON values, by the schema in `schema/`."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .comparison_tests import Comparison, Interval, LabelDifference, PairedComparison, TestResult
+from .confidence import DepthCheck
+from .findings import Findings
+from .preparation import PreparationSensitivity
+from .prevalence import ASSUMPTION
+from .provenance import plain
+from .statistics import LabelShares
+from .sweep import sweep_data
+
+VERSION = 1
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of `report.json`."""
+    path = Path(__file__).parent / "schema" / "report.schema.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def report_data(
+    findings: Findings,
+    *,
+    settings: Mapping[str, Any],
+    created: str,
+    title: str,
+    unreadable: int = 0,
+    notes: Iterable[str] = (),
+) -> dict[str, Any]:
+    """All numbers of a report as plain JSON values.
+
+    Args:
+        findings: the numbers.
+        settings: of the run.
+        created: when, as text.
+        title: of the report.
+        unreadable: how many pictures could not be shown.
+        notes: on the quality of the data.
+    """
+    table, shares, confidence = findings.table, findings.shares, findings.confidence
+    names = [str(plain(name)) for name in table.classes]
+    return {
+        "format": {"name": "fergan.report", "version": VERSION},
+        "title": plain(title),
+        "created": plain(created),
+        "n": len(table),
+        "labels": names,
+        "counts": {name: int(shares.counts[k]) for k, name in enumerate(names)},
+        "shares": share_data(names, shares),
+        "interval": {"method": "wilson", "level": shares.level},
+        "mean_probability": by_name(names, table.probabilities.mean(axis=0, dtype=np.float64)),
+        "confidence": {
+            "mean": confidence.mean,
+            "median": confidence.median,
+            "mean_by_label": dict(zip(names, mean_confidence(findings), strict=True)),
+            "threshold": confidence.threshold,
+            "uncertain": confidence.uncertain,
+            "mean_entropy_bits": confidence.mean_entropy_bits,
+            "bin_edges": [round(float(edge), 6) for edge in confidence.bin_edges],
+            "histogram": confidence.histogram.tolist(),
+        },
+        "corrected": _corrected(names, findings),
+        "audit": _audit(names, findings),
+        "depth": None if findings.depth is None else _depth(findings.depth),
+        "references": [
+            {"name": plain(against.name), "shares": by_name(names, against.shares), **comparison_data(comparison)}
+            for against, comparison in findings.references
+        ],
+        "preparation": None if findings.preparation is None else _preparation(names, findings.preparation),
+        "sweep": sweep_data(names, findings.sweep),
+        "n_skipped": len(findings.skipped),
+        "skipped": [{"face": plain(face), "reason": plain(reason)} for face, reason in findings.skipped],
+        "unreadable_pictures": unreadable,
+        "notes": [plain(note) for note in notes],
+        "settings": plain(settings),
+        "versions": plain(settings.get("versions") or {}),
+    }
+
+
+def mean_confidence(findings: Findings) -> list[float | None]:
+    """The mean confidence among the faces of each label, None for a label that no face got."""
+    table = findings.table
+    sums = np.bincount(table.codes, weights=table.confidence, minlength=len(table.classes))
+    counts = findings.shares.counts
+    return [float(sums[k] / counts[k]) if counts[k] else None for k in range(len(counts))]
+
+
+def by_name(names: list[str], values: ArrayLike) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(names, np.asarray(values), strict=True)}
+
+
+def estimate(names: list[str], shares: ArrayLike, low: ArrayLike, high: ArrayLike) -> dict[str, dict[str, float]]:
+    """Shares with limits, by label."""
+    rows = zip(names, np.asarray(shares), np.asarray(low), np.asarray(high), strict=True)
+    return {name: {"share": float(s), "low": float(a), "high": float(b)} for name, s, a, b in rows}
+
+
+def share_data(names: list[str], shares: LabelShares) -> dict[str, dict[str, float]]:
+    return estimate(names, shares.shares, shares.low, shares.high)
+
+
+def comparison_data(comparison: Comparison | PairedComparison) -> dict[str, Any]:
+    """A comparison of two label distributions as plain JSON values."""
+    data: dict[str, Any] = {
+        "test": _test(comparison.test),
+        "total_variation": _interval(comparison.total_variation),
+        "differences": {str(plain(row.label)): _difference(row) for row in comparison.labels},
+        "notes": list(comparison.notes),
+    }
+    if isinstance(comparison, PairedComparison):
+        return {**data, "paired": True, "n": comparison.n, "changed": comparison.changed}
+    return {**data, "paired": False, "cramers_v": plain(comparison.cramers_v)}
+
+
+def _test(test: TestResult) -> dict[str, Any]:
+    return {
+        "name": test.name,
+        "statistic": plain(float(test.statistic)),
+        "df": test.df,
+        "p_value": test.p_value,
+        "method": test.method,
+    }
+
+
+def _interval(interval: Interval) -> dict[str, float]:
+    return {"value": interval.value, "low": interval.low, "high": interval.high, "level": interval.level}
+
+
+def _difference(row: LabelDifference) -> dict[str, float]:
+    return {
+        "a": row.a,
+        "b": row.b,
+        "difference": row.difference,
+        "low": row.low,
+        "high": row.high,
+        "p_value": row.p_value,
+        "adjusted_p": row.adjusted_p,
+    }
+
+
+def _corrected(names: list[str], findings: Findings) -> dict[str, Any] | None:
+    corrected, band = findings.corrected, findings.band
+    if corrected is None or band is None:
+        return None
+    return {
+        "assumption": ASSUMPTION,
+        "validation": plain(findings.validation_name),
+        "condition_number": plain(corrected.condition_number),
+        "validation_counts": dict(zip(names, corrected.validation_counts.tolist(), strict=True)),
+        "interval": corrected.interval,
+        "replicates": corrected.replicates,
+        "level": corrected.level,
+        "methods": {row.method: estimate(names, row.shares, row.low, row.high) for row in corrected.estimates},
+        "sensitivity": {
+            "low": by_name(names, band.low),
+            "high": by_name(names, band.high),
+            "rows": [
+                {"validation": plain(row.validation), "errors": row.errors, "shares": by_name(names, row.shares)}
+                for row in band.rows
+            ],
+        },
+    }
+
+
+def _audit(names: list[str], findings: Findings) -> dict[str, Any] | None:
+    audit = findings.audit
+    if audit is None:
+        return None
+    return {
+        "answered": audit.answered,
+        "agreement": plain(audit.agreement),
+        "power": plain(audit.power),
+        "level": audit.level,
+        "shares": estimate(names, audit.shares, audit.low, audit.high),
+        "human": by_name(names, audit.human),
+    }
+
+
+def _depth(depth: DepthCheck) -> dict[str, Any]:
+    return {
+        "verdict": depth.verdict,
+        "sentence": depth.sentence,
+        "effective_validation": plain(depth.effective_validation),
+        "scores": {
+            score.name: {
+                "observed": score.observed,
+                "expected": score.expected,
+                "superiority": score.superiority,
+                "ks": score.ks,
+                "p_value": score.p_value,
+            }
+            for score in depth.scores
+        },
+    }
+
+
+def _preparation(names: list[str], preparation: PreparationSensitivity) -> dict[str, Any]:
+    return {
+        "n": preparation.n,
+        "variants": [
+            {
+                "crop": plain(variant.crop),
+                "filter": plain(variant.filter),
+                "missed": variant.missed,
+                "shares": share_data(names, variant.shares),
+                "change": None if variant.change is None else comparison_data(variant.change),
+            }
+            for variant in preparation.variants
+        ],
+    }

@@ -1,0 +1,51 @@
+"""Which faces a page shows: chosen by seed order or by confidence and by nothing else."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .table import LabelTable
+
+SAMPLE = 60
+"""Faces in the sample grid of the first screen (ten columns by six rows, or six by ten)."""
+
+SHOW_ALL = 600
+"""Up to this many faces each one is shown; beyond, `PER_LABEL` of each label."""
+
+PER_LABEL = 60
+EXTREMES = 12
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Rows of a table: the first ones, those of each label, the most and the least certain."""
+
+    sample: list[int]
+    by_label: list[list[int]]
+    most: list[int]
+    least: list[int]
+    complete: bool
+    """every face of the table is among `by_label`"""
+
+    @classmethod
+    def of(cls, table: LabelTable) -> "Selection":
+        order = table.natural_order()
+        complete = len(table) <= SHOW_ALL
+        limit = len(table) if complete else PER_LABEL
+        codes = table.codes[order]
+        by_label = [order[codes == k][:limit].tolist() for k in range(len(table.classes))]
+        # ties go to the natural order, so the page is the same whatever the order of the table
+        ascending = order[np.argsort(table.confidence[order], kind="stable")]
+        descending = order[np.argsort(-table.confidence[order], kind="stable")]
+        extremes = min(EXTREMES, len(table))
+        return cls(
+            order[:SAMPLE].tolist(), by_label, descending[:extremes].tolist(), ascending[:extremes].tolist(), complete
+        )
+
+    def rows(self, table: LabelTable) -> list[int]:
+        """All rows that are shown, each once, in the natural order of the table."""
+        chosen = {row for part in (self.sample, *self.by_label, self.most, self.least) for row in part}
+        if table.seeds is None:
+            return sorted(chosen)
+        seeds = table.seeds
+        return sorted(chosen, key=lambda row: (int(seeds[row]), row))

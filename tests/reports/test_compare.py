@@ -1,0 +1,78 @@
+"""Several sets of faces on one page."""
+
+import numpy as np
+import pytest
+from fergan.data.errors import DataError
+from fergan.reports.compare import Sample, compare_samples, split_by_psi
+from fergan.reports.compare_page import build_comparison
+from fergan.reports.comparison_tests import PairedComparison
+from fergan.reports.markdown import comparison_markdown
+from fergan.reports.table import read_labels
+
+from .conftest import CLASSES, make_table, noise_face
+from .pages import HOSTILE, assert_self_contained
+
+
+def sample(name: str, n: int = 120, seed: int = 0, sha256: str = "ab", classes: tuple[str, ...] = CLASSES) -> Sample:
+    settings = {"generate": {"sha256": sha256}, "classify": {"labels": list(classes), "sha256": "c", "crop": "none"}}
+    return Sample(name, read_labels(make_table(n, classes, seed), settings), settings, noise_face)
+
+
+def test_the_same_seeds_of_one_network_are_compared_face_by_face_and_others_are_not() -> None:
+    a, b, other = sample("a"), sample("b", seed=1), sample("c", seed=2, sha256="cd")
+    kinds = [type(pair.result) is PairedComparison for pair in compare_samples([a, b, other]).pairs]
+    assert kinds == [True, False, False]
+    paired = compare_samples([a, b]).pairs[0].result
+    assert isinstance(paired, PairedComparison)
+    assert paired.changed == (a.table.codes != b.table.codes).sum()
+    fewer = sample("fewer", n=119)
+    assert not isinstance(compare_samples([a, fewer]).pairs[0].result, PairedComparison)
+
+
+def test_labels_are_matched_by_name() -> None:
+    a, b = sample("a", classes=("x", "y", "z")), sample("b", sha256="cd", classes=("z", "x", "y"))
+    compared = compare_samples([a, b])
+    for name in ("x", "y", "z"):
+        k = compared.classes.index(name)
+        assert compared.shares[1].counts[k] == (b.table.codes == b.table.classes.index(name)).sum()
+    with pytest.raises(DataError, match="only runs with the same labels"):
+        compare_samples([a, sample("c")])
+    with pytest.raises(DataError, match="2 to 6"):
+        compare_samples([a])
+
+
+def test_a_sweep_becomes_one_sample_for_each_truncation() -> None:
+    whole = sample("run", n=90)
+    table = make_table(90)
+    table.insert(2, "psi", np.repeat([1.0, 0.5], 45))
+    table["seed"] = np.tile(np.arange(45), 2)
+    swept = Sample("run", read_labels(table, whole.settings), whole.settings)
+    parts = split_by_psi(swept)
+    assert [part.name.replace("\xa0", " ") for part in parts] == ["run ψ 0.5", "run ψ 1"]
+    assert [len(part.table) for part in parts] == [45, 45]
+    assert parts[0].table.faces == swept.table.faces[45:]
+    assert isinstance(compare_samples(parts).pairs[0].result, PairedComparison)
+    assert split_by_psi(whole) == [whole]
+
+
+def test_the_page_is_whole_and_its_numbers_are_those_of_the_tables() -> None:
+    attack = HOSTILE[3]
+    samples = [sample("a"), sample(attack, n=80, seed=3, sha256="cd"), sample("c", seed=4, sha256="ef")]
+    report = build_comparison(samples, created="2025-01-31T12:00:00+00:00")
+    page = assert_self_contained(report.html)
+    assert attack in page.text and len(report.html) < 5_000_000
+    assert [entry["n"] for entry in report.data["samples"]] == [120, 80, 120]
+    assert len(report.data["pairs"]) == 3
+    for entry, one in zip(report.data["samples"], samples, strict=True):
+        assert list(entry["counts"].values()) == np.bincount(one.table.codes, minlength=7).tolist()
+    distance = report.data["pairs"][0]["total_variation"]["value"]
+    shares = [np.bincount(one.table.codes, minlength=7) / len(one.table) for one in samples]
+    assert distance == pytest.approx(np.abs(shares[0] - shares[1]).sum() / 2)
+    assert f"{distance:.3f}" in page.text
+    assert "\\</script\\>" in comparison_markdown(report.data)
+
+
+def test_runs_that_were_judged_differently_come_with_a_warning() -> None:
+    a, b = sample("a"), sample("b", sha256="cd")
+    b.settings["classify"]["crop"] = "ffhq"
+    assert "different crops" in compare_samples([a, b]).warnings[0]
