@@ -48,12 +48,14 @@ class Judge:
 
     def settings(self) -> dict[str, Any]:
         """Everything that decides the labels, for ``run.json``."""
-        return {
+        settings = {
             "model": self.classifier.name,
             "sha256": self.classifier.sha256,
             "labels": list(self.classifier.labels),
             **self.preparation.as_dict(),
         }
+        licence = self.classifier.card.get("licence")
+        return {**settings, "licence": str(licence)} if licence else settings
 
     def keep_validation(self, run: RunFolder) -> None:
         """Put the classifier's answers on labelled faces into the run folder, so that a report needs nothing else."""

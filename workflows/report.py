@@ -1,67 +1,76 @@
-"""Step three: labels become a page."""
+"""Step three: labels become a page, or Markdown for a log."""
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
-from ..data.errors import DataError
-from ..data.images import ImageSource, printable, read_image
+from ..reports.findings import evaluate, quality_notes
+from ..reports.formatting import plural
+from ..reports.markdown import markdown
 from ..reports.page import build_report, write_report
-from ..reports.prevalence import Validation
-from .labels import read_labels_csv
+from ..reports.report_json import report_data
+from .audit_labels import read_audit
+from .report_inputs import FaceReader, Picture, preparer, read_inputs, read_sensitivity
 from .run_folder import RunFolder
 
 
-def report(run: RunFolder, pictures: dict[str, np.ndarray] | None = None) -> Path:
+def report(run: RunFolder, pictures: Mapping[str, Picture] | None = None, out: Path | None = None) -> Path:
     """Write ``report.html`` and ``report.json`` of a classified run.
 
     Args:
         run: with a ``labels.csv``.
         pictures: pictures that are still in memory, by file name; others are read from disk.
+        out: another place for the page; the numbers go beside it.
 
     Returns:
-        The path of ``report.html``.
+        The path of the page.
 
     Raises:
-        DataError: there are no labels, or a picture is gone or a file cannot be written.
+        DataError: there are no labels, or a file of the run is damaged or cannot be written.
     """
-    labels, skipped = read_labels_csv(run)
-    read = _reader(run)
-    held = pictures or {}
+    inputs = read_inputs(run)
     result = build_report(
-        labels,
-        settings=run.record,
-        load_face=lambda name: _displayable(held[name] if name in held else read(name)),
-        skipped=skipped,
-        validation=_validation(run),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        inputs.table,
+        settings=inputs.settings,
+        load_face=FaceReader(run, pictures),
+        prepare=preparer(run),
+        skipped=inputs.skipped,
+        validation=inputs.validation,
+        audit=read_audit(inputs),
+        preparation=read_sensitivity(inputs),
+        created=now(),
     )
-    page, _ = write_report(result, run.path)
-    return page
+    page = out or run.path / "report.html"
+    return write_report(result, page.parent, page.stem)[0]
 
 
-def _reader(run: RunFolder) -> Callable[[str], np.ndarray]:
-    judged = run.settings("classify") or {}
-    if "images" in judged:
-        source = ImageSource(judged["images"])
-        return source.read
-    return lambda name: read_image(run.faces / name)
+def report_markdown(run: RunFolder) -> str:
+    """The numbers of a report as Markdown; nothing is written and no picture is read.
+
+    Raises:
+        DataError: as for :func:`report`.
+    """
+    inputs = read_inputs(run)
+    findings = evaluate(
+        inputs.table,
+        validation=inputs.validation,
+        audit=read_audit(inputs),
+        preparation=read_sensitivity(inputs),
+        skipped=inputs.skipped,
+    )
+    return markdown(
+        report_data(
+            findings,
+            settings=inputs.settings,
+            created=now(),
+            title=f"Facial expressions in {plural(len(inputs.table), 'face')}",
+            notes=quality_notes(findings),
+        )
+    )
 
 
-def _validation(run: RunFolder) -> Validation | None:
-    if not run.validation.exists():
-        return None
-    try:
-        with np.load(run.validation, allow_pickle=False) as stored:
-            return Validation(str(stored["name"]), stored["labels"].astype(int), stored["probabilities"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{printable(run.validation)}: is damaged ({error}); delete it and classify again") from error
-
-
-def _displayable(picture: np.ndarray) -> np.ndarray:
-    return picture[:, :, 0] if picture.shape[2:] == (1,) else picture
+def now() -> str:
+    """The time as reports tell it: ISO 8601, UTC, seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,89 @@
+"""``fergan check`` as a pipeline meets it."""
+
+import json
+from pathlib import Path
+
+import fergan
+import numpy as np
+import pytest
+from fergan.data.labels import FER2013
+from fergan.workflows.labels import label_table, merge_parts, write_part
+from fergan.workflows.run_folder import RunFolder
+
+from .conftest import Invoke
+
+VALIDATION = Path(fergan.__file__).parent / "classify/weights/fernet.validation.npz"
+HAPPY = [0.05, 0.01, 0.04, 0.55, 0.10, 0.05, 0.20]
+
+
+def make_run(path: Path, shares: list[float], n: int, seed: int = 0, validation: bool = False) -> None:
+    """A classified run: answers of the bundled classifier to validation faces of the given expressions."""
+    stored = np.load(VALIDATION)
+    rng = np.random.default_rng(seed)
+    rows = [rng.choice(np.flatnonzero(stored["labels"] == k)) for k in rng.choice(7, n, p=shares)]
+    run = RunFolder(path)
+    run.claim("classify", {"labels": list(FER2013), "sha256": "0", "crop": "none", "filter": "box"})
+    names = [f"seed{i:04d}.png" for i in range(n)]
+    write_part(run, 0, label_table(names, range(n), stored["probabilities"][rows], FER2013))
+    merge_parts(run, 1)
+    if validation:
+        run.validation.write_bytes(VALIDATION.read_bytes())
+
+
+def test_the_verdict_is_the_exit_code(tmp_path: Path, invoke: Invoke) -> None:
+    make_run(tmp_path / "runs/a", HAPPY, 800)
+    make_run(tmp_path / "runs/same", HAPPY, 800, seed=1)
+    make_run(tmp_path / "runs/few", HAPPY, 30, seed=2)
+    drifted = invoke("check", "--run", "a", "--reference", "uniform")
+    assert drifted.returncode == 1 and drifted.stdout.startswith("drifted: total variation 0.")
+    within = invoke("check", "--run", "a", "--reference", "same", "--max-tv", "0.15", "--strict")
+    assert within.returncode == 0 and within.stdout.startswith("within: ") and "the run same" in within.stdout
+    few = ["check", "--run", "few", "--reference", "same"]
+    undecided = invoke(*few)
+    assert undecided.returncode == 0 and undecided.stdout.startswith("undecided: ")
+    assert invoke(*few, "--strict").returncode == 1
+
+
+def test_corrected_shares_are_nearer_to_a_reference_of_true_expressions(tmp_path: Path, invoke: Invoke) -> None:
+    make_run(tmp_path / "runs/a", HAPPY, 3000, validation=True)
+    rows = "\n".join(f"{label},{share}" for label, share in zip(FER2013, HAPPY, strict=True))
+    (tmp_path / "truth.csv").write_text(f"label,share\n{rows}\n")
+    command = ["check", "--run", "a", "--reference", "truth.csv", "--max-tv", "0.03"]
+    assert invoke(*command).returncode == 1
+    corrected = invoke(*command, "--corrected")
+    assert corrected.returncode == 0 and "corrected shares of 3000 faces" in corrected.stdout
+    between = invoke("check", "--run", "a", "--reference", "a", "--corrected", "--max-tv", "0.1")
+    assert between.returncode == 0 and between.stdout.startswith("within: total variation 0.000")
+
+
+def test_what_cannot_be_checked_says_why(tmp_path: Path, invoke: Invoke) -> None:
+    make_run(tmp_path / "runs/a", HAPPY, 20)
+    (tmp_path / "odd.csv").write_text("label,share\nhappy,1\n")
+    for arguments, code, words in (
+        (["--run", "none", "--reference", "uniform"], 1, "there is no such run"),
+        (["--run", "a", "--reference", "nothing"], 2, "is no file and no run"),
+        (["--run", "a", "--reference", "odd.csv"], 1, "has no row for"),
+        (["--run", "a", "--reference", "uniform", "--corrected"], 1, "without --corrected"),
+        (["--run", "a", "--reference", "uniform", "--max-tv", "10"], 2, "--max-tv"),
+        (["--run", "a"], 2, "--reference"),
+    ):
+        outcome = invoke("check", *arguments)
+        assert outcome.returncode == code and words in outcome.stderr, arguments
+
+
+def test_runs_that_were_judged_differently_are_named(tmp_path: Path, invoke: Invoke) -> None:
+    make_run(tmp_path / "runs/a", HAPPY, 50)
+    make_run(tmp_path / "runs/b", HAPPY, 50)
+    path = tmp_path / "runs/b/run.json"
+    record = json.loads(path.read_text())
+    record["classify"]["crop"] = "ffhq"
+    path.write_text(json.dumps(record))
+    assert "different classifiers or crops" in invoke("check", "--run", "a", "--reference", "b").stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b'"'])
+def test_a_broken_csv_is_bad_data(tmp_path: Path, invoke: Invoke, content: bytes) -> None:
+    make_run(tmp_path / "runs/a", HAPPY, 20)
+    (tmp_path / "x.csv").write_bytes(content)
+    outcome = invoke("check", "--run", "a", "--reference", "x.csv")
+    assert outcome.returncode == 1 and "x.csv" in outcome.stderr

@@ -1,0 +1,125 @@
+"""What this machine has and which implementation each operation therefore uses."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from .. import __version__
+from ..data.errors import DataError
+from ..stylegan.ops import build, cpu
+
+OPERATIONS = ("bias_act", "upfirdn2d", "modulated_conv2d", "styled_conv2d")
+Row = tuple[str, str]
+
+
+def machine() -> list[Row]:
+    """Programs, versions, GPUs, compilers, caches: (what, what was found)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return [
+        ("fergan", __version__),
+        ("Python", f"{platform.python_version()}, {sys.executable}"),
+        ("System", f"{platform.system()} {platform.machine()}, {cores} cores, PyTorch uses {torch.get_num_threads()}"),
+        ("PyTorch", f"{torch.__version__}, CUDA {torch.version.cuda or 'none'}"),
+        ("GPUs", "\n".join(_gpus()) or "PyTorch sees none"),
+        ("C++ compiler", _found(build.find_compiler)),
+        ("ninja", _found(build.find_ninja)),
+        ("nvcc", "\n".join(_nvccs()) or f"none; {build.toolkit_advice()}"),
+        ("Cache", _cache()),
+        ("FERGAN_OPS", build.mode()),
+        ("FERGAN_MALLOC", _malloc()),
+    ]
+
+
+def operations() -> list[tuple[str, str, str]]:
+    """What each operation runs on: (operation, on a CPU, on a GPU). Builds what is not built yet."""
+    kernels = cpu.kernels()
+    network = f"C++ ({kernels.name})" if kernels else f"PyTorch: {build.why_not('cpu') or 'not this processor'}"
+    refusal = build.why_not("cuda")
+    if refusal is None:
+        on_gpu, graphs = "CUDA kernels", "CUDA graphs, CUDA kernels"
+    else:
+        on_gpu = graphs = f"PyTorch: {refusal}" if torch.cuda.is_available() else refusal
+    return [("drawing a whole network", network, graphs), *((name, "PyTorch", on_gpu) for name in OPERATIONS)]
+
+
+def build_now(architectures: Sequence[str]) -> Iterator[str]:
+    """Build what can be built here, whether or not it is in the cache, and tell of each.
+
+    Args:
+        architectures: such as ["sm_90"], to build the CUDA kernels for; empty = those of the GPUs here, if any.
+
+    Raises:
+        DataError: something cannot be built; the message has the compiler's words.
+    """
+    kinds = [kind for kind in build.KINDS if kind == "cpu" or architectures or torch.cuda.is_available()]
+    failures = []
+    for kind in kinds:
+        started = time.perf_counter()
+        try:
+            library = build.build(build.recipe(kind, architectures or None), force=True)
+            yield f"{kind}: built in {time.perf_counter() - started:.1f} s, {library}"
+        except build.BuildError as error:
+            failures.append(f"{error.output}\nthe {kind} operations: {error}".strip())
+    if "cuda" not in kinds:
+        yield "cuda: no GPU here, so nothing to build for; --arch sm_90 builds for another machine's"
+    if failures:
+        raise DataError("\n".join(failures))
+
+
+def _gpus() -> list[str]:
+    found = []
+    for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        gpu = torch.cuda.get_device_properties(i)
+        found.append(f"{i}: {gpu.name}, sm_{gpu.major}{gpu.minor}, {gpu.total_memory / 2**30:.0f} GiB")
+    return found
+
+
+def _nvccs() -> list[str]:
+    """Each one, and whether it is the one to be used."""
+    lines, used = [], False
+    for toolkit in build.toolkits():
+        if toolkit.problem is not None:
+            verdict = toolkit.problem
+        else:
+            verdict = "matches" if used else "matches, is used"
+            used = True
+        version = "" if toolkit.version is None else f" {toolkit.version[0]}.{toolkit.version[1]}"
+        lines.append(f"{toolkit.nvcc}{version} (by {toolkit.source}): {verdict}")
+    if lines and not used:
+        lines.append(build.toolkit_advice() if torch.version.cuda else "this PyTorch is built without CUDA")
+    return lines
+
+
+def _found(find: object) -> str:
+    assert callable(find)
+    try:
+        program = find()
+    except build.BuildError as error:
+        return str(error)
+    words = subprocess.run([program, "--version"], capture_output=True, text=True).stdout.strip().splitlines()
+    return f"{program}, {words[0] if words else 'which does not run'}"
+
+
+def _cache() -> str:
+    folder = next(build.cache_folders())
+    if folder.exists():
+        files = list(folder.glob("*.so"))
+        content = f"{len(files)} built, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
+    else:
+        content = "nothing yet"
+    there = next(parent for parent in [folder, *folder.parents] if parent.exists())
+    writable = there.is_dir() and os.access(there, os.W_OK)
+    return f"{folder}, {content}" + ("" if writable else "; cannot be written: set FERGAN_CACHE to another")
+
+
+def _malloc() -> str:
+    if os.environ.get("FERGAN_MALLOC") == "default":
+        return "default: memory goes back to the system when it is freed"
+    return "auto: freed memory is kept for the next picture (glibc)" if platform.libc_ver()[0] else "auto: not glibc"

@@ -1,0 +1,128 @@
+"""How much do labels depend on crop and filter? The same faces, judged in several ways by the run's classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PIL import Image
+
+from ..data.errors import DataError, UsageError
+from ..data.faces import CROPS, FFHQ_BOX, FILTER, SIZE, Box, detect_faces
+from ..data.images import printable, write_atomically
+from ..reports.document import json_text
+from ..reports.preparation import preparation_record
+from ..reports.provenance import plain
+from .classify import ClassifyOptions, Judge
+from .progress import OnProgress, no_progress
+from .report_inputs import FaceReader, Picture, read_inputs, sensitivity_path
+from .run_folder import RunFolder
+
+FACES = 200
+_SHARD = 32
+
+Shrink = Callable[[Image.Image, Box], Image.Image]
+
+
+def _antialiased(resampling: Image.Resampling) -> Shrink:
+    return lambda picture, box: picture.resize((SIZE, SIZE), resampling, box=box)
+
+
+def _pointwise(resampling: Image.Resampling) -> Shrink:
+    """Interpolated between neighbouring pixels only, however many lie under one pixel of the result."""
+    return lambda picture, box: picture.transform((SIZE, SIZE), Image.Transform.EXTENT, box, resampling)
+
+
+FILTERS: dict[str, Shrink] = {
+    FILTER: _antialiased(Image.Resampling.BICUBIC),
+    "Pillow bilinear": _antialiased(Image.Resampling.BILINEAR),
+    "Pillow Lanczos": _antialiased(Image.Resampling.LANCZOS),
+    "Pillow box": _antialiased(Image.Resampling.BOX),
+    "bilinear, not antialiased": _pointwise(Image.Resampling.BILINEAR),
+    "nearest, not antialiased": _pointwise(Image.Resampling.NEAREST),
+}
+"""Ways to shrink a face to 48x48; the first is that of :mod:`fergan.data.faces`."""
+
+
+def measure_sensitivity(
+    run: RunFolder, n: int = FACES, device: str = "auto", on_progress: OnProgress = no_progress
+) -> int:
+    """Judge a random sample of a run's faces under each crop, and under each filter with the run's own crop.
+
+    The labels go into ``sensitivity.json``; the report shows them. The sample depends on the run alone.
+
+    Args:
+        run: a classified run.
+        n: faces in the sample; all of them where there are not more.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Returns:
+        The number of faces judged.
+
+    Raises:
+        DataError: a picture cannot be read, or the classifier is not the one of the run.
+        UsageError: the run's classifier cannot be found under its name.
+    """
+    inputs = read_inputs(run)
+    used = run.settings("classify") or {}
+    own = used.get("crop")
+    if own not in CROPS:
+        raise DataError(f"{printable(run.path)}: does not tell the crop of its faces; classify them again")
+    judge = Judge(ClassifyOptions(model=used.get("model"), crop=own, device=device))
+    if judge.classifier.sha256 != used.get("sha256"):
+        raise UsageError(
+            f"{printable(run.path)} was labelled by another classifier than the {judge.classifier.name} that is here "
+            f"(SHA-256 {str(used.get('sha256'))[:12]}…, now {judge.classifier.sha256[:12]}…); classify it again"
+        )
+    table = inputs.table
+    size = min(n, len(table))
+    rows = np.sort(np.random.default_rng(0).choice(len(table), size, replace=False))
+    variants = [(own, FILTER)]
+    variants += [(crop, FILTER) for crop in CROPS if crop != own]
+    variants += [(own, name) for name in FILTERS if name != FILTER]
+    codes = np.empty((len(variants), size), np.int64)
+    missed = dict.fromkeys(CROPS, 0)
+    read = FaceReader(run)
+    for start in range(0, size, _SHARD):
+        part = rows[start : start + _SHARD]
+        pictures = [read(table.faces[row]) for row in part]
+        boxes = _boxes(pictures, missed)
+        for index, (crop, name) in enumerate(variants):
+            prepared = [_prepared(picture, box, name) for picture, box in zip(pictures, boxes[crop], strict=True)]
+            codes[index, start : start + len(part)] = judge.classifier.predict(np.stack(prepared)).argmax(axis=1)
+        on_progress(start + len(part), size)
+    record = preparation_record(
+        judge.classifier.sha256,
+        table.classes,
+        [str(plain(table.faces[row])) for row in rows],
+        [
+            {"crop": crop, "filter": name, "codes": codes[index].tolist(), "missed": missed[crop]}
+            for index, (crop, name) in enumerate(variants)
+        ],
+    )
+    write_atomically(sensitivity_path(run), json_text(record).encode())
+    return size
+
+
+def _boxes(pictures: Sequence[Picture], missed: dict[str, int]) -> dict[str, list[Box]]:
+    """The part of each picture that each crop takes; counts the faces that the detector did not find."""
+    whole = [_square(picture, (0.0, 0.0, 1.0, 1.0)) for picture in pictures]
+    found = detect_faces(pictures)
+    missed["detect"] += sum(box is None for box in found)
+    return {
+        "none": whole,
+        "ffhq": [_square(picture, FFHQ_BOX) for picture in pictures],
+        "detect": [otherwise if box is None else box for box, otherwise in zip(found, whole, strict=True)],
+    }
+
+
+def _square(picture: Picture, part: Box) -> Box:
+    height, width = picture.shape[:2]
+    side = min(width, height)
+    x, y = (width - side) // 2, (height - side) // 2
+    return x + part[0] * side, y + part[1] * side, x + part[2] * side, y + part[3] * side
+
+
+def _prepared(picture: Picture, box: Box, name: str) -> np.ndarray:
+    gray = Image.fromarray(np.ascontiguousarray(picture)).convert("L")
+    return np.asarray(FILTERS[name](gray, box))
