@@ -7,41 +7,15 @@ as all Training. Source: Goodfellow et al. 2013, arXiv:1307.0414.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from .errors import DataError
+from .face_set import SPLITS, FaceSet
 from .labels import FER2013
 
 SIDE = 48
-SPLITS = ("Training", "PublicTest", "PrivateTest")
-
-
-@dataclass(frozen=True)
-class FaceSet:
-    """Labelled faces held in memory.
-
-    Attributes:
-        images: uint8 [N, 48, 48], gray, 0..255.
-        labels: int64 [N], indices into ``label_names``.
-        usage: str [N], the split of each row (``Training``, ``PublicTest`` or ``PrivateTest``).
-        label_names: the class names, in the order of the indices.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    usage: np.ndarray
-    label_names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def split(self, usage: str) -> FaceSet:
-        """The rows of one split, in their original order."""
-        rows = self.usage == usage
-        return FaceSet(self.images[rows], self.labels[rows], self.usage[rows], self.label_names)
 
 
 def read_fer2013(path: str | Path) -> FaceSet:
@@ -56,6 +30,11 @@ def read_fer2013(path: str | Path) -> FaceSet:
     Raises:
         DataError: the file is missing, is no FER2013 CSV, or has a bad row; the message names the line.
     """
+    return read_pixel_csv(path, FER2013)
+
+
+def read_pixel_csv(path: str | Path, label_names: tuple[str, ...]) -> FaceSet:
+    """A file with FER2013's columns whose emotions are indices into ``label_names``; see :func:`read_fer2013`."""
     path = Path(path)
     try:
         text = path.read_bytes()
@@ -88,17 +67,21 @@ def read_fer2013(path: str | Path) -> FaceSet:
 
     return FaceSet(
         images=_parse_pixels(path, pixel_texts, lines),
-        labels=_parse_emotions(path, emotions, lines),
+        labels=_parse_emotions(path, emotions, lines, len(label_names)),
         usage=_parse_usages(path, usages, lines),
-        label_names=FER2013,
+        label_names=label_names,
+        names=np.array([f"line {line}" for line in lines]),
+        official=usage_at is not None,
+        record={"path": str(path), "layout": "fer2013 csv"},
     )
 
 
-def _parse_emotions(path: Path, cells: list[bytes], lines: list[int]) -> np.ndarray:
-    valid = {str(index).encode(): index for index in range(len(FER2013))}
+def _parse_emotions(path: Path, cells: list[bytes], lines: list[int], count: int) -> np.ndarray:
+    valid = {str(index).encode(): index for index in range(count)}
     for cell, line in zip(cells, lines, strict=True):
         if cell not in valid:
-            raise DataError(f"{path}: line {line}: emotion {cell.decode('utf-8', 'replace')!r} is not one of 0..6")
+            found = cell.decode("utf-8", "replace")
+            raise DataError(f"{path}: line {line}: emotion {found!r} is not one of 0..{count - 1}")
     return np.array([valid[cell] for cell in cells], dtype=np.int64)
 
 

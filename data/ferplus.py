@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .errors import DataError
+from .errors import DataError, UsageError
 
 COLUMNS = (
     "neutral",
@@ -25,6 +25,9 @@ COLUMNS = (
     "unknown",
     "NF",
 )
+
+MODES = ("majority", "probability", "crossentropy", "multi_target")
+"""The paper's four ways from votes to training targets, see :func:`ferplus_targets`."""
 
 
 def read_ferplus(path: str | Path, usage: np.ndarray) -> np.ndarray:
@@ -58,3 +61,69 @@ def read_ferplus(path: str | Path, usage: np.ndarray) -> np.ndarray:
         )
     votes = table[list(COLUMNS)].to_numpy(dtype=np.float32)[: len(usage)]
     return votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
+
+
+def ferplus_targets(votes: np.ndarray, mode: str = "majority", seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Training targets from votes by one of the four schemes of the paper (section 3), with its trainer's rules.
+
+    In all of them a single vote for a label is noise and does not count, and a row where ``unknown`` or ``NF`` has more
+    votes than any emotion is left out; of the others the eight emotions are what the targets share out.
+
+    - ``majority``: the label that has more than half of the remaining votes; rows without one are left out.
+    - ``probability``: of the labels below, one a row, drawn with their shares as probabilities.
+    - ``crossentropy``: the most voted labels, those with equal votes together, until they hold 75 % of the votes or are
+      three, with the shares of their votes; rows where they are more than three or hold half or less are left out.
+    - ``multi_target``: every label with at least 30 % of the votes, alike.
+
+    Args:
+        votes: [N, 10] counts or shares of votes, columns as in :data:`COLUMNS`; shares as of
+            :func:`read_ferplus` are taken as tenths, for rows have ten votes (one row of the file has nine).
+        mode: one of the four.
+        seed: of the draws of ``probability``; another seed for every epoch draws anew.
+
+    Returns:
+        float32 [N, 8], rows over :data:`fergan.data.labels.FERPLUS` that sum to 1, and bool [N], which rows to keep;
+        rows that are left out are all zero.
+
+    Raises:
+        UsageError: an unknown mode.
+    """
+    if mode not in MODES:
+        raise UsageError(f"FER+ mode {mode!r} is not one of {', '.join(MODES)}")
+    votes = np.asarray(votes, dtype=np.float64)
+    total = votes.sum(axis=1, keepdims=True)
+    counts = np.rint(votes * 10) if total.size and total.max() <= 1 + 1e-4 else votes
+    counts = np.where(counts <= 1, 0, counts)
+    left = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(left, 1)
+    top = shares.max(axis=1, keepdims=True)
+    if mode == "majority":
+        chosen = (shares == top) & (shares > 0.5)
+        kept = chosen.any(axis=1)
+    elif mode == "multi_target":
+        chosen = shares >= 0.3
+        kept = chosen.any(axis=1)
+    else:
+        chosen = _leading(shares)
+        kept = (chosen.sum(axis=1) <= 3) & ((shares * chosen).sum(axis=1) > 0.5)
+    kept &= (left[:, 0] > 0) & (shares[:, :8].max(axis=1) >= shares[:, 8:].max(axis=1))
+    targets = (chosen if mode in ("majority", "multi_target") else shares * chosen)[:, :8].astype(np.float64)
+    targets[~kept] = 0
+    targets /= np.maximum(targets.sum(axis=1, keepdims=True), 1e-12)
+    if mode == "probability" and kept.any():
+        draw = np.random.default_rng(seed).random((int(kept.sum()), 1))
+        picked = (np.cumsum(targets[kept], axis=1) <= draw).sum(axis=1).clip(max=7)
+        targets[kept] = np.eye(8)[picked]
+    return targets.astype(np.float32), kept
+
+
+def _leading(shares: np.ndarray) -> np.ndarray:
+    """bool [N, 10]: the most voted labels, equals together, until they hold three quarters or are three.
+
+    What comes after ``unknown`` or ``NF`` is not taken, and those two only where no emotion comes before them.
+    """
+    above = shares[:, None, :] > shares[:, :, None]  # [N, label, other]: whether the other has more votes
+    held = (above * shares[:, None, :]).sum(axis=2)
+    chosen = (shares > 0) & (held < 0.75 - 1e-9) & (above.sum(axis=2) < 3) & ~above[:, :, 8:].any(axis=2)
+    chosen[:, 8:] &= ~chosen[:, :8].any(axis=1, keepdims=True)
+    return chosen

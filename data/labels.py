@@ -10,18 +10,40 @@ FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 FERPLUS = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt")
 """The eight emotions in the column order of FER+'s fer2013new.csv (Barsoum et al. 2016, arXiv:1608.01041)."""
 
+NAMED = {
+    "fer2013": FER2013,
+    "ferplus": FERPLUS,
+    "embarrassed": (*FER2013, "embarrassed"),
+}
+"""Label sets that can be asked for by name; ``embarrassed`` is FER2013 with an eighth class."""
+
 _ALIASES = {
+    # nouns, as in FER+, CK+ and AffectNet
     "anger": "angry",
+    "happiness": "happy",
+    "sadness": "sad",
+    "neutrality": "neutral",
+    "embarrassment": "embarrassed",
+    # participles and other adjectives
     "disgusted": "disgust",
     "fearful": "fear",
     "afraid": "fear",
-    "happiness": "happy",
-    "sadness": "sad",
+    "scared": "fear",
     "surprised": "surprise",
-    "suprise": "surprise",  # the spelling of a widely copied Kaggle set
+    "contemptuous": "contempt",
+    "contemptous": "contempt",
+    # spellings of widely copied sets
+    "suprise": "surprise",
+    "suprised": "surprise",
+    "surpise": "surprise",
+    "natural": "neutral",
+    "happyness": "happy",
     "embarassed": "embarrassed",
-    "embarrassment": "embarrassed",
+    "embarassment": "embarrassed",
 }
+
+KNOWN = frozenset((*FER2013, *FERPLUS, "embarrassed"))
+"""The labels that have a house spelling."""
 
 
 def canonical_label(name: str) -> str:

@@ -10,6 +10,11 @@ import click
 
 from .. import __version__
 from ..data.errors import DataError, UsageError
+from ..data.memory import tune_malloc
+from .cli_audit import audit
+from .cli_check import check
+from .cli_doctor import doctor
+from .cli_metrics import metrics
 from .cli_networks import convert, inspect, interpolate, mix, models
 from .cli_options import (
     NOISE_MODES,
@@ -20,6 +25,7 @@ from .cli_options import (
     parse_psi_sweep,
     trunc_option,
 )
+from .cli_report import audit_labels, report
 
 if TYPE_CHECKING:
     from .classify import ClassifyOptions
@@ -49,6 +55,7 @@ def cli() -> None:
 
     'fergan run' does all three at once.
     """
+    tune_malloc()
 
 
 _run_option = click.option(
@@ -137,19 +144,7 @@ def classify(run_name: str, **options: Any) -> None:
         click.echo(f"{skipped} pictures could not be read and were skipped: see {run.skipped_csv}", err=True)
 
 
-@cli.command(epilog="Example: fergan report --run default")
-@_run_option
-def report(run_name: str) -> None:
-    """Write the report of a classified run: runs/NAME/report.html and report.json."""
-    from .report import report as step
-    from .run_folder import RunFolder
-
-    run = RunFolder(run_name)
-    if not run.record:
-        raise DataError(f"{run.path}: there is no such run; 'fergan run' or 'fergan generate' makes one")
-    with run.lock():
-        page = step(run)
-    click.echo(f"report in {page}")
+cli.add_command(report)
 
 
 @cli.command(epilog="Example: fergan run --n 500 --run first")
@@ -172,7 +167,7 @@ def run(run_name: str, **options: Any) -> None:
     click.echo(f"report in {page}")
 
 
-for _command in (mix, interpolate, models, inspect, convert):
+for _command in (audit, check, audit_labels, mix, interpolate, metrics, models, inspect, convert, doctor):
     cli.add_command(_command)
 
 
@@ -230,7 +225,53 @@ def train_classifier(data: str, votes: str | None, out: str, **settings: Any) ->
 @device_option
 def train_dcgan(data: str, out: str, **options: Any) -> None:
     """Train a DCGAN from scratch. A stopped training goes on when the same command is given again."""
-    from .train_dcgan import train_dcgan as step
+    from .train_generator import train_dcgan as step
+    from .training_display import gan_display
+
+    with gan_display() as show:
+        path = step(data, out, show, **options)
+    click.echo(f"generator in {path}")
+
+
+@train.command("stylegan2", epilog="Example: fergan train stylegan2 --data faces.zip --out runs/my_stylegan2")
+@click.option("--data", required=True, metavar="DIR|ZIP|CSV", help="A folder or zip of images, or fer2013.csv.")
+@click.option("--out", default="runs/stylegan2", show_default=True, metavar="DIR", help="Folder of the training.")
+@click.option(
+    "--kimg", type=click.FloatRange(0, min_open=True), default=1000, show_default=True, help="Images shown, thousands."
+)
+@click.option("--resolution", type=click.IntRange(8), default=64, show_default=True, help="Pixels, a power of two.")
+@click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="1 gray, 3 RGB.")
+@click.option("--cond", is_flag=True, help="Train by class: the CSV's emotions, or dataset.json's labels.")
+@click.option(
+    "--width",
+    type=click.Choice(["tiny", "small", "medium", "paper", "full"]),
+    default="tiny",
+    show_default=True,
+    help="Of the networks: tiny for a CPU, paper and full as published.",
+)
+@click.option("--init", metavar="FILE|NAME", help="Start from this generator (its width counts, D starts fresh).")
+@click.option("--batch-size", type=click.IntRange(4), default=16, show_default=True)
+@click.option("--part-size", type=click.IntRange(4), metavar="N", help="Images at a time, where memory is short.")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=0.0025, show_default=True)
+@click.option("--gamma", type=click.FloatRange(0), help="R1's weight.  [default: 0.3 at 64 pixels and batches of 16]")
+@click.option(
+    "--augment",
+    type=click.Choice(["diffaugment", "ada", "none"]),
+    default="diffaugment",
+    show_default=True,
+    help="diffaugment for about a thousand images, ada for more and for long trainings.",
+)
+@click.option("--mirror/--no-mirror", default=True, show_default=True, help="Show mirrored images too.")
+@click.option("--snapshot-kimg", type=click.FloatRange(0, min_open=True), default=20, show_default=True)
+@click.option("--fp32", is_flag=True, help="No half precision on a GPU.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@device_option
+def train_stylegan2(data: str, out: str, **options: Any) -> None:
+    """Train a StyleGAN2 from scratch. A stopped training goes on when the same command is given again.
+
+    Several GPUs: torchrun --nproc-per-node N -m fergan train stylegan2 ...
+    """
+    from .train_generator import train_stylegan2 as step
     from .training_display import gan_display
 
     with gan_display() as show:

@@ -1,0 +1,177 @@
+"""AffectNet (Mollahosseini et al. 2017, arXiv:1708.03985): its CSV release and the later one with annotation files.
+
+- CSV: ``training.csv`` and ``validation.csv`` with the columns of :data:`COLUMNS`; the pictures lie below
+  ``Manually_Annotated_Images`` or beside the file. The face box is cut out of pictures that are larger than it.
+- annotation files: ``train_set|val_set/images/12.jpg`` with ``train_set|val_set/annotations/12_exp.npy``.
+
+Expressions: 0 neutral, 1 happy, 2 sad, 3 surprise, 4 fear, 5 disgust, 6 anger, 7 contempt; 8 none, 9 uncertain and 10
+no face are left out. The published test split was never released: its ``validation`` is what papers report.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .errors import DataError
+from .face_set import FaceSet
+from .folders import Box, load_faces, make_face_set
+from .images import ImageSource, printable
+
+LABELS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
+COLUMNS = (
+    "subDirectory_filePath",
+    "face_x",
+    "face_y",
+    "face_width",
+    "face_height",
+    "facial_landmarks",
+    "expression",
+    "valence",
+    "arousal",
+)
+_CODES = 11
+_FILES = {"training": "train", "validation": "validation"}
+_SETS = {"train_set": "train", "val_set": "validation"}
+
+
+def read_affectnet_csv(path: str | Path, *, images: str | Path | None = None, crop: str = "none") -> FaceSet:
+    """Read ``training.csv``, ``validation.csv``, or a folder that holds one or both.
+
+    Args:
+        path: the file or folder.
+        images: the folder that the paths in the files begin at; looked for beside the files by default.
+        crop: applied within the face box.
+
+    Raises:
+        DataError: a file is none of AffectNet's, names an unknown expression or a picture that is not there.
+    """
+    path = Path(path)
+    files = [path] if path.is_file() else [path / f"{stem}.csv" for stem in _FILES if (path / f"{stem}.csv").is_file()]
+    if not files:
+        raise DataError(f"{printable(path)}: holds neither training.csv nor validation.csv")
+    tables = [_read_table(file).assign(usage=_FILES.get(file.stem.lower(), "")) for file in files]
+    table = pd.concat(tables, ignore_index=True)
+    kept = table[table["expression"] < len(LABELS)]
+    if kept.empty:
+        raise DataError(f"{printable(path)}: has no row with one of the expressions 0..{len(LABELS) - 1}")
+    names = kept["subDirectory_filePath"].tolist()
+    source = ImageSource(_image_root(files[0], names[0]) if images is None else images)
+    known = set(source.names)
+    missing = next((name for name in names if name not in known), None)
+    if missing is not None:
+        raise DataError(f"{printable(source.path)}: has no picture {printable(missing)}, which {printable(path)} names")
+    boxes: list[Box | None] = [
+        (x, y, x + width, y + height) if width > 0 and height > 0 else None
+        for x, y, width, height in kept[["face_x", "face_y", "face_width", "face_height"]].to_numpy(float)
+    ]
+    faces, record = load_faces(source, names, crop, boxes)
+    return make_face_set(
+        faces,
+        [LABELS[code] for code in kept["expression"]],
+        usage=kept["usage"].tolist(),
+        names=names,
+        official=bool((kept["usage"] != "").all()),
+        record={
+            "path": str(path),
+            "layout": "AffectNet csv",
+            **record,
+            "box": "face_x, face_y, face_width, face_height",
+            "left_out": {"none, uncertain or no face": len(table) - len(kept)},
+        },
+    )
+
+
+def read_affectnet_npy(path: str | Path, *, crop: str = "none") -> FaceSet:
+    """Read the release with annotation files.
+
+    Args:
+        path: the folder that holds ``train_set`` and ``val_set``, or one of them.
+        crop: the pictures are cut to the face already.
+
+    Raises:
+        DataError: there is neither folder, or a picture or its annotation is missing or damaged.
+    """
+    path = Path(path)
+    names: list[str] = []
+    codes: list[int] = []
+    usage: list[str] = []
+    folders = [folder for folder in _SETS if (path / folder / "annotations").is_dir()]
+    if not folders:
+        raise DataError(f"{printable(path)}: holds no train_set or val_set with annotations")
+    source = ImageSource(path)
+    for folder in folders:
+        for name in source.names:
+            if not name.startswith(f"{folder}/images/"):
+                continue
+            names.append(name)
+            usage.append(_SETS[folder])
+            codes.append(_code(path / folder / "annotations" / f"{Path(name).stem}_exp.npy"))
+    rows = [row for row, code in enumerate(codes) if code < len(LABELS)]
+    if not rows:
+        raise DataError(f"{printable(path)}: has no image with one of the expressions 0..{len(LABELS) - 1}")
+    names_kept = [names[row] for row in rows]
+    faces, record = load_faces(source, names_kept, crop)
+    return make_face_set(
+        faces,
+        [LABELS[codes[row]] for row in rows],
+        usage=[usage[row] for row in rows],
+        names=names_kept,
+        official=True,
+        record={
+            "path": str(path),
+            "layout": "AffectNet npy",
+            **record,
+            "left_out": {"none, uncertain or no face": len(names) - len(rows)},
+        },
+    )
+
+
+def is_affectnet_csv(path: Path) -> bool:
+    """Whether a file begins as AffectNet's tables do."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            return file.readline(4096).startswith(COLUMNS[0])
+    except OSError:
+        return False
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, usecols=lambda name: name != "facial_landmarks")
+        missing = set(COLUMNS[:5]) | {"expression"}
+        missing -= set(table.columns)
+        if missing:
+            raise ValueError(f"no column {', '.join(sorted(missing))}")
+        for name in ("expression", *COLUMNS[1:5]):
+            table[name] = pd.to_numeric(table[name])
+        bad = ~table["expression"].isin(range(_CODES))
+        if bad.any():
+            raise ValueError(f"expression {table.loc[bad, 'expression'].iloc[0]!r} is not one of 0..{_CODES - 1}")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{printable(path)}: cannot be read as AffectNet's table ({printable(error)})") from error
+    table["expression"] = table["expression"].astype(int)
+    return table
+
+
+def _image_root(file: Path, first: str) -> Path:
+    near = file.parent
+    for root in (near, near / "Manually_Annotated_Images", near.parent / "Manually_Annotated_Images", near / "images"):
+        if (root / first).is_file():
+            return root
+    raise DataError(
+        f"{printable(file)}: its pictures, such as {printable(first)}, are not beside it nor in "
+        "Manually_Annotated_Images; put them there"
+    )
+
+
+def _code(file: Path) -> int:
+    try:
+        code = int(np.load(file, allow_pickle=False).item())  # some releases keep text, some numbers
+        if code not in range(_CODES):
+            raise ValueError(f"expression {code}")
+        return code
+    except (OSError, ValueError) as error:
+        raise DataError(f"{printable(file)}: is missing or no expression of AffectNet ({printable(error)})") from error

@@ -1,0 +1,174 @@
+"""Faces in image folders or zips with one folder a class: FER2013's redistributions, CK+48, and anybody's own.
+
+The name of a folder decides the class, never its place in the listing: alphabetical order is not FER2013's numbering.
+Published layouts, all read here:
+
+- msambare/fer2013 (Kaggle): ``train|test/CLASS/{Training,PublicTest,PrivateTest}_12345678.jpg``. ``test`` mixes both
+  test splits, and the file names alone tell them apart: they give the official split back.
+- apollo2506/facial-recognition-dataset (Kaggle): ``Training/Training/Angry``, ``Testing/Testing/Suprise`` and so on,
+  doubled and misspelt; six classes (no disgust).
+- jonathanoheix/face-expression-recognition-dataset (Kaggle): ``images/{train,validation}/CLASS/123.jpg``, 28,821 and
+  7,066 faces of FER2013 shuffled anew: official test faces are among its training faces.
+- any folder of class folders, with or without folders ``train``, ``validation``, ``test`` above them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from .errors import DataError
+from .face_set import SPLITS, FaceSet
+from .faces import SIZE, Preparation, prepare_faces
+from .images import ImageSource, printable
+from .labels import FER2013, FERPLUS, KNOWN, canonical_label
+
+_SPLIT_FOLDERS = {
+    **dict.fromkeys(("train", "training", "train_set"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "val_set"), "validation"),
+    **dict.fromkeys(("test", "testing", "test_set"), "test"),
+}
+_FER2013_NAME = re.compile(rf"({'|'.join(SPLITS)})_[0-9]+$")
+_ORDER = tuple(dict.fromkeys((*FER2013, *FERPLUS, "embarrassed")))
+
+Box = tuple[float, float, float, float]
+
+
+def read_image_folder(path: str | Path, *, label: str | None = None, crop: str = "none") -> FaceSet:
+    """Read a folder, or a zip, of class folders in any of the layouts above.
+
+    Args:
+        path: the folder or zip.
+        label: the class of every image, for a folder without class folders.
+        crop: see :func:`fergan.data.faces.prepare_faces`; 48x48 gray images pass ``none`` unchanged.
+
+    Returns:
+        The faces in the order of :func:`fergan.data.images.list_images`; ``label_names`` are the classes found, in the
+        order of FER2013, then FER+, then the alphabet. ``official`` where all file names carry FER2013's splits.
+
+    Raises:
+        DataError: an image cannot be read, lies in no class folder, or class folders are mere numbers.
+    """
+    with ImageSource(path) as source:
+        paths = [PurePosixPath(name) for name in source.names]
+        classes = (
+            [label_of_folder(path, name) for name in paths] if label is None else [canonical_label(label)] * len(paths)
+        )
+        usage, official, notes = _splits(paths, set(classes))
+        images, record = load_faces(source, source.names, crop)
+        return make_face_set(
+            images,
+            classes,
+            usage=usage,
+            names=source.names,
+            official=official,
+            record={"path": str(path), "layout": "image folder", **record, "notes": notes},
+        )
+
+
+def load_faces(
+    source: ImageSource, names: Sequence[str], crop: str = "none", boxes: Sequence[Box | None] | None = None
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Read and prepare images, on all cores.
+
+    Args:
+        source: the folder or zip.
+        names: the images wanted, in order.
+        crop: see :func:`fergan.data.faces.prepare_faces`.
+        boxes: for each image the part to cut out first (left, top, right, bottom, in pixels), or None for all of it.
+
+    Returns:
+        uint8 [N, 48, 48], and what was done, to be recorded.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+
+    def load(item: tuple[str, Box | None]) -> tuple[np.ndarray, bool]:
+        name, box = item
+        image, missed = source.read(name), list[int]()
+        if box is not None:
+            left, top, right, bottom = (round(edge) for edge in box)
+            inside = image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+            image = inside if inside.size else image
+        return prepare_faces([image], crop, missed=missed)[0], bool(missed)
+
+    items = list(zip(names, boxes or [None] * len(names), strict=True))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and resizing release Python's lock
+        done = list(pool.map(load, items))
+    images = np.stack([face for face, _ in done]) if done else np.empty((0, SIZE, SIZE), np.uint8)
+    record: dict[str, Any] = {"preparation": Preparation(crop).as_dict()}
+    if crop == "detect":
+        record["faces_not_found"] = sum(missed for _, missed in done)
+    return images, record
+
+
+def make_face_set(
+    images: np.ndarray,
+    classes: Sequence[str],
+    *,
+    usage: Sequence[str],
+    names: Iterable[str],
+    subjects: Sequence[str] | None = None,
+    official: bool = False,
+    record: dict[str, Any],
+) -> FaceSet:
+    """A :class:`FaceSet` from class names: those that occur become ``label_names``, in the house order."""
+    found = set(classes)
+    label_names = (*(name for name in _ORDER if name in found), *sorted(found - set(_ORDER)))
+    index = {name: number for number, name in enumerate(label_names)}
+    return FaceSet(
+        images=images,
+        labels=np.array([index[name] for name in classes], dtype=np.int64),
+        usage=np.array(usage, dtype=str),
+        label_names=label_names,
+        names=np.array(list(names), dtype=str),
+        subjects=None if subjects is None else np.array(subjects, dtype=str),
+        official=official,
+        record=record,
+    )
+
+
+def label_of_folder(root: str | Path, name: PurePosixPath) -> str:
+    """The class that an image's folders tell: the innermost with a known name, else the innermost.
+
+    Raises:
+        DataError: there is none, it is a split's, or a number.
+    """
+    folders = [part for part in reversed(name.parts[:-1]) if part.lower() not in _SPLIT_FOLDERS]
+    for folder in folders:
+        if canonical_label(folder) in KNOWN:
+            return canonical_label(folder)
+    if not folders:
+        raise DataError(
+            f"{printable(root)}: {printable(name)} lies in no class folder; put each class into a folder of its name, "
+            f"or name the class of the whole folder: LABEL={printable(root)}"
+        )
+    if folders[0].isdigit():
+        raise DataError(
+            f"{printable(root)}: the folder of {printable(name)} is a number, and data sets number their classes "
+            "differently; rename the folders to the names of the expressions"
+        )
+    return canonical_label(folders[0])
+
+
+def split_of_folder(name: PurePosixPath) -> str:
+    """One of ``train``, ``validation``, ``test`` as an image's folders say; empty if they say nothing."""
+    return next((_SPLIT_FOLDERS[part.lower()] for part in name.parts[:-1] if part.lower() in _SPLIT_FOLDERS), "")
+
+
+def _splits(paths: list[PurePosixPath], classes: set[str]) -> tuple[list[str], bool, list[str]]:
+    matches = [_FER2013_NAME.match(path.stem) for path in paths]
+    if all(matches):
+        return [match[1] for match in matches if match], True, ["official split of FER2013, by the file names"]
+    usage = [split_of_folder(path) for path in paths]
+    numbered = all(path.stem.isdigit() for path in paths)
+    if set(usage) == {"train", "validation"} and numbered and classes <= set(FER2013):
+        return usage, False, ["looks like a copy of FER2013 with a shuffled split: official test faces are in train"]
+    return usage, False, []

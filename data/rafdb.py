@@ -1,0 +1,87 @@
+"""RAF-DB, basic expressions (Li, Deng and Du 2017): the published folder and its copy on Kaggle.
+
+- published: ``EmoLabel/list_patition_label.txt`` (sic) with lines ``train_00001.jpg 5``, and
+  ``Image/aligned/train_00001_aligned.jpg``, often within a folder ``basic``.
+- Kaggle (shuvoalok/raf-db-dataset): ``DATASET/{train,test}/5/train_00001_aligned.jpg``.
+
+Classes: 1 surprise, 2 fear, 3 disgust, 4 happy, 5 sad, 6 angry, 7 neutral. The file names give the published split.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+
+from .errors import DataError
+from .face_set import FaceSet
+from .folders import load_faces, make_face_set
+from .images import ImageSource, printable
+
+LABELS = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
+LISTS = ("list_patition_label.txt", "list_partition_label.txt")
+_NAME = re.compile(r"(train|test)_[0-9]+(_aligned)?$")
+
+
+def read_rafdb(path: str | Path, *, crop: str = "none") -> FaceSet:
+    """Read RAF-DB's aligned faces (100x100 pixels).
+
+    Args:
+        path: the folder ``basic``, or one above it; or the copy on Kaggle, as a folder or zip.
+        crop: aligned faces are cut to the face already.
+
+    Raises:
+        DataError: there is no list of labels, it has a bad line, or a picture is missing.
+    """
+    path = Path(path)
+    lists = [file for name in LISTS for file in sorted(path.glob(f"**/EmoLabel/{name}"))]
+    if lists:
+        source, names, codes = _published(lists[0])
+    else:
+        source = ImageSource(path)
+        if not is_numbered_rafdb(source.names):
+            raise DataError(
+                f"{printable(path)}: holds neither EmoLabel/{LISTS[0]} nor numbered folders of RAF-DB's files"
+            )
+        names = list(source.names)
+        codes = [int(PurePosixPath(name).parent.name) for name in names]
+    images, record = load_faces(source, names, crop)
+    return make_face_set(
+        images,
+        [LABELS[code - 1] for code in codes],
+        usage=[PurePosixPath(name).name.split("_")[0] for name in names],
+        names=names,
+        official=True,
+        record={"path": str(path), "layout": "RAF-DB", **record},
+    )
+
+
+def is_numbered_rafdb(names: tuple[str, ...]) -> bool:
+    """Whether images are named as RAF-DB's and lie in folders 1..7."""
+    paths = [PurePosixPath(name) for name in names]
+    return all(_NAME.match(path.stem) and path.parent.name in set("1234567") for path in paths)
+
+
+def _published(list_file: Path) -> tuple[ImageSource, list[str], list[int]]:
+    try:
+        lines = list_file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{printable(list_file)}: cannot be read ({printable(error)})") from error
+    source = ImageSource(list_file.parent.parent / "Image" / "aligned")
+    names, codes = [], []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        name, _, code = line.strip().rpartition(" ")
+        stem = PurePosixPath(name.strip()).stem
+        if not _NAME.match(stem) or code not in {"1", "2", "3", "4", "5", "6", "7"}:
+            raise DataError(
+                f"{printable(list_file)}: line {number}: {printable(line)!r} is not like 'train_00001.jpg 5' with a "
+                "class from 1 to 7"
+            )
+        names.append(f"{stem}_aligned.jpg")
+        codes.append(int(code))
+    known = set(source.names)
+    missing = next((name for name in names if name not in known), None) if names else "at all"
+    if missing is not None:
+        raise DataError(f"{printable(source.path)}: has no picture {missing}, which {printable(list_file)} names")
+    return source, names, codes
