@@ -13,7 +13,7 @@ import torch
 
 from .. import __version__
 from ..data.errors import DataError
-from ..stylegan.ops import build, cpu
+from ..stylegan.ops import build, cpu, cuda
 
 OPERATIONS = ("bias_act", "upfirdn2d", "modulated_conv2d", "styled_conv2d")
 Row = tuple[str, str]
@@ -41,7 +41,7 @@ def operations() -> list[tuple[str, str, str]]:
     """What each operation runs on: (operation, on a CPU, on a GPU). Builds what is not built yet."""
     kernels = cpu.kernels()
     network = f"C++ ({kernels.name})" if kernels else f"PyTorch: {build.why_not('cpu') or 'not this processor'}"
-    refusal = build.why_not("cuda")
+    refusal = build.why_not("cuda") or cuda.disagreement(torch.device("cuda"))
     if refusal is None:
         on_gpu, graphs = "CUDA kernels", "CUDA graphs, CUDA kernels"
     else:

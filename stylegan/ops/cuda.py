@@ -8,9 +8,13 @@ than 2**31 elements are taken too.
 from __future__ import annotations
 
 import ctypes
+import math
+import sys
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 
 from . import build
 
@@ -73,14 +77,64 @@ LINEAR = Bend()
 
 
 def takes(x: torch.Tensor, *others: torch.Tensor | None) -> bool:
-    """Whether the kernels compute with these: on one GPU, of a dtype they know, and the library is there."""
+    """Whether the kernels compute with these: on one GPU, of a dtype they know, the library is there and trusted."""
     return (
         x.is_cuda
         and x.dtype in DTYPES
         and all(other is None or other.device == x.device for other in others)
         and not torch.compiler.is_compiling()
         and build.cuda_library() is not None
+        and _trusted(x.device)
     )
+
+
+@lru_cache
+def _trusted(device: torch.device) -> bool:
+    """Whether the kernels agree with PyTorch on this GPU; tried once a process, and told where they do not."""
+    problem = disagreement(device)
+    if problem:
+        reason = f"they disagree with PyTorch on {device} ({problem}); please report this"
+        print(f"fergan: PyTorch's operations run in place of our CUDA ones: {reason}", file=sys.stderr)
+    return problem is None
+
+
+@torch.inference_mode(False)
+def disagreement(device: torch.device) -> str | None:
+    """Run a small layer through the kernels, its gradient too, and compare with PyTorch's own operations.
+
+    Returns:
+        What went wrong, None if nothing did.
+    """
+    rng = torch.Generator().manual_seed(0)
+    kernel = torch.tensor([[1.0, 3.0, 2.0, 1.0]]).t() @ torch.tensor([[1.0, 2.0, 4.0, 1.0]]) / 56  # not symmetric
+    bend, how = Bend("lrelu", 0.2, math.sqrt(2), 1.5), Resampling(padding=(2, 1, 1, 2), gain=4.0)
+    for dtype, tolerance in ((torch.float32, 1e-4), (torch.float16, 2e-2)):
+        for layout in (torch.contiguous_format, torch.channels_last):
+            shapes = ((2, 16, 13, 11), (16,), (2, 16), (2, 1, 13, 11))
+            x, bias, scale, noise = (torch.randn(shape, generator=rng).to(device) for shape in shapes)
+            x = x.to(dtype).contiguous(memory_format=layout)
+            taps = kernel.to(device)
+            try:
+                with torch.no_grad():
+                    once = filter_bias_act(x, taps, how, bias, bend, scale=scale, noise=noise)
+                x.requires_grad_(True)
+                with torch.enable_grad():
+                    twice = filter_bias_act(x, taps, how, bias, bend, scale=scale, noise=noise)
+                    (gradient,) = torch.autograd.grad(twice.float().square().sum(), x)
+            except RuntimeError as error:
+                return str(error).strip().splitlines()[0]
+            with torch.enable_grad():
+                exact = x.detach().double().requires_grad_(True)
+                weight = taps.double().flip([0, 1]).expand(16, 1, 4, 4) * how.gain
+                y = F.conv2d(F.pad(exact, how.padding), weight, groups=16) * scale[:, :, None, None]
+                y = F.leaky_relu(y + noise + bias[:, None, None], bend.alpha) * bend.gain
+                y = y.clamp(-1.5, 1.5)
+                (slope,) = torch.autograd.grad(y.square().sum(), exact)
+            for what, found, wanted in (("one pass", once, y), ("two passes", twice, y), ("gradient", gradient, slope)):
+                error_size = float((found - wanted).detach().abs().max() / wanted.detach().abs().max())
+                if not error_size < tolerance:
+                    return f"{what}, {dtype}, {layout}: off by {error_size:.1e} of the largest value"
+    return None
 
 
 def bends(activation: str, alpha: float, gain: float, clamp: float | None) -> bool:

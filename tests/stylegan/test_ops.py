@@ -321,3 +321,26 @@ def test_the_reference_is_forced_by_the_environment(kernels_on_cpu, monkeypatch)
     monkeypatch.setenv("FERGAN_OPS", "fast")
     with pytest.raises(UsageError, match="FERGAN_OPS=fast is neither auto nor reference"):
         build.cuda_library()
+
+
+def test_kernels_that_disagree_with_pytorch_are_not_trusted(device, monkeypatch, capsys):
+    place = torch.device(device)
+    assert cuda.disagreement(place) is None
+    start = cuda._launch
+
+    def off_by_a_little(name, arguments, x):
+        arguments.gain *= 1.001
+        start(name, arguments, x)
+
+    monkeypatch.setattr(cuda, "_launch", off_by_a_little)
+    cuda._trusted.cache_clear()
+    assert "off by" in cuda.disagreement(place)
+    assert not cuda._trusted(place)
+    assert "PyTorch's operations run" in capsys.readouterr().err
+
+    def fail(name, arguments, x):
+        raise RuntimeError("fergan_bias_act was not launched: CUDA error 209")
+
+    monkeypatch.setattr(cuda, "_launch", fail)
+    assert "CUDA error 209" in cuda.disagreement(place)
+    cuda._trusted.cache_clear()
