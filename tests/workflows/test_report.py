@@ -30,7 +30,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("report")
     run_all(
         RunFolder(home / "runs" / "small"),
-        GenerateOptions(range(24), device="cpu"),
+        GenerateOptions(range(24), network="dcgan-fer2013-48", device="cpu"),
         ClassifyOptions(device="cpu"),
     )
     return home

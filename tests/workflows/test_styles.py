@@ -194,7 +194,6 @@ def test_a_sweep_makes_and_reports_the_same_seeds_at_each_psi(tmp_path: Path, ne
     ("arguments", "code", "said"),
     [
         ("mix --rows 1 --cols 2 --network dcgan.safetensors", 2, "nothing to mix"),
-        ("mix --rows 1 --cols 2", 2, "nothing to mix"),  # the bundled generator is a DCGAN here
         ("mix --rows 1 --cols 2 --network tiny.safetensors", 2, "styles 0 to 5, and no 6"),
         ("mix --rows 1,x --cols 2", 2, "--rows '1,x': 'x' is no seed"),
         ("mix --rows 1 --cols 2 --styles 3-1", 2, "--styles '3-1'"),
