@@ -36,6 +36,7 @@ class Classifier:
         sha256: of the model file.
         engine: what runs the network: ``torch``, or ``keras`` where a layer of it has no translation.
         card: what is recorded beside the model: settings, data, scores, confusion matrix.
+        source: the model file, None where there was none.
         validation: contents of ``NAME.validation.npz`` (see :func:`validation_bytes`), or None if there is none.
     """
 
@@ -48,10 +49,11 @@ class Classifier:
         sha256: str,
         card: dict[str, Any],
         device: str,
+        source: Path | None = None,
         validation: bytes | None = None,
     ) -> None:
         self.name, self.labels, self.sha256, self.card = name, labels, sha256, card
-        self.validation = validation
+        self.source, self.validation = source, validation
         self.engine = network.engine
         self._network, self._device = network, device
 
@@ -165,7 +167,16 @@ def load_classifier(source: str | Path | None = None, device: str = "auto") -> C
     sha256 = hashlib.sha256(content).hexdigest()
     beside = path.with_suffix(".validation.npz")
     validation = beside.read_bytes() if beside.exists() else None
-    return Classifier(network, labels, name=path.stem, sha256=sha256, card=card, device=device, validation=validation)
+    return Classifier(
+        network,
+        labels,
+        name=path.stem,
+        sha256=sha256,
+        card=card,
+        device=device,
+        source=path,
+        validation=validation,
+    )
 
 
 def validation_bytes(labels: np.ndarray, probabilities: np.ndarray, name: str) -> bytes:

@@ -64,7 +64,14 @@ def evaluate(
                 table.probabilities, validation.labels, validation.probabilities, methods=("ACC", "PACC", "EM")
             )
             band = sensitivity_band(table.codes, [validation])
-            depth = compare_confidence(table.probabilities, validation, corrected["ACC"].shares)
+            far = preparation is not None and len(preparation.validation_distances or ()) == len(validation.labels)
+            depth = compare_confidence(
+                table.probabilities,
+                validation,
+                corrected["ACC"].shares,
+                distances=preparation.distances if far and preparation else None,
+                validation_distances=preparation.validation_distances if far and preparation else None,
+            )
         except ValueError as error:
             name = printable(validation.name, 120)
             raise DataError(f"the validation faces '{name}' do not serve: {error}") from error

@@ -16,6 +16,7 @@ from .statistics import Ints, LabelShares, label_shares
 
 FORMAT = 1
 _MOST_FACES = 100_000
+_DISTANCES = ("distances", "validation_distances")
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,26 @@ class Variant:
 @dataclass(frozen=True)
 class PreparationSensitivity:
     """All variants, the run's own first, on `n` faces of the run; `largest` is the greatest share of faces whose label
-    changes."""
+    changes. `distances` [n] are the faces' distances to the classifier's training faces and `validation_distances` [M]
+    those of its validation faces; None where the classifier comes without that."""
 
     variants: tuple[Variant, ...]
     n: int
+    distances: tuple[float, ...] | None = None
+    validation_distances: tuple[float, ...] | None = None
 
     @property
     def largest(self) -> float:
         return max((variant.change.changed / self.n for variant in self.variants if variant.change), default=0.0)
 
 
-def preparation_record(model_sha256: str, classes: Sequence[str], faces: Sequence[str], variants: Any) -> dict:
+def preparation_record(
+    model_sha256: str,
+    classes: Sequence[str],
+    faces: Sequence[str],
+    variants: Any,
+    distances: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> dict:
     """What is kept in the run folder: the labels of each variant as class numbers, the run's own variant first.
 
     Args:
@@ -51,13 +61,18 @@ def preparation_record(model_sha256: str, classes: Sequence[str], faces: Sequenc
         classes: its K labels.
         faces: names of the N faces.
         variants: dicts with `crop`, `filter`, `codes` (N class numbers) and `missed`.
+        distances: of the N faces, and of the M validation faces, to the training faces; None where not known.
     """
+    measured = {}
+    if distances is not None:
+        measured = {name: [round(d, 4) for d in values] for name, values in zip(_DISTANCES, distances, strict=True)}
     return {
         "format": FORMAT,
         "model_sha256": model_sha256,
         "labels": list(classes),
         "faces": list(faces),
         "variants": list(variants),
+        **measured,
     }
 
 
@@ -93,7 +108,20 @@ def read_preparation(record: Any, classes: Sequence[str], model_sha256: object) 
             for index, (crop, name, codes, missed) in enumerate(parsed)
         ),
         len(faces),
+        *_distances(record, len(faces)),
     )
+
+
+def _distances(record: Mapping[str, Any], n: int) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    if not any(name in record for name in _DISTANCES):
+        return None, None
+    try:
+        here, there = (np.asarray(record[name], np.float64) for name in _DISTANCES)
+        if here.shape != (n,) or there.ndim != 1 or not (np.isfinite(here).all() and np.isfinite(there).all()):
+            raise ValueError("distances")
+    except (TypeError, KeyError, ValueError) as error:
+        raise DataError("holds distances that are not one number for each face") from error
+    return tuple(here.tolist()), tuple(there.tolist())
 
 
 def _parsed(entry: Any, n: int, k: int) -> tuple[str, str, Ints, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -190,16 +191,20 @@ def train_classifier(data: str, votes: str | None, out: str, **settings: Any) ->
 
     A stopped training goes on where it was when the same command is given again.
     """
+    from ..classify.classifier import load_classifier
     from ..classify.training import TrainingSettings
     from ..classify.training import train_classifier as step
     from ..data.fer2013 import read_fer2013
     from ..data.ferplus import read_ferplus
+    from .feature_reference import write_feature_reference
     from .training_display import epoch_display
 
     faces = read_fer2013(data)
     shares = read_ferplus(votes, faces.usage) if votes else None
     wanted = TrainingSettings(**settings)
     scores = step(faces, out, wanted, votes=shares, callbacks=(epoch_display(),))
+    model = Path(out) / "fernet.keras"
+    write_feature_reference(model, load_classifier(model), faces.split("Training"), faces.split("PublicTest"))
     click.echo(f"PublicTest accuracy {scores['accuracy']:.4f}; model in {out}/fernet.keras")
 
 

@@ -10,10 +10,12 @@ from PIL import Image
 from ..data.errors import DataError, UsageError
 from ..data.faces import CROPS, FFHQ_BOX, FILTER, SIZE, Box, detect_faces
 from ..data.images import printable, write_atomically
+from ..reports.confidence import mahalanobis
 from ..reports.document import json_text
 from ..reports.preparation import preparation_record
 from ..reports.provenance import plain
 from .classify import ClassifyOptions, Judge
+from .feature_reference import read_feature_reference
 from .progress import OnProgress, no_progress
 from .report_inputs import FaceReader, Picture, read_inputs, sensitivity_path
 from .run_folder import RunFolder
@@ -49,7 +51,9 @@ def measure_sensitivity(
 ) -> int:
     """Judge a random sample of a run's faces under each crop, and under each filter with the run's own crop.
 
-    The labels go into ``sensitivity.json``; the report shows them. The sample depends on the run alone.
+    The labels go into ``sensitivity.json``, and how far the faces lie from the classifier's training faces in its
+    features, where it comes with those (see :mod:`.feature_reference`); the report shows both. The sample depends on
+    the run alone.
 
     Args:
         run: a classified run.
@@ -83,13 +87,18 @@ def measure_sensitivity(
     codes = np.empty((len(variants), size), np.int64)
     missed = dict.fromkeys(CROPS, 0)
     read = FaceReader(run)
+    assert judge.classifier.source is not None
+    stored = read_feature_reference(judge.classifier.source)
+    distances: list[float] = []
     for start in range(0, size, _SHARD):
         part = rows[start : start + _SHARD]
         pictures = [read(table.faces[row]) for row in part]
         boxes = _boxes(pictures, missed)
         for index, (crop, name) in enumerate(variants):
-            prepared = [_prepared(picture, box, name) for picture, box in zip(pictures, boxes[crop], strict=True)]
-            codes[index, start : start + len(part)] = judge.classifier.predict(np.stack(prepared)).argmax(axis=1)
+            prepared = np.stack([_prepared(p, box, name) for p, box in zip(pictures, boxes[crop], strict=True)])
+            codes[index, start : start + len(part)] = judge.classifier.predict(prepared).argmax(axis=1)
+            if index == 0 and stored is not None:
+                distances += mahalanobis(judge.classifier.features(prepared), stored.training).tolist()
         on_progress(start + len(part), size)
     record = preparation_record(
         judge.classifier.sha256,
@@ -99,6 +108,7 @@ def measure_sensitivity(
             {"crop": crop, "filter": name, "codes": codes[index].tolist(), "missed": missed[crop]}
             for index, (crop, name) in enumerate(variants)
         ],
+        None if stored is None else (distances, stored.validation_distances.tolist()),
     )
     write_atomically(sensitivity_path(run), json_text(record).encode())
     return size

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from fergan.classify.classifier import load_classifier
 from fergan.data.errors import DataError
-from fergan.data.images import write_png
+from fergan.data.images import read_image, write_png
+from fergan.workflows.feature_reference import read_feature_reference
 from fergan.workflows.report_inputs import FaceReader
 from fergan.workflows.run_folder import RunFolder
 
@@ -102,8 +104,21 @@ def test_sensitivity_judges_the_same_faces_again(small_run: Path, invoke: Invoke
     assert [record["labels"][code] for code in own["codes"]] == [labels[face] for face in record["faces"]]
     by_filter = [variant for variant in record["variants"] if variant["crop"] == "none"]
     assert all(variant["codes"] == own["codes"] for variant in by_filter), "48x48 faces are not resampled"
-    preparation = json.loads((run / "report.json").read_text())["preparation"]
+    report = json.loads((run / "report.json").read_text())
+    classifier = load_classifier(device="cpu")
+    stored = read_feature_reference(classifier.source)
+    faces = np.stack([read_image(run / "faces" / face)[:, :, 0] for face in record["faces"]])
+    offset = classifier.features(faces)[:, None] - stored.training.means  # [10, 7, 256]
+    precision = stored.training.whitener @ stored.training.whitener.T
+    by_hand = np.sqrt(np.einsum("nkd,de,nke->nk", offset, precision, offset).min(axis=1))
+    assert record["distances"] == pytest.approx(by_hand, rel=1e-3)
+    assert report["depth"]["scores"]["distance"]["observed"] == pytest.approx(by_hand.mean(), rel=1e-3)
+    preparation = report["preparation"]
     assert preparation["n"] == 10 and {entry["crop"] for entry in preparation["variants"]} == {"none", "ffhq", "detect"}
+
+    (run / "sensitivity.json").write_text(json.dumps({**record, "distances": record["distances"][:9]}))
+    done = invoke("report", "--run", "small", folder=small_run)
+    assert done.returncode == 1 and "not one number for each face" in done.stderr
 
     record["model_sha256"] = "0"
     (run / "sensitivity.json").write_text(json.dumps(record))

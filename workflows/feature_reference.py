@@ -1,0 +1,70 @@
+"""``NAME.features.npz`` beside a classifier: where its training faces lie in its features, to tell what is far away."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..classify.classifier import Classifier
+from ..data.errors import DataError
+from ..data.fer2013 import FaceSet
+from ..data.images import printable, write_atomically
+from ..reports.confidence import FeatureReference, feature_reference, mahalanobis
+
+
+@dataclass(frozen=True)
+class StoredReference:
+    """The training faces, and the distances float64 [M] of the validation faces to them."""
+
+    training: FeatureReference
+    validation_distances: np.ndarray
+
+
+def write_feature_reference(model: Path, classifier: Classifier, training: FaceSet, validation: FaceSet) -> None:
+    """Write ``NAME.features.npz`` beside a ``.keras`` file.
+
+    Args:
+        model: the classifier's file.
+        classifier: opened from it.
+        training: the faces that it was fitted on.
+        validation: the faces of its ``NAME.validation.npz``, in the same order.
+    """
+    reference = feature_reference(classifier.features(training.images), training.labels)
+    distances = mahalanobis(classifier.features(validation.images), reference)
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        means=reference.means.astype(np.float32),
+        whitener=reference.whitener.astype(np.float32),
+        validation_distances=distances.astype(np.float32),
+    )
+    write_atomically(_path(model), buffer.getvalue())
+
+
+def read_feature_reference(model: Path) -> StoredReference | None:
+    """What :func:`write_feature_reference` wrote; None where the classifier comes without it.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = _path(model)
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            means, whitener, distances = (
+                stored[name].astype(np.float64) for name in ("means", "whitener", "validation_distances")
+            )
+        if whitener.shape != (means.shape[1], means.shape[1]) or distances.ndim != 1:
+            raise ValueError("its arrays do not fit")
+    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{printable(path)}: is damaged ({error}); delete it, or train again") from error
+    return StoredReference(FeatureReference(means, whitener), distances)
+
+
+def _path(model: Path) -> Path:
+    return model.with_suffix(".features.npz")
