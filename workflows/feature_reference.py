@@ -25,7 +25,7 @@ class StoredReference:
 
 
 def write_feature_reference(model: Path, classifier: Classifier, training: FaceSet, validation: FaceSet) -> None:
-    """Write ``NAME.features.npz`` beside a ``.keras`` file.
+    """Write ``NAME.features.npz`` beside a ``.keras`` file; too few training faces for a covariance leave it away.
 
     Args:
         model: the classifier's file.
@@ -33,7 +33,10 @@ def write_feature_reference(model: Path, classifier: Classifier, training: FaceS
         training: the faces that it was fitted on.
         validation: the faces of its ``NAME.validation.npz``, in the same order.
     """
-    reference = feature_reference(classifier.features(training.images), training.labels)
+    try:
+        reference = feature_reference(classifier.features(training.images), training.labels)
+    except ValueError:  # the report then does without distances
+        return
     distances = mahalanobis(classifier.features(validation.images), reference)
     buffer = io.BytesIO()
     np.savez_compressed(

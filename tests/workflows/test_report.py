@@ -14,8 +14,10 @@ import pandas as pd
 import pytest
 from fergan.classify.classifier import load_classifier
 from fergan.data.errors import DataError
+from fergan.data.fer2013 import FaceSet
 from fergan.data.images import read_image, write_png
-from fergan.workflows.feature_reference import read_feature_reference
+from fergan.data.labels import FER2013
+from fergan.workflows.feature_reference import read_feature_reference, write_feature_reference
 from fergan.workflows.report_inputs import FaceReader
 from fergan.workflows.run_folder import RunFolder
 
@@ -125,6 +127,16 @@ def test_sensitivity_judges_the_same_faces_again(small_run: Path, invoke: Invoke
     done = invoke("report", "--run", "small", folder=small_run)
     assert done.returncode == 1 and "another classifier" in done.stderr
     (run / "sensitivity.json").unlink()
+
+
+def test_few_training_faces_leave_the_feature_reference_away(tmp_path: Path) -> None:
+    faces = FaceSet(np.zeros((7, 48, 48), np.uint8), np.arange(7), np.array(["Training"] * 7), FER2013)
+    model = tmp_path / "small.keras"
+    write_feature_reference(model, load_classifier(device="cpu"), faces, faces)
+    assert read_feature_reference(model) is None
+    (tmp_path / "small.features.npz").write_bytes(b"junk")
+    with pytest.raises(DataError, match="small.features.npz: is damaged"):
+        read_feature_reference(model)
 
 
 @pytest.mark.parametrize("kind", ["json", "csv"])
