@@ -203,7 +203,7 @@ def load_generator(source: str | Path | None = None, device: str = "auto") -> Ge
 
     >>> faces = load_generator().generate(range(8))  # doctest: +SKIP
     """
-    chosen = _device(device)
+    chosen = choose_device(device)
     path = find_checkpoint(source)
     checkpoint = read_checkpoint(path)
     metadata = dict(checkpoint.metadata)
@@ -248,7 +248,8 @@ def find_checkpoint(source: str | Path | None) -> Path:
     )
 
 
-def _device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
+    """``cpu``, ``cuda``, ``cuda:1`` ..., or ``auto``: the first GPU if there is one. UsageError: it is not here."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..data.errors import UsageError
 from ..stylegan.checkpoints import read_checkpoint
 from ..stylegan.dcgan import DCGANConfig
-from ..stylegan.generator import find_checkpoint
+from ..stylegan.generator import choose_device, find_checkpoint
 from ..stylegan.networks import StyleGAN2
 from ..stylegan.training.augment import POLICIES
 from ..stylegan.training.dcgan_recipe import DCGANRecipe, DCGANSettings
@@ -46,7 +44,7 @@ def train_dcgan(
     images = load_training_set(data, resolution, int(channels)).images
     config = DCGANConfig(img_resolution=resolution, img_channels=int(channels), base_channels=base_channels)
     settings = DCGANSettings(learning_rate=learning_rate, augment=policy)
-    recipe = seeded(seed, lambda: DCGANRecipe(config, settings, _device(device)))
+    recipe = seeded(seed, lambda: DCGANRecipe(config, settings, choose_device(device)))
     kimg = len(images) / 1000
     loop = LoopSettings(total_kimg=epochs * kimg, batch_size=batch_size, snapshot_kimg=kimg, seed=seed)
     return train_gan(recipe, images, out, loop, metadata={"data": Path(data).name}, on_step=on_step)
@@ -100,7 +98,7 @@ def train_stylegan2(
         xflip=mirror,
         seed=seed,
     )
-    with process_group(_device(device)) as own:
+    with process_group(choose_device(device)) as own:
         config = default_config(resolution, int(channels), c_dim, width, half=own.type == "cuda" and not fp32)
         start = None if init is None else _start(init, config)
         if start is not None:
@@ -123,9 +121,3 @@ def _start(init: str, config: Any) -> StyleGAN2:
         if there != wanted:
             raise UsageError(f"--init {init}: has {field} {there}, but this training has {wanted}")
     return network
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..networks import Discriminator, DiscriminatorConfig, StyleGAN2, StyleGAN2Config
+from ..networks import Discriminator, DiscriminatorConfig, StyleGAN2, StyleGAN2Config, channel_table
 from .ada import ada_augment
 from .augment import diff_augment
 from .distributed import average_gradients, mean_over_ranks
@@ -279,7 +279,7 @@ def default_config(resolution: int, channels: int, c_dim: int, width: str, half:
         z_dim=w_dim,
         w_dim=w_dim,
         c_dim=c_dim,
-        channels=tuple(min(base // r, most) for r in (2**i for i in range(2, resolution.bit_length()))),
+        channels=channel_table(resolution, base, most),
         num_mapping_layers=layers,
         conv_clamp=256.0 if half else None,
         num_fp16_res=4 if half else 0,

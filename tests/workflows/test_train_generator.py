@@ -45,6 +45,7 @@ def images(tmp_path: Path) -> Path:
         ({"batch_size": 18}, "groups of four"),
         ({"part_size": 12}, "groups of four"),
         ({"init": "dcgan-fer2013-48"}, "is no StyleGAN2"),
+        ({"device": "cuda:99"}, "there is no device 'cuda:99' here"),
     ],
 )
 def test_refusals(images: Path, tmp_path: Path, change: dict[str, object], message: str) -> None:
