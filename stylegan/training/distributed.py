@@ -33,6 +33,7 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
+        dist.barrier()  # a process that leaves while another still sends makes that one abort
     finally:
         dist.destroy_process_group()
 
