@@ -2,6 +2,7 @@
 
 First its stages one after another in a process of their own, then the command itself, in which PNGs are written beside
 the computing. ``--network`` takes what ``fergan run --network`` takes, for example a generator of 1024 pixels.
+``--json FILE`` keeps the figures for ``fergan plan --measured FILE``.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def timed(what: str) -> Iterator[None]:
     SECONDS[what] = SECONDS.get(what, 0.0) + time.perf_counter() - started
 
 
-def stages(n: int, folder: Path, network: str | None) -> dict[str, Any]:
-    """The parts of ``fergan run`` one after another, timed in :data:`SECONDS`; what was used."""
+def stages(n: int, folder: Path, network: str | None) -> tuple[dict[str, str], dict[str, Any]]:
+    """The parts of ``fergan run`` one after another, timed in :data:`SECONDS`; what was used, what came of it."""
     from fergan.data.memory import tune_malloc
 
     tune_malloc()
@@ -41,7 +42,7 @@ def stages(n: int, folder: Path, network: str | None) -> dict[str, Any]:
         from fergan.data.images import write_png
         from fergan.workflows.classify import ClassifyOptions, Judge
         from fergan.workflows.generate import FaceMaker, GenerateOptions
-        from fergan.workflows.labels import face_table, merge_parts, write_part
+        from fergan.workflows.labels import face_table, keep_part, merge_parts, part_bytes
         from fergan.workflows.report import report
         from fergan.workflows.run_folder import RunFolder
         from fergan.workflows.seeds import shards
@@ -66,9 +67,11 @@ def stages(n: int, folder: Path, network: str | None) -> dict[str, Any]:
             prepared = prepare_faces(pictures)
         with timed("classify"):
             probabilities = judge.classifier.predict(prepared)
-        with timed("write labels"):
-            write_part(run, number, face_table(faces, probabilities, judge.classifier.labels))
-    with timed("write labels"):
+        with timed("make label parts"):
+            part = part_bytes(face_table(faces, probabilities, judge.classifier.labels))
+        with timed("write label parts"):
+            keep_part(run, number, part)
+    with timed("merge labels"):
         merge_parts(run, count)
     with timed("report"):
         report(run)
@@ -76,6 +79,13 @@ def stages(n: int, folder: Path, network: str | None) -> dict[str, Any]:
         "generator": f"{maker.generator.name}, {maker.generator.img_resolution} px",
         "classifier": f"{judge.classifier.name} ({judge.classifier.engine})",
         "torch": f"torch {torch.__version__}, {torch.get_num_threads()} threads",
+    }, {
+        "resolution": maker.generator.img_resolution,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "cores": torch.get_num_threads(),
+        "shards": count,
+        "png_bytes": sum(path.stat().st_size for path in run.faces.glob("*.png")),
+        "label_bytes": sum(path.stat().st_size for path in run.labels.iterdir()),
     }
 
 
@@ -83,11 +93,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--n", type=int, default=500, help="faces")
     parser.add_argument("--network", metavar="FILE|NAME", help="generator; the best bundled one by default")
+    parser.add_argument("--json", metavar="FILE", help="write the figures for 'fergan plan --measured FILE'")
     parser.add_argument("--stages", metavar="DIR", help=argparse.SUPPRESS)  # what the process of the stages is told
     options = parser.parse_args()
     if options.stages:
-        used = stages(options.n, Path(options.stages), options.network)
-        print(json.dumps({"used": used, "seconds": SECONDS}))
+        used, facts = stages(options.n, Path(options.stages), options.network)
+        print(json.dumps({"used": used, "seconds": SECONDS, **facts}))
         return
     network = ["--network", options.network] if options.network else []
     with tempfile.TemporaryDirectory() as folder:
@@ -101,6 +112,15 @@ def main() -> None:
         whole = time.perf_counter() - started
         if status:
             sys.exit(f"fergan run ended with {os.waitstatus_to_exitcode(status)}")
+    if options.json:
+        figures = {
+            "fergan": "figures 1",
+            "n": options.n,
+            "whole_seconds": whole,
+            "machine": platform.machine(),
+            **parts,
+        }
+        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
     used = "; ".join(parts["used"].values())
     print(f"{options.n} faces: {used}; {platform.machine()}, {os.cpu_count()} cores\n")
     print("| stage | seconds | ms a face |\n|---|---|---|")

@@ -6,16 +6,19 @@ import hashlib
 import io
 import json
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from ..data.errors import DataError, UsageError
 from ..data.images import write_atomically
+from ..data.labels import FER2013, FERPLUS, canonical_label
 from .inference import Network, open_network
 
 if TYPE_CHECKING:
@@ -23,18 +26,36 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parent / "weights"
 BUNDLED = "fernet"
-_BATCH = {"cpu": 32, "cuda": 512}
+ENDINGS = (".keras", ".h5", ".hdf5", ".onnx")
+_BATCH = {"cpu": 16, "cuda": 512}
 """Faces that a network sees at once. On CPUs more are no faster, and a single face waits for a whole batch."""
+_SMALL = 96
+"""Pixels of the side above which a network sees an eighth of that."""
+_RANGE = (0.0, 255.0)
+_AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
+_ORDERS = (
+    ("of fer2013.csv", FER2013),
+    ("of folders, which is alphabetical,", tuple(sorted(FER2013))),
+    ("of AffectNet", _AFFECTNET[:7]),
+    ("of RAF-DB", ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")),
+    ("of FER+", FERPLUS),
+    ("of AffectNet", _AFFECTNET),
+    ("of folders, which is alphabetical,", tuple(sorted(FERPLUS))),
+)
+"""Orders in which published models number the expressions, to choose from; never one to assume."""
 
 
 class Classifier:
-    """A facial-expression classifier that is ready to use.
+    """A facial-expression classifier that is ready to use; its methods may be called from several threads.
 
     Attributes:
         name: the model's file name without its ending.
         labels: the K class names, in the order of the probabilities.
         sha256: of the model file.
-        engine: what runs the network: ``torch``, or ``keras`` where a layer of it has no translation.
+        engine: what runs the network: ``torch``, ``onnxruntime``, or ``keras`` where a layer of it has no translation.
+        input_shape: (height, width, channels) of what the saved network takes.
+        input_range: what the network wants black (0) and white (255) to be.
+        input_name, output_name: what the network calls its input and its output.
         card: what is recorded beside the model: settings, data, scores, confusion matrix.
         source: the model file, None where there was none.
         validation: contents of ``NAME.validation.npz`` (see :func:`validation_bytes`), or None if there is none.
@@ -51,14 +72,25 @@ class Classifier:
         device: str,
         source: Path | None = None,
         validation: bytes | None = None,
+        input_range: tuple[float, float] = _RANGE,
     ) -> None:
         self.name, self.labels, self.sha256, self.card = name, labels, sha256, card
         self.source, self.validation = source, validation
-        self.engine = network.engine
+        self.engine, self.input_range = network.engine, input_range
+        self.input_name, self.output_name = network.input_name, network.output_name
+        height, width, channels = network.input_shape
+        self.input_shape: tuple[int, int, int] = (int(height or 0), int(width or 0), int(channels or 0))
         self._network, self._device = network, device
+        size = _BATCH[device] if max(self.input_shape[:2]) <= _SMALL else _BATCH[device] // 8
+        self._batch = network.batch or size
+        alone = network.engine == "keras" or device != "cpu"  # Keras, and _exact, have settings of the whole process
+        self._lock = threading.Lock() if alone else nullcontext()
 
     def predict(self, faces: np.ndarray) -> np.ndarray:
         """Expression probabilities of prepared faces.
+
+        A network that was made for something else than 48x48 gray faces in 0..255 gets them resized (bilinear,
+        antialiased where they shrink), as three equal channels and in its range, as it needs them.
 
         Args:
             faces: uint8 [N, 48, 48], gray, 0..255 (see :func:`fergan.data.faces.prepare_faces`).
@@ -69,8 +101,38 @@ class Classifier:
 
         Raises:
             UsageError: another dtype or shape.
+            DataError: what the network says are no probabilities, and its card does not say what they are.
         """
-        return self._apply(self._network.outputs, faces)
+        outputs = self._apply(self._network.outputs, self._checked(faces), self._prepared)
+        if self.card.get("outputs") == "logits":
+            shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+            return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+        if not (np.all(outputs >= 0) and np.allclose(outputs.sum(axis=1), 1, atol=1e-3)):
+            where = f"{self.source}: " if self.source else ""
+            beside = self.source.with_suffix(".json").name if self.source else "the card"
+            raise DataError(
+                f"{where}its outputs are no probabilities (a row is {np.round(outputs[0], 3).tolist()}); if they are "
+                f'logits, which a softmax makes probabilities, write "outputs": "logits" into {beside}'
+            )
+        return outputs
+
+    def call(self, inputs: np.ndarray) -> np.ndarray:
+        """The network exactly as it was saved: its own input, no resizing, no change of range, no softmax.
+
+        Args:
+            inputs: float32 [N, *input_shape].
+
+        Returns:
+            float32 [N, K]. A row depends on its input alone, as in :meth:`predict`.
+
+        Raises:
+            UsageError: another shape.
+        """
+        inputs = np.asarray(inputs, np.float32)
+        if inputs.shape[1:] != self.input_shape:
+            wanted = str(["N", *self.input_shape]).replace("'", "")
+            raise UsageError(f"the inputs of {self.name} must be float32 {wanted}, not {list(inputs.shape)}")
+        return self._apply(self._network.outputs, inputs, lambda batch: batch)
 
     def features(self, faces: np.ndarray) -> np.ndarray:
         """What the network's head sees of prepared faces: the input of its last layer with a kernel.
@@ -87,26 +149,46 @@ class Classifier:
         Raises:
             UsageError: another dtype or shape.
         """
-        return self._apply(self._pooled, faces)
+        return self._apply(self._pooled, self._checked(faces), self._prepared)
 
     def _pooled(self, batch: torch.Tensor) -> torch.Tensor:
         entering = self._network.head_inputs(batch)
         return entering.mean(dim=(1, 2)) if entering.ndim == 4 else entering.flatten(1)
 
-    def _apply(self, network: Callable[[torch.Tensor], torch.Tensor], faces: np.ndarray) -> np.ndarray:
+    def _checked(self, faces: np.ndarray) -> np.ndarray:
         faces = np.asarray(faces)
         if faces.dtype != np.uint8 or faces.ndim != 3 or faces.shape[1:] != (48, 48):
             raise UsageError(
                 f"faces must be uint8 [N, 48, 48], not {faces.dtype} {list(faces.shape)}; use prepare_faces"
             )
-        size = _BATCH[self._device]
+        return faces[..., None]
+
+    def _prepared(self, batch: torch.Tensor) -> torch.Tensor:
+        """[N, 48, 48, 1] in 0..255 -> what the network was made for."""
+        height, width, channels = self.input_shape
+        if (height, width) != (48, 48):
+            # [N, 1, 48, 48] and [N, 48, 48, 1] are the same memory
+            resized = F.interpolate(batch.reshape(-1, 1, 48, 48), (height, width), mode="bilinear", antialias=True)
+            batch = resized.reshape(-1, height, width, 1)
+        if self.input_range != _RANGE:
+            low, high = self.input_range
+            batch = batch * ((high - low) / 255) + low
+        return batch if channels == 1 else batch.expand(-1, -1, -1, channels).contiguous()
+
+    def _apply(
+        self,
+        network: Callable[[torch.Tensor], torch.Tensor],
+        inputs: np.ndarray,
+        prepare: Callable[[torch.Tensor], torch.Tensor],
+    ) -> np.ndarray:
+        size = self._batch
         rows = []
-        with torch.inference_mode(), _exact(self._device):
-            for start in range(0, len(faces) or 1, size):  # no faces: one batch of nothing tells the width
-                part = faces[start : start + size]
-                batch = np.zeros((size, 48, 48, 1), np.uint8)
-                batch[: len(part), :, :, 0] = part
-                outputs = network(torch.from_numpy(batch).to(self._device).float())
+        for start in range(0, len(inputs) or 1, size):  # no faces: one batch of nothing tells the width
+            part = inputs[start : start + size]
+            batch = np.zeros((size, *inputs.shape[1:]), inputs.dtype)
+            batch[: len(part)] = part
+            with self._lock, torch.inference_mode(), _exact(self._device):
+                outputs = network(prepare(torch.from_numpy(batch).to(self._device).float()))
                 rows.append(outputs[: len(part)].cpu().numpy())
         return np.concatenate(rows)
 
@@ -121,17 +203,29 @@ def _exact(device: str) -> AbstractContextManager[None]:
     return context
 
 
-def load_classifier(source: str | Path | None = None, device: str = "auto") -> Classifier:
-    """Open a classifier that :func:`save_classifier` or ``fergan train classifier`` wrote, or a bundled one.
+def load_classifier(
+    source: str | Path | None = None,
+    device: str = "auto",
+    *,
+    labels: Sequence[str] | None = None,
+    input_range: Sequence[float] | None = None,
+) -> Classifier:
+    """Open a classifier: one that fergan trained, a bundled one, or somebody else's.
 
-    Nothing in the file is executed: Keras' safe mode stays on.
+    Files are data: nothing in them is executed, and layers that would need that are refused.
 
     Args:
-        source: a ``.keras`` file with its ``.json`` beside it, or the name of a bundled model; None for the best one.
+        source: a ``.keras``, ``.h5``, ``.hdf5`` (Keras 1 to 3) or ``.onnx`` file, or the name of a bundled model; None
+            for the best one. ``NAME.json`` beside the file says what the file itself cannot: ``labels``, the names of
+            the outputs in order; ``input_range``, what black and white are to the network, ``[0, 255]`` by default;
+            ``outputs``, ``"logits"`` where no softmax follows the last layer.
         device: ``auto``, ``cpu`` or ``cuda``.
+        labels: in place of those in ``NAME.json``.
+        input_range: in place of that in ``NAME.json``.
 
     Raises:
-        DataError: the file or its ``.json`` is missing, damaged, or not a model of 48x48 gray faces.
+        DataError: the file is missing, damaged, asks for code, or is no network from pictures of 1 or 3 channels to one
+            output for each label; or nothing says what its labels are.
         UsageError: an unknown device or name.
     """
     if device not in ("auto", "cpu", "cuda"):
@@ -139,44 +233,96 @@ def load_classifier(source: str | Path | None = None, device: str = "auto") -> C
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     path = _find(source)
-    sidecar = path.with_suffix(".json")
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); give a .keras file") from error
-    try:
-        card = json.loads(sidecar.read_text())
-        labels = tuple(str(label) for label in card["labels"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f'{sidecar}: is missing or holds no list "labels" ({error}); it must name the outputs of {path.name}'
-        ) from error
+        endings = ", ".join(ENDINGS)
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give a {endings} file") from error
+    card = _read_card(path, labels, input_range)
     try:
         network = open_network(path, content, device)
+    except (DataError, UsageError):
+        raise
     except Exception as error:  # on damaged files Keras raises almost any type
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"{path}: is no model that Keras can load safely ({reason})") from error
-    if network.input_shape != (48, 48, 1) or network.output_shape != (len(labels),):
-        shapes = " to ".join(
-            str(["N", *shape]).replace("'", "") for shape in (network.input_shape, network.output_shape)
-        )
-        raise DataError(
-            f"{path}: maps {shapes}; "
-            f"expected [N, 48, 48, 1] to [N, {len(labels)}], one output for each label in {sidecar.name}"
-        )
-    sha256 = hashlib.sha256(content).hexdigest()
+        raise DataError(f"{path}: is no model that can be opened safely ({reason})") from error
+    card = {**getattr(network, "card", {}), **card}
+    names = _labels(path, network, card)
     beside = path.with_suffix(".validation.npz")
-    validation = beside.read_bytes() if beside.exists() else None
     return Classifier(
         network,
-        labels,
+        names,
         name=path.stem,
-        sha256=sha256,
+        sha256=hashlib.sha256(content).hexdigest(),
         card=card,
         device=device,
         source=path,
-        validation=validation,
+        validation=beside.read_bytes() if beside.exists() else None,
+        input_range=_input_range(path, card),
     )
+
+
+def _read_card(path: Path, labels: Sequence[str] | None, input_range: Sequence[float] | None) -> dict[str, Any]:
+    """``NAME.json``, an empty one where there is none, with what was given in place of what it says."""
+    sidecar = path.with_suffix(".json")
+    card: Any = {}
+    if sidecar.exists():
+        try:
+            card = json.loads(sidecar.read_text())
+        except (OSError, ValueError, RecursionError) as error:
+            raise DataError(f"{sidecar}: is no JSON that can be read ({error})") from error
+        if not isinstance(card, dict):
+            raise DataError(f"{sidecar}: is no JSON object")
+    if labels is not None:
+        card["labels"] = list(labels)
+    if input_range is not None:
+        card["input_range"] = list(input_range)
+    if card.get("outputs", "probabilities") not in ("probabilities", "logits"):
+        raise DataError(f'{sidecar}: "outputs" is {card["outputs"]!r}; write "probabilities" or "logits"')
+    return card
+
+
+def _labels(path: Path, network: Network, card: dict[str, Any]) -> tuple[str, ...]:
+    """The names of a network's outputs, after a look at the shapes."""
+    shapes = " to ".join(
+        str(["N", *("?" if n is None else n for n in shape)]).replace("'", "")
+        for shape in (network.input_shape, network.output_shape)
+    )
+    picture = len(network.input_shape) == 3 and all(network.input_shape) and network.input_shape[-1] in (1, 3)
+    if not picture or len(network.output_shape) != 1 or not network.output_shape[0]:
+        raise DataError(
+            f"{path}: maps {shapes}; expected [N, height, width, 1 or 3] of fixed size to one output for each label"
+        )
+    count, sidecar = network.output_shape[0], path.with_suffix(".json")
+    names = card.get("labels")
+    if names is None:
+        usual = "; ".join(f"{where} {','.join(order)}" for where, order in _ORDERS if len(order) == count)
+        raise DataError(
+            f"{path}: nothing says what its {count} outputs are called, and guessing would swap expressions. Name them "
+            f'with --labels A,B,... or write {{"labels": ["A", "B", ...]}} into {sidecar.name} beside the file'
+            + (f". Usual orders of {count}: {usual}" if usual else "")
+        )
+    if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
+        raise DataError(f'{sidecar}: "labels" must be a list of names')
+    labels = tuple(canonical_label(name) for name in names)
+    if len(set(labels)) != len(labels):
+        raise DataError(f"{path}: a label occurs twice in {','.join(labels)}")
+    if len(labels) != count:
+        raise DataError(f"{path}: maps {shapes}; expected one output for each label, of which there are {len(labels)}")
+    return labels
+
+
+def _input_range(path: Path, card: dict[str, Any]) -> tuple[float, float]:
+    given = card.get("input_range", _RANGE)
+    try:
+        low, high = (float(value) for value in given)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: its input range is {given!r}; it must be two numbers, what black and white are to the network"
+        ) from error
+    if not np.isfinite([low, high]).all() or low == high:
+        raise DataError(f"{path}: its input range is {low:g},{high:g}; it must be two different numbers")
+    return low, high
 
 
 def validation_bytes(labels: np.ndarray, probabilities: np.ndarray, name: str) -> bytes:
@@ -221,13 +367,14 @@ def save_classifier(
 
 def _find(source: str | Path | None) -> Path:
     name = str(source or BUNDLED)
-    if "/" not in name and not name.endswith((".keras", ".h5", ".hdf5")):
+    if "/" not in name and not name.endswith(ENDINGS):
         bundled = WEIGHTS / f"{name}.keras"
         if bundled.exists():
             return bundled
         known = ", ".join(sorted(path.stem for path in WEIGHTS.glob("*.keras"))) or "none"
         if not Path(name).exists():
             raise UsageError(
-                f"no bundled classifier is called {name!r} (there is: {known}); give a name or a .keras file"
+                f"no bundled classifier is called {name!r} (there is: {known}); give a name or a model file "
+                f"({', '.join(ENDINGS)})"
             )
     return Path(name)

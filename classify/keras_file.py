@@ -73,7 +73,7 @@ class KerasFile:
         """
         group: Any = self._file
         for part in (*path.split("/"), "vars"):
-            group = _hard(group, part)
+            group = hard_link(group, part)
             if group is None:
                 return []
             if not isinstance(group, h5py.Group):
@@ -83,7 +83,7 @@ class KerasFile:
             raise Untranslatable(f"{path}: holds the weights of {written}, not of {name}")
         if set(group) != {str(index) for index in range(len(group))}:
             raise Untranslatable(f"{path}: its variables are not numbered")
-        return [_array(group, str(index), path) for index in range(len(group))]
+        return [array(group, str(index), path) for index in range(len(group))]
 
 
 def layer_paths(layers: Iterable[Mapping[str, Any]], inside: str = "") -> dict[str, str]:
@@ -99,10 +99,23 @@ def layer_paths(layers: Iterable[Mapping[str, Any]], inside: str = "") -> dict[s
     counts: dict[str, int] = {}
     paths = {}
     for layer in layers:
+        if str(layer.get("module")).startswith("keras.src.ops."):  # operations have no weights and are not counted
+            paths[layer["config"]["name"]] = f"{inside}operations/{layer['config']['name']}"
+            continue
         kind = _snake(layer["class_name"])
         number = counts[kind] = counts.get(kind, -1) + 1
         paths[layer["config"]["name"]] = f"{inside}layers/{kind}" + (f"_{number}" if number else "")
     return paths
+
+
+def is_model(layer: Mapping[str, Any]) -> bool:
+    """Whether a layer's configuration is that of a model of Keras' own."""
+    ours = str(layer.get("module", "")).split(".")[0] == "keras" and layer.get("registered_name") in (
+        None,
+        "Functional",
+        "Sequential",
+    )
+    return ours and layer["class_name"] in ("Functional", "Sequential")
 
 
 def _snake(name: str) -> str:
@@ -111,7 +124,7 @@ def _snake(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def _hard(group: h5py.Group, name: str) -> Any:
+def hard_link(group: h5py.Group, name: str) -> Any:
     """A member that is really there, or None; links could lead to other files."""
     if name not in group:
         return None
@@ -120,8 +133,9 @@ def _hard(group: h5py.Group, name: str) -> Any:
     return group[name]
 
 
-def _array(group: h5py.Group, name: str, path: str) -> np.ndarray:
-    data = _hard(group, name)
+def array(group: h5py.Group, name: str, path: str) -> np.ndarray:
+    """A member that is a plain array of numbers, stored in full; ``path`` names its layer in errors."""
+    data = hard_link(group, name)
     if not isinstance(data, h5py.Dataset) or data.is_virtual or data.external or "dtype" in data.attrs:
         raise Untranslatable(f"{path}: variable {name} is no plain array")
     # what is not stored in full would be filled up while reading, to any size that the file claims

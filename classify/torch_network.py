@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from .keras_file import KerasFile, Untranslatable, layer_paths
+from .keras_file import KerasFile, Untranslatable, is_model, layer_paths
+from .keras_h5 import LegacyFile
 
 Tensor = torch.Tensor
 
@@ -33,14 +34,24 @@ class TorchNetwork:
     Attributes:
         input_shape: of one input, without the batch, for example (48, 48, 1).
         output_shape: of one output, for example (7,).
+        input_name: of the input layer, for example ``pixels``.
+        output_name: of the layer that the output comes from.
     """
 
     engine = "torch"
+    batch: int | None = None
 
     def __init__(
-        self, input_shape: tuple[int, ...], output_shape: tuple[int, ...], steps: list[_Step], output: int, head: int
+        self,
+        input_shape: tuple[int, ...],
+        output_shape: tuple[int, ...],
+        names: tuple[str, str],
+        steps: list[_Step],
+        output: int,
+        head: int,
     ) -> None:
         self.input_shape, self.output_shape = input_shape, output_shape
+        self.input_name, self.output_name = names
         self._whole = _schedule(steps, output)
         self._to_head = _schedule(steps, head)
 
@@ -53,7 +64,7 @@ class TorchNetwork:
         return _run(self._to_head, inputs)
 
 
-def translate(file: KerasFile, device: str) -> TorchNetwork:
+def translate(file: KerasFile | LegacyFile, device: str) -> TorchNetwork:
     """Build a network from a Keras file.
 
     Args:
@@ -229,7 +240,7 @@ def _channels_last(weight: Tensor) -> Tensor:
 class _Translation:
     """Walks through a model's configuration, builds each layer and tries it on an empty picture to learn shapes."""
 
-    def __init__(self, file: KerasFile, device: str) -> None:
+    def __init__(self, file: KerasFile | LegacyFile, device: str) -> None:
         self.file, self.device = file, device
         self.steps: list[_Step] = []
         self.values: list[Tensor] = []  # of the empty picture, by number
@@ -237,13 +248,14 @@ class _Translation:
 
     def network(self) -> TorchNetwork:
         model = self.file.config
-        shape = _input_shape(model)
+        shape, name = _input(model)
         self.values.append(torch.zeros(1, *shape))
         output = self._model(model, "", 0)
         if self.head is None:
             raise Untranslatable("has no layer with a kernel")
         steps = _simplified(self.steps, (output, self.head))
-        return TorchNetwork(shape, tuple(self.values[output].shape[1:]), steps, output, self.head)
+        names = name, _last_layer(model)
+        return TorchNetwork(shape, tuple(self.values[output].shape[1:]), names, steps, output, self.head)
 
     def _model(self, model: Mapping[str, Any], path: str, value: int) -> int:
         """Append a model's layers; the number of its output."""
@@ -259,10 +271,11 @@ class _Translation:
         while calls:  # layers that are used more than once may stand before what they are used on
             waiting = []
             for layer, number in calls:
-                sources = _sources(layer["inbound_nodes"][number])
+                called, node = _as_layer(layer, layer["inbound_nodes"][number])
+                sources = _sources(node)
                 if all(source in done for source in sources):
                     name = layer["config"]["name"]
-                    done[name, number] = self._layer(layer, paths[name], [done[source] for source in sources])
+                    done[name, number] = self._layer(called, paths[name], [done[source] for source in sources])
                 else:
                     waiting.append((layer, number))
             if len(waiting) == len(calls):
@@ -273,11 +286,12 @@ class _Translation:
     def _layer(self, layer: Mapping[str, Any], path: str, inputs: list[int]) -> int:
         """Append a layer's operations; the number of its output."""
         kind, config = layer["class_name"], layer["config"]
-        if _is_model(layer):
+        if is_model(layer):
             if len(inputs) != 1:
                 raise Untranslatable(f"{config['name']}: is a model of several inputs")
             return self._model(layer, f"{path}/", inputs[0])
-        if layer.get("module") != "keras.layers" or layer.get("registered_name") is not None:
+        module, registered = layer.get("module"), layer.get("registered_name")
+        if (module, registered) != ("keras.layers", None) and (module, registered) != (_HOMES.get(kind), kind):
             raise Untranslatable(f"{config['name']}: {kind} is no layer of Keras")
         if not _is_float32(config.get("dtype")):
             raise Untranslatable(f"{config['name']}: computes in {config['dtype']}")
@@ -299,32 +313,31 @@ class _Translation:
         return inputs[0]
 
 
-def _is_model(layer: Mapping[str, Any]) -> bool:
-    ours = str(layer.get("module", "")).split(".")[0] == "keras" and layer.get("registered_name") in (
-        None,
-        "Functional",
-        "Sequential",
-    )
-    return ours and layer["class_name"] in ("Functional", "Sequential")
-
-
-def _input_shape(model: Mapping[str, Any]) -> tuple[int, ...]:
-    if not _is_model(model):
+def _input(model: Mapping[str, Any]) -> tuple[tuple[int, ...], str]:
+    """The shape of one input, and the name of the layer that takes it."""
+    if not is_model(model):
         raise Untranslatable(f"{model['class_name']} is neither a Functional nor a Sequential model")
     config = model["config"]
     first = config["layers"][0]
     if model["class_name"] == "Functional":
         name = _one(config["input_layers"])
         first = next(layer for layer in config["layers"] if layer["config"]["name"] == name)
-    elif _is_model(first):
-        return _input_shape(first)
+    elif is_model(first):
+        return _input(first)
     shape = first["config"].get("batch_shape") or config.get("build_input_shape")
     if not shape or first["config"].get("sparse") or not _is_float32(first["config"].get("dtype")):
         raise Untranslatable("its input is not float32 of a known shape")
     batch, *one = shape
     if batch is not None or not all(isinstance(n, int) and n > 0 for n in one) or math.prod(one) > _MOST_VALUES:
         raise Untranslatable(f"its input has the shape {shape}")
-    return tuple(one)
+    return tuple(one), str(first["config"]["name"])
+
+
+def _last_layer(model: Mapping[str, Any]) -> str:
+    config = model["config"]
+    if model["class_name"] == "Sequential":
+        return str(config["layers"][-1]["config"]["name"])
+    return str(_one(config["output_layers"], with_node=True)[0])
 
 
 def _one(layers: Any, with_node: bool = False) -> Any:
@@ -334,6 +347,22 @@ def _one(layers: Any, with_node: bool = False) -> Any:
     if isinstance(layers, dict) or len(layers) != 3 or not isinstance(layers[0], str) or layers[2] != 0:
         raise Untranslatable("has several inputs or outputs")
     return (layers[0], layers[1]) if with_node else layers[0]
+
+
+def _as_layer(layer: Mapping[str, Any], node: Any) -> tuple[Mapping[str, Any], Any]:
+    """``x + 3`` and ``x * y`` in a network, which Keras records as operations, as the layers that do the same."""
+    kind, module = layer["class_name"], layer.get("module")
+    if kind not in ("Add", "Multiply", "Subtract") or not isinstance(node, dict) or len(node["args"]) != 2:
+        return layer, node
+    if module not in ("keras.layers", "keras.src.ops.numpy"):  # older files do not tell operations from layers
+        return layer, node
+    first, second = node["args"]
+    arguments: Any = [first, second]
+    config = {"name": layer["config"]["name"], "dtype": "float32"}
+    if isinstance(first, dict) and isinstance(second, int | float):
+        scale, offset = {"Add": (1.0, second), "Multiply": (second, 0.0), "Subtract": (1.0, -second)}[kind]
+        kind, config, arguments = "Rescaling", {**config, "scale": scale, "offset": offset}, first
+    return {"module": "keras.layers", "class_name": kind, "config": config}, {**node, "args": [arguments]}
 
 
 def _sources(node: Any) -> list[tuple[str, int]]:
@@ -417,6 +446,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor, bool], Tensor]] = {
     "hard_silu": lambda x, inplace: F.hardswish(x, inplace),
     "hard_swish": lambda x, inplace: F.hardswish(x, inplace),
     "hard_sigmoid": lambda x, inplace: F.hardsigmoid(x, inplace),
+    "legacy_hard_sigmoid": lambda x, inplace: (0.2 * x + 0.5).clamp(0, 1),  # of Keras 1 and 2, see keras_h5
     "mish": lambda x, inplace: F.mish(x, inplace),
     "gelu": lambda x, inplace: F.gelu(x),
     "sigmoid": lambda x, inplace: x.sigmoid_() if inplace else x.sigmoid(),
@@ -709,6 +739,17 @@ def _concatenate(options: _Options, variables: _Variables, shapes: _Shapes) -> l
     return [_Function(lambda *values: torch.cat(values, dim=axis), fresh=True)]
 
 
+def _layer_scale(options: _Options, variables: _Variables, shapes: _Shapes) -> list[_Operation]:
+    options("init_values")
+    (gamma,) = _check(options, variables, (options("projection_dim"),))
+    return [_Affine(gamma, torch.zeros_like(gamma))]
+
+
+def _scaled_sum(options: _Options, variables: _Variables, shapes: _Shapes) -> list[_Operation]:
+    scale = float(options("scale"))
+    return [_Function(lambda first, second: torch.add(first, second, alpha=scale), fresh=True)]
+
+
 LAYERS: dict[str, _Builder] = {
     "Activation": _activation_layer,
     "Add": _add,
@@ -718,6 +759,7 @@ LAYERS: dict[str, _Builder] = {
     "Concatenate": _concatenate,
     "Conv2D": _conv2d,
     "Cropping2D": _cropping2d,
+    "CustomScaleLayer": _scaled_sum,
     "Dense": _dense,
     "DepthwiseConv2D": _depthwise_conv2d,
     "ELU": _elu,
@@ -725,6 +767,7 @@ LAYERS: dict[str, _Builder] = {
     "GlobalAveragePooling2D": partial(_global_pool, average=True),
     "GlobalMaxPooling2D": partial(_global_pool, average=False),
     "LayerNormalization": _layer_normalization,
+    "LayerScale": _layer_scale,
     "LeakyReLU": _leaky_relu,
     "MaxPooling2D": partial(_pool, average=False),
     "Maximum": partial(_merge, function=torch.maximum),
@@ -742,6 +785,12 @@ LAYERS: dict[str, _Builder] = {
     "ZeroPadding2D": _zero_padding2d,
 }
 """Keras' layers that are translated, besides nested Functional and Sequential models; all in float32, channels last."""
+
+_HOMES = {
+    "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
+    "LayerScale": "keras.src.applications.convnext",
+}
+"""Where layers of ``keras.applications`` live that are no public ones."""
 
 IDENTITIES = frozenset(
     {

@@ -1,161 +1,202 @@
-"""Training of FER classifiers with Keras 3 on torch: fit on one split, choose the epoch on another, resume."""
+"""Training of FER classifiers with Keras 3 on torch: fit on some rows, choose the epoch on others, resume."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-import time
-from dataclasses import dataclass, field
+import os
+import platform
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from ..data.errors import DataError, UsageError
-from ..data.fer2013 import FaceSet
-from .architectures import fernet
-from .augmentation import Augmentation
+from ..data.face_set import SPLITS, FaceSet, role
+from ..data.images import write_atomically
+from ..data.labels import FER2013
+from .backbones import build_model, set_trainable
 from .backend import keras
 from .classifier import save_classifier, validation_bytes
+from .distributed import SameEverywhere, averaging, process_group, rank, world_size
+from .fast_layers import fast_clone
+from .losses import FocalCrossEntropy, class_weights
+from .optimization import LearningRate, make_optimizer
+from .recipes import Recipe
+from .training_batches import Batches, validation_data
+from .training_callbacks import MoreLogs, Progress, StartOfEpoch, read_scores
+from .training_settings import TrainingSettings
 
+__all__ = ["TrainingSettings", "evaluate", "predict", "train_classifier"]
 
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Everything that decides the outcome of a training besides the data.
-
-    Attributes:
-        epochs: passes over the training split; the cosine schedule ends with the last one.
-        batch_size: faces per step.
-        learning_rate: peak of the schedule (linear warm-up, then cosine to 0) for SGD with Nesterov momentum.
-        warmup_epochs: length of the warm-up.
-        momentum: of SGD.
-        weight_decay: decoupled, applied to kernels only: each step shrinks them by ``learning_rate * weight_decay``.
-        label_smoothing: share of the target spread evenly over the classes.
-        dropout: on the features, before the heads.
-        votes_weight: weight of the auxiliary head that predicts the FER+ votes, where votes are given.
-        ema: momentum of the exponential moving average of the weights, which is what is validated and kept.
-        patience: epochs without a better validation accuracy after which training stops early.
-        seed: of initial weights, order and augmentation.
-        augmentation: see :class:`Augmentation`.
-    """
-
-    epochs: int = 36
-    batch_size: int = 128
-    learning_rate: float = 0.1
-    warmup_epochs: float = 2
-    momentum: float = 0.9
-    weight_decay: float = 5e-3
-    label_smoothing: float = 0.1
-    dropout: float = 0.2
-    votes_weight: float = 1.0
-    ema: float = 0.998
-    patience: int = 15
-    seed: int = 0
-    augmentation: Augmentation = field(default_factory=Augmentation)
+PLAIN_SAMPLE = 2000
+"""Training faces on which accuracy is taken after each epoch, at most; about a fiftieth of an epoch of FER2013."""
 
 
 def train_classifier(
     faces: FaceSet,
     folder: str | Path,
-    settings: TrainingSettings | None = None,
+    recipe: Recipe,
     *,
     votes: np.ndarray | None = None,
-    name: str = "fernet",
+    device: str = "auto",
     callbacks: tuple[keras.callbacks.Callback, ...] = (),
 ) -> dict[str, Any]:
-    """Fit on the Training rows, keep the epoch that is best on the PublicTest rows, and save the model.
+    """Fit on the training rows, keep the epoch that is best on the validation rows, and save the model.
 
     The same call on the same folder goes on after the last finished epoch, also after a kill.
 
     Args:
-        faces: at least the splits ``Training`` and ``PublicTest``.
-        folder: receives ``NAME.keras``, ``NAME.json`` (labels, settings, scores), ``NAME.validation.npz`` (answers on
-            PublicTest), ``log.csv`` and ``tensorboard/``.
-        settings: defaults to :class:`TrainingSettings`'s defaults.
-        votes: float32 [N, 10] FER+ vote shares, a row of zeros where there are none; they train a second head that
-            shares the features and is dropped from the saved model.
-        name: of the saved model.
+        faces: rows whose :func:`~fergan.data.face_set.role` is ``train``, and rows for ``validation``; all others are
+            left alone.
+        folder: receives ``NAME.keras``, ``NAME.json`` (labels, recipe, data, scores), ``NAME.validation.npz`` (answers
+            on the validation rows), ``log.csv``, ``tensorboard/`` and what a resume needs; NAME is the recipe's.
+        recipe: the network and how it is trained.
+        votes: float32 [N, 10] FER+ vote shares, a row of zeros where there are none. By
+            :attr:`TrainingSettings.votes_mode` they train a second head that shares the features and is dropped from
+            the saved model, or are the targets themselves, for faces of
+            :func:`~fergan.classify.training_batches.with_voted_labels`.
+        device: ``auto``, ``cpu`` or ``cuda``.
         callbacks: further Keras callbacks, for example a progress display.
 
     Returns:
-        The scores written to ``NAME.json``: validation accuracy, confusion matrix, epochs, seconds.
+        The scores written to ``NAME.json``: validation accuracy, log loss, confusion matrix, epochs, seconds. Where
+        torchrun started several processes, all but the first return nothing.
 
     Raises:
-        DataError: a split is empty.
-        UsageError: the folder holds a training with other settings or other data.
+        DataError: there is nothing to train on or to validate by, or weights cannot be had.
+        UsageError: the folder holds a training with other settings or other data, or the settings do not go together.
     """
-    settings = settings or TrainingSettings()
     folder = Path(folder)
-    training, validation = faces.usage == "Training", faces.usage == "PublicTest"
-    for rows, split in ((training, "Training"), (validation, "PublicTest")):
-        if not rows.any():
-            raise DataError(f"no row of split {split} in the data; both Training and PublicTest are needed")
-    _claim(folder, settings, faces, votes)
+    settings, roles = recipe.training, role(faces.usage)
+    for wanted, split in (("train", "Training"), ("validation", "PublicTest")):
+        if not (roles == wanted).any():
+            raise DataError(
+                f"no row for {wanted} in the data ({split} in FER2013); both training and validation rows "
+                "are needed; --split 80:10:10 makes them"
+            )
+    head_epochs = recipe.model.phase_one_epochs
+    if head_epochs >= settings.epochs:
+        raise UsageError(f"{head_epochs} head_epochs leave none of {settings.epochs} epochs for the other layers")
+    if settings.batch_size % world_size() or (world_size() > 1 and (roles == "train").sum() < settings.batch_size):
+        raise UsageError(f"batch_size {settings.batch_size} cannot be shared by {world_size()} processes")
+    with process_group(_device(device, settings)) as own, keras.device(own):
+        return _train(faces, folder, recipe, votes, own, callbacks, roles)
 
+
+def _train(
+    faces: FaceSet,
+    folder: Path,
+    recipe: Recipe,
+    votes: np.ndarray | None,
+    device: str,
+    callbacks: tuple[keras.callbacks.Callback, ...],
+    roles: np.ndarray,
+) -> dict[str, Any]:
+    settings = recipe.training
+    fitted, judged = faces.take(roles == "train"), faces.take(roles == "validation")
+    fitted_votes, judged_votes = (None if votes is None else votes[roles == part] for part in ("train", "validation"))
     keras.utils.set_random_seed(settings.seed)
-    backbone = fernet()
     classes = len(faces.label_names)
-    network = _training_network(backbone, classes, votes is not None, settings)
-    batches = _Batches(faces, votes, training, settings)
-    _compile(network, len(batches), votes is not None, settings)
+    plain = build_model(recipe.model, classes)
+    second_head = votes is not None and settings.votes_mode == "auxiliary"
+    network = training_network(plain, classes, second_head, settings)
+    batches = Batches(fitted, fitted_votes, settings, device)
+    learning_rate = LearningRate(settings, len(batches), recipe.model.phase_one_epochs, recipe.model.head_learning_rate)
+    # phase 2 first: the optimizer has to know all weights that will ever learn
+    set_trainable(network, recipe.model, 2)
+    weights = class_weights(settings.class_weights, fitted.labels, faces.label_names)
+    _compile(network, learning_rate, weights, second_head, settings)
 
+    first, digest = rank() == 0, _digest(faces, votes)
+    if first:  # only now, when nothing in the recipe can be wrong any more
+        _claim(folder, recipe, digest, faces, votes)
+    sample = _plain_sample(fitted, settings.seed)
     best_weights, log = folder / "best.weights.h5", folder / "log.csv"
-    started = time.time()
-    monitor = "val_expression_accuracy" if votes is not None else "val_accuracy"
+    monitor = "val_expression_accuracy" if second_head else "val_accuracy"
+    before = read_scores(log, monitor)
+    files = [
+        keras.callbacks.ModelCheckpoint(
+            str(best_weights),
+            monitor=monitor,
+            mode="max",
+            save_best_only=True,
+            save_weights_only=True,
+            initial_value_threshold=max(before, default=None),
+        ),
+        keras.callbacks.CSVLogger(str(log), append=True),
+        keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
+        *callbacks,
+    ]
     network.fit(
         batches,
         epochs=settings.epochs,
         shuffle=False,  # the batches are shuffled already, in a way that a resume can repeat
-        validation_data=_validation_data(faces, votes, validation),
+        validation_data=validation_data(judged, judged_votes, settings),
+        validation_batch_size=256,
         verbose=0,
         callbacks=[
-            _SeedOfEpoch(batches),
-            # before the swap, so that the backup holds the raw weights and not the average
-            keras.callbacks.BackupAndRestore(str(folder / "backup"), double_checkpoint=True, delete_checkpoint=False),
-            keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-            keras.callbacks.ModelCheckpoint(
-                str(best_weights),
-                monitor=monitor,
-                mode="max",
-                save_best_only=True,
-                save_weights_only=True,
-                initial_value_threshold=_best_so_far(log, monitor),
+            StartOfEpoch(
+                batches, lambda phase: set_trainable(network, recipe.model, phase), recipe.model.phase_one_epochs
             ),
-            keras.callbacks.EarlyStopping(monitor=monitor, mode="max", patience=settings.patience),
-            keras.callbacks.CSVLogger(str(log), append=True),
-            keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
-            *callbacks,
+            *([SameEverywhere(monitor)] if world_size() > 1 else []),
+            MoreLogs(lambda: _accuracy(network, sample), learning_rate, len(batches)),
+            # before the swap, so that the backup holds the raw weights and not the average
+            (keras.callbacks.BackupAndRestore if first else _Restore)(
+                str(folder / "backup"), double_checkpoint=True, delete_checkpoint=False
+            ),
+            *([keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema > 0 else []),
+            Progress(log, monitor, settings, learning_rate),
+            *(files if first else []),
         ],
     )
-    seconds = time.time() - started
-
+    if not first:
+        return {}
     network.load_weights(best_weights)
-    classifier = _classifier_from(network, classes)
-    probabilities = predict(classifier, faces.images[validation])
+    classifier = _classifier_from(network, plain, classes)
+    probabilities = predict(classifier, judged.images)
+    seconds = sum(read_scores(log, "seconds"))
     scores = {
-        "validation_split": "PublicTest",
-        **evaluate(probabilities, faces.labels[validation], faces.label_names),
-        "epochs": len(pd.read_csv(log)),
+        "validation_split": _split_name(judged),
+        **evaluate(probabilities, judged.labels, faces.label_names),
+        "epochs": len(read_scores(log, monitor)),
         "seconds": round(seconds),
     }
-    save_classifier(
-        classifier,
-        folder / f"{name}.keras",
-        {"labels": list(faces.label_names), "settings": dataclasses.asdict(settings), "scores": scores},
-        validation_bytes(faces.labels[validation], probabilities, "FER2013 PublicTest"),
-    )
+    card = {
+        "labels": list(faces.label_names),
+        "recipe": {"name": recipe.name, "title": recipe.title, "source": recipe.source, "notes": recipe.notes},
+        "model": dataclasses.asdict(recipe.model),
+        "settings": dataclasses.asdict(settings),
+        "parameters": classifier.count_params(),
+        "data": {"sha256": digest, "faces": class_counts(faces), "record": dict(faces.record)},
+        "scores": scores,
+        "hours": round(seconds / 3600, 2),
+        "hardware": _hardware(device),
+    }
+    answers = validation_bytes(judged.labels, probabilities, _validation_name(judged))
+    save_classifier(classifier, folder / f"{recipe.name}.keras", json.loads(json.dumps(card, default=str)), answers)
     return scores
 
 
+class _Restore(keras.callbacks.BackupAndRestore):
+    """Goes on from the backup of the first process, and writes none."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        pass
+
+
 def predict(model: keras.Model, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """uint8 [N, 48, 48] -> float32 [N, K] probabilities."""
+    """uint8 [N, 48, 48] -> float32 [N, K], what the model makes of them: probabilities or logits."""
     rows = []
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):
             batch = torch.from_numpy(images[start : start + batch_size]).float()[..., None]
-            rows.append(model(batch, training=False).cpu().numpy())
+            outputs = model(batch, training=False)
+            if isinstance(outputs, dict):
+                outputs = outputs["expression"]
+            rows.append(outputs.float().cpu().numpy())
     return np.concatenate(rows)
 
 
@@ -173,148 +214,67 @@ def evaluate(probabilities: np.ndarray, labels: np.ndarray, names: tuple[str, ..
     }
 
 
-class _Batches(keras.utils.PyDataset):
-    """Shuffled, augmented batches; a batch is a pure function of seed, epoch and position, so a resume repeats it."""
-
-    def __init__(self, faces: FaceSet, votes: np.ndarray | None, rows: np.ndarray, settings: TrainingSettings) -> None:
-        super().__init__()
-        self.settings, self.epoch = settings, 0
-        self.images = torch.from_numpy(faces.images[rows])[:, None]
-        classes = len(faces.label_names)
-        one_hot = torch.nn.functional.one_hot(torch.from_numpy(faces.labels[rows]), classes).float()
-        self.targets = [one_hot * (1 - settings.label_smoothing) + settings.label_smoothing / classes]
-        self.has_votes = None
-        if votes is not None:
-            self.targets.append(torch.from_numpy(votes[rows]))
-            self.has_votes = (self.targets[1].sum(dim=1) > 0).float()
-
-    def __len__(self) -> int:
-        return len(self.images) // self.settings.batch_size or 1
-
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        seed, size = self.settings.seed, self.settings.batch_size
-        order = np.random.default_rng((seed, self.epoch)).permutation(len(self.images))
-        rows = torch.from_numpy(order[index * size : (index + 1) * size])
-        state = np.random.SeedSequence((seed, self.epoch, index)).generate_state(1)
-        generator = torch.Generator().manual_seed(int(state[0]))
-        images, targets = self.settings.augmentation(
-            self.images[rows].float(), [target[rows] for target in self.targets], generator
-        )
-        images = images.permute(0, 2, 3, 1)
-        if self.has_votes is None:
-            return images, targets[0]
-        return (
-            images,
-            {"expression": targets[0], "votes": targets[1]},
-            {"expression": torch.ones(len(rows)), "votes": self.has_votes[rows]},
-        )
+def class_counts(faces: FaceSet) -> dict[str, dict[str, int]]:
+    """Rows of each class in each split, splits as the data call them: ``{"Training": {"angry": 3995, ...}, ...}``."""
+    counts: dict[str, dict[str, int]] = {}
+    present = dict.fromkeys([*SPLITS, *faces.usage.tolist()])
+    for usage in present:
+        of = np.bincount(faces.labels[faces.usage == usage], minlength=len(faces.label_names)).tolist()
+        if any(of):
+            counts[usage or "no split"] = dict(zip(faces.label_names, of, strict=True))
+    return counts
 
 
-class _SeedOfEpoch(keras.callbacks.Callback):
-    """Makes all randomness of an epoch a function of the seed and its number, so that a resume repeats it.
+def training_network(backbone: keras.Model, classes: int, second_head: bool, settings: TrainingSettings) -> keras.Model:
+    """A fast copy of the backbone with dropout and one or two heads of float32 logits.
 
-    Batches take the number as it is; dropout's random state, which a checkpoint does not hold, is set by it.
+    Args:
+        backbone: from ``pixels`` to features.
+        classes: K.
+        second_head: whether there is a head for FER+'s ten columns of votes.
+        settings: its ``precision``, ``dropout`` and ``seed`` count.
+
+    Returns:
+        A model from ``pixels`` to [N, K], or to ``{"expression": [N, K], "votes": [N, 10]}``.
     """
-
-    def __init__(self, batches: _Batches) -> None:
-        super().__init__()
-        self.batches = batches
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.batches.epoch = epoch
-        for layer in self.model.layers:
-            if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:
-                layer.seed_generator.state.assign([self.batches.settings.seed, epoch * len(self.batches)])
+    fast = fast_clone(backbone, settings.precision)
+    features = keras.layers.Dropout(settings.dropout, seed=settings.seed, dtype="float32", name="dropout")(fast.output)
+    expression = keras.layers.Dense(classes, dtype="float32", name="expression")(features)
+    if not second_head:
+        return keras.Model(fast.input, expression)
+    votes = keras.layers.Dense(10, dtype="float32", name="votes")(features)
+    return keras.Model(fast.input, {"expression": expression, "votes": votes})
 
 
-class _FusedBatchNormalization(keras.layers.BatchNormalization):
-    """Keras' layer, computed by torch's one fused kernel: a sixth less time per training step on a CPU."""
-
-    def call(self, inputs: torch.Tensor, training: bool | None = None, mask: None = None) -> torch.Tensor:
-        if inputs.ndim != 4 or self.axis not in (-1, 3):
-            return super().call(inputs, training=training, mask=mask)
-        outputs = torch.nn.functional.batch_norm(
-            inputs.permute(0, 3, 1, 2),
-            self.moving_mean.value,
-            self.moving_variance.value,
-            self.gamma.value if self.scale else None,
-            self.beta.value if self.center else None,
-            training=bool(training) and self.trainable,
-            momentum=1 - self.momentum,
-            eps=self.epsilon,
-        )
-        return outputs.permute(0, 2, 3, 1)
-
-    def compute_output_spec(self, inputs: keras.KerasTensor, **_: Any) -> keras.KerasTensor:
-        return keras.KerasTensor(inputs.shape, inputs.dtype)
-
-
-def _fuse(layer: keras.layers.Layer) -> keras.layers.Layer:
-    if type(layer) is keras.layers.BatchNormalization:
-        return _FusedBatchNormalization.from_config(layer.get_config())
-    return layer.__class__.from_config(layer.get_config())
-
-
-def _training_network(backbone: keras.Model, classes: int, with_votes: bool, settings: TrainingSettings) -> keras.Model:
-    """The backbone with fused batch norm, dropout and one or two heads of logits."""
-    fused = keras.models.clone_model(backbone, clone_function=_fuse)
-    features = keras.layers.Dropout(settings.dropout, seed=settings.seed, name="dropout")(fused.output)
-    expression = keras.layers.Dense(classes, name="expression")(features)
-    if not with_votes:
-        return keras.Model(fused.input, expression)
-    votes = keras.layers.Dense(10, name="votes")(features)
-    return keras.Model(fused.input, {"expression": expression, "votes": votes})
-
-
-def _compile(network: keras.Model, steps_per_epoch: int, with_votes: bool, settings: TrainingSettings) -> None:
-    total, warmup = settings.epochs * steps_per_epoch, round(settings.warmup_epochs * steps_per_epoch)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else settings.learning_rate,
-        decay_steps=max(total - warmup, 1),
-        warmup_target=settings.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
-    optimizer = keras.optimizers.SGD(
-        schedule,
-        momentum=settings.momentum,
-        nesterov=True,
-        weight_decay=settings.weight_decay,
-        use_ema=True,
-        ema_momentum=settings.ema,
-    )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    if with_votes:
+def _compile(
+    network: keras.Model,
+    learning_rate: LearningRate,
+    weights: np.ndarray | None,
+    second_head: bool,
+    settings: TrainingSettings,
+) -> None:
+    optimizer = averaging(make_optimizer(settings, learning_rate))
+    optimizer.build(network.trainable_variables)
+    loss = FocalCrossEntropy(settings.focal_gamma, weights)
+    accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
+    if second_head:
         network.compile(
             optimizer,
-            loss={"expression": loss, "votes": keras.losses.CategoricalCrossentropy(from_logits=True)},
+            loss={"expression": loss, "votes": FocalCrossEntropy()},
             loss_weights={"expression": 1.0, "votes": settings.votes_weight},
-            metrics={"expression": [keras.metrics.CategoricalAccuracy(name="accuracy")]},
+            metrics={"expression": [accuracy]},
+            auto_scale_loss=False,
         )
     else:
-        network.compile(optimizer, loss=loss, metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")])
+        network.compile(optimizer, loss=loss, metrics=[accuracy], auto_scale_loss=False)
 
 
-def _validation_data(faces: FaceSet, votes: np.ndarray | None, rows: np.ndarray) -> tuple[Any, ...]:
-    images = faces.images[rows][..., None].astype(np.float32)
-    one_hot = np.eye(len(faces.label_names), dtype=np.float32)[faces.labels[rows]]
-    if votes is None:
-        return images, one_hot
-    has_votes = (votes[rows].sum(axis=1) > 0).astype(np.float32)
-    return (
-        images,
-        {"expression": one_hot, "votes": votes[rows]},
-        {"expression": np.ones(len(images), np.float32), "votes": has_votes},
-    )
-
-
-def _classifier_from(network: keras.Model, classes: int) -> keras.Model:
-    """The saved form: stock Keras layers only, one head, probabilities out.
+def _classifier_from(network: keras.Model, plain: keras.Model, classes: int) -> keras.Model:
+    """The saved form: stock Keras layers only, float32, one head, probabilities out.
 
     The head is a 1x1 convolution: unlike a matrix product its result does not depend, in the last bits, on where in
     the batch a face stands.
     """
-    plain = fernet()
     by_name = {layer.name: layer for layer in network.layers}
     for layer in plain.layers:
         layer.set_weights(by_name[layer.name].get_weights())
@@ -327,27 +287,98 @@ def _classifier_from(network: keras.Model, classes: int) -> keras.Model:
     return keras.Model(plain.input, probabilities, name=plain.name)
 
 
-def _best_so_far(log: Path, monitor: str) -> float | None:
-    """The best validation score before a stop, so that a resume does not overwrite a better epoch."""
-    if not log.exists():
-        return None
-    scores = pd.read_csv(log).get(monitor)
-    return None if scores is None or scores.empty else float(scores.max())
+def _plain_sample(fitted: FaceSet, seed: int) -> FaceSet:
+    """Training faces to measure accuracy on: few enough that an epoch takes no longer for it."""
+    most = min(PLAIN_SAMPLE, max(len(fitted) // 14, 256))
+    rows = np.random.default_rng(seed).permutation(len(fitted))[:most]
+    return fitted.take(np.sort(rows))
 
 
-def _claim(folder: Path, settings: TrainingSettings, faces: FaceSet, votes: np.ndarray | None) -> None:
+def _accuracy(network: keras.Model, sample: FaceSet) -> float:
+    return float((predict(network, sample.images).argmax(axis=1) == sample.labels).mean())
+
+
+def _split_name(judged: FaceSet) -> str:
+    return " + ".join(sorted(set(judged.usage.tolist())))
+
+
+def _validation_name(judged: FaceSet) -> str:
+    if judged.label_names == FER2013 and set(judged.usage.tolist()) == {"PublicTest"} and judged.official:
+        return "FER2013 PublicTest"
+    return f"{_split_name(judged)} rows of the training's data"
+
+
+def _device(device: str, settings: TrainingSettings) -> str:
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"device {device!r} is not one of auto, cpu, cuda")
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise UsageError("device cuda: torch finds no GPU; give --device cpu")
+    device = "cpu" if device == "cpu" or not available else "cuda"
+    if settings.precision == "float16" and device == "cpu":
+        raise UsageError("precision float16 is for GPUs; on a CPU give bfloat16 or float32")
+    return device
+
+
+def _hardware(device: str) -> dict[str, Any]:
+    if device != "cpu":
+        return {
+            "processes": world_size(),
+            "device": torch.cuda.get_device_name(),
+            "torch": torch.__version__,
+            "keras": keras.__version__,
+        }
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    name = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.machine(),
+    )
+    return {
+        "device": name,
+        "processes": world_size(),
+        "cores": cores,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "keras": keras.__version__,
+    }
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _digest(faces: FaceSet, votes: np.ndarray | None) -> str:
+    """sha256 of all that a training sees: pixels, labels, splits, label names, votes."""
+    digest = hashlib.sha256()
+    for part in (faces.images, faces.labels.astype(np.int64), votes):
+        if part is not None:
+            digest.update(np.ascontiguousarray(part).tobytes())
+    digest.update("\n".join([*faces.label_names, *role(faces.usage).tolist()]).encode())
+    return digest.hexdigest()
+
+
+def _claim(folder: Path, recipe: Recipe, digest: str, faces: FaceSet, votes: np.ndarray | None) -> None:
     """Remember in the folder what is trained there; refuse to go on with something else."""
     wanted = {
-        **dataclasses.asdict(settings),
-        "rows": len(faces),
+        "recipe": recipe.name,
+        **{f"model.{key}": value for key, value in dataclasses.asdict(recipe.model).items()},
+        **dataclasses.asdict(recipe.training),
         "labels": list(faces.label_names),
         "votes": votes is not None,
+        "rows": len(faces),
+        "data": digest[:16],
     }
     wanted = json.loads(json.dumps(wanted))
     path = folder / "training.json"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(wanted, indent=2))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, (json.dumps(wanted, indent=2) + "\n").encode())
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be written to ({error.strerror}); give another --out") from error
         return
     found = json.loads(path.read_text())
     differing = [key for key in wanted if wanted[key] != found.get(key)]

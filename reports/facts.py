@@ -28,7 +28,7 @@ def run_facts(settings: Mapping[str, Any], table: LabelTable) -> list[tuple[str,
     crop = [str(classify[key]) for key in ("crop", "filter") if classify.get(key) is not None]
     facts.append(("Crop, filter", ", ".join(crop) or None))
     if table.seeds is not None:
-        facts.append(("Seeds", ranges(table.seeds.tolist(), limit=3)))
+        facts.append(("Seeds", ranges(table.seeds, limit=3)))
     return [
         (name, printable(plain(value), 80))
         for name, value in facts

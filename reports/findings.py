@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from ..data.errors import DataError
@@ -126,7 +127,8 @@ def quality_notes(findings: Findings, unreadable: Sequence[tuple[str, str]] = ()
             f"{plural(mismatched, 'face')} carry a label that is not the class with the highest probability; "
             "the counts follow the label."
         )
-    twice = len(table) - len(set(table.faces))
+    # names that are made one by one from the plan of a run are distinct by construction
+    twice = len(table) - len(set(table.faces)) if isinstance(table.faces, tuple) else 0
     if twice:
         notes.append(f"{plural(twice, 'face name')} occur more than once; each row is counted.")
     if sweep is not None:
@@ -134,7 +136,7 @@ def quality_notes(findings: Findings, unreadable: Sequence[tuple[str, str]] = ()
             f"Every number outside the section on truncation pools the faces of {len(sweep.psi)} truncations. The same "
             "seeds recur in them, so these faces are not independent and the pooled intervals are too narrow."
         )
-    elif table.seeds is not None and len(set(table.seeds.tolist())) < len(table):
+    elif table.seeds is not None and np.unique(table.seeds).size < len(table):
         notes.append(
             "Some seeds occur more than once, so these faces are not independent and the intervals are too narrow."
         )

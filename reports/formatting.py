@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
+import numpy as np
+
 NBSP = "\N{NO-BREAK SPACE}"
 EN_DASH = "\N{EN DASH}"
 
@@ -94,12 +96,10 @@ def plural(n: int, one: str, many: str | None = None) -> str:
 
 def ranges(numbers: Iterable[int], limit: int = 12) -> str:
     """Whole numbers as ascending ranges, `0–499, 1000`; beyond `limit` ranges the rest is counted, not listed."""
-    runs: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
+    values = np.unique(np.fromiter(numbers, np.int64))
+    breaks = np.flatnonzero(np.diff(values) != 1) + 1
+    starts, ends = np.append(values[:1], values[breaks]), np.append(values[breaks - 1], values[-1:])
+    runs = list(zip(starts.tolist(), ends.tolist(), strict=True))
     text = ", ".join(f"{a}" if a == b else f"{a}{EN_DASH}{b}" for a, b in runs[:limit])
     left = sum(b - a + 1 for a, b in runs[limit:])
     return f"{text} and {count(left)} more" if left else text

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from . import figures
 from .audit import AuditEstimate
@@ -79,6 +79,7 @@ def build_report(
     validation: Validation | None = None,
     audit: AuditEstimate | None = None,
     preparation: PreparationSensitivity | None = None,
+    among: ArrayLike | None = None,
 ) -> Report:
     """Evaluate a table of labels and write the page in memory.
 
@@ -99,6 +100,7 @@ def build_report(
             those corrected for the classifier's confusion.
         audit: what people said about a sample of these faces.
         preparation: how the labels depend on crop and filter.
+        among: rows of the faces that have a picture, where not all pictures were kept; None for all.
 
     Returns:
         The page (about 2.5 MB for 500 faces) and its numbers.
@@ -116,11 +118,14 @@ def build_report(
     heading = title or f"Facial expressions in {plural(len(table), 'face')}" + (
         "" if found.sweep is None else f" at {len(found.sweep.psi)} truncations"
     )
-    chosen = Selection.of(table)
+    chosen = Selection.of(table, among)
     rows = chosen.rows(table)
     sprites, inputs = _pictures(table, rows, load_face, prepare, thumbnail)
     index = {row: place for place, row in enumerate(rows)}
     notes = quality_notes(found, list(sprites.unreadable.items()))
+    if among is not None:
+        kept = plural(np.size(among), "face")
+        notes.append(f"Pictures of {kept}, spread evenly over the run, were kept; the faces on this page are of these.")
     pictures = load_face is not None
     html = render_document(
         "report.html.j2",

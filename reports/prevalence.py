@@ -17,7 +17,7 @@ All functions are pure; shares are fractions, probabilities float [N, K] with ro
 0..K-1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -166,12 +166,13 @@ def expectation_maximisation(
         max_iterations: Newton steps at most.
     """
     base = np.asarray(prior, np.float64)
-    ratio = np.asarray(probabilities) / base.astype(np.asarray(probabilities).dtype)
+    rows = np.asarray(probabilities)
+    ratio = _Ratio(rows, base.astype(rows.dtype))
     shares = base / base.sum()
     likelihood = _log_likelihood(ratio, shares)
     for _ in range(max_iterations):
         curvature = np.zeros((len(base), len(base)))
-        for part in _chunks(ratio):
+        for part in ratio.chunks():
             scaled = part / np.maximum(part @ shares, _TINY)[:, None]
             curvature += scaled.T @ scaled
         # The gradient is curvature @ shares, so the quadratic model is -||R (new - 2 shares)||²/2 with R'R = curvature.
@@ -193,8 +194,19 @@ def expectation_maximisation(
     return shares
 
 
-def _log_likelihood(ratio: NDArray[np.floating], shares: Floats) -> float:
-    return float(sum(np.log(np.maximum(part @ shares, _TINY)).sum() for part in _chunks(ratio)))
+@dataclass(frozen=True)
+class _Ratio:
+    """Posteriors over their prior, made a chunk at a time: a table of millions of faces is not held twice."""
+
+    rows: NDArray[np.floating]
+    prior: NDArray[np.floating]
+
+    def chunks(self) -> Iterator[NDArray[np.floating]]:
+        return (part / self.prior for part in _chunks(self.rows))
+
+
+def _log_likelihood(ratio: _Ratio, shares: Floats) -> float:
+    return float(sum(np.log(np.maximum(part @ shares, _TINY)).sum() for part in ratio.chunks()))
 
 
 def _chunks(rows: NDArray[np.floating]) -> list[NDArray[np.floating]]:
@@ -404,7 +416,8 @@ class _Outputs:
             for part in _chunks(values):
                 part[:] = _reweighted(part, now / prior)
             validation = _reweighted(calibrate(v, calibration), now / prior)
-        mean = counts @ values / counts.sum()
+        size = range(0, len(values), _CHUNK)
+        mean = sum(counts[i : i + _CHUNK] @ values[i : i + _CHUNK] for i in size) / counts.sum()
         second = counts @ (values * values) / counts.sum() if method == "PCC" else mean
         matrix = None if method in ("CC", "PCC") else confusion_matrix(validation, y)
         shares = mean / mean.sum() if matrix is None else simplex_least_squares(matrix, mean)

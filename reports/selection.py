@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .table import LabelTable
 
@@ -28,19 +29,19 @@ class Selection:
     """every face of the table is among `by_label`"""
 
     @classmethod
-    def of(cls, table: LabelTable) -> "Selection":
+    def of(cls, table: LabelTable, among: ArrayLike | None = None) -> "Selection":
+        """Choose from a table, or from its rows `among` alone: those with a picture, where not all were kept."""
         order = table.natural_order()
-        complete = len(table) <= SHOW_ALL
+        if among is not None:
+            order = order[np.isin(order, np.asarray(among, np.int64))]
+        complete = len(order) == len(table) <= SHOW_ALL
         limit = len(table) if complete else PER_LABEL
         codes = table.codes[order]
         by_label = [order[codes == k][:limit].tolist() for k in range(len(table.classes))]
         # ties go to the natural order, so the page is the same whatever the order of the table
-        ascending = order[np.argsort(table.confidence[order], kind="stable")]
-        descending = order[np.argsort(-table.confidence[order], kind="stable")]
-        extremes = min(EXTREMES, len(table))
-        return cls(
-            order[:SAMPLE].tolist(), by_label, descending[:extremes].tolist(), ascending[:extremes].tolist(), complete
-        )
+        sure = table.confidence[order]
+        most, least = order[_first(-sure)].tolist(), order[_first(sure)].tolist()
+        return cls(order[:SAMPLE].tolist(), by_label, most, least, complete)
 
     def rows(self, table: LabelTable) -> list[int]:
         """All rows that are shown, each once, in the natural order of the table."""
@@ -49,3 +50,12 @@ class Selection:
             return sorted(chosen)
         seeds = table.seeds
         return sorted(chosen, key=lambda row: (int(seeds[row]), row))
+
+
+def _first(values: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Places of the :data:`EXTREMES` smallest values, ascending, without sorting all of them."""
+    if len(values) > EXTREMES:
+        near = np.flatnonzero(values <= np.partition(values, EXTREMES - 1)[EXTREMES - 1])
+    else:
+        near = np.arange(len(values))
+    return near[np.argsort(values[near], kind="stable")][:EXTREMES]

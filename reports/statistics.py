@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+_CHUNK = 1 << 16
+
 
 @dataclass(frozen=True)
 class LabelShares:
@@ -111,14 +113,13 @@ def confidence_summary(
         bins: equal bins over [0, 1]; the last one includes 1.
     """
     sure = np.asarray(confidence, np.float64)
-    entropy = entropy_bits(probabilities)
     edges = np.linspace(0, 1, bins + 1)
     return ConfidenceSummary(
         mean=float(sure.mean()),
         median=float(np.median(sure)),
         threshold=threshold,
         uncertain=int((sure < threshold).sum()),
-        mean_entropy_bits=float(entropy.mean()),
+        mean_entropy_bits=float(entropy_bits(probabilities).mean()),
         bin_edges=edges,
         histogram=histogram(sure, bins),
     )
@@ -131,7 +132,10 @@ def histogram(values: ArrayLike, bins: int = 20) -> Ints:
 
 def entropy_bits(probabilities: ArrayLike) -> Floats:
     """Shannon entropy [N] in bits of each row of probabilities [N, K]; 0 log 0 counts as 0."""
-    p = np.asarray(probabilities, np.float64)
+    rows = np.asarray(probabilities)
+    if rows.ndim == 2 and len(rows) > _CHUNK:  # millions of rows need no tables of their own size beside them
+        return np.concatenate([entropy_bits(rows[i : i + _CHUNK]) for i in range(0, len(rows), _CHUNK)])
+    p = rows.astype(np.float64)
     logs = np.log2(p, out=np.zeros_like(p), where=p > 0)
     # + 0.0 turns the -0.0 of a certain row into 0.0
     return -(p * logs).sum(axis=-1) + 0.0

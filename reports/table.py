@@ -1,6 +1,6 @@
 """labels.csv as checked arrays: whatever is wrong with a table is said here, once, with the face it is wrong at."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,17 +19,18 @@ _SUM_TOLERANCE = 0.02  # probabilities may have been rounded to two digits on th
 class LabelTable:
     """N classified faces, in the order of the table.
 
-    `faces` are file names, `seeds` int64 [N] or None when any face has none, `codes` int64 [N] in 0..K-1,
-    `confidence` float64 [N] in [0, 1], `probabilities` float64 [N, K] with rows that sum to 1 (within rounding), `psi`
-    float64 [N], the truncation of each face, or None where the table does not tell it.
+    `faces` are file names, `seeds` int64 [N] or None when any face has none, `codes` integers [N] in 0..K-1,
+    `confidence` [N] in [0, 1], `probabilities` [N, K] with rows that sum to 1 (within rounding), both float64 or, where
+    there are millions, float32; `psi` float64 [N], the truncation of each face, or None where the table does not tell
+    it.
     """
 
     classes: tuple[str, ...]
-    faces: tuple[str, ...]
+    faces: Sequence[str]
     seeds: NDArray[np.int64] | None
-    codes: NDArray[np.int64]
-    confidence: NDArray[np.float64]
-    probabilities: NDArray[np.float64]
+    codes: NDArray[np.integer]
+    confidence: NDArray[np.floating]
+    probabilities: NDArray[np.floating]
     psi: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
@@ -50,7 +51,7 @@ class LabelTable:
 
     def natural_order(self) -> NDArray[np.int64]:
         """Row numbers [N] by ascending seed, or in table order where seeds are missing: an order nobody chose."""
-        if self.seeds is None:
+        if self.seeds is None or (self.seeds[1:] >= self.seeds[:-1]).all():
             return np.arange(len(self))
         return np.argsort(self.seeds, kind="stable")
 

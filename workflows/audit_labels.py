@@ -157,7 +157,7 @@ def _design(inputs: RunInputs, record: Any) -> tuple[AuditDesign, list[str]]:
         raise DataError(f"{printable(path)}: is no audit ({printable(error)}); delete it and audit again") from error
     names = _names(inputs.table, design)
     if record.get("faces") != names:
-        raise DataError(f"{printable(path)}: was made for other labels than labels.csv; delete it and audit again")
+        raise DataError(f"{printable(path)}: was made for other labels than the run has now; delete it and audit again")
     return design, names
 
 

@@ -22,8 +22,8 @@ from ..reports.comparison_tests import (
 )
 from ..reports.formatting import plural
 from ..reports.prevalence import Validation
-from ..reports.table import LabelTable, read_labels
-from .labels import read_labels_csv
+from ..reports.table import LabelTable
+from .report_inputs import read_table
 from .run_folder import RunFolder
 from .validation import read_validation
 
@@ -57,7 +57,7 @@ class _Sample:
 
     @classmethod
     def of(cls, run: RunFolder, corrected: bool) -> _Sample:
-        labels, _ = read_labels_csv(run)
+        table, _ = read_table(run)
         validation = read_validation(run) if corrected else None
         if corrected and validation is None:
             raise DataError(
@@ -66,7 +66,7 @@ class _Sample:
             )
         settings = run.settings("classify") or {}
         judged_by = tuple(settings.get(key) for key in ("sha256", "crop", "filter"))
-        return cls(read_labels(labels, run.record), validation, judged_by)
+        return cls(table, validation, judged_by)
 
     def counts(self) -> np.ndarray:
         return np.bincount(self.table.codes, minlength=len(self.table.classes))
@@ -82,7 +82,7 @@ def check(
     """Compare a run's label distribution with a reference.
 
     Args:
-        run: with a ``labels.csv``.
+        run: classified.
         against: ``fer2013``, ``uniform``, a CSV with the columns ``label`` and ``share`` or ``count``, or another run.
         max_tv: the total variation distance that is allowed, 0..1: the share of faces with another label.
         level: of the interval of the distance.

@@ -16,7 +16,7 @@ from ..data.errors import DataError, UsageError
 from ..data.faces import Preparation, prepare_faces
 from ..data.images import ImageSource, printable, read_image, write_atomically
 from .faces import Face, planned_faces
-from .labels import face_table, merge_parts, part_path, write_part
+from .labels import face_table, merge_parts, whole_part, write_part
 from .progress import OnProgress, no_progress
 from .run_folder import RunFolder
 from .seeds import shards
@@ -27,16 +27,19 @@ class ClassifyOptions:
     """How to judge.
 
     Attributes:
-        model: a ``.keras`` file or the name of a bundled classifier; None for the best bundled one.
+        model: a model file or the name of a bundled classifier; None for the best bundled one.
         images: a folder or zip of pictures to judge in place of the run's own.
         crop: how pictures become 48x48 faces: ``none``, ``ffhq`` or ``detect``.
         device: ``auto``, ``cpu`` or ``cuda``.
+        labels, input_range: what the model file cannot say (see :func:`fergan.classify.classifier.load_classifier`).
     """
 
     model: str | None = None
     images: str | None = None
     crop: str = "none"
     device: str = "auto"
+    labels: tuple[str, ...] | None = None
+    input_range: tuple[float, float] | None = None
 
 
 class Judge:
@@ -44,7 +47,9 @@ class Judge:
 
     def __init__(self, options: ClassifyOptions) -> None:
         self.preparation = Preparation(options.crop)
-        self.classifier: Classifier = load_classifier(options.model, device=options.device)
+        self.classifier: Classifier = load_classifier(
+            options.model, device=options.device, labels=options.labels, input_range=options.input_range
+        )
 
     def settings(self) -> dict[str, Any]:
         """Everything that decides the labels, for ``run.json``."""
@@ -54,6 +59,10 @@ class Judge:
             "labels": list(self.classifier.labels),
             **self.preparation.as_dict(),
         }
+        if self.classifier.input_range != (0.0, 255.0):
+            settings["input_range"] = list(self.classifier.input_range)
+        if self.classifier.card.get("outputs") == "logits":
+            settings["outputs"] = "logits"
         licence = self.classifier.card.get("licence")
         return {**settings, "licence": str(licence)} if licence else settings
 
@@ -73,7 +82,8 @@ def classify(run: RunFolder, options: ClassifyOptions, on_progress: OnProgress =
     A picture that cannot be read is skipped and recorded with the reason.
 
     Returns:
-        The path of ``labels.csv``, and how many pictures were skipped.
+        The path of ``labels.csv`` (beyond a million labels, of the folder of the Parquet parts), and how many pictures
+        were skipped.
 
     Raises:
         DataError: no pictures, some of the run's pictures are missing, every picture is unreadable, or a file cannot
@@ -90,18 +100,18 @@ def classify(run: RunFolder, options: ClassifyOptions, on_progress: OnProgress =
     run.claim("classify", {**judge.settings(), **source.settings()})
     judge.keep_validation(run)
     worked, count, done = False, 0, 0
-    for number, names in shards(source.names):
-        if not part_path(run, number).exists():
+    for number, faces in shards(source.faces):
+        if not whole_part(run, number, [face.name for face in faces]):
             worked = True
-            write_part(run, number, _label_shard(source, names, judge))
-        count, done = count + 1, done + len(names)
-        on_progress(done, len(source.names))
+            write_part(run, number, _label_shard(source, faces, judge))
+        count, done = count + 1, done + len(faces)
+        on_progress(done, len(source.faces))
     skipped = merge_parts(run, count)
-    if skipped == len(source.names):
+    if skipped == len(source.faces):
         raise DataError(f"{source.place}: none of its {skipped} pictures could be read; see {run.skipped_csv}")
     if worked:
         run.note("classify", time.monotonic() - started)
-    return run.labels_csv, skipped
+    return run.labels_csv if run.labels_csv.exists() else run.labels, skipped
 
 
 class _RunPictures:
@@ -116,12 +126,11 @@ class _RunPictures:
                 "or name a folder of pictures with --images"
             )
         self.run = run
-        self.planned = {face.name: face for face in planned_faces(made)}
-        self.names = list(self.planned)
-        missing = sum(1 for name in self.names if not (run.faces / name).exists())
+        self.faces: Sequence[Face] = planned_faces(made)
+        missing = sum(1 for face in self.faces if not (run.faces / face.name).exists())
         if missing:
             raise DataError(
-                f"{self.place}: {missing} of {len(self.names)} faces are missing; "
+                f"{self.place}: {missing} of {len(self.faces)} faces are missing; "
                 "run 'fergan generate' again with the same settings to finish them"
             )
 
@@ -131,9 +140,6 @@ class _RunPictures:
     def read(self, name: str) -> np.ndarray:
         return read_image(self.run.faces / name)
 
-    def faces_of(self, names: Sequence[str]) -> list[Face]:
-        return [self.planned[name] for name in names]
-
 
 class _ForeignPictures:
     """The pictures of any folder or zip."""
@@ -141,30 +147,27 @@ class _ForeignPictures:
     def __init__(self, path: str) -> None:
         self.source = ImageSource(path)
         self.place = printable(path)
-        self.names = list(self.source.names)
+        self.faces = [Face(name) for name in self.source.names]
 
     def settings(self) -> dict[str, Any]:
         # sizes and times too: other pictures under the same names must not keep the labels of the old ones
         place = self.source.path
-        files = [place / name for name in self.names] if place.is_dir() else [place]
+        files = [place / name for name in self.source.names] if place.is_dir() else [place]
         states = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-        listing = hashlib.sha256(repr((self.names, states)).encode("utf-8", "surrogatepass"))
-        return {"images": str(place.resolve()), "n": len(self.names), "pictures_sha256": listing.hexdigest()}
+        listing = hashlib.sha256(repr((list(self.source.names), states)).encode("utf-8", "surrogatepass"))
+        return {"images": str(place.resolve()), "n": len(self.faces), "pictures_sha256": listing.hexdigest()}
 
     def read(self, name: str) -> np.ndarray:
         return self.source.read(name)
 
-    def faces_of(self, names: Sequence[str]) -> list[Face]:
-        return [Face(name) for name in names]
 
-
-def _label_shard(source: _RunPictures | _ForeignPictures, names: Sequence[str], judge: Judge) -> Any:
+def _label_shard(source: _RunPictures | _ForeignPictures, faces: Sequence[Face], judge: Judge) -> Any:
     pictures, skipped = [], {}
-    for name in names:
+    for face in faces:
         try:
-            pictures.append(source.read(name))
+            pictures.append(source.read(face.name))
         except DataError as error:
-            skipped[name] = str(error)
+            skipped[face.name] = str(error)
     classes = judge.classifier.labels
     probabilities = judge.judge(pictures) if pictures else np.empty((0, len(classes)), np.float32)
-    return face_table(source.faces_of(names), probabilities, classes, skipped)
+    return face_table(faces, probabilities, classes, skipped)

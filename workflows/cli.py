@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,21 +11,33 @@ import click
 from .. import __version__
 from ..data.errors import DataError, UsageError
 from ..data.memory import tune_malloc
+from .cli_annotate import annotate
+from .cli_app import app
 from .cli_audit import audit
 from .cli_check import check
 from .cli_doctor import doctor
+from .cli_engine import engine_options, stopped_by_sigterm, to_engine
+from .cli_ensemble import ensemble
+from .cli_evaluate import calibrate, evaluate, leaderboard
+from .cli_export import export
 from .cli_metrics import metrics
 from .cli_networks import convert, inspect, interpolate, mix, models
 from .cli_options import (
     NOISE_MODES,
     class_option,
+    classifier_options,
     device_option,
     network_option,
     noise_option,
     parse_psi_sweep,
     trunc_option,
 )
+from .cli_plan import plan
+from .cli_recipes import recipes
 from .cli_report import audit_labels, report
+from .cli_serve import serve
+from .cli_train import train
+from .cli_tune import tune
 
 if TYPE_CHECKING:
     from .classify import ClassifyOptions
@@ -87,7 +98,7 @@ def _generate_options(command: Any) -> Any:
 def _classify_options(command: Any) -> Any:
     for option in reversed(
         [
-            click.option("--model", metavar="FILE|NAME", help="A .keras file or a bundled name.  [default: the best]"),
+            classifier_options,
             click.option(
                 "--crop",
                 type=click.Choice(["none", "ffhq", "detect"]),
@@ -151,11 +162,15 @@ cli.add_command(report)
 @cli.command(epilog="Example: fergan run --n 500 --run first")
 @_generate_options
 @_classify_options
+@engine_options
 @_run_option
 @device_option
 def run(run_name: str, **options: Any) -> None:
-    """Generate, classify and report in one process."""
-    faces, labels = _to_generate(options), _to_classify(options)
+    """Generate, classify and report at once, by one process or many.
+
+    A run that was stopped, killed or damaged is finished by the same command, with the same labels.
+    """
+    faces, labels, engine = _to_generate(options), _to_classify(options), to_engine(options)
     from .networks import ensure_network
     from .progress import progress
     from .run import run_all
@@ -163,129 +178,40 @@ def run(run_name: str, **options: Any) -> None:
 
     folder = RunFolder(run_name)
     ensure_network(faces.network)
-    with folder.lock(), progress("Running") as show:
-        page = run_all(folder, faces, labels, show)
-    click.echo(f"report in {page}")
+    with stopped_by_sigterm(), folder.lock(), progress("Running") as show:
+        page = run_all(folder, faces, labels, show, engine)
+    click.echo(f"report in {page}\nlabels sha256 {folder.record['labels']['sha256']}")
 
 
-for _command in (audit, check, audit_labels, mix, interpolate, metrics, models, inspect, convert, doctor):
+for _command in (
+    audit,
+    evaluate,
+    leaderboard,
+    calibrate,
+    check,
+    audit_labels,
+    mix,
+    interpolate,
+    metrics,
+    models,
+    recipes,
+    inspect,
+    convert,
+    doctor,
+    ensemble,
+    export,
+    serve,
+    train,
+    tune,
+    annotate,
+    plan,
+    app,
+):
     cli.add_command(_command)
 
 
-@cli.group(cls=_Commands, epilog="Example: fergan train classifier --data fer2013.csv")
-def train() -> None:
-    """Train a classifier or a generator."""
-
-
-@train.command("classifier", epilog="Example: fergan train classifier --data fer2013.csv --out runs/my_classifier")
-@click.option("--data", required=True, metavar="CSV", help="fer2013.csv or icml_face_data.csv.")
-@click.option("--votes", metavar="CSV", help="FER+'s fer2013new.csv: its votes train a second head.")
-@click.option("--out", default="runs/classifier", show_default=True, metavar="DIR", help="Folder of the training.")
-@click.option("--epochs", type=click.IntRange(1), default=36, show_default=True)
-@click.option("--batch-size", type=click.IntRange(2), default=128, show_default=True)
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=0.1, show_default=True)
-@click.option("--patience", type=click.IntRange(1), default=15, show_default=True, help="Epochs without progress.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-def train_classifier(data: str, votes: str | None, out: str, **settings: Any) -> None:
-    """Train the small residual network on FER2013: fit on Training, choose the epoch on PublicTest.
-
-    A stopped training goes on where it was when the same command is given again.
-    """
-    from ..classify.classifier import load_classifier
-    from ..classify.training import TrainingSettings
-    from ..classify.training import train_classifier as step
-    from ..data.fer2013 import read_fer2013
-    from ..data.ferplus import read_ferplus
-    from .feature_reference import write_feature_reference
-    from .training_display import epoch_display
-
-    faces = read_fer2013(data)
-    shares = read_ferplus(votes, faces.usage) if votes else None
-    wanted = TrainingSettings(**settings)
-    scores = step(faces, out, wanted, votes=shares, callbacks=(epoch_display(),))
-    model = Path(out) / "fernet.keras"
-    write_feature_reference(model, load_classifier(model), faces.split("Training"), faces.split("PublicTest"))
-    click.echo(f"PublicTest accuracy {scores['accuracy']:.4f}; model in {out}/fernet.keras")
-
-
-@train.command("dcgan", epilog="Example: fergan train dcgan --data fer2013.csv --out runs/my_dcgan")
-@click.option("--data", required=True, metavar="DIR|ZIP|CSV", help="A folder or zip of images, or fer2013.csv.")
-@click.option("--out", default="runs/dcgan", show_default=True, metavar="DIR", help="Folder of the training.")
-@click.option(
-    "--epochs", type=click.FloatRange(0, min_open=True), default=25, show_default=True, help="Passes over the data."
-)
-@click.option("--resolution", type=click.IntRange(32), default=48, show_default=True, help="Pixels, a multiple of 16.")
-@click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True, help="1 gray, 3 RGB.")
-@click.option("--base-channels", type=click.IntRange(4), default=32, show_default=True, help="Width of the networks.")
-@click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True)
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=4e-4, show_default=True)
-@click.option(
-    "--augment",
-    default="color,translation",
-    show_default=True,
-    metavar="LIST",
-    help="DiffAugment: color,translation,cutout.",
-)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@device_option
-def train_dcgan(data: str, out: str, **options: Any) -> None:
-    """Train a DCGAN from scratch. A stopped training goes on when the same command is given again."""
-    from .train_generator import train_dcgan as step
-    from .training_display import gan_display
-
-    with gan_display() as show:
-        path = step(data, out, show, **options)
-    click.echo(f"generator in {path}")
-
-
-@train.command("stylegan2", epilog="Example: fergan train stylegan2 --data faces.zip --out runs/my_stylegan2")
-@click.option("--data", required=True, metavar="DIR|ZIP|CSV", help="A folder or zip of images, or fer2013.csv.")
-@click.option("--out", default="runs/stylegan2", show_default=True, metavar="DIR", help="Folder of the training.")
-@click.option(
-    "--kimg", type=click.FloatRange(0, min_open=True), default=1000, show_default=True, help="Images shown, thousands."
-)
-@click.option("--resolution", type=click.IntRange(8), default=64, show_default=True, help="Pixels, a power of two.")
-@click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="1 gray, 3 RGB.")
-@click.option("--cond", is_flag=True, help="Train by class: the CSV's emotions, or dataset.json's labels.")
-@click.option(
-    "--width",
-    type=click.Choice(["tiny", "small", "medium", "paper", "full"]),
-    default="tiny",
-    show_default=True,
-    help="Of the networks: tiny for a CPU, paper and full as published.",
-)
-@click.option("--init", metavar="FILE|NAME", help="Start from this generator (its width counts, D starts fresh).")
-@click.option("--batch-size", type=click.IntRange(4), default=16, show_default=True)
-@click.option("--part-size", type=click.IntRange(4), metavar="N", help="Images at a time, where memory is short.")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=0.0025, show_default=True)
-@click.option("--gamma", type=click.FloatRange(0), help="R1's weight.  [default: 0.3 at 64 pixels and batches of 16]")
-@click.option(
-    "--augment",
-    type=click.Choice(["diffaugment", "ada", "none"]),
-    default="diffaugment",
-    show_default=True,
-    help="diffaugment for about a thousand images, ada for more and for long trainings.",
-)
-@click.option("--mirror/--no-mirror", default=True, show_default=True, help="Show mirrored images too.")
-@click.option("--snapshot-kimg", type=click.FloatRange(0, min_open=True), default=20, show_default=True)
-@click.option("--fp32", is_flag=True, help="No half precision on a GPU.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@device_option
-def train_stylegan2(data: str, out: str, **options: Any) -> None:
-    """Train a StyleGAN2 from scratch. A stopped training goes on when the same command is given again.
-
-    Several GPUs: torchrun --nproc-per-node N -m fergan train stylegan2 ...
-    """
-    from .train_generator import train_stylegan2 as step
-    from .training_display import gan_display
-
-    with gan_display() as show:
-        path = step(data, out, show, **options)
-    click.echo(f"generator in {path}")
-
-
 def _to_generate(options: dict[str, Any]) -> GenerateOptions:
-    from .seeds import parse_seeds
+    from .seeds import seed_sequence
 
     if options["n"] is not None and options["seeds"] is not None:
         raise UsageError("--n and --seeds exclude each other; --n 500 is short for --seeds 0-499")
@@ -299,7 +225,7 @@ def _to_generate(options: dict[str, Any]) -> GenerateOptions:
                     f"--projected-w and {option} exclude each other; projected styles are drawn as they are"
                 )
     seeds: Sequence[int]
-    seeds = parse_seeds(options["seeds"]) if options["seeds"] is not None else range(options["n"] or DEFAULT_N)
+    seeds = seed_sequence(options["seeds"]) if options["seeds"] is not None else range(options["n"] or DEFAULT_N)
     sweep = None if options["psi_sweep"] is None else parse_psi_sweep(options["psi_sweep"])
     from .generate import GenerateOptions
 
@@ -320,7 +246,12 @@ def _to_classify(options: dict[str, Any]) -> ClassifyOptions:
     from .classify import ClassifyOptions
 
     return ClassifyOptions(
-        model=options["model"], images=options.get("images"), crop=options["crop"], device=options["device"]
+        model=options["model"],
+        images=options.get("images"),
+        crop=options["crop"],
+        device=options["device"],
+        labels=options["labels"],
+        input_range=options["input_range"],
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..data.errors import UsageError
+from ..data.labels import NAMED, canonical_label
 
 NOISE_MODES = ("const", "random", "none")
 
@@ -30,6 +31,62 @@ def noise_option(*modes: str) -> Callable[[Any], Any]:
     """``--noise-mode`` with the modes that make sense for a command."""
     text = "StyleGAN2's noise; random depends on the seed." if "random" in modes else "StyleGAN2's noise."
     return click.option("--noise-mode", type=click.Choice(modes), default="const", show_default=True, help=text)
+
+
+def _labels(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+    """``"a,b,c"``, or the name of a known order, such as ``fer2013``."""
+    if text is None:
+        return None
+    labels = NAMED.get(text.strip().lower()) or tuple(canonical_label(name) for name in text.split(","))
+    if len(labels) < 2 or not all(labels) or len(set(labels)) != len(labels):
+        raise UsageError(
+            f"--labels {text!r}: write the names of the outputs in their order, such as angry,disgust,fear, "
+            f"or one of {', '.join(NAMED)}"
+        )
+    return labels
+
+
+def _input_range(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low = high = math.nan
+    if not math.isfinite(low) or not math.isfinite(high) or low == high:
+        raise UsageError(f"--input-range {text!r}: write what black and white are to the network, such as 0,1 or -1,1")
+    return low, high
+
+
+def classifier_options(command: Any) -> Any:
+    """``--model``, ``--labels`` and ``--input-range``: keywords ``model``, ``labels`` and ``input_range``.
+
+    These are what :func:`fergan.classify.classifier.load_classifier` takes; None where they are not given.
+    """
+    for option in reversed(
+        [
+            click.option(
+                "--model",
+                metavar="FILE|NAME",
+                help="A .keras, .h5, .hdf5 or .onnx file or a bundled name.  [default: the best]",
+            ),
+            click.option(
+                "--labels",
+                metavar="LIST",
+                callback=_labels,
+                help="What the model's outputs are called, in order, where no NAME.json beside it says so: a,b,c or "
+                f"{', '.join(NAMED)}.",
+            ),
+            click.option(
+                "--input-range",
+                metavar="LO,HI",
+                callback=_input_range,
+                help="What black and white are to the model, such as -1,1.  [default: NAME.json's, or 0,255]",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
 
 
 def parse_psi_sweep(text: str) -> tuple[float, ...]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
-from .seeds import face_name, parse_seeds
+from ..data.errors import DataError
+from ..data.images import printable
+from .seeds import face_name, seed_sequence
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,49 @@ class Face:
     psi: float | None = None
 
 
-def planned_faces(settings: Mapping[str, Any]) -> list[Face]:
+class FacePlan(Sequence[Face]):
+    """All faces of a run in order, each made when it is asked for, so that a plan of millions takes no memory."""
+
+    def __init__(self, seeds: Sequence[int], psis: Sequence[float | None] = (None,), projected: int = 0) -> None:
+        """``seeds`` once for each of ``psis``; or, in their place, so many ``projected`` styles."""
+        self._seeds, self._psis, self._projected = seeds, psis, projected
+
+    def __len__(self) -> int:
+        return self._projected or len(self._seeds) * len(self._psis)
+
+    @overload
+    def __getitem__(self, index: int) -> Face: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Face]: ...
+    def __getitem__(self, index: int | slice) -> Face | list[Face]:
+        if isinstance(index, slice):
+            return [self._face(i) for i in range(*index.indices(len(self)))]
+        return self._face(range(len(self))[index])
+
+    def place(self, name: str) -> int:
+        """The index of the face with a file name. Raises a DataError if there is none."""
+        match = re.match(r"seed(\d+)", name)
+        found = []
+        if match and not self._projected:
+            seed = int(match[1])
+            at = self._seeds.index(seed) if seed in self._seeds else len(self)
+            found = [turn * len(self._seeds) + at for turn in range(len(self._psis))]
+        elif self._projected and re.fullmatch(r"proj\d+\.png", name):
+            found = [int(name[4:-4])]
+        for index in found:
+            if index < len(self) and self[index].name == name:
+                return index
+        raise DataError(f"{printable(name)}: is no face of this run")
+
+    def _face(self, index: int) -> Face:
+        if self._projected:
+            return Face(f"proj{index:02d}.png", row=index)
+        turn, place = divmod(index, len(self._seeds))
+        seed, psi = self._seeds[place], self._psis[turn]
+        return Face(face_name(seed) if psi is None else sweep_name(seed, psi), seed, psi=psi)
+
+
+def planned_faces(settings: Mapping[str, Any]) -> FacePlan:
     """All faces of a run, in the order in which they are made and labelled.
 
     Args:
@@ -36,11 +81,8 @@ def planned_faces(settings: Mapping[str, Any]) -> list[Face]:
     ['seed0000_psi0.50.png', 'seed0001_psi0.50.png', 'seed0000_psi1.00.png', 'seed0001_psi1.00.png']
     """
     if settings.get("projected_w"):
-        return [Face(f"proj{row:02d}.png", row=row) for row in range(settings["n"])]
-    seeds = parse_seeds(settings["seeds"])
-    if not settings.get("psi_sweep"):
-        return [Face(face_name(seed), seed) for seed in seeds]
-    return [Face(sweep_name(seed, psi), seed, psi=psi) for psi in settings["psi_sweep"] for seed in seeds]
+        return FacePlan((), projected=settings["n"])
+    return FacePlan(seed_sequence(settings["seeds"]), settings.get("psi_sweep") or (None,))
 
 
 def sweep_name(seed: int, psi: float) -> str:

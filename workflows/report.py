@@ -12,7 +12,7 @@ from ..reports.markdown import markdown
 from ..reports.page import build_report, write_report
 from ..reports.report_json import report_data
 from .audit_labels import read_audit
-from .report_inputs import FaceReader, Picture, preparer, read_inputs, read_sensitivity
+from .report_inputs import FaceReader, Picture, kept_rows, preparer, read_inputs, read_sensitivity
 from .run_folder import RunFolder
 
 
@@ -20,7 +20,7 @@ def report(run: RunFolder, pictures: Mapping[str, Picture] | None = None, out: P
     """Write ``report.html`` and ``report.json`` of a classified run.
 
     Args:
-        run: with a ``labels.csv``.
+        run: classified.
         pictures: pictures that are still in memory, by file name; others are read from disk.
         out: another place for the page; the numbers go beside it.
 
@@ -31,11 +31,14 @@ def report(run: RunFolder, pictures: Mapping[str, Picture] | None = None, out: P
         DataError: there are no labels, or a file of the run is damaged or cannot be written.
     """
     inputs = read_inputs(run)
+    kept = kept_rows(run, inputs.table)
+    shown = kept is None or len(kept) > 0
     result = build_report(
         inputs.table,
         settings=inputs.settings,
-        load_face=FaceReader(run, pictures),
+        load_face=FaceReader(run, pictures) if shown else None,
         prepare=preparer(run),
+        among=kept if shown else None,
         skipped=inputs.skipped,
         validation=inputs.validation,
         audit=read_audit(inputs),

@@ -2,7 +2,7 @@
 
     runs/NAME/run.json            settings of each step, sha256 of the models, versions, hardware, times
               faces/seed0000.png  one picture a seed
-              labels/part-*.parquet, labels.csv, skipped.csv
+              labels/part-*.parquet, labels.csv (up to a million rows), skipped.csv
               validation.npz      the classifier's answers on labelled faces
               report.html, report.json
 
@@ -13,6 +13,7 @@ Other settings are refused, so that a folder never holds a mixture.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
@@ -37,7 +38,8 @@ class RunFolder:
     """One run folder on disk.
 
     Args:
-        name: a plain name is a folder under ``runs/`` of the current folder; anything with a slash is a path.
+        name: a plain name is a folder under ``runs/`` of the current folder; anything with a slash is a path, also as
+            ``file://``.
 
     Raises:
         UsageError: the name is empty.
@@ -45,7 +47,7 @@ class RunFolder:
     """
 
     def __init__(self, name: str | Path) -> None:
-        text = str(name)
+        text = str(name).removeprefix("file://")
         if not text.strip():
             raise UsageError("the run has no name; give --run NAME")
         self.path = Path(text) if "/" in text or text in (".", "..") else RUNS / text
@@ -118,19 +120,47 @@ class RunFolder:
             lock.acquire(timeout=0)
         except Timeout as error:
             raise UsageError(
-                f"{printable(self.path)}: another fergan process is at work on this run; wait for it, "
+                f"{printable(self.path)}: another fergan process is at work on this run{self._holder()}; wait for it, "
                 "or choose another folder with --run NAME"
             ) from error
         except OSError as error:
             raise DataError(f"{printable(self.path)}: cannot be written to ({error.strerror})") from error
         try:
+            holder = {
+                "pid": os.getpid(),
+                "host": platform.node(),
+                "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            write_atomically(self._holder_file, json.dumps(holder).encode())
             for folder in (self.path, self.faces, self.labels):
                 for leftover in folder.glob(".*.tmp"):
                     leftover.unlink(missing_ok=True)
-            self._record = self._read()
+            self.reread()
             yield
         finally:
             lock.release()
+
+    @property
+    def _holder_file(self) -> Path:
+        return self.path / ".lock.json"
+
+    def _holder(self) -> str:
+        """Who holds the lock, for a message; what a process that is gone left there is never asked for."""
+        try:
+            found = json.loads(self._holder_file.read_bytes())
+            return printable(f" (process {found['pid']} on {found['host']}, since {found['since']})")
+        except (OSError, ValueError, TypeError, KeyError):
+            return ""
+
+    def reread(self) -> None:
+        """Take ``run.json`` as it is on disk now."""
+        self._record = self._read()
+
+    def put(self, name: str, value: Any) -> None:
+        """Record something in ``run.json`` that is no setting; what stands there already is not written again."""
+        wanted = json.loads(json.dumps(value))
+        if self._record.get(name) != wanted:
+            self._update({name: wanted})
 
     def note(self, step: str, seconds: float) -> None:
         """Add the duration of a finished step."""
@@ -189,8 +219,6 @@ def versions() -> dict[str, str]:
 
 def hardware() -> dict[str, Any]:
     """Machine, processors and, where torch is loaded anyway, the GPU."""
-    import os
-
     found: dict[str, Any] = {"machine": platform.machine(), "system": platform.system(), "cpus": os.cpu_count()}
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

@@ -11,6 +11,8 @@ from ..data.errors import UsageError
 SHARD = 64
 """Faces a shard: small enough to lose little by a kill, large enough to keep files and calls few."""
 
+_LARGEST_SHARD, _MANY_SHARDS = 4096, 2048
+
 _LAST = 2**32 - 1  # numpy's RandomState takes 32 bits
 _MOST = 10_000
 _Item = TypeVar("_Item")
@@ -53,8 +55,16 @@ def _parts(text: str, option: str, highest: int = _LAST, what: str = "seed") -> 
         yield range(first, last + 1)
 
 
+def seed_sequence(text: str) -> Sequence[int]:
+    """As :func:`parse_seeds`, but a single range stays one: ten million seeds then take no memory."""
+    parts = list(_parts(text, "--seeds"))
+    return parts[0] if len(parts) == 1 else parse_seeds(text)
+
+
 def format_seeds(seeds: Sequence[int]) -> str:
     """The shortest text for sorted seeds: ``[0, 1, 2, 7]`` -> ``"0-2,7"``."""
+    if isinstance(seeds, range) and seeds.step == 1 and len(seeds) > 1:
+        return f"{seeds[0]}-{seeds[-1]}"
     ranges: list[list[int]] = []
     for seed in seeds:
         if ranges and seed == ranges[-1][1] + 1:
@@ -69,7 +79,20 @@ def face_name(seed: int) -> str:
     return f"seed{seed:04d}.png"
 
 
-def shards(items: Sequence[_Item], size: int = SHARD) -> Iterator[tuple[int, Sequence[_Item]]]:
-    """Number and contents of one shard after another."""
+def shard_size(n: int) -> int:
+    """Faces a shard of a run of ``n`` faces: 64, and more where that would make thousands of files.
+
+    >>> [shard_size(n) for n in (500, 131_072, 1_000_000, 10_000_000)]
+    [64, 64, 512, 4096]
+    """
+    size = SHARD
+    while size < _LARGEST_SHARD and n > size * _MANY_SHARDS:
+        size *= 2
+    return size
+
+
+def shards(items: Sequence[_Item], size: int | None = None) -> Iterator[tuple[int, Sequence[_Item]]]:
+    """Number and contents of one shard after another, of :func:`shard_size` items unless told otherwise."""
+    size = size or shard_size(len(items))
     for number, start in enumerate(range(0, len(items), size)):
         yield number, items[start : start + size]

@@ -43,7 +43,8 @@ def epoch_display() -> Any:
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
             seconds = time.monotonic() - self.started
             left = (self.params["epochs"] - epoch - 1) * seconds / 60
-            values = "  ".join(f"{name} {value:.4f}" for name, value in sorted((logs or {}).items()))
+            shown = {name: value for name, value in sorted((logs or {}).items()) if name != "seconds"}
+            values = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
             click.echo(f"epoch {epoch + 1}: {values}  ({seconds:.0f} s, about {left:.0f} min to go)", err=True)
 
     return EpochDisplay()

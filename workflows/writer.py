@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -33,8 +35,12 @@ class PictureWriter:
 
     def write(self, path: Path, picture: np.ndarray) -> None:
         """Queue a picture, uint8 [H, W, C]. Raises the error of an earlier one."""
-        self._pending.append((self._pool.submit(write_png, path, picture), picture.nbytes))
-        self._bytes += picture.nbytes
+        self.submit(picture.nbytes, write_png, path, picture)
+
+    def submit(self, size: int, work: Callable[..., None], *arguments: Any) -> None:
+        """Queue any other work on a picture of ``size`` bytes. Raises the error of an earlier one."""
+        self._pending.append((self._pool.submit(work, *arguments), size))
+        self._bytes += size
         while self._pending and (
             self._pending[0][0].done() or len(self._pending) > _WAITING or self._bytes > _WAITING_BYTES
         ):

@@ -92,6 +92,18 @@ def efficientnet() -> keras.Model:
     return keras.applications.EfficientNetB0(weights=None, input_shape=(32, 32, 3), classes=3)
 
 
+def mobilenet_v3() -> keras.Model:
+    """Arithmetic on tensors in place of layers."""
+    return keras.applications.MobileNetV3Small(weights=None, input_shape=(32, 32, 3), classes=3, alpha=0.25)
+
+
+def convnext() -> keras.Model:
+    """A layer that only ``keras.applications`` has."""
+    from keras.src.applications.convnext import ConvNeXt
+
+    return ConvNeXt([1, 1, 1, 1], [8, 8, 16, 16], weights=None, input_shape=(32, 32, 3), classes=3, name="tiny")
+
+
 def trained(build: Callable[[], keras.Model], variance: tuple[float, float] = (0.5, 1.5)) -> keras.Model:
     """The network with statistics and slopes as training leaves them, not as it finds them."""
     keras.utils.set_random_seed(1)
@@ -115,10 +127,10 @@ def translated(content: bytes) -> TorchNetwork:
         return translate(file, "cpu")
 
 
-@pytest.mark.parametrize("build", [plain, xception, graph, transfer, efficientnet])
+@pytest.mark.parametrize("build", [plain, xception, graph, transfer, efficientnet, mobilenet_v3, convnext])
 def test_a_translation_says_what_keras_says(build: Callable[[], keras.Model], tmp_path: Path) -> None:
     # small variances where the signal of random weights would die out on its way
-    model = trained(build, (0.1, 0.3) if build is transfer else (0.5, 1.5))
+    model = trained(build, {transfer: (0.1, 0.3), mobilenet_v3: (0.06, 0.18)}.get(build, (0.5, 1.5)))
     network = translated(saved(model, tmp_path))
     pixels = torch.from_numpy(np.random.default_rng(0).uniform(0, 255, (4, *model.input_shape[1:])).astype(np.float32))
     before = pixels.clone()

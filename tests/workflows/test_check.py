@@ -22,7 +22,7 @@ def make_run(path: Path, shares: list[float], n: int, seed: int = 0, validation:
     rng = np.random.default_rng(seed)
     rows = [rng.choice(np.flatnonzero(stored["labels"] == k)) for k in rng.choice(7, n, p=shares)]
     run = RunFolder(path)
-    run.claim("classify", {"labels": list(FER2013), "sha256": "0", "crop": "none", "filter": "box"})
+    run.claim("classify", {"labels": list(FER2013), "sha256": "0", "crop": "none", "filter": "box", "n": n})
     names = [f"seed{i:04d}.png" for i in range(n)]
     write_part(run, 0, label_table(names, range(n), stored["probabilities"][rows], FER2013))
     merge_parts(run, 1)
@@ -54,6 +54,19 @@ def test_corrected_shares_are_nearer_to_a_reference_of_true_expressions(tmp_path
     assert corrected.returncode == 0 and "corrected shares of 3000 faces" in corrected.stdout
     between = invoke("check", "--run", "a", "--reference", "a", "--corrected", "--max-tv", "0.1")
     assert between.returncode == 0 and between.stdout.startswith("within: total variation 0.000")
+
+
+def test_a_run_without_a_csv_is_checked_by_its_parts(
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(tmp_path / "runs/small", HAPPY, 800)
+    monkeypatch.setattr("fergan.workflows.labels.MOST_CSV_ROWS", 500)
+    make_run(tmp_path / "runs/large", HAPPY, 800)
+    assert not (tmp_path / "runs/large/labels.csv").exists()
+    small, large = (invoke("check", "--run", run, "--reference", "fer2013") for run in ("small", "large"))
+    assert large.returncode == small.returncode and large.stdout == small.stdout != ""
+    both = invoke("check", "--run", "large", "--reference", "small", "--max-tv", "0.2")
+    assert both.returncode == 0 and "total variation 0.000" in both.stdout
 
 
 def test_what_cannot_be_checked_says_why(tmp_path: Path, invoke: Invoke) -> None:

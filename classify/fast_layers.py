@@ -1,0 +1,134 @@
+"""Keras layers as they compute during training: the same variables and numbers, by torch's channels-last kernels.
+
+Keras on torch turns every batch into another memory layout and back around each convolution and pooling, and computes
+batch normalisation from many small operations. These subclasses do neither; a clone made of them trains in about the
+time of the same network in plain torch, and its weights go back into the stock layers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from .backend import keras
+
+
+def fast_clone(model: keras.Model, precision: str = "float32") -> keras.Model:
+    """A copy of a model, with its weights, for training.
+
+    Args:
+        model: of stock layers; models inside it are copied too.
+        precision: ``float32``, ``bfloat16`` or ``float16``: what convolutions and products are computed in.
+            Normalisation over the whole image, resizing and scaling stay float32, for gray values need more digits.
+
+    Returns:
+        A model of the same layer names and the same order of weights.
+    """
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if precision != "float32" and not isinstance(layer, _FLOAT32):
+            config["dtype"] = f"mixed_{precision}"
+        kind: Any = _FAST.get(type(layer), type(layer))
+        return kind.from_config(config)
+
+    clone = keras.models.clone_model(model, clone_function=copy, recursive=True)
+    clone.set_weights(model.get_weights())
+    return clone
+
+
+def _nchw(inputs: torch.Tensor) -> torch.Tensor:
+    """[N, H, W, C] as a view [N, C, H, W], which torch knows as channels-last."""
+    return inputs.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+
+
+def _nhwc(outputs: torch.Tensor) -> torch.Tensor:
+    return outputs.permute(0, 2, 3, 1)
+
+
+def _pad_same(x: torch.Tensor, window: tuple[int, int], strides: tuple[int, int], value: float = 0.0) -> torch.Tensor:
+    """TensorFlow's 'same' padding: the odd pixel goes below and to the right. x: [N, C, H, W]."""
+    pads: list[int] = []
+    for size, width, stride in zip((x.shape[3], x.shape[2]), window[::-1], strides[::-1], strict=True):
+        total = max((-(-size // stride) - 1) * stride + width - size, 0)
+        pads += [total // 2, total - total // 2]
+    return F.pad(x, pads, value=value) if any(pads) else x
+
+
+class _Conv2D(keras.layers.Conv2D):
+    def call(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.data_format != "channels_last":
+            return super().call(inputs)
+        x, window = _nchw(inputs), self.kernel_size
+        dilated = tuple((size - 1) * rate + 1 for size, rate in zip(window, self.dilation_rate, strict=True))
+        padding: Any = 0
+        if self.padding == "same":
+            if self.strides == (1, 1) and all(size % 2 for size in dilated):
+                padding = tuple(size // 2 for size in dilated)
+            else:
+                x = _pad_same(x, dilated, self.strides)
+        kernel = torch.as_tensor(self.kernel.value).to(x.dtype).permute(3, 2, 0, 1)
+        bias = self.bias.value.to(x.dtype) if self.use_bias else None
+        outputs = F.conv2d(
+            x,
+            kernel.contiguous(memory_format=torch.channels_last),
+            bias,
+            self.strides,
+            padding,
+            self.dilation_rate,
+            self.groups,
+        )
+        return self.activation(_nhwc(outputs)) if self.activation is not None else _nhwc(outputs)
+
+
+class _BatchNormalization(keras.layers.BatchNormalization):
+    def call(self, inputs: torch.Tensor, training: bool | None = None, mask: None = None) -> torch.Tensor:
+        if inputs.ndim != 4 or self.axis not in (-1, 3):
+            return super().call(inputs, training=training, mask=mask)
+        outputs = F.batch_norm(
+            inputs.permute(0, 3, 1, 2),
+            self.moving_mean.value,
+            self.moving_variance.value,
+            self.gamma.value if self.scale else None,
+            self.beta.value if self.center else None,
+            training=bool(training) and self.trainable,
+            momentum=1 - self.momentum,
+            eps=self.epsilon,
+        )
+        return _nhwc(outputs)
+
+    def compute_output_spec(self, inputs: keras.KerasTensor, **_: Any) -> keras.KerasTensor:
+        return keras.KerasTensor(inputs.shape, inputs.dtype)
+
+
+class _AveragePooling2D(keras.layers.AveragePooling2D):
+    def call(self, inputs: torch.Tensor) -> torch.Tensor:
+        x = inputs.permute(0, 3, 1, 2)
+        if self.padding == "same" and _pad_same(x, self.pool_size, self.strides).shape != x.shape:
+            return super().call(inputs)
+        return _nhwc(F.avg_pool2d(x, self.pool_size, self.strides))
+
+
+class _MaxPooling2D(keras.layers.MaxPooling2D):
+    def call(self, inputs: torch.Tensor) -> torch.Tensor:
+        x = inputs.permute(0, 3, 1, 2)
+        if self.padding == "same":
+            x = _pad_same(x, self.pool_size, self.strides, -torch.inf)
+        return _nhwc(F.max_pool2d(x, self.pool_size, self.strides))
+
+
+_FAST: dict[type, Any] = {
+    keras.layers.Conv2D: _Conv2D,
+    keras.layers.BatchNormalization: _BatchNormalization,
+    keras.layers.AveragePooling2D: _AveragePooling2D,
+    keras.layers.MaxPooling2D: _MaxPooling2D,
+}
+_FLOAT32 = (
+    keras.layers.LayerNormalization,
+    keras.layers.Normalization,
+    keras.layers.Rescaling,
+    keras.layers.Resizing,
+    keras.layers.InputLayer,
+)

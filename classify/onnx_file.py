@@ -1,0 +1,235 @@
+"""ONNX classifiers, run by onnxruntime (``pip install 'fergan[onnx]'``).
+
+An ONNX file is a graph of standard operators and arrays. Operators of other domains need libraries of machine code, and
+arrays may stand in further files; both are looked at before onnxruntime gets to see anything.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data.errors import DataError
+
+_log = logging.getLogger(__name__)
+
+_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+"""Operators that come with onnxruntime; ``com.microsoft`` are those into which its optimizer fuses the others."""
+_MOST_VALUES = 2**27
+"""Largest array in a graph whose size can be told beforehand, in numbers."""
+_WITH_KERNEL = ("Conv", "Gemm", "MatMul", "FusedConv", "FusedGemm", "FusedMatMul")
+
+
+def open_onnx(path: Path, content: bytes, device: str) -> OnnxNetwork:
+    """Open an ONNX classifier.
+
+    Args:
+        path: of the file; arrays in further files must stand beside or below it.
+        content: of the file.
+        device: ``cpu`` or ``cuda``; where onnxruntime has no CUDA, the CPU is used.
+
+    Raises:
+        DataError: onnx or onnxruntime is missing, or the file is damaged, needs foreign operators or files, or is no
+            network of one float picture and one output.
+    """
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError as error:
+        raise DataError(f"{path}: ONNX files need onnx and onnxruntime; pip install 'fergan[onnx]'") from error
+    del onnxruntime
+    try:
+        model = onnx.load_model_from_string(content)
+    except Exception as error:  # protobuf's errors have no common base
+        raise DataError(f"{path}: is no ONNX file, or a damaged one ({error})") from error
+    _check_operators(path, model)
+    _embed(path, model)
+    _check_sizes(path, model)
+    try:
+        return OnnxNetwork(model, device)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except Exception as error:  # onnxruntime's errors have no common base either
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(f"{path}: onnxruntime cannot run it ({reason})") from error
+
+
+def _card(model: Any) -> dict[str, Any]:
+    """What ``fergan export`` writes into the metadata: in its words, or not at all."""
+    card = {}
+    for entry in model.metadata_props:
+        if entry.key in ("labels", "input_range"):
+            try:
+                card[entry.key] = json.loads(entry.value)
+            except (ValueError, RecursionError):
+                continue
+        elif entry.key == "outputs" and entry.value in ("probabilities", "logits"):
+            card[entry.key] = entry.value
+    return card
+
+
+class OnnxNetwork:
+    """A network that onnxruntime runs; see :class:`fergan.classify.inference.Network`."""
+
+    engine = "onnxruntime"
+
+    def __init__(self, model: Any, device: str) -> None:
+        self._model, self._device = model, device
+        self.card = _card(model)
+        self._session = _session(model, device)
+        graph = model.graph
+        stored = {array.name for array in graph.initializer}  # older files list these as inputs too
+        inputs = [value for value in graph.input if value.name not in stored]
+        if len(inputs) != 1 or len(graph.output) != 1:
+            names = [[value.name for value in values] for values in (inputs, graph.output)]
+            raise DataError(f"has the inputs {names[0]} and outputs {names[1]}; expected one of each")
+        (value,) = inputs
+        self.input_name, self.output_name = str(value.name), str(graph.output[0].name)
+        types = {1: np.float32, 10: np.float16}
+        if value.type.tensor_type.elem_type not in types:
+            raise DataError(f"its input {value.name} is not of type float")
+        self._type = types[value.type.tensor_type.elem_type]
+        sizes = [d.dim_value if d.dim_value > 0 else None for d in value.type.tensor_type.shape.dim]
+        if len(sizes) != 4 or None in sizes[1:] or (sizes[1] not in (1, 3) and sizes[3] not in (1, 3)):
+            shown = str(["?" if n is None else n for n in sizes]).replace("'", "")
+            raise DataError(
+                f"takes {shown}; expected [N, channels, height, width] or [N, height, width, channels] of fixed size "
+                "with 1 or 3 channels"
+            )
+        self.batch = sizes[0]
+        self._channels_first = sizes[3] not in (1, 3)
+        first, second, third = (int(n or 0) for n in sizes[1:])
+        self.input_shape = (second, third, first) if self._channels_first else (first, second, third)
+        self._to_head: tuple[Any, str] | None = None
+        with torch.inference_mode():
+            empty = self.outputs(torch.zeros(self.batch or 1, *self.input_shape))
+        self.output_shape = tuple(empty.shape[1:])
+
+    def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        """float32 [N, *input_shape] -> float32 [N, *output_shape]."""
+        return self._run(self._session, self.output_name, inputs)
+
+    def head_inputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        """float32 [N, *input_shape] -> what enters the last operator with a kernel; pictures with channels last."""
+        if self._to_head is None:
+            self._to_head = self._up_to_head()
+        session, name = self._to_head
+        entering = self._run(session, name, inputs)
+        return entering.permute(0, 2, 3, 1) if entering.ndim == 4 else entering
+
+    def _run(self, session: Any, output: str, inputs: torch.Tensor) -> torch.Tensor:
+        inputs = inputs.permute(0, 3, 1, 2) if self._channels_first else inputs
+        fed = np.ascontiguousarray(inputs.cpu().numpy(), self._type)
+        (found,) = session.run([output], {self.input_name: fed})
+        return torch.from_numpy(np.asarray(found, np.float32))
+
+    def _up_to_head(self) -> tuple[Any, str]:
+        import onnx
+
+        model = onnx.ModelProto()
+        model.CopyFrom(self._model)
+        graph = model.graph
+        stored = {array.name for array in graph.initializer}
+        stored |= {name for node in graph.node if node.op_type == "Constant" for name in node.output}
+        heads = [node for node in graph.node if node.op_type in _WITH_KERNEL and node.input[1] in stored]
+        if not heads:
+            raise DataError("has no layer with a kernel, so that there are no features")
+        name = str(heads[-1].input[0])  # nodes stand in the order of their use
+        del graph.output[:]
+        graph.output.append(onnx.ValueInfoProto(name=name))
+        return _session(model, self._device), name
+
+
+def _session(model: Any, device: str) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    providers = ["CPUExecutionProvider"]
+    if device == "cuda":
+        if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            providers.insert(0, "CUDAExecutionProvider")
+        else:
+            _log.info("this onnxruntime has no CUDA (pip install onnxruntime-gpu); the CPU is used")
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
+
+
+def _graphs(model: Any) -> Iterator[Any]:
+    """The graph, those inside its control flow, and the functions of the file."""
+    waiting = [model.graph, *model.functions]
+    while waiting:
+        graph = waiting.pop()
+        yield graph
+        for node in graph.node:
+            for attribute in node.attribute:
+                waiting += [attribute.g] if attribute.HasField("g") else []
+                waiting += attribute.graphs
+
+
+def _check_operators(path: Path, model: Any) -> None:
+    own = {(function.domain, function.name) for function in model.functions}
+    for graph in _graphs(model):
+        for node in graph.node:
+            if node.domain not in _DOMAINS and (node.domain, node.op_type) not in own:
+                raise DataError(
+                    f"{path}: cannot be used: its operator {node.op_type} of {node.domain} is none of ONNX' own and "
+                    "would need a library of machine code; export the model with standard operators"
+                )
+
+
+def _arrays(model: Any) -> Iterator[Any]:
+    for graph in _graphs(model):
+        yield from getattr(graph, "initializer", ())
+        for sparse in getattr(graph, "sparse_initializer", ()):
+            yield from (sparse.values, sparse.indices)
+        for node in graph.node:
+            for attribute in node.attribute:
+                yield from ([attribute.t] if attribute.HasField("t") else [])
+                yield from attribute.tensors
+
+
+def _embed(path: Path, model: Any) -> None:
+    """Read the arrays that stand in further files, which must be in the folder of the model."""
+    folder = path.parent.resolve()
+    external = {
+        entry.value
+        for array in _arrays(model)
+        if array.data_location == 1  # EXTERNAL
+        for entry in array.external_data
+        if entry.key == "location"
+    }
+    for location in external:
+        inside = (folder / location).resolve()
+        if Path(location).is_absolute() or not inside.is_relative_to(folder) or (folder / location).is_symlink():
+            raise DataError(f"{path}: cannot be used: it takes arrays from {location}, outside its own folder")
+        if not inside.is_file():
+            raise DataError(f"{path}: its arrays stand in {location}, which is not beside it")
+    if external:
+        from onnx.external_data_helper import load_external_data_for_model
+
+        try:
+            load_external_data_for_model(model, str(folder))
+        except Exception as error:  # ValueError, OSError and onnx' own
+            raise DataError(f"{path}: the arrays beside it cannot be read ({error})") from error
+
+
+def _check_sizes(path: Path, model: Any) -> None:
+    """Refuse graphs that make huge arrays, as far as their shapes can be told without running them."""
+    import onnx
+
+    try:
+        known = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except Exception as error:
+        raise DataError(f"{path}: is an inconsistent ONNX graph ({str(error).strip().splitlines()[0]})") from error
+    for value in (*known.graph.value_info, *known.graph.input, *known.graph.output):
+        count = math.prod(max(d.dim_value, 1) for d in value.type.tensor_type.shape.dim)
+        if count > _MOST_VALUES:
+            raise DataError(f"{path}: cannot be used: it makes an array {value.name} of {count} numbers")

@@ -1,0 +1,129 @@
+"""Batches of a training: shuffled and augmented by its seed, repeatable from any epoch on."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data.errors import DataError
+from ..data.face_set import FaceSet, role
+from ..data.ferplus import ferplus_targets
+from ..data.labels import FERPLUS
+from .backend import keras
+from .distributed import rank, world_size
+from .training_settings import TrainingSettings
+
+
+def with_voted_labels(faces: FaceSet, votes: np.ndarray, mode: str) -> tuple[FaceSet, np.ndarray]:
+    """Faces under FER+'s eight labels, for the modes of votes that replace the labels.
+
+    Args:
+        faces: N rows.
+        votes: float32 [N, 10], see :func:`fergan.data.ferplus.read_ferplus`.
+        mode: one of :data:`fergan.data.ferplus.MODES`.
+
+    Returns:
+        The rows that the mode keeps, and their votes. Training rows are labelled by the label with most of the mode's
+        target; the others by the majority of votes, and are left out without one: what is measured does not depend on
+        the mode.
+    """
+    targets, kept = ferplus_targets(votes, "crossentropy" if mode == "probability" else mode)
+    majority, clear = ferplus_targets(votes, "majority")
+    fitted = role(faces.usage) == "train"
+    labels = np.where(fitted, targets.argmax(axis=1), majority.argmax(axis=1)).astype(np.int64)
+    rows = np.where(fitted, kept, clear)
+    record = {**faces.record, "votes": {"mode": mode, "left_out": int((~rows).sum())}}
+    changed = dataclasses.replace(faces, labels=labels, label_names=FERPLUS, record=record)
+    return changed.take(rows), votes[rows]
+
+
+class Batches(keras.utils.PyDataset):
+    """A batch is a pure function of seed, epoch and position, so a resume repeats it; of several processes each has its
+    share of every batch.
+
+    Args:
+        faces: the training rows.
+        votes: float32 [N, 10] of them, or None.
+        settings: see :class:`TrainingSettings`.
+        device: where batches are made.
+
+    Raises:
+        DataError: a mode of votes that replaces the labels, and faces that do not have FER+'s
+            (:func:`with_voted_labels`).
+    """
+
+    def __init__(
+        self, faces: FaceSet, votes: np.ndarray | None, settings: TrainingSettings, device: str = "cpu"
+    ) -> None:
+        super().__init__()
+        self.settings, self.device = settings, torch.device(device)
+        self.images = torch.from_numpy(faces.images)[:, None].to(self.device)
+        self.votes = votes
+        self.by_votes = votes is not None and settings.votes_mode != "auxiliary"
+        if self.by_votes and faces.label_names != FERPLUS:
+            raise DataError(
+                f"votes_mode {settings.votes_mode} trains FER+'s labels, not {', '.join(faces.label_names)}"
+            )
+        self.targets = []
+        self.has_votes = None
+        if not self.by_votes:
+            classes = len(faces.label_names)
+            one_hot = torch.nn.functional.one_hot(torch.from_numpy(faces.labels), classes).float()
+            self.targets.append(self._smooth(one_hot))
+        if votes is not None and not self.by_votes:
+            self.targets.append(torch.from_numpy(votes).float().to(self.device))
+            self.has_votes = (self.targets[1].sum(dim=1) > 0).float()
+        self.epoch = -1
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Everything random from here on belongs to this epoch."""
+        if epoch == self.epoch:
+            return
+        self.epoch = epoch
+        self.order = torch.from_numpy(np.random.default_rng((self.settings.seed, epoch)).permutation(len(self.images)))
+        if self.votes is not None and self.by_votes and (self.settings.votes_mode == "probability" or not self.targets):
+            seed = int(np.random.SeedSequence((self.settings.seed, epoch, 1)).generate_state(1)[0])
+            drawn, _ = ferplus_targets(self.votes, self.settings.votes_mode, seed)
+            self.targets = [self._smooth(torch.from_numpy(drawn))]
+
+    def __len__(self) -> int:
+        return len(self.images) // self.settings.batch_size or 1
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        size = self.settings.batch_size
+        rows = self.order[index * size : (index + 1) * size][rank() :: world_size()].to(self.device)
+        state = np.random.SeedSequence((self.settings.seed, self.epoch, index, rank())).generate_state(1)
+        generator = torch.Generator(self.device).manual_seed(int(state[0]))
+        images, targets = self.settings.augmentation(
+            self.images[rows].float(), [target[rows] for target in self.targets], generator
+        )
+        images = images.permute(0, 2, 3, 1)
+        if self.has_votes is None:
+            return images, targets[0]
+        return (
+            images,
+            {"expression": targets[0], "votes": targets[1]},
+            {"expression": torch.ones(len(rows), device=self.device), "votes": self.has_votes[rows]},
+        )
+
+    def _smooth(self, targets: torch.Tensor) -> torch.Tensor:
+        share = self.settings.label_smoothing
+        return (targets * (1 - share) + share / targets.shape[1]).to(self.device)
+
+
+def validation_data(faces: FaceSet, votes: np.ndarray | None, settings: TrainingSettings) -> tuple[Any, ...]:
+    """The validation rows as ``fit`` takes them: plain faces, one-hot labels, and the votes of a second head."""
+    images = faces.images[..., None].astype(np.float32)
+    one_hot = np.eye(len(faces.label_names), dtype=np.float32)[faces.labels]
+    if votes is None or settings.votes_mode != "auxiliary":
+        return images, one_hot
+    has_votes = (votes.sum(axis=1) > 0).astype(np.float32)
+    return (
+        images,
+        {"expression": one_hot, "votes": votes},
+        {"expression": np.ones(len(images), np.float32), "votes": has_votes},
+    )

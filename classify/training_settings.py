@@ -1,0 +1,119 @@
+"""What decides the outcome of a classifier's training besides the data. Imports no Keras."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..data.errors import UsageError
+from ..data.ferplus import MODES
+from .augmentation import Augmentation
+
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
+SCHEDULES = ("cosine", "plateau", "step", "constant")
+PRECISIONS = ("float32", "bfloat16", "float16")
+VOTES_MODES = ("auxiliary", *MODES)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Everything that decides the outcome of a training besides the data and the network.
+
+    Attributes:
+        epochs: passes over the training rows; the cosine schedule ends with the last one.
+        batch_size: faces per step.
+        optimizer: one of :data:`OPTIMIZERS`.
+        learning_rate: the highest of the schedule, reached after the warm-up.
+        schedule: one of :data:`SCHEDULES`: ``cosine`` falls to 0 over the epochs, ``plateau`` is multiplied by
+            ``decay`` whenever validation accuracy has not risen for ``decay_epochs`` epochs, ``step`` is multiplied by
+            ``decay`` every ``decay_epochs`` epochs.
+        warmup_epochs: the learning rate rises linearly from 0 for so long.
+        decay: see ``schedule``.
+        decay_epochs: see ``schedule``.
+        momentum: of SGD and RMSprop.
+        nesterov: of SGD (Nesterov's look-ahead).
+        weight_decay: decoupled, on kernels only: each step shrinks them by ``learning_rate * weight_decay``
+            (Loshchilov & Hutter 2019, arXiv:1711.05101), with every optimizer.
+        l1: adds ``l1 * sum(abs(kernel))`` to what is minimised; with ``l2`` the elastic net.
+        l2: adds ``l2 * sum(kernel ** 2)``. The losses that are shown are without both.
+        clip_norm: gradients are scaled down to this norm over all weights together; 0 for no limit.
+        label_smoothing: share of the target spread evenly over the classes.
+        focal_gamma: of the focal loss (Lin et al. 2017, arXiv:1708.02002); 0 is cross-entropy.
+        class_weights: ``none``; ``balanced`` for ``n / (classes * n of the class)`` as scikit-learn has it; or
+            by name, ``disgust=5,fear=2``, others 1.
+        dropout: on the features, before the heads.
+        votes_mode: what FER+ votes are for, where they are given: ``auxiliary`` trains a second head with them that
+            is dropped in the end; the others of :data:`VOTES_MODES` replace the labels by FER+'s eight
+            (:func:`fergan.data.ferplus.ferplus_targets`), and validation rows get the majority's.
+        votes_weight: weight of the auxiliary head.
+        ema: momentum of the exponential moving average of the weights, which is what is validated and kept; 0: none.
+        patience: epochs without a better validation accuracy after which training stops early.
+        precision: of convolutions and products: ``float32``; ``bfloat16``; ``float16`` with dynamic loss scaling, for
+            GPUs. Weights, batch statistics, heads, losses and the saved model are float32 always.
+        seed: of initial weights, order and augmentation.
+        augmentation: see :class:`Augmentation`.
+
+    Raises:
+        UsageError: a value that cannot be.
+    """
+
+    epochs: int = 36
+    batch_size: int = 128
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    schedule: str = "cosine"
+    warmup_epochs: float = 2
+    decay: float = 0.5
+    decay_epochs: int = 5
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-3
+    l1: float = 0.0
+    l2: float = 0.0
+    clip_norm: float = 0.0
+    label_smoothing: float = 0.1
+    focal_gamma: float = 0.0
+    class_weights: str = "none"
+    dropout: float = 0.2
+    votes_mode: str = "auxiliary"
+    votes_weight: float = 1.0
+    ema: float = 0.998
+    patience: int = 15
+    precision: str = "float32"
+    seed: int = 0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+            ("votes_mode", VOTES_MODES),
+        ):
+            if getattr(self, name) not in known:
+                raise UsageError(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
+        for name, low, high in (
+            ("epochs", 1, None),
+            ("batch_size", 2, None),
+            ("decay_epochs", 1, None),
+            ("patience", 1, None),
+            ("warmup_epochs", 0, None),
+            ("weight_decay", 0, None),
+            ("l1", 0, None),
+            ("l2", 0, None),
+            ("clip_norm", 0, None),
+            ("focal_gamma", 0, None),
+            ("votes_weight", 0, None),
+            ("seed", 0, None),
+            ("decay", 0, 1),
+            ("momentum", 0, 1),
+            ("label_smoothing", 0, 1),
+            ("dropout", 0, 0.999),
+            ("ema", 0, 0.999999),
+        ):
+            value = getattr(self, name)
+            if not value >= low or (high is not None and value > high):
+                raise UsageError(
+                    f"{name} {value} is not {'at least' if high is None else f'from {low} to'} {high or low}"
+                )
+        if not self.learning_rate > 0:
+            raise UsageError(f"learning_rate {self.learning_rate} is not above 0")

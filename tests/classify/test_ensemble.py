@@ -1,0 +1,130 @@
+"""An ensemble says what its members say together, whatever sizes, ranges and label orders they have."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from fergan.classify.backend import keras
+from fergan.classify.classifier import Classifier, load_classifier, save_classifier
+from fergan.classify.ensemble import fit_stack, in_order_of, soft_vote, stacked
+from fergan.data.errors import DataError, UsageError
+from fergan.workflows.cli import cli
+
+L = keras.layers
+FACES = np.random.default_rng(0).integers(0, 256, (40, 48, 48), dtype=np.uint8)
+LABELS = ("angry", "happy", "neutral")
+
+
+def save(folder: Path, name: str, shape: tuple[int, int, int], last: str | None = "softmax", **card: object) -> str:
+    keras.utils.set_random_seed(len(name) + shape[0])
+    pixels = keras.Input(shape)
+    x = L.LayerNormalization(axis=[1, 2, 3])(pixels)
+    x = L.GlobalMaxPooling2D()(L.Conv2D(4, 5, strides=4)(x))
+    model = keras.Model(pixels, L.Dense(3, activation=last)(x), name="same_name")
+    path = folder / f"{name}.keras"
+    save_classifier(model, path, {"labels": list(LABELS), **card})
+    return str(path)
+
+
+@pytest.fixture
+def members(tmp_path: Path) -> list[str]:
+    """Our own kind; a large colour one of logits; a small one with another order of the same labels."""
+    return [
+        save(tmp_path, "first", (48, 48, 1)),
+        save(tmp_path, "second", (64, 60, 3), None, outputs="logits", input_range=[-1, 1]),
+        save(tmp_path, "third", (32, 32, 1), labels=["neutral", "happy", "angry"], licence="MIT"),
+    ]
+
+
+def opened(paths: list[str]) -> list[Classifier]:
+    return [load_classifier(path, "cpu") for path in paths]
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5]])
+def test_a_soft_vote_is_the_mean_of_its_members(
+    members: list[str], weights: list[float] | None, tmp_path: Path
+) -> None:
+    classifiers = opened(members)
+    save_classifier(soft_vote(classifiers, weights), tmp_path / "all.keras", {"labels": list(LABELS)})
+    ensemble = load_classifier(tmp_path / "all.keras", "cpu")
+    assert (ensemble.engine, ensemble.input_name, ensemble.output_name) == ("torch", "pixels", "probabilities")
+    answers = [in_order_of(LABELS, classifier, classifier.predict(FACES)) for classifier in classifiers]
+    expected = np.average(answers, axis=0, weights=weights)
+    assert expected.std(axis=0).min() > 1e-3
+    np.testing.assert_allclose(ensemble.predict(FACES), expected, atol=2e-6)
+    model = keras.saving.load_model(tmp_path / "all.keras")
+    np.testing.assert_allclose(model.predict(FACES[..., None].astype(np.float32), verbose=0), expected, atol=2e-6)
+
+
+def test_a_stacked_layer_is_logistic_regression_and_its_score_is_honest(members: list[str], tmp_path: Path) -> None:
+    classifiers = opened(members)
+    rng = np.random.default_rng(1)
+    labels = np.repeat([0, 1, 2], [20, 14, 6])
+    answers = [in_order_of(LABELS, classifier, classifier.predict(FACES)) for classifier in classifiers]
+    stack = fit_stack(answers, labels, LABELS)
+    save_classifier(stacked(classifiers, stack), tmp_path / "all.keras", {"labels": list(LABELS)})
+    ensemble = load_classifier(tmp_path / "all.keras", "cpu")
+    logits = np.concatenate(answers, axis=1) @ stack.kernel + stack.bias
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert ensemble.engine == "torch"
+    np.testing.assert_allclose(ensemble.predict(FACES), expected, atol=1e-5)
+    # pure noise: a layer over 60 numbers can learn its own faces by heart, but not those it has not seen
+    noise = rng.dirichlet(np.full(3, 0.05), (20, 150)).astype(np.float32)
+    random = rng.integers(0, 3, 150)
+    learned = fit_stack(list(noise), random, LABELS)
+    by_heart = (np.concatenate(noise, axis=1) @ learned.kernel + learned.bias).argmax(axis=1)
+    assert (by_heart == random).mean() > 0.55
+    assert (learned.cross_fitted.argmax(axis=1) == random).mean() < 0.45
+    with pytest.raises(DataError, match="only 0 faces are neutral"):
+        fit_stack(answers, labels % 2, LABELS)
+    two = fit_stack([answer[:, :2] for answer in answers], labels % 2, LABELS[:2])
+    logits = np.concatenate([answer[:, :2] for answer in answers], axis=1) @ two.kernel + two.bias
+    assert np.array_equal(logits.argmax(axis=1) == 1, logits[:, 1] > 0)
+
+
+def test_members_must_fit(members: list[str], tmp_path: Path) -> None:
+    other = save(tmp_path, "other", (48, 48, 1), labels=["angry", "happy", "sad"])
+    with pytest.raises(
+        DataError, match="other.keras: has the labels angry,happy,sad, the first member angry,happy,neut"
+    ):
+        soft_vote(opened([members[0], other]))
+    with pytest.raises(UsageError, match="two or more"):
+        soft_vote(opened(members[:1]))
+    with pytest.raises(UsageError, match="--weights must be 2 numbers"):
+        soft_vote(opened(members[:2]), [1.0, -1.0])
+    (classifier,) = opened(members[:1])
+    classifier.engine = "onnxruntime"
+    with pytest.raises(DataError, match="must be Keras files"):
+        soft_vote([classifier, classifier])
+
+
+def test_the_command(members: list[str], tmp_path: Path) -> None:
+    data = tmp_path / "faces.csv"
+    emotions = [0, 3, 6] * 6 + [1, 2]
+    table = {"emotion": emotions, "pixels": [" ".join(map(str, face.ravel())) for face in FACES[:20]]}
+    pd.DataFrame({**table, "Usage": "PublicTest"}).to_csv(data, index=False)
+    given = [text for member in members for text in ("--model", member)]
+    runner = CliRunner()
+    for extra in ([], ["--stack"], ["--weights", "1,1,2"]):
+        out = tmp_path / f"all{len(extra)}.keras"
+        result = runner.invoke(cli, ["ensemble", *given, "--data", str(data), "--out", str(out), *extra])
+        assert result.exit_code == 0, (result.output, result.exception)
+        card = json.loads(out.with_suffix(".json").read_text())
+        assert [member["name"] for member in card["ensemble"]["members"]] == ["first", "second", "third"]
+        assert card["ensemble"]["members"][0]["sha256"] == load_classifier(members[0], "cpu").sha256
+        assert card["licence"] == "MIT"
+        ensemble = load_classifier(out, "cpu")
+        with np.load(out.with_suffix(".validation.npz")) as stored:
+            assert stored["labels"].tolist() == [0, 1, 2] * 6  # of the labels that the members have
+            assert card["scores"]["n"] == 18
+            answers = ensemble.predict(FACES[:18])
+            assert np.allclose(stored["probabilities"], answers, atol=1e-5) == (extra != ["--stack"])
+    for wrong, reason in [
+        (["--stack", "--out", "a.keras"], "name them with --data"),
+        (["--out", "a.h5"], "write for example a.keras"),
+        (["--weights", "1,x", "--out", "a.keras"], "one number a member"),
+    ]:
+        assert reason in str(runner.invoke(cli, ["ensemble", *given, *wrong]).exception)

@@ -1,0 +1,182 @@
+"""Who does the work makes no difference: the same labels by one process, by several and by Ray, on any storage."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fergan.data.errors import DataError
+from fergan.data.images import read_image
+from fergan.workflows.classify import ClassifyOptions
+from fergan.workflows.engines.options import EngineOptions, KeptPictures
+from fergan.workflows.faces import planned_faces
+from fergan.workflows.generate import GenerateOptions
+from fergan.workflows.labels import label_table, labels_hash, merge_parts, whole_part, write_part
+from fergan.workflows.report_inputs import FaceReader, read_inputs
+from fergan.workflows.run import run_all
+from fergan.workflows.run_folder import RunFolder
+from fergan.workflows.seeds import shard_size
+
+from .conftest import Invoke
+
+NETWORK = "dcgan-fer2013-48"
+N = 200
+ROOT = Path(__file__).parents[2]
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+
+
+def run(folder: Path, engine: EngineOptions, n: int = N) -> RunFolder:
+    made = RunFolder(folder)
+    with made.lock():
+        run_all(made, GenerateOptions(range(n), network=NETWORK), ClassifyOptions(), engine=engine)
+    return made
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run by this process, with all pictures."""
+    return run(tmp_path_factory.mktemp("alone") / "run", EngineOptions())
+
+
+def test_two_processes_give_the_same_labels_and_a_sample_of_pictures(alone: RunFolder, tmp_path: Path) -> None:
+    two = run(tmp_path / "run", EngineOptions(workers=2, images="sample:20"))
+    assert two.labels_csv.read_bytes() == alone.labels_csv.read_bytes()
+    assert two.record["labels"] == alone.record["labels"]
+    names = {path.name for path in two.faces.iterdir()}
+    assert names == {f"seed{seed:04d}.png" for seed in range(0, N, 10)}
+    assert all((two.faces / name).read_bytes() == (alone.faces / name).read_bytes() for name in names)
+    page = (two.path / "report.html").read_text()
+    assert re.search("Pictures of 20.faces", page)
+    assert "could not be shown" not in page
+
+
+@needs_ray
+def test_ray_gives_the_same_labels(alone: RunFolder, tmp_path: Path) -> None:
+    options = EngineOptions("ray", workers=2, address="local", images="none")
+    found = run(tmp_path / "run", options)
+    assert found.labels_csv.read_bytes() == alone.labels_csv.read_bytes()
+    assert labels_hash(found) == labels_hash(alone) == alone.record["labels"]["sha256"]
+    assert not found.faces.exists()
+    assert (found.path / "report.html").exists()
+
+
+@needs_ray
+def test_a_ray_node_killed_half_way_changes_no_label() -> None:
+    command = [sys.executable, "-m", "benchmarks.engines", "--two-nodes", "--n", "512", "--network", NETWORK]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "one killed after" in done.stdout
+
+
+def test_ray_missing_says_what_to_install(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    done = invoke("run", "--n", "3", "--network", NETWORK, "--engine", "ray")
+    assert done.returncode == 2
+    assert "pip install 'fergan[ray]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_tars_hold_the_pictures_and_the_report_finds_them(alone: RunFolder, tmp_path: Path) -> None:
+    tars = run(tmp_path / "run", EngineOptions(images="tar"))
+    assert sorted(path.name for path in tars.faces.iterdir()) == [f"faces-{number:06d}.tar" for number in range(4)]
+    with tarfile.open(tars.faces / "faces-000001.tar") as tar:
+        assert tar.getnames() == [f"seed{seed:04d}.png" for seed in range(64, 128)]
+        member = tar.extractfile("seed0100.png")
+        assert member is not None
+        assert member.read() == (alone.faces / "seed0100.png").read_bytes()
+    picture = FaceReader(tars)("seed0199.png")
+    assert np.array_equal(picture, np.squeeze(read_image(alone.faces / "seed0199.png")))
+    with pytest.raises(DataError, match=r"seed0200\.png"):
+        FaceReader(tars)("seed0200.png")
+
+
+def test_a_run_lives_on_in_its_storage(alone: RunFolder, tmp_path: Path) -> None:
+    import fsspec
+
+    storage = f"memory://{tmp_path.name}/run"
+    first = run(tmp_path / "here", EngineOptions(images="sample:10", storage=storage))
+    assert not list(first.faces.iterdir())
+    files = fsspec.filesystem("memory")
+    place = f"/{tmp_path.name}/run"
+    assert {path.rpartition("/")[2] for path in files.ls(f"{place}/faces", detail=False)} == {
+        f"seed{seed:04d}.png" for seed in range(0, N, 20)
+    }
+    files.rm(f"{place}/labels/part-00002.parquet")
+    second = run(tmp_path / "elsewhere", EngineOptions(images="sample:10", storage=storage))  # another machine
+    assert labels_hash(second) == labels_hash(alone)
+    assert files.exists(f"{place}/labels/part-00002.parquet")
+    assert files.cat(f"{place}/report.html").startswith(b"<!")
+    assert FaceReader(second)("seed0020.png").shape == (48, 48)
+
+
+def test_what_images_to_keep() -> None:
+    assert str(KeptPictures.parse(None, 500)) == "all"
+    assert str(KeptPictures.parse(None, 1_000_000)) == "sample:1000"
+    for n, count in ((10, 3), (1000, 7), (64, 63), (1_000_003, 1000)):
+        kept = KeptPictures("sample", count)
+        rows = list(kept.rows(n))
+        assert len(rows) == len(set(rows)) == count
+        if n <= 1000:
+            faces = planned_faces({"seeds": f"0-{n - 1}"})
+            assert kept.files(0, 0, faces[:], n) == [faces[row].name for row in rows]
+
+
+def test_a_plan_of_ten_million_faces_takes_no_memory() -> None:
+    plan = planned_faces({"seeds": "5-10000004", "psi_sweep": [0.5, 1.0]})
+    assert len(plan) == 20_000_000
+    assert plan[-1].name == "seed10000004_psi1.00.png"
+    assert plan.place("seed10000004_psi1.00.png") == 19_999_999
+    assert plan[10_000_000:10_000_002] == [plan[10_000_000], plan[10_000_001]]
+    assert (shard_size(500), shard_size(len(plan))) == (64, 4096)
+
+
+def written(folder: Path, size: int, n: int = 1000) -> tuple[RunFolder, int]:
+    """A run of made-up labels in parts of ``size``, one face skipped."""
+    made = RunFolder(folder)
+    made.put("generate", {"seeds": f"0-{n - 1}", "n": n})
+    p = np.random.default_rng(0).dirichlet(np.ones(3), n).astype(np.float32)
+    starts = range(0, n, size)
+    for number, start in enumerate(starts):
+        seeds = range(start, min(n, start + size))
+        skipped = {"seed0003.png": "gone"} if 3 in seeds else {}
+        rows = [seed for seed in seeds if seed != 3]
+        table = label_table([f"seed{seed:04d}.png" for seed in seeds], seeds, p[rows], ["a", "b", "c"], skipped)
+        write_part(made, number, table)
+    return made, len(starts)
+
+
+def test_the_hash_is_of_the_labels_and_not_of_the_parts(tmp_path: Path) -> None:
+    (one, parts), (other, _) = written(tmp_path / "one", 64), written(tmp_path / "other", 333)
+    assert labels_hash(one) == labels_hash(other)
+    assert merge_parts(one, parts) == 1
+    assert one.record["labels"] == {"n": 999, "skipped": 1, "parts": 16, "sha256": labels_hash(one)}
+    assert re.fullmatch("[0-9a-f]{64}", labels_hash(one))
+    names = [f"seed{seed:04d}.png" for seed in range(64)]
+    assert whole_part(one, 0, names)
+    assert not whole_part(one, 1, names)
+    changed = label_table(["seed0000.png"], [0], np.float32([[0.2, 0.3, 0.5]]), ["a", "b", "c"])
+    write_part(other, 0, changed)
+    assert labels_hash(one) != labels_hash(other)
+
+
+def test_a_report_reads_the_same_from_parts_as_from_the_csv(tmp_path: Path) -> None:
+    made, parts = written(tmp_path / "run", 64)
+    merge_parts(made, parts)
+    by_csv = read_inputs(made)
+    made.labels_csv.unlink()
+    by_parts = read_inputs(made)
+    for one, other in ((by_csv, by_parts),):
+        assert list(one.table.faces) == list(other.table.faces)
+        assert np.array_equal(one.table.codes, other.table.codes)
+        assert np.array_equal(one.table.seeds, other.table.seeds)  # type: ignore[arg-type]
+        assert np.allclose(one.table.probabilities, other.table.probabilities, atol=1e-7)
+        assert one.skipped is not None
+        assert other.skipped is not None
+        assert one.skipped.to_dict("records") == other.skipped.to_dict("records")
+    (made.labels / "part-00005.parquet").unlink()
+    with pytest.raises(DataError):
+        read_inputs(made)

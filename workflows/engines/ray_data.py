@@ -1,0 +1,184 @@
+"""The shards of a run on a Ray cluster: tasks -> generating actors -> prepared faces -> judging actors -> parts.
+
+Each actor loads its network once. Between the two stages travel 48x48 gray bytes, 2.3 kB a face; the parts come back to
+the process that started the run, which alone writes labels. Ray Data holds the stages in step (a slow one holds up the
+ones before it), restarts lost actors, gives out their tasks again and makes lost results anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ...data.errors import DataError, UsageError
+from ...data.faces import SIZE
+from ...data.memory import tune_malloc
+from ..faces import planned_faces
+from ..seeds import shard_size
+from .options import EngineOptions
+from .shard import Job, Labeller, Maker, Task, shard_faces
+
+_CPU_SHARE = 0.25
+"""Of a core, claimed by each actor. Two actors a core would be 0.5; claiming half of that lets the actors of a lost
+node start again on the others, more slowly, where a full claim would have them wait for a node that may never come."""
+
+_BLOCK = 256
+
+_STORE_BYTES = 256 * 2**20
+"""Object store of a cluster that this process starts; what travels is small."""
+
+
+def run_ray(job: Job, tasks: Sequence[Task], options: EngineOptions) -> Generator[tuple[Task, bytes | None]]:
+    """Tasks by the actors of a cluster, in the order in which they are done.
+
+    Args:
+        job: what to do; files that it names must be at the same path on every machine.
+        tasks: to be done.
+        options: ``workers``, ``address`` and ``gpus_per_worker`` count.
+
+    Raises:
+        UsageError: Ray is not installed, or no cluster answers.
+        DataError: a worker found something wrong, or the cluster was lost.
+    """
+    if not tasks:
+        return
+    # read by Ray when it is imported or started
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray Data gives actors their arguments through the object store, of which Ray's core warns as of an error
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise UsageError("--engine ray needs Ray; run: pip install 'fergan[ray]'") from error
+    by_number = {task.number: task for task in tasks}
+    with _cluster(ray, options), _one_line_errors(ray):
+        for row in _pipeline(ray, job, tasks, options).iter_rows():
+            yield by_number[int(row["number"])], row["part"] or None
+
+
+def _pipeline(ray: Any, job: Job, tasks: Sequence[Task], options: EngineOptions) -> Any:
+    workers, gpus = _staff(ray, options)
+    rows = [{"number": task.number, "label": task.label, "files": "/".join(task.files)} for task in tasks]
+    # A block is what an actor takes at a time: a few hundred faces, so that judging begins early and all end together.
+    shard = shard_size(int(job.settings["generate"]["n"]))
+    blocks = math.ceil(len(rows) / max(1, _BLOCK // shard))
+    workers = min(workers, blocks)
+    stages = ((_Generating, workers, 0.75 * gpus), (_Judging, workers, 0.25 * gpus))
+    data = ray.data.from_items(rows, override_num_blocks=blocks)
+    for stage, size, gpu in stages:
+        data = data.map(
+            stage,
+            fn_constructor_args=(job,),
+            compute=ray.data.ActorPoolStrategy(size=size),
+            num_cpus=_CPU_SHARE,
+            **({"num_gpus": gpu} if gpu else {}),
+        )
+    return data
+
+
+def _staff(ray: Any, options: EngineOptions) -> tuple[int, float]:
+    """How many generating actors there are, each with a judging one, and the GPUs of such a pair."""
+    there = ray.cluster_resources()
+    gpus = options.gpus_per_worker
+    if gpus is None:
+        gpus = 1.0 if there.get("GPU") else 0.0
+    if gpus > there.get("GPU", 0):
+        raise UsageError(f"--gpus-per-worker {gpus:g}: the cluster has {there.get('GPU', 0):g} GPUs")
+    return options.workers or max(1, int(there["GPU"] / gpus if gpus else there.get("CPU", 1))), gpus
+
+
+class _Generating:
+    """An actor: the task of a shard in, its prepared faces out."""
+
+    def __init__(self, job: Job) -> None:
+        _settle()
+        self._make = Maker(job)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        files = tuple(row["files"].split("/")) if row["files"] else ()
+        prepared = self._make(Task(int(row["number"]), bool(row["label"]), files))
+        return {"number": row["number"], "faces": prepared.tobytes()}
+
+
+class _Judging:
+    """An actor: prepared faces of a shard in, its Parquet part out; an empty one where only pictures were missing."""
+
+    def __init__(self, job: Job) -> None:
+        _settle()
+        self._label = Labeller(job)
+        self._plan = planned_faces(job.settings["generate"])
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        prepared = np.frombuffer(row["faces"], np.uint8).reshape(-1, SIZE, SIZE)
+        number = int(row["number"])
+        part = self._label(shard_faces(self._plan, number), prepared) if len(prepared) else b""
+        return {"number": number, "part": part}
+
+
+def _settle() -> None:
+    """Make this process an actor: one thread, for there is one actor a core, and Ray's own logs say nothing."""
+    import torch
+
+    tune_malloc()
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)
+
+
+@contextmanager
+def _cluster(ray: Any, options: EngineOptions) -> Iterator[None]:
+    """A connection to the cluster that was asked for; one that is started for the purpose ends with it."""
+    address = options.address or os.environ.get("RAY_ADDRESS") or "local"
+    mine = not ray.is_initialized()
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if mine:
+        own: dict[str, Any] = {}
+        if address == "local":
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+            own = {"num_cpus": cores, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
+        try:
+            ray.init(address=address, **quiet, **own)
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            raise UsageError(f"--address {address}: no Ray cluster answers ({_first_line(error)})") from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = False
+    try:
+        yield
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+@contextmanager
+def _one_line_errors(ray: Any) -> Iterator[None]:
+    """Errors of workers as they were raised there, those of the cluster in one line."""
+    try:
+        yield
+    except (DataError, UsageError):
+        raise
+    except Exception as error:
+        # Ray tells what an actor raised, in its constructor too, as the text of a traceback
+        raised = re.findall(r"(DataError|UsageError): (.+)", str(error))
+        if raised:
+            kind, text = raised[-1]
+            raise (DataError if kind == "DataError" else UsageError)(text.strip()) from error
+        if isinstance(error, ray.exceptions.RayError | ConnectionError):
+            raise DataError(
+                f"the Ray cluster failed ({_first_line(error)}); run the same command again to go on"
+            ) from error
+        raise
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,158 @@
+"""One shard of a run, the unit of all work: its faces are made, prepared, judged, and become one Parquet part.
+
+The functions are pure but for the pictures that they keep: the same task gives the same part and the same files,
+whoever does it and however often. So every engine may lose workers, do a task twice or do it elsewhere.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from ...data.errors import DataError
+from ...data.faces import prepare_faces
+from ...data.images import fast_png
+from ..classify import ClassifyOptions, Judge
+from ..faces import Face, FacePlan
+from ..generate import FaceMaker, GenerateOptions
+from ..labels import face_table, part_bytes
+from ..seeds import shard_size
+from ..writer import PictureWriter
+from .options import KeptPictures, tar_name
+from .store import Store
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that a worker must know to do any shard of a run.
+
+    Attributes:
+        generate, classify: the options of the two steps.
+        settings: of both, as the one who gave the job found them; a worker with other networks refuses.
+        kept: which pictures are kept.
+        store: path or URI of the run folder to which they go.
+    """
+
+    generate: GenerateOptions
+    classify: ClassifyOptions
+    settings: dict[str, Any]
+    kept: KeptPictures
+    store: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """What there is to do of a shard.
+
+    Attributes:
+        number: of the shard.
+        label: whether its labels are missing.
+        files: the missing files in ``faces/``.
+    """
+
+    number: int
+    label: bool
+    files: tuple[str, ...]
+
+
+class Maker:
+    """A loaded generator that does the first half of shards.
+
+    Args:
+        job: what to do.
+        faces: a loaded generator to use; None loads one.
+        held: called with the name and the picture, uint8 [H, W, C], of each face that is made.
+    """
+
+    def __init__(
+        self, job: Job, faces: FaceMaker | None = None, held: Callable[[str, np.ndarray], None] | None = None
+    ) -> None:
+        self.job = job
+        self.maker = faces or FaceMaker(job.generate)
+        _check("generator", job.settings["generate"], self.maker.settings())
+        self._store, self._writer, self._held = Store(job.store), PictureWriter(), held
+
+    def __call__(self, task: Task) -> np.ndarray:
+        """Make the faces of a shard and keep their pictures; when it returns, they are on disk.
+
+        Returns:
+            uint8 [N, 48, 48], the prepared faces of the whole shard, or [0, 48, 48] where no labels are missing.
+        """
+        faces, crop = shard_faces(self.maker.faces, task.number), self.job.classify.crop
+        files = set(task.files)
+        tar = tar_name(task.number) in files
+        todo = faces if task.label or tar else [face for face in faces if face.name in files]
+        pictures = self.maker.make(todo)
+        if tar:
+            self._store.write(f"faces/{tar_name(task.number)}", tar_bytes(todo, pictures))
+        for face, picture in zip(todo, pictures, strict=True):
+            if self._held:
+                self._held(face.name, picture)
+            if face.name in files:
+                self._writer.submit(picture.nbytes, self._keep, face.name, picture)
+        prepared = prepare_faces(pictures if task.label else pictures[:0], crop=crop)
+        self._writer.flush()
+        return prepared
+
+    def _keep(self, name: str, picture: np.ndarray) -> None:
+        self._store.write(f"faces/{name}", fast_png(picture))
+
+
+class Labeller:
+    """A loaded classifier that does the second half of shards. ``judge``: a loaded one to use; None loads one."""
+
+    def __init__(self, job: Job, judge: Judge | None = None) -> None:
+        self.judge = judge or Judge(job.classify)
+        _check("classifier", job.settings["classify"], self.judge.settings())
+
+    def __call__(self, faces: Sequence[Face], prepared: np.ndarray) -> bytes:
+        """The Parquet part of a shard, of its prepared faces, uint8 [N, 48, 48]."""
+        classifier = self.judge.classifier
+        return part_bytes(face_table(faces, classifier.predict(prepared), classifier.labels))
+
+
+def shard_faces(plan: FacePlan, number: int) -> list[Face]:
+    """The faces of a shard of a run."""
+    size = shard_size(len(plan))
+    return plan[number * size : (number + 1) * size]
+
+
+class ShardWorker:
+    """Generator and classifier in one: tasks in, parts out."""
+
+    def __init__(self, job: Job, make: Maker | None = None, label: Labeller | None = None) -> None:
+        self.make, self.label = make or Maker(job), label or Labeller(job)
+
+    def __call__(self, task: Task) -> bytes | None:
+        """The Parquet part of a shard; None where only pictures were missing."""
+        prepared = self.make(task)
+        return self.label(shard_faces(self.make.maker.faces, task.number), prepared) if task.label else None
+
+
+def tar_bytes(faces: Sequence[Face], pictures: np.ndarray) -> bytes:
+    """Pictures, uint8 [N, H, W, C], as a WebDataset shard: a tar of PNGs, the same bytes for the same pictures."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for face, picture in zip(faces, pictures, strict=True):
+            content = fast_png(picture)
+            # WebDataset takes what comes before the first dot for the key: seed0042_psi0.70 would be cut
+            path = PurePosixPath(face.name)
+            member = tarfile.TarInfo(path.stem.replace(".", "_") + path.suffix)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _check(what: str, wanted: dict[str, Any], found: dict[str, Any]) -> None:
+    differing = [key for key in {**wanted, **found} if wanted.get(key) != found.get(key)]
+    if differing:
+        raise DataError(
+            f"a worker has another {what} than the run ({', '.join(differing)}); install the same fergan everywhere "
+            "and give files by a path that all machines share"
+        )
