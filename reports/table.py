@@ -41,7 +41,7 @@ class LabelTable:
         rows = np.flatnonzero(chosen)
         return LabelTable(
             self.classes,
-            tuple(self.faces[row] for row in rows),
+            tuple(self.faces[row] for row in rows.tolist()),
             None if self.seeds is None else self.seeds[rows],
             self.codes[rows],
             self.confidence[rows],
