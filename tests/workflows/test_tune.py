@@ -81,8 +81,8 @@ def test_study_to_best_recipe(tmp_path: Path, invoke: Invoke) -> None:
 
 def test_goes_on_after_a_kill(tmp_path: Path, invoke: Invoke) -> None:
     data, out = write_fer2013(tmp_path), tmp_path / "study"
-    command = ["tune", "--data", str(data), "--epochs", "40", "--trials", "1", "--search", "lr=0.001:0.1"]
-    command += [*TINY, "--set", "patience=40", "--out", str(out)]
+    command = ["tune", "--data", str(data), "--epochs", "16", "--trials", "1", "--search", "lr=0.001:0.1"]
+    command += [*TINY, "--set", "patience=16", "--out", str(out)]
     process = subprocess.Popen([*COMMAND, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
@@ -97,5 +97,5 @@ def test_goes_on_after_a_kill(tmp_path: Path, invoke: Invoke) -> None:
     assert not (out / "trials.csv").exists()
     assert invoke(*command).returncode == 0
     assert log.read_text().startswith(before.rpartition("\n")[0])  # the same training, taken up
-    assert len(pd.read_csv(log)) == 40
+    assert len(pd.read_csv(log)) == 16
     assert len(pd.read_csv(out / "trials.csv")) == 1
