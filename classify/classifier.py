@@ -216,7 +216,7 @@ def load_classifier(
 
     Args:
         source: a ``.keras``, ``.h5``, ``.hdf5`` (Keras 1 to 3) or ``.onnx`` file, or the name of a bundled model; None
-            for the best one. ``NAME.json`` beside the file says what the file itself cannot: ``labels``, the names of
+            for fernet. ``NAME.json`` beside the file says what the file itself cannot: ``labels``, the names of
             the outputs in order; ``input_range``, what black and white are to the network, ``[0, 255]`` by default;
             ``outputs``, ``"logits"`` where no softmax follows the last layer.
         device: ``auto``, ``cpu`` or ``cuda``.

@@ -27,7 +27,7 @@ class ClassifyOptions:
     """How to judge.
 
     Attributes:
-        model: a model file or the name of a bundled classifier; None for the best bundled one.
+        model: a model file or the name of a bundled classifier; None for fernet.
         images: a folder or zip of pictures to judge in place of the run's own.
         crop: how pictures become 48x48 faces: ``none``, ``ffhq`` or ``detect``.
         device: ``auto``, ``cpu`` or ``cuda``.

@@ -184,28 +184,28 @@ def run(run_name: str, **options: Any) -> None:
 
 
 for _command in (
-    audit,
-    evaluate,
-    leaderboard,
-    calibrate,
     check,
     audit_labels,
     mix,
     interpolate,
     metrics,
     models,
-    recipes,
     inspect,
     convert,
-    doctor,
+    audit,
+    recipes,
+    train,
+    tune,
+    evaluate,
+    leaderboard,
+    calibrate,
     ensemble,
     export,
     serve,
-    train,
-    tune,
+    app,
     annotate,
     plan,
-    app,
+    doctor,
 ):
     cli.add_command(_command)
 

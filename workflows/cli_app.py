@@ -13,7 +13,7 @@ from .cli_options import device_option, network_option
     "models",
     multiple=True,
     metavar="[NAME=]FILE|NAME",
-    help="A classifier; repeatable, a tab each.  [default: the best bundled]",
+    help="A classifier; repeatable, a tab each.  [default: fernet]",
 )
 @network_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 for all networks.")

@@ -29,7 +29,7 @@ from ..data.errors import UsageError
 )
 @click.option("--predictions", metavar="CSV|NPZ", help="Out-of-fold probabilities: judge the labels by them.")
 @click.option("--predict", is_flag=True, help="Make such predictions from a classifier's features.")
-@click.option("--model", metavar="FILE|NAME", help="That classifier.  [default: the best bundled]")
+@click.option("--model", metavar="FILE|NAME", help="That classifier.  [default: fernet]")
 @click.option("--votes", metavar="CSV", help="FER+'s fer2013new.csv: list what people call no face.")
 @click.option("--exclude", metavar="CSV", help="Leave the rows of this list out first.")
 @click.option("--relabel", metavar="CSV", help="Change labels first: columns row (or name) and label.")

@@ -43,7 +43,7 @@ _TITLE = {"kid": "KID x 1000", "fid": "FID", "nearest": "Nearer than reals"}
     show_default=True,
     help="Of our classifier, or of Inception by way of torch-fidelity.",
 )
-@click.option("--model", metavar="FILE|NAME", help="Classifier of the fer features.  [default: the best bundled]")
+@click.option("--model", metavar="FILE|NAME", help="Classifier of the fer features.  [default: fernet]")
 @click.option("--crop", type=click.Choice(["none", "ffhq", "detect"]), default="none", show_default=True)
 @click.option("--out", metavar="FILE", help="Add the results to this file, as JSON lines.")
 @click.option("--neighbours", metavar="PNG", help="Show 16 samples beside the nearest training images.")

@@ -68,7 +68,7 @@ def classifier_options(command: Any) -> Any:
             click.option(
                 "--model",
                 metavar="FILE|NAME",
-                help="A .keras, .h5, .hdf5 or .onnx file or a bundled name.  [default: the best]",
+                help="A .keras, .h5, .hdf5 or .onnx file or a bundled name.  [default: fernet]",
             ),
             click.option(
                 "--labels",

@@ -42,7 +42,7 @@ def fer_features(model: str | None = None, crop: str = "none", device: str = "au
     """What a facial-expression classifier's head sees: float32 [N, D]. Needs no download.
 
     Args:
-        model: a ``.keras`` file or the name of a bundled classifier; None for the best.
+        model: a ``.keras`` file or the name of a bundled classifier; None for fernet.
         crop: as for :func:`prepare_faces`.
         device: ``auto``, ``cpu`` or ``cuda``.
     """

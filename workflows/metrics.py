@@ -66,7 +66,7 @@ class MetricsOptions:
         truncation_psi: None for the generator's own default.
         class_index: of a conditional generator; None draws classes as often as the data have them.
         features: ``fer``, ``inception`` or ``both``.
-        model: the classifier of the ``fer`` features; None for the best.
+        model: the classifier of the ``fer`` features; None for fernet.
         crop: of the ``fer`` features, see :func:`fergan.data.faces.prepare_faces`.
         neighbours: where to write the sheet of nearest training images; None = not looked for.
         device: ``auto``, ``cpu`` or ``cuda``.

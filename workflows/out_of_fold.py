@@ -19,7 +19,7 @@ def out_of_fold(faces: FaceSet, model: str | None = None, folds: int = 5, seed: 
 
     Args:
         faces: with at least ``folds`` rows of each label.
-        model: a classifier's name or file; None: the best bundled.
+        model: a classifier's name or file; None: fernet.
         folds: how many parts; each is judged by a regression fitted on the others.
         seed: of the parts.
 

@@ -126,7 +126,7 @@ class _Judging:
 
 
 def _settle() -> None:
-    """Make this process an actor: one thread, for there is one actor a core, and Ray's own logs say nothing."""
+    """Make this process an actor: one thread, for on CPUs every core has actors of its own."""
     import torch
 
     tune_malloc()
