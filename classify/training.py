@@ -26,7 +26,7 @@ from .losses import FocalCrossEntropy, class_weights
 from .optimization import LearningRate, make_optimizer
 from .recipes import Recipe
 from .training_batches import Batches, validation_data
-from .training_callbacks import MoreLogs, Progress, StartOfEpoch, read_scores
+from .training_callbacks import MoreLogs, Progress, StartOfEpoch, Summaries, read_scores
 from .training_settings import TrainingSettings
 
 __all__ = ["TrainingSettings", "evaluate", "predict", "train_classifier"]
@@ -127,7 +127,7 @@ def _train(
             initial_value_threshold=max(before, default=None),
         ),
         keras.callbacks.CSVLogger(str(log), append=True),
-        keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
+        Summaries(folder / "tensorboard"),
         *callbacks,
     ]
     network.fit(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..data.summaries import summary_writer
 from .backend import keras
 from .distributed import rank
 from .optimization import LearningRate
@@ -69,6 +70,32 @@ class MoreLogs(keras.callbacks.Callback):
         logs["train_accuracy_plain"] = round(self.plain, 6)
         logs["learning_rate"] = self.learning_rate((epoch + 1) * self.steps - 1)
         logs["seconds"] = round(time.monotonic() - self.started, 2)
+
+
+class Summaries(keras.callbacks.Callback):
+    """The logs of each epoch for TensorBoard; those of training and of validation share a chart.
+
+    Args:
+        folder: receives the event files, in ``train`` and ``validation``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        self.boards = {part: summary_writer(self.folder / part) for part in ("train", "validation")}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        for name, value in (logs or {}).items():
+            part = "validation" if name.startswith("val_") else "train"
+            self.boards[part].add_scalar(f"epoch/{name.removeprefix('val_')}", value, epoch + 1)
+        for board in self.boards.values():
+            board.flush()
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        for board in self.boards.values():
+            board.close()
 
 
 class Progress(keras.callbacks.Callback):

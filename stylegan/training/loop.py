@@ -12,9 +12,7 @@ import dataclasses
 import json
 import math
 import os
-import sys
 import time
-import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from torch import nn
 
 from ...data.errors import DataError, UsageError
 from ...data.images import write_png
+from ...data.summaries import summary_writer
 from ..checkpoints.native import save_generator
 from .distributed import rank, world_size
 
@@ -290,12 +289,8 @@ class _Log:
     """Scalars and sample grids for people (TensorBoard) and programs (log.jsonl)."""
 
     def __init__(self, folder: Path) -> None:
-        # TensorBoard's own switch for doing without TensorFlow, which takes seconds to load and is not needed to write
-        sys.modules.setdefault("tensorboard.compat.notf", types.ModuleType("tensorboard.compat.notf"))
-        from torch.utils.tensorboard import SummaryWriter
-
         self.lines = folder / "log.jsonl"
-        self.board = SummaryWriter(str(folder / "tensorboard"))
+        self.board = summary_writer(folder / "tensorboard")
 
     def write(self, seen: int, values: dict[str, float]) -> None:
         with open(self.lines, "a") as file:

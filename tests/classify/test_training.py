@@ -94,7 +94,13 @@ def test_it_learns_and_the_saved_model_scores_the_same(trained: tuple[Path, dict
     model = keras.saving.load_model(folder / "tiny.keras", compile=False, safe_mode=True)
     assert {type(layer).__module__.split(".")[0] for layer in model.layers} == {"keras"}
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
-    assert list((folder / "tensorboard").rglob("events*"))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(folder / "tensorboard" / "validation")).Reload()
+    log = pd.read_csv(folder / "log.csv")
+    assert [(event.step, round(event.value, 4)) for event in board.Scalars("epoch/accuracy")] == [
+        (epoch + 1, round(value, 4)) for epoch, value in zip(log.epoch, log.val_accuracy, strict=True)
+    ]
 
 
 def test_log_and_card_say_what_happened(trained: tuple[Path, dict]) -> None:
