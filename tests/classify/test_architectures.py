@@ -8,6 +8,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -171,6 +172,39 @@ def test_imagenet_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest
     assert str(tmp_path / "models") in message
     assert "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5" in message
     assert "\n" not in message
+
+
+def test_imagenet_weights_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in the layout and under the name of the published one is taken; frozen layers keep it through a step."""
+    from keras.src.backend import config
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    published = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(96, 96, 3))
+    file = tmp_path / "models" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5"
+    file.parent.mkdir()
+    with h5py.File(file, "w") as group:
+        save_weights_to_hdf5_group(group, published)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(config, "_KERAS_DIR", str(tmp_path))
+    for weights in ("imagenet", str(file)):
+        model = settings("mobilenetv2", size=96, weights=weights)
+        network = build_model(model, 7)
+        for ours, theirs in zip(network.get_weights(), published.get_weights(), strict=True):
+            assert np.array_equal(ours, theirs)
+
+    whole = with_head(network)
+    set_trainable(whole, model, 2)
+    whole.compile(
+        optimizer=keras.optimizers.SGD(0.1), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    whole.train_on_batch(FACES, np.array([0, 1]))
+    layers = backbone_layers(network)
+    changed = [
+        any(not np.array_equal(a, b) for a, b in zip(layer.get_weights(), of.get_weights(), strict=True))
+        for layer, of in zip(layers, published.layers, strict=True)
+    ]
+    assert not any(changed[: model.freeze_first])
+    assert any(changed[model.freeze_first :])
 
 
 def test_all_architectures_are_used() -> None:
