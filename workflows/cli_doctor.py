@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..data.errors import UsageError
-from .cli_networks import _table
+from .cli_table import print_table
 
 
 @click.command(epilog="Example: fergan doctor --build")
@@ -26,6 +26,6 @@ def doctor(build: bool, arch: tuple[str, ...]) -> None:
         for line in build_now(arch):
             click.echo(line)
         return
-    _table(["", ""], machine())
+    print_table(["", ""], machine())
     click.echo()
-    _table(["Operation", "On a CPU", "On a GPU"], operations())
+    print_table(["Operation", "On a CPU", "On a GPU"], operations())

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from ..data.errors import DataError, UsageError
-from .cli_networks import _table
 from .cli_options import class_option, device_option, network_option
+from .cli_table import print_table
 
 _GOOD = {
     "kid": "low",
@@ -96,7 +96,7 @@ def metrics(data: str | None, out: str | None, grid: str | None, **options: Any)
         f"{first['fakes'].get('network') or first['fakes']['images']} against {first['data']['name']}: "
         f"{first['n_real']} and {first['n_fake']} pictures, {first['repeats']} times"
     )
-    _table(["Features", "Metric", "Value", "Floor", "Good"], [_row(record) for record in records], right=(2, 3))
+    print_table(["Features", "Metric", "Value", "Floor", "Good"], [_row(record) for record in records], right=(2, 3))
     short = [r["features"] for r in records if r["metric"] == "fid" and r["n_fake"] < 10 * r["features"]["dimensions"]]
     for features in short:
         click.echo(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +10,7 @@ import click
 
 from ..data.errors import UsageError
 from .cli_options import NOISE_MODES, class_option, device_option, network_option, noise_option, trunc_option
-
-_WIDE = 400  # columns where no terminal sets them
+from .cli_table import print_table
 
 
 @click.command(epilog="Example: fergan models ffhq-256")
@@ -33,7 +29,7 @@ def models(name: str | None) -> None:
         (model.name, model.about, f"{model.resolution}", model.size, model.place, model.licence)
         for model in list_models()
     ]
-    _table(["Name", "What it is", "Pixels", "Size", "Where", "Licence"], rows, right=(2, 3))
+    print_table(["Name", "What it is", "Pixels", "Size", "Where", "Licence"], rows, right=(2, 3))
 
 
 @click.command(epilog="Example: fergan inspect ffhq.pkl")
@@ -47,7 +43,7 @@ def inspect(file: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    _table(["", ""], _facts(found))
+    print_table(["", ""], _facts(found))
 
 
 @click.command(epilog="Example: fergan convert ffhq.pkl ffhq.safetensors")
@@ -168,26 +164,3 @@ def _lines(values: dict[str, Any]) -> str:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
-
-
-def _table(headings: list[str], rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> None:
-    """A table on standard output, as wide as the terminal; whole lines where it goes into a file."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from ..data.images import printable
-
-    table = Table(box=box.SIMPLE_HEAD, show_header=any(headings), pad_edge=False)
-    for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if index in right else "left", overflow="fold", no_wrap=not index)
-    for row in rows:
-        table.add_row(*(Text("\n".join(printable(line) for line in cell.split("\n"))) for cell in row))
-    terminal = Console(file=sys.stdout)
-    if terminal.is_terminal:
-        terminal.print(table)
-        return
-    page = io.StringIO()
-    Console(file=page, width=_WIDE).print(table)
-    click.echo("\n".join(line.rstrip() for line in page.getvalue().strip("\n").split("\n")))

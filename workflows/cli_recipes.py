@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from .cli_table import print_table
+
 
 @click.command(epilog="Example: fergan recipes mobilenetv2")
 @click.argument("name", required=False)
@@ -22,7 +24,6 @@ def recipes(name: str | None, as_json: bool) -> None:
     """
     from ..classify.recipes import recipe_path, summaries
     from ..data.errors import DataError
-    from .cli_networks import _table as table
 
     if name is not None:
         path = recipe_path(name)
@@ -49,7 +50,7 @@ def recipes(name: str | None, as_json: bool) -> None:
         for one in listed
     ]
     headings = ["Name", "What it is", "Px", "Weights", "MACs", "Measured", "After"]
-    table(headings, rows, right=(2, 3, 4))
+    print_table(headings, rows, right=(2, 3, 4))
 
 
 def _short(count: int | None) -> str:

@@ -21,7 +21,7 @@ class PictureWriter:
     """A thread that encodes and writes PNGs; each appears complete or not at all.
 
     Encoding is numpy's and zlib's work, which release Python's lock, so one thread keeps up beside the computing: 25 ms
-    of one core for a 1024-pixel face (see :func:`fergan.data.images.fast_png`), where making it takes a second of all.
+    of one core for a 1024-pixel face (see :func:`fergan.data.images.fast_png`), which takes all cores many times that.
     More threads would only take cores from the network.
 
     The queue is bounded, in pictures and in bytes, so a slow disk slows the caller down and does not fill the memory.
