@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -31,7 +31,15 @@ _BATCH = {"cpu": 16, "cuda": 512}
 """Faces that a network sees at once. On CPUs more are no faster, and a single face waits for a whole batch."""
 _SMALL = 96
 """Pixels of the side above which a network sees an eighth of that."""
+Range = tuple[float, float] | tuple[tuple[float, float], ...]
+"""Black and white of a network's input, once or for each channel."""
+GivenRange = Range | Literal["imagenet"]
 _RANGE = (0.0, 255.0)
+IMAGENET = tuple(
+    (-mean / deviation, (1 - mean) / deviation) for mean, deviation in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))
+)
+"""Black and white of each channel for networks of torchvision and timm: red, green, blue of 0..1, less ImageNet's mean,
+by its deviation."""
 _AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 _ORDERS = (
     ("of fer2013.csv", FER2013),
@@ -54,7 +62,8 @@ class Classifier:
         sha256: of the model file.
         engine: what runs the network: ``torch``, ``onnxruntime``, or ``keras`` where a layer of it has no translation.
         input_shape: (height, width, channels) of what the saved network takes.
-        input_range: what the network wants black (0) and white (255) to be.
+        input_range: what the network wants black (0) and white (255) to be: a pair, or a pair for each channel.
+        device: ``cpu`` or ``cuda``.
         input_name, output_name: what the network calls its input and its output.
         card: what is recorded beside the model: settings, data, scores, confusion matrix.
         source: the model file, None where there was none.
@@ -72,7 +81,7 @@ class Classifier:
         device: str,
         source: Path | None = None,
         validation: bytes | None = None,
-        input_range: tuple[float, float] = _RANGE,
+        input_range: Range = _RANGE,
     ) -> None:
         self.name, self.labels, self.sha256, self.card = name, labels, sha256, card
         self.source, self.validation = source, validation
@@ -80,7 +89,7 @@ class Classifier:
         self.input_name, self.output_name = network.input_name, network.output_name
         height, width, channels = network.input_shape
         self.input_shape: tuple[int, int, int] = (int(height or 0), int(width or 0), int(channels or 0))
-        self._network, self._device = network, device
+        self._network, self.device = network, device
         size = _BATCH[device] if max(self.input_shape[:2]) <= _SMALL else _BATCH[device] // 8
         self._batch = network.batch or size
         alone = network.engine == "keras" or device != "cpu"  # Keras, and _exact, have settings of the whole process
@@ -103,7 +112,7 @@ class Classifier:
             UsageError: another dtype or shape.
             DataError: what the network says are no probabilities, and its card does not say what they are.
         """
-        outputs = self._apply(self._network.outputs, self._checked(faces), self._prepared)
+        outputs = self._apply(self._network.outputs, self._checked(faces), self.prepared)
         if self.card.get("outputs") == "logits":
             shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
             return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
@@ -149,7 +158,7 @@ class Classifier:
         Raises:
             UsageError: another dtype or shape.
         """
-        return self._apply(self._pooled, self._checked(faces), self._prepared)
+        return self._apply(self._pooled, self._checked(faces), self.prepared)
 
     def _pooled(self, batch: torch.Tensor) -> torch.Tensor:
         entering = self._network.head_inputs(batch)
@@ -163,17 +172,23 @@ class Classifier:
             )
         return faces[..., None]
 
-    def _prepared(self, batch: torch.Tensor) -> torch.Tensor:
-        """[N, 48, 48, 1] in 0..255 -> what the network was made for."""
+    def prepared(self, batch: torch.Tensor) -> torch.Tensor:
+        """float32 [N, 48, 48, 1], 0..255 -> [N, *input_shape], what the network was made for."""
         height, width, channels = self.input_shape
         if (height, width) != (48, 48):
             # [N, 1, 48, 48] and [N, 48, 48, 1] are the same memory
             resized = F.interpolate(batch.reshape(-1, 1, 48, 48), (height, width), mode="bilinear", antialias=True)
             batch = resized.reshape(-1, height, width, 1)
         if self.input_range != _RANGE:
-            low, high = self.input_range
-            batch = batch * ((high - low) / 255) + low
+            scale, offset = (torch.tensor(of, dtype=batch.dtype, device=batch.device) for of in self.scaling)
+            batch = batch * scale + offset
         return batch if channels == 1 else batch.expand(-1, -1, -1, channels).contiguous()
+
+    @property
+    def scaling(self) -> tuple[float | list[float], float | list[float]]:
+        """(scale, offset), numbers or one for each channel: the network's range is pixels * scale + offset."""
+        low, high = np.array(self.input_range, np.float64).T
+        return ((high - low) / 255).tolist(), low.tolist()
 
     def _apply(
         self,
@@ -187,8 +202,8 @@ class Classifier:
             part = inputs[start : start + size]
             batch = np.zeros((size, *inputs.shape[1:]), inputs.dtype)
             batch[: len(part)] = part
-            with self._lock, torch.inference_mode(), _exact(self._device):
-                outputs = network(prepare(torch.from_numpy(batch).to(self._device).float()))
+            with self._lock, torch.inference_mode(), _exact(self.device):
+                outputs = network(prepare(torch.from_numpy(batch).to(self.device).float()))
                 rows.append(outputs[: len(part)].cpu().numpy())
         return np.concatenate(rows)
 
@@ -208,7 +223,7 @@ def load_classifier(
     device: str = "auto",
     *,
     labels: Sequence[str] | None = None,
-    input_range: Sequence[float] | None = None,
+    input_range: GivenRange | None = None,
 ) -> Classifier:
     """Open a classifier: one that fergan trained, a bundled one, or somebody else's.
 
@@ -217,8 +232,9 @@ def load_classifier(
     Args:
         source: a ``.keras``, ``.h5``, ``.hdf5`` (Keras 1 to 3) or ``.onnx`` file, or the name of a bundled model; None
             for fernet. ``NAME.json`` beside the file says what the file itself cannot: ``labels``, the names of
-            the outputs in order; ``input_range``, what black and white are to the network, ``[0, 255]`` by default;
-            ``outputs``, ``"logits"`` where no softmax follows the last layer.
+            the outputs in order; ``input_range``, what black and white are to the network, ``[0, 255]`` by default
+            (three such pairs where the channels differ, or ``"imagenet"`` for :data:`IMAGENET`); ``outputs``,
+            ``"logits"`` where no softmax follows the last layer.
         device: ``auto``, ``cpu`` or ``cuda``.
         labels: in place of those in ``NAME.json``.
         input_range: in place of that in ``NAME.json``.
@@ -258,11 +274,11 @@ def load_classifier(
         device=device,
         source=path,
         validation=beside.read_bytes() if beside.exists() else None,
-        input_range=_input_range(path, card),
+        input_range=_input_range(path, card, int(network.input_shape[-1] or 0)),
     )
 
 
-def _read_card(path: Path, labels: Sequence[str] | None, input_range: Sequence[float] | None) -> dict[str, Any]:
+def _read_card(path: Path, labels: Sequence[str] | None, input_range: Range | str | None) -> dict[str, Any]:
     """``NAME.json``, an empty one where there is none, with what was given in place of what it says."""
     sidecar = path.with_suffix(".json")
     card: Any = {}
@@ -276,7 +292,7 @@ def _read_card(path: Path, labels: Sequence[str] | None, input_range: Sequence[f
     if labels is not None:
         card["labels"] = list(labels)
     if input_range is not None:
-        card["input_range"] = list(input_range)
+        card["input_range"] = input_range
     if card.get("outputs", "probabilities") not in ("probabilities", "logits"):
         raise DataError(f'{sidecar}: "outputs" is {card["outputs"]!r}; write "probabilities" or "logits"')
     return card
@@ -312,17 +328,23 @@ def _labels(path: Path, network: Network, card: dict[str, Any]) -> tuple[str, ..
     return labels
 
 
-def _input_range(path: Path, card: dict[str, Any]) -> tuple[float, float]:
+def _input_range(path: Path, card: dict[str, Any], channels: int) -> Range:
     given = card.get("input_range", _RANGE)
     try:
-        low, high = (float(value) for value in given)
-    except (TypeError, ValueError) as error:
+        values = np.array(IMAGENET if given == "imagenet" else given, np.float64)
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    if values.shape not in ((2,), (3, 2)):
         raise DataError(
-            f"{path}: its input range is {given!r}; it must be two numbers, what black and white are to the network"
-        ) from error
-    if not np.isfinite([low, high]).all() or low == high:
-        raise DataError(f"{path}: its input range is {low:g},{high:g}; it must be two different numbers")
-    return low, high
+            f"{path}: its input range is {given!r}; it must be two numbers, what black and white are to the network, "
+            'three such pairs for red, green and blue, or "imagenet"'
+        )
+    if not np.isfinite(values).all() or (values[..., 0] == values[..., 1]).any():
+        raise DataError(f"{path}: its input range is {given!r}; it must be two different numbers")
+    if values.ndim == 2 and channels != 3:
+        raise DataError(f"{path}: its input range is {given!r}, of three channels, but its input has {channels}")
+    low, high = values.T
+    return (float(low), float(high)) if values.ndim == 1 else tuple(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def validation_bytes(labels: np.ndarray, probabilities: np.ndarray, name: str) -> bytes:
@@ -365,13 +387,18 @@ def save_classifier(
     write_atomically(path, content)
 
 
+def bundled_classifiers() -> list[str]:
+    """Names that :func:`load_classifier` takes in place of a file, in alphabetical order."""
+    return sorted(path.stem for path in WEIGHTS.glob("*.keras"))
+
+
 def _find(source: str | Path | None) -> Path:
     name = str(source or BUNDLED)
     if "/" not in name and not name.endswith(ENDINGS):
         bundled = WEIGHTS / f"{name}.keras"
         if bundled.exists():
             return bundled
-        known = ", ".join(sorted(path.stem for path in WEIGHTS.glob("*.keras"))) or "none"
+        known = ", ".join(bundled_classifiers()) or "none"
         if not Path(name).exists():
             raise UsageError(
                 f"no bundled classifier is called {name!r} (there is: {known}); give a name or a model file "

@@ -194,10 +194,12 @@ def _adapted(x: keras.KerasTensor, member: Classifier, number: int) -> keras.Ker
     from .backend import keras
 
     height, width, channels = member.input_shape
-    low, high = member.input_range
     if (height, width) != (48, 48):
         shrinks = min(height, width) < 48
         x = keras.layers.Resizing(height, width, antialias=shrinks, name=f"resize{number}")(x)
-    if (low, high) != (0.0, 255.0):
-        x = keras.layers.Rescaling((high - low) / 255, offset=low, name=f"range{number}")(x)
-    return x if channels == 1 else keras.layers.Concatenate(name=f"channels{number}")([x] * channels)
+    if channels > 1:
+        x = keras.layers.Concatenate(name=f"channels{number}")([x] * channels)
+    if member.input_range != (0.0, 255.0):
+        scale, offset = member.scaling
+        x = keras.layers.Rescaling(scale, offset=offset, name=f"range{number}")(x)
+    return x

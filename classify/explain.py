@@ -57,7 +57,7 @@ def keras_model(classifier: Classifier) -> keras.Model:
 
 def network_inputs(classifier: Classifier, faces: np.ndarray) -> np.ndarray:
     """Faces uint8 [N, 48, 48] as a classifier's network takes them: float32 [N, H, W, C] in its range."""
-    return classifier._prepared(torch.from_numpy(faces[..., None]).float().to(classifier._device)).cpu().numpy()
+    return classifier.prepared(torch.from_numpy(faces[..., None]).float().to(classifier.device)).cpu().numpy()
 
 
 def grad_cam(model: keras.Model, inputs: np.ndarray, classes: np.ndarray) -> np.ndarray:

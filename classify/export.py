@@ -76,8 +76,8 @@ def export_classifier(
       JPEG files to probabilities, prepared as by ``prepare_faces(crop="none")``, to rare rounding in single pixels;
       EXIF orientation is not looked at. Labels and provenance in ``assets.extra/fergan.json``.
     - ``onnx`` -> ``FOLDER/NAME.onnx``: the network exactly as saved, any number of rows. Its metadata hold ``labels``
-      (JSON list), ``input_range`` (JSON pair), ``outputs`` (``probabilities`` or ``logits``), ``sha256`` of the model
-      that it was made from, and ``producer`` facts. :func:`load_classifier` opens it again.
+      (JSON list), ``input_range`` (JSON pair or three), ``outputs`` (``probabilities`` or ``logits``), ``sha256`` of
+      the model that it was made from, and ``producer`` facts. :func:`load_classifier` opens it again.
     - ``keras`` -> ``FOLDER/NAME.keras`` and what belongs beside it: a copy, or what Keras makes of an ``.h5`` file.
 
     Args:
@@ -159,7 +159,11 @@ def _to_onnx(classifier: Classifier, folder: Path, draft: Path, faces: np.ndarra
 def _to_keras(classifier: Classifier, folder: Path, draft: Path, faces: np.ndarray) -> Exported:
     source, content = _source(classifier)
     made = draft / f"{classifier.name}.keras"
-    card = {**classifier.card, "labels": list(classifier.labels), "input_range": list(classifier.input_range)}
+    card = {
+        **classifier.card,
+        "labels": list(classifier.labels),
+        "input_range": np.array(classifier.input_range).tolist(),
+    }
     difference = 0.0
     if source.suffix == ".keras":
         made.write_bytes(content)
@@ -198,7 +202,7 @@ def _in_child(classifier: Classifier, format: str, draft: Path, faces: np.ndarra
         "out": str(draft.resolve() / ("savedmodel" if format == "savedmodel" else f"{classifier.name}.onnx")),
         "input_name": classifier.input_name,
         "output_name": classifier.output_name,
-        "input_range": classifier.input_range,
+        "scaling": classifier.scaling,
         "logits": classifier.card.get("outputs") == "logits",
         "bytes": [BYTES_SIGNATURE, BYTES_INPUT],
         "properties": _properties(classifier),
@@ -253,9 +257,9 @@ def _check_faces(faces: np.ndarray | None) -> np.ndarray:
 def _native(classifier: Classifier, faces: np.ndarray) -> np.ndarray:
     """Faces as inputs of the network itself: float32 [N, H, W, C] in its range."""
     height, width, channels = classifier.input_shape
-    low, high = classifier.input_range
+    scale, offset = (np.asarray(of) for of in classifier.scaling)
     sized = np.stack([np.asarray(Image.fromarray(face).resize((width, height))) for face in faces])
-    return np.repeat((sized[..., None] * ((high - low) / 255) + low).astype(np.float32), channels, axis=-1)
+    return (np.repeat(sized[..., None], channels, axis=-1) * scale + offset).astype(np.float32)
 
 
 def _next_version(folder: Path) -> int:
@@ -267,7 +271,7 @@ def _provenance(classifier: Classifier) -> dict[str, Any]:
         "name": classifier.name,
         "labels": list(classifier.labels),
         "input_shape": list(classifier.input_shape),
-        "input_range": list(classifier.input_range),
+        "input_range": np.array(classifier.input_range).tolist(),
         "outputs": classifier.card.get("outputs", "probabilities"),
         "sha256": classifier.sha256,
         "fergan": __version__,

@@ -43,7 +43,7 @@ def _savedmodel(model: Any, job: dict[str, Any], inputs: np.ndarray, faces: np.n
     import tensorflow as tf
 
     output, (signature, bytes_input) = job["output_name"], job["bytes"]
-    prepare = _preparation(model.input_shape[1:], job["input_range"])
+    prepare = _preparation(model.input_shape[1:], job["scaling"])
 
     def rows(pictures: Any) -> dict[str, Any]:
         return {output: model(pictures, training=False)}
@@ -105,22 +105,21 @@ def _rename_output(graph: Any, name: str) -> None:
         node.output[:] = [name if value == old else value for value in node.output]
 
 
-def _preparation(shape: tuple[int, int, int], input_range: tuple[float, float]) -> Callable[[Any], Any]:
+def _preparation(shape: tuple[int, int, int], scaling: tuple[Any, Any]) -> Callable[[Any], Any]:
     """PNG or JPEG files [N] to what a network of this input takes: ``prepare_faces`` and ``Classifier`` again, in
     TensorFlow's operations.
     """
     import tensorflow as tf
 
     height, width, channels = shape
-    low, high = input_range
+    scale, offset = (tf.constant(of, tf.float32) for of in scaling)
 
     def prepared(contents: Any) -> Any:
         faces = tf.map_fn(face_from_file, contents, fn_output_signature=tf.TensorSpec((SIZE, SIZE, 1), tf.float32))
         if (height, width) != (SIZE, SIZE):
             faces = tf.image.resize(faces, (height, width), "bilinear", antialias=True)
-        if (low, high) != (0, 255):
-            faces = faces * ((high - low) / 255) + low
-        return tf.repeat(faces, channels, axis=-1) if channels > 1 else faces
+        faces = tf.repeat(faces, channels, axis=-1) if channels > 1 else faces
+        return faces if list(scaling) == [1, 0] else faces * scale + offset
 
     return prepared
 

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..classify.classifier import Classifier, load_classifier
+from ..classify.classifier import Classifier, GivenRange, load_classifier
 from ..data.detect import SMALLEST, Face, FaceDetector, cut_faces, face_squares, open_detector, overlap
 from ..data.errors import DataError, UsageError
 from ..data.images import SUFFIXES, ImageSource, printable, read_image, write_png
@@ -73,7 +73,7 @@ class AnnotateOptions:
     show: bool = False
     model: str | None = None
     labels: tuple[str, ...] | None = None
-    input_range: tuple[float, float] | None = None
+    input_range: GivenRange | None = None
     device: str = "auto"
     detector: str = "auto"
     smallest: float = SMALLEST

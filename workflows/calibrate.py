@@ -17,7 +17,7 @@ from ..classify.calibration import (
     find_heads,
     fit_temperature,
 )
-from ..classify.classifier import load_classifier, save_classifier, validation_bytes
+from ..classify.classifier import GivenRange, load_classifier, save_classifier, validation_bytes
 from ..classify.evaluation import Calibration, calibration, confusion_matrix
 from ..classify.explain import Unexplainable, keras_model, network_inputs
 from ..data.errors import DataError, UsageError
@@ -73,7 +73,7 @@ def run_calibration(
     out: str | Path,
     *,
     labels: Sequence[str] | None = None,
-    input_range: Sequence[float] | None = None,
+    input_range: GivenRange | None = None,
     seed: int = 0,
 ) -> Calibrated:
     """Fit a temperature on the validation rows of data and write the calibrated model.

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..classify.classifier import Classifier, load_classifier
+from ..classify.classifier import Classifier, GivenRange, load_classifier
 from ..data.errors import DataError, UsageError
 from ..data.faces import Preparation, prepare_faces
 from ..data.images import ImageSource, printable, read_image, write_atomically
@@ -39,7 +39,7 @@ class ClassifyOptions:
     crop: str = "none"
     device: str = "auto"
     labels: tuple[str, ...] | None = None
-    input_range: tuple[float, float] | None = None
+    input_range: GivenRange | None = None
 
 
 class Judge:
@@ -60,7 +60,7 @@ class Judge:
             **self.preparation.as_dict(),
         }
         if self.classifier.input_range != (0.0, 255.0):
-            settings["input_range"] = list(self.classifier.input_range)
+            settings["input_range"] = np.array(self.classifier.input_range).tolist()
         if self.classifier.card.get("outputs") == "logits":
             settings["outputs"] = "logits"
         licence = self.classifier.card.get("licence")

@@ -46,15 +46,17 @@ def _labels(ctx: click.Context, option: click.Parameter, text: str | None) -> tu
     return labels
 
 
-def _input_range(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
+def _input_range(ctx: click.Context, option: click.Parameter, text: str | None) -> Any:
+    if text is None or text.strip().lower() == "imagenet":
+        return text and "imagenet"
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
         low = high = math.nan
     if not math.isfinite(low) or not math.isfinite(high) or low == high:
-        raise UsageError(f"--input-range {text!r}: write what black and white are to the network, such as 0,1 or -1,1")
+        raise UsageError(
+            f"--input-range {text!r}: write what black and white are to the network, such as 0,1 or -1,1, or imagenet"
+        )
     return low, high
 
 
@@ -79,9 +81,10 @@ def classifier_options(command: Any) -> Any:
             ),
             click.option(
                 "--input-range",
-                metavar="LO,HI",
+                metavar="LO,HI|imagenet",
                 callback=_input_range,
-                help="What black and white are to the model, such as -1,1.  [default: NAME.json's, or 0,255]",
+                help="What black and white are to the model, such as -1,1, or imagenet for what torchvision's "
+                "networks want.  [default: NAME.json's, or 0,255]",
             ),
         ]
     ):

@@ -43,6 +43,7 @@ run_option = click.option(
     metavar="N",
     help="The sample's size.",
 )
+@click.option("--model", metavar="FILE", help="For --sensitivity: the classifier's file, where it is not bundled.")
 @device_option
 def report(
     run_name: str,
@@ -51,12 +52,15 @@ def report(
     out: str | None,
     sensitivity: bool,
     sensitivity_faces: int,
+    model: str | None,
     device: str,
 ) -> None:
     """Write the report of a classified run, or a comparison of several: one HTML file and a JSON file.
 
     The page is complete in itself and loads nothing.
     """
+    if model and not sensitivity:
+        raise UsageError("--model goes with --sensitivity: a report by itself needs no classifier")
     if compare:
         if sensitivity:
             raise UsageError("--compare and --sensitivity exclude each other; measure each run by itself first")
@@ -80,7 +84,7 @@ def report(
             from .sensitivity import measure_sensitivity
 
             with progress("Judging again") as show:
-                measure_sensitivity(run, sensitivity_faces, device, show)
+                measure_sensitivity(run, sensitivity_faces, model, device, show)
         if kind == "md":
             _give(report_markdown(run), out)
         else:

@@ -18,7 +18,7 @@ from .. import __version__
 from ..classify import evaluation as numbers
 from ..classify.backbones import multiply_adds
 from ..classify.calibration import apply_temperature, cross_fitted, fit_temperature
-from ..classify.classifier import Classifier, load_classifier
+from ..classify.classifier import Classifier, GivenRange, load_classifier
 from ..classify.tta import TEN
 from ..data.duplicates import THRESHOLD, exact_groups, near_duplicates
 from ..data.errors import DataError, UsageError
@@ -56,7 +56,7 @@ class EvaluateOptions:
     data: Sequence[str]
     model: str | None = None
     labels: Sequence[str] | None = None
-    input_range: Sequence[float] | None = None
+    input_range: GivenRange | None = None
     split: str | None = None
     views: str = "single"
     log: str | None = None

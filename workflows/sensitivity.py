@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
+from ..classify.classifier import bundled_classifiers
 from ..data.errors import DataError, UsageError
 from ..data.faces import CROPS, FFHQ_BOX, FILTER, SIZE, Box, detect_faces
 from ..data.images import printable, write_atomically
@@ -47,7 +48,11 @@ FILTERS: dict[str, Shrink] = {
 
 
 def measure_sensitivity(
-    run: RunFolder, n: int = FACES, device: str = "auto", on_progress: OnProgress = no_progress
+    run: RunFolder,
+    n: int = FACES,
+    model: str | None = None,
+    device: str = "auto",
+    on_progress: OnProgress = no_progress,
 ) -> int:
     """Judge a random sample of a run's faces under each crop, and under each filter with the run's own crop.
 
@@ -58,6 +63,7 @@ def measure_sensitivity(
     Args:
         run: a classified run.
         n: faces in the sample; all of them where there are not more.
+        model: the file of the run's classifier; by default the bundled one of its name.
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Returns:
@@ -65,18 +71,24 @@ def measure_sensitivity(
 
     Raises:
         DataError: a picture cannot be read, or the classifier is not the one of the run.
-        UsageError: the run's classifier cannot be found under its name.
+        UsageError: the run's classifier is not bundled and ``model`` not given, or that is another one.
     """
     inputs = read_inputs(run)
     used = run.settings("classify") or {}
     own = used.get("crop")
     if own not in CROPS:
         raise DataError(f"{printable(run.path)}: does not tell the crop of its faces; classify them again")
-    judge = Judge(ClassifyOptions(model=used.get("model"), crop=own, device=device))
+    if model is None and used.get("model") not in bundled_classifiers():
+        raise UsageError(
+            f"{printable(run.path)} was labelled by {used.get('model')}, not a bundled one; give its file with --model"
+        )
+    said = {key: used[key] for key in ("labels", "input_range") if key in used}
+    judge = Judge(ClassifyOptions(model=model or used["model"], crop=own, device=device, **said))
     if judge.classifier.sha256 != used.get("sha256"):
         raise UsageError(
             f"{printable(run.path)} was labelled by another classifier than the {judge.classifier.name} that is here "
-            f"(SHA-256 {str(used.get('sha256'))[:12]}…, now {judge.classifier.sha256[:12]}…); classify it again"
+            f"(SHA-256 {str(used.get('sha256'))[:12]}…, now {judge.classifier.sha256[:12]}…); "
+            "give that one's file with --model, or classify again"
         )
     table = inputs.table
     size = min(n, len(table))

@@ -31,10 +31,10 @@ def save(folder: Path, name: str, shape: tuple[int, int, int], last: str | None 
 
 @pytest.fixture
 def members(tmp_path: Path) -> list[str]:
-    """Our own kind; a large colour one of logits; a small one with another order of the same labels."""
+    """Our own kind; a large one of logits, whose colours differ in range; a small one that orders labels otherwise."""
     return [
         save(tmp_path, "first", (48, 48, 1)),
-        save(tmp_path, "second", (64, 60, 3), None, outputs="logits", input_range=[-1, 1]),
+        save(tmp_path, "second", (64, 60, 3), None, outputs="logits", input_range="imagenet"),
         save(tmp_path, "third", (32, 32, 1), labels=["neutral", "happy", "angry"], licence="MIT"),
     ]
 

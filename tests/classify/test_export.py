@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fergan.classify.backend import keras  # before TensorFlow imports it
-from fergan.classify.classifier import Classifier, load_classifier, save_classifier
+from fergan.classify.classifier import IMAGENET, Classifier, load_classifier, save_classifier
 from fergan.classify.export import BYTES_INPUT, BYTES_SIGNATURE, export_classifier
 from fergan.data.errors import DataError, UsageError
 from fergan.data.faces import prepare_faces
@@ -22,13 +22,13 @@ FACES = RNG.integers(0, 256, (40, 48, 48), np.uint8)
 
 
 def _rgb_model(path: Path) -> Path:
-    """64 pixels, RGB, -1..1, logits: somebody else's kind of network."""
+    """64 pixels, RGB, scaled as for ImageNet, logits: somebody else's kind of network."""
     keras.utils.set_random_seed(1)
     image = keras.Input((64, 64, 3), name="image")
     x = keras.layers.Conv2D(4, 5, strides=2, padding="same", activation="gelu")(image)
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, strides=2, activation="relu")(x))
     model = keras.Model(image, keras.layers.Dense(3, name="scores")(x))
-    facts = {"labels": ["happy", "sad", "neutral"], "input_range": [-1, 1], "outputs": "logits"}
+    facts = {"labels": ["happy", "sad", "neutral"], "input_range": "imagenet", "outputs": "logits"}
     save_classifier(model, path.with_suffix(".keras"), facts)
     if path.suffix == ".h5":
         model.save(path)
@@ -114,16 +114,16 @@ def test_onnx_runtime_reproduces_the_model(name: str, fernet: Classifier, tmp_pa
     original = fernet if name == "fernet" else load_classifier(_rgb_model(tmp_path / "foreign.keras"), "cpu")
     path = export_classifier(original, "onnx", tmp_path / "out").path
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    inputs = RNG.uniform(*original.input_range, (7, *original.input_shape)).astype(np.float32)
+    low, high = np.min(original.input_range), np.max(original.input_range)
+    inputs = RNG.uniform(low, high, (7, *original.input_shape)).astype(np.float32)
     for count in (1, 2, 7):
         (found,) = session.run([original.output_name], {original.input_name: inputs[:count]})
         assert np.abs(found - original.call(inputs[:count])).max() <= 1e-5
     facts = session.get_modelmeta().custom_metadata_map
     assert json.loads(facts["labels"]) == list(original.labels)
-    assert json.loads(facts["input_range"]) == list(original.input_range)
     assert facts["sha256"] == original.sha256
     opened = load_classifier(path, "cpu")
-    assert opened.labels == original.labels
+    assert opened.labels == original.labels and opened.input_range == original.input_range
     assert np.abs(opened.predict(FACES) - original.predict(FACES)).max() <= 1e-5
 
 
@@ -132,7 +132,7 @@ def test_an_h5_file_becomes_a_keras_file(tmp_path: Path) -> None:
     done = export_classifier(original, "keras", tmp_path / "out")
     assert {entry.name for entry in (tmp_path / "out").iterdir()} == {"foreign.keras", "foreign.json"}
     opened = load_classifier(done.path, "cpu")
-    assert opened.labels == original.labels and opened.input_range == (-1, 1)
+    assert opened.labels == original.labels and opened.input_range == IMAGENET
     assert np.array_equal(opened.predict(FACES), original.predict(FACES))
 
 

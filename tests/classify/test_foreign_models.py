@@ -225,6 +225,7 @@ def test_what_a_file_cannot_say_is_asked_for(tmp_path: Path) -> None:
         ({"labels": "abc"}, "list of names"),
         ({"labels": LABELS, "input_range": [1, 1]}, "two different numbers"),
         ({"labels": LABELS, "input_range": 1}, "two numbers"),
+        ({"labels": LABELS, "input_range": "imagenet"}, "of three channels, but its input has 1"),
         ({"labels": LABELS, "outputs": "odds"}, "logits"),
     ]:
         path.with_suffix(".json").write_text(json.dumps(card))
@@ -426,6 +427,17 @@ def onnx_file(
     onnx.save_model(model, path)
     path.with_suffix(".json").write_text(json.dumps({"labels": LABELS, "input_range": [0, 1]}))
     return path, network
+
+
+def test_channels_of_different_ranges(tmp_path: Path) -> None:
+    """As torchvision normalises: of 0..1, less the mean, by the deviation."""
+    path, network = onnx_file(tmp_path / "model.onnx", "N")
+    gray = torch.from_numpy(FACES).float()[:, None]
+    resized = torch.nn.functional.interpolate(gray, (40, 32), mode="bilinear", antialias=True)
+    mean, deviation = (torch.tensor(of)[:, None, None] for of in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    with torch.inference_mode():
+        expected = network((resized / 255 - mean) / deviation).numpy()
+    np.testing.assert_allclose(load_classifier(path, "cpu", input_range="imagenet").predict(FACES), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("batch", "channels_last"), [("N", False), (1, False), (2, True)])

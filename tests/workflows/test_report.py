@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from fergan.classify.classifier import load_classifier
-from fergan.data.errors import DataError
+from fergan.data.errors import DataError, UsageError
 from fergan.data.fer2013 import FaceSet
 from fergan.data.images import read_image, write_png
 from fergan.data.labels import FER2013
+from fergan.workflows.cli import cli
 from fergan.workflows.feature_reference import read_feature_reference, write_feature_reference
 from fergan.workflows.report_inputs import FaceReader
 from fergan.workflows.run_folder import RunFolder
@@ -127,6 +130,24 @@ def test_sensitivity_judges_the_same_faces_again(small_run: Path, invoke: Invoke
     done = invoke("report", "--run", "small", folder=small_run)
     assert done.returncode == 1 and "another classifier" in done.stderr
     (run / "sensitivity.json").unlink()
+
+
+def test_sensitivity_of_a_run_by_a_classifier_of_ones_own(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = load_classifier(device="cpu").source
+    for ending in (".keras", ".json"):
+        shutil.copy(source.with_suffix(ending), tmp_path / f"mine{ending}")
+    monkeypatch.chdir(tmp_path)
+    faces = str(small_run / "runs" / "small" / "faces")
+    given = ["--images", faces, "--model", "mine.keras", "--crop", "none", "--device", "cpu"]
+    assert CliRunner().invoke(cli, ["classify", *given]).exit_code == 0
+    again = ["report", "--sensitivity", "--sensitivity-faces", "3", "--device", "cpu"]
+    for wrong, reason in ([], "give its file"), (["--model", "fernet-ensemble"], "another classifier"):
+        error = CliRunner().invoke(cli, [*again, *wrong]).exception
+        assert isinstance(error, UsageError) and reason in str(error)
+    assert CliRunner().invoke(cli, [*again, "--model", "mine.keras"]).exit_code == 0
+    assert len(json.loads(Path("runs/default/sensitivity.json").read_text())["faces"]) == 3
 
 
 def test_few_training_faces_leave_the_feature_reference_away(tmp_path: Path) -> None:
