@@ -12,8 +12,9 @@ demo: $(VENV)/.installed
 	$(BIN)/fergan run --n 500 --run demo
 	@echo "Open $(CURDIR)/runs/demo/report.html in a browser."
 
+# as many processes as there are cores, each of one thread: the tests are many and small
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 # mypy finds the package `fergan` through a link, since the repository root itself is the package
 lint: $(VENV)/.installed-test

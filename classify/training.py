@@ -24,7 +24,7 @@ from .distributed import SameEverywhere, averaging, process_group, rank, world_s
 from .fast_layers import fast_clone
 from .losses import FocalCrossEntropy, class_weights
 from .optimization import LearningRate, make_optimizer
-from .recipes import Recipe
+from .recipes import Recipe, load_recipe, recipe_names
 from .training_batches import Batches, validation_data
 from .training_callbacks import MoreLogs, Progress, StartOfEpoch, Summaries, read_scores
 from .training_settings import TrainingSettings
@@ -172,6 +172,7 @@ def _train(
         "parameters": classifier.count_params(),
         "data": {"sha256": digest, "faces": class_counts(faces), "record": dict(faces.record)},
         "scores": scores,
+        "short_run": recipe.name in recipe_names() and settings.epochs < load_recipe(recipe.name).training.epochs,
         "hours": round(seconds / 3600, 2),
         "hardware": _hardware(device),
     }

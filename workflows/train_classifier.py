@@ -80,7 +80,8 @@ def train_classifier(options: ClassifierOptions, out: str | Path) -> tuple[Path,
 
     if rank() == 0:
         click.echo(data_summary(faces), err=True)
-    scores = train(faces, out, recipe, votes=votes, device=options.device, callbacks=(epoch_display(),))
+    with epoch_display() as display:
+        scores = train(faces, out, recipe, votes=votes, device=options.device, callbacks=(display,))
     model = Path(out) / f"{recipe.name}.keras"
     if rank() > 0:
         return model, scores

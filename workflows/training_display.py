@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,19 +32,31 @@ def gan_display() -> Iterator[Callable[[Progress], None]]:
         yield on_step
 
 
-def epoch_display() -> Any:
-    """A Keras callback that prints one line an epoch: losses, accuracies, time, and time to go."""
+@contextmanager
+def epoch_display() -> Iterator[Any]:
+    """A Keras callback with a bar in epochs and a line after each."""
     from ..classify.backend import keras
 
     class EpochDisplay(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            self.started = time.monotonic()
+            self.epoch, self.started = epoch, time.monotonic()
+
+        def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+            show(self.epoch + (batch + 1) / self.params["steps"], self.params["epochs"])
 
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            seconds = time.monotonic() - self.started
-            left = (self.params["epochs"] - epoch - 1) * seconds / 60
-            shown = {name: value for name, value in sorted((logs or {}).items()) if name != "seconds"}
-            values = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
-            click.echo(f"epoch {epoch + 1}: {values}  ({seconds:.0f} s, about {left:.0f} min to go)", err=True)
+            seconds, epochs = time.monotonic() - self.started, self.params["epochs"]
+            left = (epochs - epoch - 1) * seconds / 60
+            took = f"{seconds:.0f} s, about {left:.0f} min to go"
+            click.echo(f"epoch {epoch + 1} of {epochs}: {_epoch_line(logs or {})}; {took}", err=True)
 
-    return EpochDisplay()
+    with progress("Training", unit="epochs") as show:
+        yield EpochDisplay()
+
+
+def _epoch_line(logs: Mapping[str, float]) -> str:
+    """The same of a network with a second head, whose logs are told apart by the heads' names."""
+    head = "expression_" if "val_expression_accuracy" in logs else ""
+    fitted, judged = logs["train_accuracy_plain"], logs[f"val_{head}accuracy"]
+    losses = f"{logs[f'{head}loss']:.3f}, {logs[f'val_{head}loss']:.3f}"
+    return f"right on {fitted:.1%} of training faces, {judged:.1%} of validation faces; loss {losses}"

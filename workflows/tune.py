@@ -116,9 +116,10 @@ class _Trial:
         place = self.folder / "trials" / hashlib.sha256("\n".join(overrides).encode()).hexdigest()[:12]
         trial.set_user_attr("folder", place.name)
         watch = _watch(trial)
-        scores = train_classifier(
-            self.faces, place, recipe, votes=self.votes, device=self.device, callbacks=(watch, epoch_display())
-        )
+        with epoch_display() as display:
+            scores = train_classifier(
+                self.faces, place, recipe, votes=self.votes, device=self.device, callbacks=(watch, display)
+            )
         shutil.rmtree(place / "backup", ignore_errors=True)  # of no use any more, and the largest part
         trial.set_user_attr("epochs", scores["epochs"])
         if watch.pruned:

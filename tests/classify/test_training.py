@@ -114,6 +114,7 @@ def test_log_and_card_say_what_happened(trained: tuple[Path, dict]) -> None:
     card = json.loads((folder / "tiny.json").read_text())
     assert card["settings"] == json.loads(json.dumps(dataclasses.asdict(recipe().training)))
     assert card["model"]["options"] == TINY.options and len(card["data"]["sha256"]) == 64
+    assert card["short_run"] is False  # a recipe of one's own has as many epochs as it says
     assert sum(card["data"]["faces"]["Training"].values()) == 160
     assert card["hours"] == round(log["seconds"].sum() / 3600, 2)
 
