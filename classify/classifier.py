@@ -377,6 +377,7 @@ def save_classifier(
     from .backend import keras
 
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "model.keras"
         keras.saving.save_model(model, draft)

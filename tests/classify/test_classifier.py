@@ -1,5 +1,7 @@
 """The bundled classifier keeps its word, and foreign files are opened carefully."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -61,3 +63,18 @@ def test_bad_model_files(tmp_path: Path) -> None:
     model.write_bytes(model.read_bytes()[:-1000])
     with pytest.raises(DataError, match="no model that can be opened"):
         load_classifier(model)
+
+
+def test_keras_saves_without_loading_tensorflow(tmp_path: Path) -> None:
+    program = """if True:
+        import sys
+        from fergan.classify.architectures import fernet
+        from fergan.classify.backend import keras
+        from fergan.classify.classifier import save_classifier
+        keras.utils.set_random_seed(0)
+        save_classifier(fernet(widths=[4], depths=[1], stem=4), "new/tiny.keras", {})
+        print("tensorflow" in sys.modules)
+    """
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
+    assert (tmp_path / "new" / "tiny.keras").exists()
