@@ -59,7 +59,7 @@ def test_large_bodies(client: httpx.Client) -> None:
     assert is_alive(client)
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"{}")[:-4]])
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"{}")[:-4]], ids=["no gzip", "cut off"])
 def test_damaged_gzip(client: httpx.Client, content: bytes) -> None:
     answer = client.post(PREDICT, content=content, headers={"content-encoding": "gzip"})
     assert answer.status_code == 400
