@@ -27,7 +27,7 @@ from fergan.classify.training_batches import Batches
 from fergan.classify.training_settings import TrainingSettings
 from fergan.data.face_set import FaceSet
 from fergan.data.labels import FER2013
-from fergan.data.memory import tune_malloc
+from fergan.runtime.memory import tune_malloc
 from torch import nn
 
 from benchmarks.classification import plain_torch

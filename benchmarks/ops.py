@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from fergan.data.memory import tune_malloc
+from fergan.runtime.memory import tune_malloc
 from fergan.stylegan.ops import bias_act, build, downsample2d, setup_filter, styled_conv2d, upfirdn2d, upsample2d
 
 Step = Callable[[], object]

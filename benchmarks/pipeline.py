@@ -32,7 +32,7 @@ def timed(what: str) -> Iterator[None]:
 
 def stages(n: int, folder: Path, network: str | None) -> tuple[dict[str, str], dict[str, Any]]:
     """The parts of ``fergan run`` one after another, timed in :data:`SECONDS`; what was used, what came of it."""
-    from fergan.data.memory import tune_malloc
+    from fergan.runtime.memory import tune_malloc
 
     tune_malloc()
     with timed("import torch"):

@@ -61,7 +61,7 @@ def gflop(size: int, width: str) -> float:
 
 def child(size: int, width: str, instruction_set: str) -> None:
     """Say 'ready'; for each batch size on standard input, draw so many faces and say the seconds; then the memory."""
-    from fergan.data.memory import tune_malloc
+    from fergan.runtime.memory import tune_malloc
 
     tune_malloc()  # FERGAN_MALLOC=default leaves it as it is
     import resource

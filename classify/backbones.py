@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..data.errors import DataError, UsageError
+from ..runtime.errors import DataError, UsageError
 from .architectures import face_input, fernet, mini_xception, plain_cnn
 from .backend import keras
 from .recipes import ModelSettings

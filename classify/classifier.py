@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..data.errors import DataError, UsageError
-from ..data.images import write_atomically
 from ..data.labels import FER2013, FERPLUS, canonical_label
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import write_atomically
 from .inference import Network, open_network
 
 if TYPE_CHECKING:

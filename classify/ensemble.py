@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data.errors import DataError, UsageError
+from ..runtime.errors import DataError, UsageError
 from .classifier import Classifier
 from .inference import open_keras_model
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..data.errors import DataError
+from ..runtime.errors import DataError
 from .backend import keras
 from .classifier import Classifier
 from .inference import open_keras_model

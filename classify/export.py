@@ -23,9 +23,9 @@ import numpy as np
 from PIL import Image
 
 from .. import __version__
-from ..data.errors import DataError, UsageError
 from ..data.faces import Preparation
-from ..data.images import write_atomically
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import write_atomically
 from .classifier import Classifier, load_classifier, save_classifier
 from .inference import open_keras_model
 from .keras_safety import Refused, check_archive

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import h5py
 import torch
 
-from ..data.errors import DataError
+from ..runtime.errors import DataError
 from .keras_file import KerasFile, Untranslatable
 from .keras_h5 import SIGNATURE, LegacyFile, read_config, version_of
 from .keras_safety import Refused, check_archive, check_config, check_hdf5

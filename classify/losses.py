@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..data.errors import DataError, UsageError
 from ..data.labels import canonical_label
+from ..runtime.errors import DataError, UsageError
 from .backend import keras
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data.errors import DataError
+from ..runtime.errors import DataError
 
 _log = logging.getLogger(__name__)
 

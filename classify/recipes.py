@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..data.errors import DataError, UsageError
+from ..runtime.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from .backend import keras

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..data.errors import UsageError
+from ..runtime.errors import UsageError
 from .recipes import Recipe, resolve, settings_of
 
 

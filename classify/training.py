@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data.errors import DataError, UsageError
 from ..data.face_set import SPLITS, FaceSet, role
-from ..data.images import write_atomically
 from ..data.labels import FER2013
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import write_atomically
 from .backbones import build_model, set_trainable
 from .backend import keras
 from .classifier import save_classifier, validation_bytes

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data.errors import DataError
 from ..data.face_set import FaceSet, role
 from ..data.ferplus import ferplus_targets
 from ..data.labels import FERPLUS
+from ..runtime.errors import DataError
 from .backend import keras
 from .distributed import rank, world_size
 from .training_settings import TrainingSettings

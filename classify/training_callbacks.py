@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..data.summaries import summary_writer
+from ..runtime.summaries import summary_writer
 from .backend import keras
 from .distributed import rank
 from .optimization import LearningRate

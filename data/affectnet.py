@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .errors import DataError
+from ..runtime.errors import DataError
+from ..runtime.files import printable
 from .face_set import FaceSet
 from .folders import Box, load_faces, make_face_set
-from .images import ImageSource, printable
+from .images import ImageSource
 
 LABELS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 COLUMNS = (

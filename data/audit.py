@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..runtime.errors import UsageError
 from .duplicates import THRESHOLD, exact_groups, is_flat, near_duplicates, pixel_hashes
-from .errors import UsageError
 from .face_set import OWN_SPLITS, FaceSet, role
 from .label_noise import find_label_noise
 

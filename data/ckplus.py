@@ -19,11 +19,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from .errors import DataError
+from ..runtime.errors import DataError
+from ..runtime.files import printable
 from .face_set import OWN_SPLITS, SPLITS, FaceSet
 from .fer2013 import read_pixel_csv
 from .folders import load_faces, make_face_set, read_image_folder
-from .images import ImageSource, printable
+from .images import ImageSource
 from .labels import FER2013
 
 CSV_LABELS = (*FER2013, "contempt")

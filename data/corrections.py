@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..runtime.errors import DataError
+from ..runtime.files import printable
 from .duplicates import pixel_hashes
-from .errors import DataError
 from .face_set import FaceSet
-from .images import printable
 from .labels import canonical_label
 
 

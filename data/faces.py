@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .errors import UsageError
+from ..runtime.errors import UsageError
 
 SIZE = 48
 """Side of a prepared face in pixels: that of FER2013."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import DataError
+from ..runtime.errors import DataError
 from .face_set import SPLITS, FaceSet
 from .labels import FER2013
 

@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DataError
+from ..runtime.errors import DataError
+from ..runtime.files import printable
 from .face_set import SPLITS, FaceSet
 from .faces import SIZE, Preparation, prepare_faces
-from .images import ImageSource, printable
+from .images import ImageSource
 from .labels import FER2013, FERPLUS, KNOWN, canonical_label
 
 _SPLIT_FOLDERS = {

@@ -6,11 +6,9 @@ checked before anything is decoded, and whatever a decoder trips over becomes a 
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import re
-import secrets
 import stat
 import struct
 import threading
@@ -24,7 +22,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageColor, UnidentifiedImageError
 
-from .errors import DataError, UsageError
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import printable, write_atomically
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 """The formats that are read, by their Pillow names. No other decoder is tried, whatever a file claims to be."""
@@ -340,41 +339,6 @@ def fast_png(array: np.ndarray) -> bytes:
     for kind, data in chunks:
         file += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     return file
-
-
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file so that its name only ever stands for complete contents, even if the process is killed midway.
-
-    The bytes go to a hidden temporary name in the same folder, which then replaces ``path``; after a failure the
-    temporary file is removed and an older ``path`` is untouched. (A power cut is not covered: nothing is fsynced.)
-
-    Raises:
-        DataError: the disk is full, the folder is missing or not writable; the message says which.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # not path's own name, which may be as long as allowed
-    try:
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        label = printable(path)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            reason = "the disk is full; free some space and run again"
-        elif not path.parent.is_dir():
-            reason = "its folder does not exist; make the folder first"
-        else:
-            reason = f"{error.strerror or error}; check the folder and its permissions"
-        raise DataError(f"{label}: cannot be written: {reason}") from error
-
-
-def printable(text: object) -> str:
-    """Text on one line that any terminal and log can take: odd characters (line ends, lone bytes) as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def _read_file(path: Path, label: str) -> bytes:

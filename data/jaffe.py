@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-from .errors import DataError
+from ..runtime.errors import DataError
 from .face_set import FaceSet
 from .folders import load_faces, make_face_set
 from .images import ImageSource

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .errors import UsageError
+from ..runtime.errors import UsageError
 from .face_set import FaceSet
 from .labels import FER2013, FERPLUS, NAMED, canonical_label
 

@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from ..runtime.errors import UsageError
 from .duplicates import exact_groups
-from .errors import UsageError
 from .face_set import OWN_SPLITS, FaceSet
 
 

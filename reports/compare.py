@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.errors import DataError
+from ..runtime.errors import DataError
 from .comparison_tests import Comparison, PairedComparison, compare_counts, compare_paired, holm
 from .facts import step_settings
 from .formatting import NBSP, printable

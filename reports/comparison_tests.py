@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from ..data.errors import DataError
 from ..data.labels import FER2013, canonical_label
+from ..runtime.errors import DataError
 from .formatting import NBSP, count, listed, percent, plural, printable
 from .prevalence import Validation, estimate_prevalence, unmixed_shares
 from .statistics import wilson_interval

@@ -8,15 +8,11 @@ which browsers never execute, and Trusted Types keep it from writing markup.
 import base64
 import hashlib
 import json
-import os
-import uuid
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
 
-from ..data.errors import DataError
 from .templating import FOLDER, render
 
 
@@ -54,37 +50,6 @@ def embedded_json(data: Any) -> str:
     """JSON that is safe inside a `script` element: no `<`, `>` or `&`, and ASCII only."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def write_together(contents: Mapping[Path, str], what: str) -> None:
-    """Write text files so that a reader never sees half of one; a full disk leaves the old ones together.
-
-    Raises:
-        DataError: a folder is missing or cannot be written to, or the disk is full; what was there before stays.
-    """
-    written: dict[Path, Path] = {}
-    try:
-        # all are complete on disk before any gets its name
-        for path, content in contents.items():
-            temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-            written[path] = temporary
-            with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        for path, temporary in written.items():
-            os.replace(temporary, path)
-    except OSError as error:
-        place = next(iter(contents)).parent
-        raise DataError(f"cannot write {what} into {place}: {error.strerror or error}") from error
-    finally:
-        for temporary in written.values():
-            temporary.unlink(missing_ok=True)
-
-
-def json_text(data: Any) -> str:
-    """Plain JSON values as a file's text."""
-    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _policy(styles: Sequence[str], script: str) -> str:

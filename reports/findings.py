@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..data.errors import DataError
+from ..runtime.errors import DataError
 from .audit import AuditEstimate
 from .comparison_tests import NAMED_REFERENCES, Comparison, Reference, compare_to_reference, reference
 from .confidence import DepthCheck, compare_confidence

@@ -15,11 +15,12 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
+from ..runtime.files import json_text, write_together
 from . import figures
 from .audit import AuditEstimate
 from .comparison_tests import Comparison, LabelDifference
 from .conclusions import conclude
-from .document import asset, json_text, render_document, write_together
+from .document import asset, render_document
 from .facts import licences, run_facts
 from .findings import Findings, evaluate, quality_notes
 from .formatting import count, moment, percent, plural, printable

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.errors import DataError
+from ..runtime.errors import DataError
 from .comparison_tests import PairedComparison, compare_paired
 from .statistics import Ints, LabelShares, label_shares
 

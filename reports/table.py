@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..data.errors import DataError
+from ..runtime.errors import DataError
 from .formatting import count, printable
 
 _FIXED = ("face", "seed", "label", "confidence")

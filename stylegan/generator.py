@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data.errors import UsageError
+from ..runtime.errors import UsageError
 from .checkpoints import CheckpointError, read_checkpoint
 from .cpu_synthesis import CPUSynthesis
 from .cuda_graphs import GraphedSynthesis

@@ -32,8 +32,8 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from .. import __version__
-from ..data.errors import DataError, UsageError
-from ..data.images import printable, write_atomically
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import printable, write_atomically
 
 ATTEMPTS = 5
 """How often in a row a connection may fail without a byte gained before the download is given up."""

@@ -25,8 +25,9 @@ import numpy as np
 
 from ..classify.classifier import Classifier, GivenRange, load_classifier
 from ..data.detect import SMALLEST, Face, FaceDetector, cut_faces, face_squares, open_detector, overlap
-from ..data.errors import DataError, UsageError
-from ..data.images import SUFFIXES, ImageSource, printable, read_image, write_png
+from ..data.images import SUFFIXES, ImageSource, read_image, write_png
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import printable
 from .drawing import draw_faces
 from .progress import OnProgress, no_progress
 from .tracking import Smoother, Tracker

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.errors import DataError, UsageError
 from ..data.faces import CROPS
 from ..data.images import write_png
+from ..runtime.errors import DataError, UsageError
 from ..stylegan.generator import MAX_SEED, load_generator
 from .studio import LARGEST_FILE, Studio, enlarged, open_classifiers, read_picture
 

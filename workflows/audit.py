@@ -14,14 +14,14 @@ import pandas as pd
 from ..data.audit import Audit, audit, leaks_to_drop
 from ..data.corrections import drop_rows, relabel
 from ..data.duplicates import THRESHOLD
-from ..data.errors import DataError, UsageError
 from ..data.face_set import FaceSet
 from ..data.ferplus import COLUMNS, read_ferplus
-from ..data.images import printable, write_atomically
 from ..data.labels import canonical_label
 from ..data.merge import merge
 from ..data.open import read_faces
 from ..data.splits import split
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import printable, write_atomically
 from .audit_page import build_page
 
 

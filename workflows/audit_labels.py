@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ..data.errors import DataError, UsageError
-from ..data.images import printable, write_atomically
 from ..reports.audit import NO_ANSWER, AuditDesign, AuditEstimate, prediction_powered, stratified_sample
 from ..reports.audit_page import build_audit_page
-from ..reports.document import json_text, write_together
 from ..reports.provenance import plain
 from ..reports.table import LabelTable
-from .report_inputs import FaceReader, RunInputs, read_inputs, read_json
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import json_text, printable, read_json, write_atomically, write_together
+from .report_inputs import FaceReader, RunInputs, read_inputs
 from .run_folder import RunFolder
 
 FORMAT = 1

@@ -11,10 +11,10 @@ from markupsafe import Markup
 
 from ..data.audit import Audit
 from ..data.face_set import FaceSet
-from ..data.images import printable
 from ..reports.document import asset, render_document
 from ..reports.sprites import Cell, Sprites, make_sprites
 from ..reports.templating import environment
+from ..runtime.files import printable
 
 _SHOWN = 60
 """Findings shown of each kind; the table holds all."""

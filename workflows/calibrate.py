@@ -20,12 +20,12 @@ from ..classify.calibration import (
 from ..classify.classifier import GivenRange, load_classifier, save_classifier, validation_bytes
 from ..classify.evaluation import Calibration, calibration, confusion_matrix
 from ..classify.explain import Unexplainable, keras_model, network_inputs
-from ..data.errors import DataError, UsageError
 from ..data.face_set import FaceSet, role
-from ..data.images import printable, write_atomically
 from ..data.labels import canonical_label
 from ..data.merge import merge
 from ..data.open import read_faces
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import printable, write_atomically
 
 _BATCH = 64
 _TIE = 1e-4  # answers whose two best probabilities are nearer than this may swap by rounding

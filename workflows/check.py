@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..data.errors import DataError, UsageError
-from ..data.images import printable
 from ..reports.comparison_tests import (
     NAMED_REFERENCES,
     Interval,
@@ -23,6 +21,8 @@ from ..reports.comparison_tests import (
 from ..reports.formatting import plural
 from ..reports.prevalence import Validation
 from ..reports.table import LabelTable
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import printable
 from .report_inputs import read_table
 from .run_folder import RunFolder
 from .validation import read_validation

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..classify.classifier import Classifier, GivenRange, load_classifier
-from ..data.errors import DataError, UsageError
 from ..data.faces import Preparation, prepare_faces
-from ..data.images import ImageSource, printable, read_image, write_atomically
+from ..data.images import ImageSource, read_image
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import printable, write_atomically
 from .faces import Face, planned_faces
 from .labels import face_table, merge_parts, whole_part, write_part
 from .progress import OnProgress, no_progress

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import __version__
-from ..data.errors import DataError, UsageError
-from ..data.memory import tune_malloc
+from ..runtime.errors import DataError, UsageError
+from ..runtime.memory import tune_malloc
 from .cli_annotate import annotate
 from .cli_app import app
 from .cli_audit import audit

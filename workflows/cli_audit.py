@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ..data.errors import UsageError
+from ..runtime.errors import UsageError
 
 
 @click.command(epilog="Example: fergan audit --data fer2013.csv --drop-leaks")

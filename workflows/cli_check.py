@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from ..data.errors import DataError
+from ..runtime.errors import DataError
 
 
 @click.command(epilog="Example: fergan check --run nightly --reference release --max-tv 0.1")

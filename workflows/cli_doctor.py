@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..data.errors import UsageError
+from ..runtime.errors import UsageError
 from .cli_table import print_table
 
 

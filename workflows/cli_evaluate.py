@@ -85,7 +85,7 @@ def leaderboard(evaluations: tuple[str, ...], kind: str, out: str | None) -> Non
     Those of other faces stand in tables of their own. p is McNemar's exact test against the best of its table, face by
     face.
     """
-    from ..data.images import write_atomically
+    from ..runtime.files import write_atomically
     from .leaderboard import print_tables, read_tables, render_tables
 
     tables = read_tables(evaluations)

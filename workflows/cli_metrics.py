@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..data.errors import DataError, UsageError
+from ..runtime.errors import DataError, UsageError
 from .cli_options import class_option, device_option, network_option
 from .cli_table import print_table
 

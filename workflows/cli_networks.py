@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..data.errors import UsageError
+from ..runtime.errors import UsageError
 from .cli_options import NOISE_MODES, class_option, device_option, network_option, noise_option, trunc_option
 from .cli_table import print_table
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from ..data.errors import UsageError
 from ..data.labels import NAMED, canonical_label
+from ..runtime.errors import UsageError
 
 NOISE_MODES = ("const", "random", "none")
 

@@ -23,7 +23,7 @@ def recipes(name: str | None, as_json: bool) -> None:
     are counted with a head of 7 classes, MACs are multiply-adds for one face.
     """
     from ..classify.recipes import recipe_path, summaries
-    from ..data.errors import DataError
+    from ..runtime.errors import DataError
 
     if name is not None:
         path = recipe_path(name)

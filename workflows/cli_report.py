@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..data.errors import DataError, UsageError
+from ..runtime.errors import DataError, UsageError
 from .cli_options import device_option
 
 run_option = click.option(
@@ -121,7 +121,7 @@ def _give(text: str, out: str | None) -> None:
     if out is None:
         click.echo(text, nl=False)
         return
-    from ..data.images import write_atomically
+    from ..runtime.files import write_atomically
 
     write_atomically(out, text.encode())
     click.echo(f"report in {out}")

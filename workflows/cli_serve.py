@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ..data.errors import UsageError
+from ..runtime.errors import UsageError
 from .cli_options import device_option
 
 

@@ -18,7 +18,7 @@ def print_table(headings: list[str], rows: Sequence[tuple[str, ...]], right: tup
     from rich.table import Table
     from rich.text import Text
 
-    from ..data.images import printable
+    from ..runtime.files import printable
 
     table = Table(box=box.SIMPLE_HEAD, show_header=any(headings), pad_edge=False)
     for index, heading in enumerate(headings):

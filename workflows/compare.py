@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..data.errors import DataError, UsageError
-from ..data.images import printable
 from ..reports.compare import MOST, Sample, compare_samples, comparison_json, split_by_psi
 from ..reports.compare_page import build_comparison
 from ..reports.markdown import comparison_markdown
 from ..reports.page import write_report
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import printable
 from .report import now
 from .report_inputs import FaceReader, read_inputs
 from .run_folder import RunFolder

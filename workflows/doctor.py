@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from .. import __version__
-from ..data.errors import DataError
+from ..runtime.errors import DataError
 from ..stylegan.ops import build, cpu, cuda
 
 OPERATIONS = ("bias_act", "upfirdn2d", "modulated_conv2d", "styled_conv2d")

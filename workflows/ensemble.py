@@ -11,10 +11,10 @@ import numpy as np
 from ..classify.classifier import Classifier, load_classifier, save_classifier, validation_bytes
 from ..classify.ensemble import fit_stack, in_order_of, soft_vote, stacked
 from ..classify.evaluation import confusion_matrix
-from ..data.errors import DataError, UsageError
 from ..data.face_set import FaceSet, role
-from ..data.images import write_atomically
 from ..data.open import read_faces
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import write_atomically
 
 
 def make_ensemble(

@@ -21,14 +21,13 @@ from ..classify.calibration import apply_temperature, cross_fitted, fit_temperat
 from ..classify.classifier import Classifier, GivenRange, load_classifier
 from ..classify.tta import TEN
 from ..data.duplicates import THRESHOLD, exact_groups, near_duplicates
-from ..data.errors import DataError, UsageError
 from ..data.face_set import OWN_SPLITS, SPLITS, FaceSet, role
-from ..data.images import printable, write_atomically
 from ..data.merge import merge
 from ..data.open import read_faces
-from ..reports.document import json_text
 from ..reports.evaluation_page import build_evaluation_page
 from ..reports.provenance import plain
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import json_text, printable, write_atomically
 from .evaluation_answers import Answers
 from .evaluation_pictures import make_pictures
 from .progress import OnProgress, no_progress

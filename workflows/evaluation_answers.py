@@ -9,9 +9,9 @@ import numpy as np
 from ..classify.classifier import Classifier
 from ..classify.evaluation import on_common_classes
 from ..classify.tta import predict_views
-from ..data.errors import UsageError
 from ..data.face_set import FaceSet
 from ..data.labels import KNOWN, canonical_label
+from ..runtime.errors import UsageError
 from .progress import OnProgress, no_progress
 
 _CHUNK = 512  # faces between two reports of progress; a multiple of every network's batch

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-from ..data.errors import DataError
-from ..data.images import printable
+from ..runtime.errors import DataError
+from ..runtime.files import printable
 from .seeds import face_name, seed_sequence
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ..classify.classifier import Classifier
-from ..data.errors import DataError
 from ..data.fer2013 import FaceSet
-from ..data.images import printable, write_atomically
 from ..reports.confidence import FeatureReference, feature_reference, mahalanobis
+from ..runtime.errors import DataError
+from ..runtime.files import printable, write_atomically
 
 
 @dataclass(frozen=True)

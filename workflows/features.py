@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..data.errors import UsageError
 from ..data.faces import Preparation, prepare_faces
+from ..runtime.errors import UsageError
 from .progress import OnProgress, no_progress
 
 PIXEL_SIDE = 32

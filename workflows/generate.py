@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data.errors import DataError, UsageError
-from ..data.images import printable
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import printable
 from ..stylegan.generator import Generator, load_generator
 from ..stylegan.styles import draw_styles
 from .faces import Face, planned_faces

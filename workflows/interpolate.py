@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..data.errors import DataError, UsageError
-from ..data.images import printable
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import printable
 from ..stylegan.generator import Generator, load_generator
 from ..stylegan.styles import draw_styles, seed_styles
 from .generate import default_psi

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..data.errors import DataError
-from ..data.images import printable, write_atomically
+from ..runtime.errors import DataError
+from ..runtime.files import printable, write_atomically
 from .faces import Face
 from .run_folder import RunFolder
 

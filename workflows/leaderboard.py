@@ -11,9 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ..data.errors import DataError
-from ..data.images import printable
-from ..reports.document import json_text
 from ..reports.formatting import moment
 from ..reports.leaderboard import (
     HEADINGS,
@@ -27,6 +24,8 @@ from ..reports.leaderboard import (
     rank,
     texts,
 )
+from ..runtime.errors import DataError
+from ..runtime.files import json_text, printable
 
 
 def read_tables(paths: Sequence[str | Path]) -> list[Ranking]:

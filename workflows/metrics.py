@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..data.errors import DataError, UsageError
-from ..data.images import printable, write_atomically, write_png
+from ..data.images import write_png
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import printable, write_atomically
 from ..stylegan.generator import Generator, load_generator
 from ..stylegan.metrics import (
     DENSITY_K,

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.errors import DataError, UsageError
-from ..data.images import printable, write_png
+from ..data.images import write_png
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import printable
 from ..stylegan.generator import Generator, load_generator
 from ..stylegan.styles import draw_styles, seed_styles
 from .generate import default_psi

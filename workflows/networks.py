@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import classify as classify_package
-from ..data.errors import DataError, UsageError
+from ..runtime.errors import DataError, UsageError
 from ..stylegan.zoo import ZOO, Published, cached, default_cache, fetch
 from .progress import progress
 

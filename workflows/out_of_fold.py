@@ -6,8 +6,8 @@ import numpy as np
 
 from ..classify.classifier import load_classifier
 from ..data.duplicates import exact_groups
-from ..data.errors import DataError
 from ..data.face_set import FaceSet
+from ..runtime.errors import DataError
 
 
 def out_of_fold(faces: FaceSet, model: str | None = None, folds: int = 5, seed: int = 0) -> np.ndarray:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.errors import DataError
 from ..data.fer2013 import read_fer2013
-from ..data.images import ImageSource, printable
+from ..data.images import ImageSource
+from ..runtime.errors import DataError
+from ..runtime.files import printable
 from ..stylegan.training.images import fit_image, read_classes
 
 

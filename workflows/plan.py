@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..data.errors import DataError, UsageError
-from ..data.images import printable
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import printable
 from .engines.options import KeptPictures
 from .labels import MOST_CSV_ROWS
 from .seeds import shard_size

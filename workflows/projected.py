@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.errors import DataError
-from ..data.images import printable
+from ..runtime.errors import DataError
+from ..runtime.files import printable
 from ..stylegan.generator import Generator
 
 _MAX_BYTES = 2**30

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +11,13 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import pandas as pd
 
-from ..data.errors import DataError
 from ..data.faces import CROPS, prepare_faces
-from ..data.images import ImageSource, printable, read_image
+from ..data.images import ImageSource, read_image
 from ..reports.preparation import PreparationSensitivity, read_preparation
 from ..reports.prevalence import Validation
 from ..reports.table import LabelTable, read_labels
+from ..runtime.errors import DataError
+from ..runtime.files import printable, read_json
 from .engines.options import KeptPictures, shard_of, tar_member, tar_name
 from .engines.store import Store
 from .faces import planned_faces
@@ -273,19 +273,3 @@ def read_sensitivity(inputs: RunInputs) -> PreparationSensitivity | None:
         return read_preparation(record, inputs.table.classes, sha256)
     except DataError as error:
         raise DataError(f"{printable(path)}: {error}; delete it, or give --sensitivity again") from error
-
-
-def read_json(path: Path) -> Any:
-    """The JSON values of a file, None where there is no such file.
-
-    Raises:
-        DataError: it cannot be read or is no JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise DataError(f"{printable(path)}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{printable(path)}: is damaged ({printable(error)}); delete it") from error

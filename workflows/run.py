@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.images import write_atomically
+from ..runtime.files import write_atomically
 from .classify import ClassifyOptions, Judge
 from .engines.local import run_here, run_processes
 from .engines.options import EngineOptions, KeptPictures

@@ -26,8 +26,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .. import __version__
-from ..data.errors import DataError, UsageError
-from ..data.images import printable, write_atomically
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import printable, write_atomically
 
 FORMAT = 1
 RUNS = Path("runs")

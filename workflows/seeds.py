@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
-from ..data.errors import UsageError
+from ..runtime.errors import UsageError
 
 SHARD = 64
 """Faces a shard: small enough to lose little by a kill, large enough to keep files and calls few."""

@@ -8,13 +8,12 @@ import numpy as np
 from PIL import Image
 
 from ..classify.classifier import bundled_classifiers
-from ..data.errors import DataError, UsageError
 from ..data.faces import CROPS, FFHQ_BOX, FILTER, SIZE, Box, detect_faces
-from ..data.images import printable, write_atomically
 from ..reports.confidence import mahalanobis
-from ..reports.document import json_text
 from ..reports.preparation import preparation_record
 from ..reports.provenance import plain
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import json_text, printable, write_atomically
 from .classify import ClassifyOptions, Judge
 from .feature_reference import read_feature_reference
 from .progress import OnProgress, no_progress

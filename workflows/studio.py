@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from ..classify.classifier import Classifier, load_classifier
-from ..data.errors import UsageError
 from ..data.faces import prepare_faces
 from ..data.images import read_image
+from ..runtime.errors import UsageError
 from ..stylegan.generator import MAX_SEED, Generator
 
 LARGEST_FILE = 32 * 2**20

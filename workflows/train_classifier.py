@@ -14,12 +14,12 @@ import numpy as np
 from ..classify.recipes import Recipe, load_recipe
 from ..data.audit import audit, leaks_to_drop
 from ..data.corrections import relabel
-from ..data.errors import UsageError
 from ..data.face_set import FaceSet, role
 from ..data.ferplus import read_ferplus
 from ..data.merge import merge
 from ..data.open import read_faces
 from ..data.splits import split
+from ..runtime.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..data.errors import UsageError
+from ..runtime.errors import UsageError
 from ..stylegan.checkpoints import read_checkpoint
 from ..stylegan.dcgan import DCGANConfig
 from ..stylegan.generator import choose_device, find_checkpoint

@@ -18,10 +18,10 @@ from filelock import FileLock, Timeout
 
 from ..classify.recipes import Recipe, load_recipe, recipe_toml
 from ..classify.search import Dimension, search_space
-from ..data.errors import DataError, UsageError
 from ..data.face_set import FaceSet
-from ..data.images import printable, write_atomically
 from ..reports.study_page import build_study_page
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import printable, write_atomically
 from .train_classifier import ClassifierOptions, chosen_recipe, data_summary, read_training_data
 
 if TYPE_CHECKING:

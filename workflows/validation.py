@@ -6,9 +6,9 @@ import zipfile
 
 import numpy as np
 
-from ..data.errors import DataError
-from ..data.images import printable
 from ..reports.prevalence import Validation
+from ..runtime.errors import DataError
+from ..runtime.files import printable
 from .run_folder import RunFolder
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data.errors import DataError, UsageError
-from ..data.images import printable
+from ..runtime.errors import DataError, UsageError
+from ..runtime.files import printable
 
 FPS = 25.0
 """Frames a second where a source does not know its own."""

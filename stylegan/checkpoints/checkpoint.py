@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from ...data.images import printable
+from ...runtime.files import printable
 from ..networks import Discriminator, DiscriminatorConfig, StyleGAN2, StyleGAN2Config
 from ..ops import setup_filter
 from .errors import CheckpointError

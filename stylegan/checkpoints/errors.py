@@ -1,6 +1,6 @@
 """The one error that comes out of a checkpoint file."""
 
-from ...data.errors import DataError
+from ...runtime.errors import DataError
 
 
 class CheckpointError(DataError):

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from ...data.images import write_atomically
+from ...runtime.files import write_atomically
 from ..networks import StyleGAN2, StyleGAN2Config
 from .checkpoint import Stored, StoredNetwork, stored_generator
 from .errors import CheckpointError

@@ -34,7 +34,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from ...data.errors import UsageError
+from ...runtime.errors import UsageError
 from ..zoo import default_cache
 
 CSRC = Path(__file__).with_name("csrc")

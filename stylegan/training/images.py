@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ...data.errors import DataError
 from ...data.fer2013 import read_fer2013
 from ...data.images import ImageSource
+from ...runtime.errors import DataError
 
 FILTER = "Pillow Lanczos"
 """Images of another size are cut to their centre square and resized with this antialiased filter."""

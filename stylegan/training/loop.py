@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...data.errors import DataError, UsageError
 from ...data.images import write_png
-from ...data.summaries import summary_writer
+from ...runtime.errors import DataError, UsageError
+from ...runtime.summaries import summary_writer
 from ..checkpoints.native import save_generator
 from .distributed import rank, world_size
 

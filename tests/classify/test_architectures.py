@@ -19,7 +19,7 @@ from fergan.classify.classifier import WEIGHTS
 from fergan.classify.keras_file import KerasFile
 from fergan.classify.recipes import ModelSettings, load_recipe
 from fergan.classify.torch_network import translate
-from fergan.data.errors import DataError, UsageError
+from fergan.runtime.errors import DataError, UsageError
 
 RNG = np.random.default_rng(0)
 FACES = RNG.integers(0, 256, (2, 48, 48, 1)).astype(np.float32)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 from fergan.classify.augmentation import Augmentation
-from fergan.data.errors import UsageError
+from fergan.runtime.errors import UsageError
 
 OFF = Augmentation(flip=0, rotation=0, shift=0, zoom=0, erase=0)
 RAMP = torch.arange(48.0).repeat(64, 1, 48, 1)  # column x is of gray value x

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fergan.classify.classifier import WEIGHTS, load_classifier
-from fergan.data.errors import DataError, UsageError
 from fergan.data.fer2013 import FaceSet
 from fergan.data.labels import FER2013
+from fergan.runtime.errors import DataError, UsageError
 
 
 def test_the_bundled_classifier_scores_what_its_card_says(fer2013: FaceSet) -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from fergan.classify.backend import keras
 from fergan.classify.classifier import Classifier, load_classifier, save_classifier
 from fergan.classify.ensemble import fit_stack, in_order_of, soft_vote, stacked
-from fergan.data.errors import DataError, UsageError
+from fergan.runtime.errors import DataError, UsageError
 from fergan.workflows.cli import cli
 
 L = keras.layers

@@ -10,9 +10,9 @@ import pytest
 from fergan.classify.backend import keras  # before TensorFlow imports it
 from fergan.classify.classifier import IMAGENET, Classifier, load_classifier, save_classifier
 from fergan.classify.export import BYTES_INPUT, BYTES_SIGNATURE, export_classifier
-from fergan.data.errors import DataError, UsageError
 from fergan.data.faces import prepare_faces
 from fergan.data.images import read_image
+from fergan.runtime.errors import DataError, UsageError
 from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from fergan.classify.backbones import ARCHITECTURES, build_model, size_of
 from fergan.classify.recipes import FOLDER, ModelSettings, load_recipe, recipe_names, summaries
-from fergan.data.errors import DataError, UsageError
+from fergan.runtime.errors import DataError, UsageError
 from fergan.workflows.cli_recipes import recipes as command
 
 

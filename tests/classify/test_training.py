@@ -25,10 +25,10 @@ from fergan.classify.training import evaluate, predict, train_classifier
 from fergan.classify.training_batches import Batches, with_voted_labels
 from fergan.classify.training_callbacks import Progress
 from fergan.classify.training_settings import TrainingSettings
-from fergan.data.errors import DataError, UsageError
 from fergan.data.face_set import FaceSet
 from fergan.data.ferplus import ferplus_targets
 from fergan.data.labels import FERPLUS
+from fergan.runtime.errors import DataError, UsageError
 from sklearn.utils.class_weight import compute_class_weight
 
 LABELS = ("down", "up")

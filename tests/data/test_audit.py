@@ -8,10 +8,10 @@ import pytest
 from fergan.data.audit import COLUMNS, audit, leaks_to_drop
 from fergan.data.corrections import drop_rows, relabel
 from fergan.data.duplicates import near_duplicates
-from fergan.data.errors import DataError
 from fergan.data.face_set import FaceSet
 from fergan.data.ferplus import ferplus_targets
 from fergan.data.label_noise import find_label_noise
+from fergan.runtime.errors import DataError
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from fergan.data import detect
 from fergan.data.detect import Face, cut_faces, face_squares, open_detector, overlap
-from fergan.data.errors import DataError, UsageError
 from fergan.data.faces import detect_faces, prepare_faces
+from fergan.runtime.errors import DataError, UsageError
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image

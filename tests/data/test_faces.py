@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fergan.data import faces as faces_module
-from fergan.data.errors import UsageError
 from fergan.data.faces import CROPS, FFHQ_BOX, Preparation, detect_faces, prepare_faces
 from fergan.data.images import read_image, write_png
+from fergan.runtime.errors import UsageError
 from PIL import Image
 
 

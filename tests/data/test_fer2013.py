@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fergan.data.errors import DataError
 from fergan.data.fer2013 import read_fer2013
 from fergan.data.ferplus import COLUMNS, read_ferplus
+from fergan.runtime.errors import DataError
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (4, 48, 48), dtype=np.uint8)

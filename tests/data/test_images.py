@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fergan.data import images as module
-from fergan.data.errors import DataError, UsageError
-from fergan.data.images import ImageSource, list_images, printable, read_image, write_atomically, write_png
+from fergan.data.images import ImageSource, list_images, read_image, write_png
+from fergan.runtime.errors import DataError, UsageError
+from fergan.runtime.files import printable, write_atomically
 from PIL import Image
 
 RGB = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3) * 2

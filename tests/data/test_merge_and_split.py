@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from fergan.data.errors import UsageError
 from fergan.data.face_set import FaceSet
 from fergan.data.labels import FER2013
 from fergan.data.merge import merge
 from fergan.data.splits import split
+from fergan.runtime.errors import UsageError
 
 
 def make(names: tuple[str, ...], labels: list[int], usage: str = "", **more: object) -> FaceSet:

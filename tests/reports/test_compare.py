@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from fergan.data.errors import DataError
 from fergan.reports.compare import Sample, compare_samples, split_by_psi
 from fergan.reports.compare_page import build_comparison
 from fergan.reports.comparison_tests import PairedComparison
 from fergan.reports.markdown import comparison_markdown
 from fergan.reports.table import read_labels
+from fergan.runtime.errors import DataError
 
 from .conftest import CLASSES, make_table, noise_face
 from .pages import HOSTILE, assert_self_contained

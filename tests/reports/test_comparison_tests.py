@@ -1,7 +1,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fergan.data.errors import DataError
 from fergan.data.labels import FER2013
 from fergan.reports.comparison_tests import (
     FER2013_TRAINING,
@@ -16,6 +15,7 @@ from fergan.reports.comparison_tests import (
     total_variation_interval,
 )
 from fergan.reports.prevalence import Validation
+from fergan.runtime.errors import DataError
 from scipy import stats
 
 A = np.array([290, 40, 60, 110])

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fergan.data.errors import DataError
 from fergan.reports.page import Report, build_report, write_report
 from fergan.reports.prevalence import Validation, estimate_prevalence
 from fergan.reports.selection import SHOW_ALL
+from fergan.runtime.errors import DataError
 from PIL import Image
 from scipy.stats import binomtest
 

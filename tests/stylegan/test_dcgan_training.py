@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fergan.data.errors import DataError, UsageError
+from fergan.runtime.errors import DataError, UsageError
 from fergan.stylegan.dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
 from fergan.stylegan.generator import load_generator
 from fergan.stylegan.training.augment import diff_augment

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from fergan.data.errors import UsageError
+from fergan.runtime.errors import UsageError
 from fergan.stylegan import generator as module
 from fergan.stylegan.checkpoints import CheckpointError, save_generator
 from fergan.stylegan.dcgan import DCGANConfig, DCGANGenerator

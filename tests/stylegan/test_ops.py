@@ -309,7 +309,7 @@ def test_more_than_2_31_elements():
 
 
 def test_the_reference_is_forced_by_the_environment(kernels_on_cpu, monkeypatch):
-    from fergan.data.errors import UsageError
+    from fergan.runtime.errors import UsageError
 
     monkeypatch.setitem(build._loaded, "cuda", kernels_on_cpu)
     monkeypatch.setenv("FERGAN_OPS", "auto")

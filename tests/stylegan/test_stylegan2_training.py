@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fergan.data.errors import DataError
 from fergan.data.images import write_png
+from fergan.runtime.errors import DataError
 from fergan.stylegan.generator import load_generator
 from fergan.stylegan.metrics import kid
 from fergan.stylegan.networks import StyleGAN2Config

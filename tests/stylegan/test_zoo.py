@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
-from fergan.data.errors import DataError, UsageError
+from fergan.runtime.errors import DataError, UsageError
 from fergan.stylegan import generator, zoo
 from fergan.stylegan.checkpoints import CheckpointError
 from fergan.stylegan.zoo import ZOO, Published, cached, fetch

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from fergan.classify.classifier import WEIGHTS, load_classifier
-from fergan.data.errors import DataError, UsageError
 from fergan.data.faces import prepare_faces
+from fergan.runtime.errors import DataError, UsageError
 from fergan.stylegan.generator import load_generator
 from fergan.workflows.studio import Studio, enlarged, open_classifiers, read_picture
 from PIL import Image

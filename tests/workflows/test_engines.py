@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fergan.data.errors import DataError
 from fergan.data.images import read_image
+from fergan.runtime.errors import DataError
 from fergan.workflows.classify import ClassifyOptions
 from fergan.workflows.engines.options import EngineOptions, KeptPictures
 from fergan.workflows.faces import planned_faces

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from fergan.data.errors import DataError
+from fergan.runtime.errors import DataError
 from fergan.workflows.engines.options import KeptPictures
 from fergan.workflows.plan import BUILT_IN, Figures, estimate, read_figures
 

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from fergan.classify.recipes import load_recipe
-from fergan.data.errors import DataError, UsageError
 from fergan.data.face_set import role
 from fergan.data.images import write_png
 from fergan.data.labels import FER2013
+from fergan.runtime.errors import DataError, UsageError
 from fergan.workflows.train_classifier import ClassifierOptions, chosen_recipe, read_training_data
 
 from .conftest import Invoke

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fergan.data.errors import UsageError
 from fergan.data.images import write_png
+from fergan.runtime.errors import UsageError
 from fergan.stylegan.generator import load_generator
 from fergan.workflows.train_generator import train_stylegan2
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from fergan.classify.recipes import load_recipe, recipe_names, recipe_toml
 from fergan.classify.search import search_space
-from fergan.data.errors import UsageError
+from fergan.runtime.errors import UsageError
 
 from .conftest import COMMAND, Invoke
 from .test_train_classifier import TINY, write_fer2013

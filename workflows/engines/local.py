@@ -10,8 +10,8 @@ from collections.abc import Generator, Iterable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from ...data.errors import DataError, UsageError
-from ...data.memory import tune_malloc
+from ...runtime.errors import DataError, UsageError
+from ...runtime.memory import tune_malloc
 from .shard import Job, ShardWorker, Task
 
 _MOST_DEATHS = 3

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...data.errors import DataError, UsageError
+from ...runtime.errors import DataError, UsageError
 from ..faces import Face, FacePlan
 from ..seeds import shard_size
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from ...data.errors import DataError, UsageError
 from ...data.faces import SIZE
-from ...data.memory import tune_malloc
+from ...runtime.errors import DataError, UsageError
+from ...runtime.memory import tune_malloc
 from ..faces import planned_faces
 from ..seeds import shard_size
 from .options import EngineOptions

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ...data.errors import DataError
 from ...data.faces import prepare_faces
 from ...data.images import fast_png
+from ...runtime.errors import DataError
 from ..classify import ClassifyOptions, Judge
 from ..faces import Face, FacePlan
 from ..generate import FaceMaker, GenerateOptions

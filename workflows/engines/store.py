@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...data.errors import DataError, UsageError
-from ...data.images import printable, write_atomically
+from ...runtime.errors import DataError, UsageError
+from ...runtime.files import printable, write_atomically
 
 
 class Store:

@@ -17,8 +17,8 @@ from starlette.exceptions import HTTPException
 
 from ... import __version__
 from ...data.detect import cut_faces, face_squares, open_detector
-from ...data.errors import DataError, UsageError
 from ...data.faces import FFHQ_BOX, prepare_faces
+from ...runtime.errors import DataError, UsageError
 from .pictures import read_picture
 from .refusal import Refusal
 from .repository import Repository

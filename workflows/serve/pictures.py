@@ -8,8 +8,8 @@ import warnings
 import numpy as np
 from PIL import Image
 
-from ...data.errors import DataError
 from ...data.images import FORMATS, read_image
+from ...runtime.errors import DataError
 from .refusal import Refusal
 
 

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...data.errors import DataError, UsageError
+from ...runtime.errors import DataError, UsageError
 from .batching import Batcher
 from .metrics import Metrics
 from .refusal import Refusal

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...data.errors import DataError
 from ...data.faces import prepare_faces
+from ...runtime.errors import DataError
 from .pictures import read_picture
 from .refusal import Refusal
 from .tensors import Signature, TensorInfo, Tensors

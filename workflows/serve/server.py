@@ -14,7 +14,7 @@ from typing import Any
 
 import uvicorn
 
-from ...data.errors import UsageError
+from ...runtime.errors import UsageError
 from .application import Application
 from .metrics import Metrics
 from .protocol import GuardedProtocol

@@ -1,0 +1,96 @@
+"""Files as every package reads and writes them: whole or not at all, with errors that name the file."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import DataError
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file so that its name only ever stands for complete contents, even if the process is killed midway.
+
+    The bytes go to a hidden temporary name in the same folder, which then replaces ``path``; after a failure the
+    temporary file is removed and an older ``path`` is untouched. (A power cut is not covered: nothing is fsynced.)
+
+    Raises:
+        DataError: the disk is full, the folder is missing or not writable; the message says which.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # not path's own name, which may be as long as allowed
+    try:
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        label = printable(path)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason = "the disk is full; free some space and run again"
+        elif not path.parent.is_dir():
+            reason = "its folder does not exist; make the folder first"
+        else:
+            reason = f"{error.strerror or error}; check the folder and its permissions"
+        raise DataError(f"{label}: cannot be written: {reason}") from error
+
+
+def printable(text: object) -> str:
+    """Text on one line that any terminal and log can take: odd characters (line ends, lone bytes) as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def read_json(path: Path) -> Any:
+    """The JSON values of a file, None where there is no such file.
+
+    Raises:
+        DataError: it cannot be read or is no JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{printable(path)}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{printable(path)}: is damaged ({printable(error)}); delete it") from error
+
+
+def write_together(contents: Mapping[Path, str], what: str) -> None:
+    """Write text files so that a reader never sees half of one; a full disk leaves the old ones together.
+
+    Raises:
+        DataError: a folder is missing or cannot be written to, or the disk is full; what was there before stays.
+    """
+    written: dict[Path, Path] = {}
+    try:
+        # all are complete on disk before any gets its name
+        for path, content in contents.items():
+            temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+            written[path] = temporary
+            with temporary.open("w", encoding="utf-8", newline="\n") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, temporary in written.items():
+            os.replace(temporary, path)
+    except OSError as error:
+        place = next(iter(contents)).parent
+        raise DataError(f"cannot write {what} into {place}: {error.strerror or error}") from error
+    finally:
+        for temporary in written.values():
+            temporary.unlink(missing_ok=True)
+
+
+def json_text(data: Any) -> str:
+    """Plain JSON values as a file's text."""
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
