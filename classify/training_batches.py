@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from ..data.face_set import FaceSet, role
-from ..data.ferplus import ferplus_targets
 from ..data.labels import FERPLUS
+from ..data.readers.ferplus import ferplus_targets
 from ..runtime.errors import DataError
 from .backend import keras
 from .distributed import rank, world_size
@@ -22,8 +22,8 @@ def with_voted_labels(faces: FaceSet, votes: np.ndarray, mode: str) -> tuple[Fac
 
     Args:
         faces: N rows.
-        votes: float32 [N, 10], see :func:`fergan.data.ferplus.read_ferplus`.
-        mode: one of :data:`fergan.data.ferplus.MODES`.
+        votes: float32 [N, 10], see :func:`fergan.data.readers.ferplus.read_ferplus`.
+        mode: one of :data:`fergan.data.readers.ferplus.MODES`.
 
     Returns:
         The rows that the mode keeps, and their votes. Training rows are labelled by the label with most of the mode's

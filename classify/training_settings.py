@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..data.ferplus import MODES
+from ..data.readers.ferplus import MODES
 from ..runtime.errors import UsageError
 from .augmentation import Augmentation
 
@@ -43,7 +43,7 @@ class TrainingSettings:
         dropout: on the features, before the heads.
         votes_mode: what FER+ votes are for, where they are given: ``auxiliary`` trains a second head with them that
             is dropped in the end; the others of :data:`VOTES_MODES` replace the labels by FER+'s eight
-            (:func:`fergan.data.ferplus.ferplus_targets`), and validation rows get the majority's.
+            (:func:`fergan.data.readers.ferplus.ferplus_targets`), and validation rows get the majority's.
         votes_weight: weight of the auxiliary head.
         ema: momentum of the exponential moving average of the weights, which is what is validated and kept; 0: none.
         patience: epochs without a better validation accuracy after which training stops early.

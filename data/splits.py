@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from ..runtime.errors import UsageError
-from .duplicates import exact_groups
+from .audit.duplicates import exact_groups
 from .face_set import OWN_SPLITS, FaceSet
 
 

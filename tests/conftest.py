@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fergan.data.fer2013 import FaceSet
 from fergan.data.labels import FER2013
+from fergan.data.readers.fer2013 import FaceSet
 
 
 def _beside_a_parent(name: str, variable: str) -> Path:

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..classify.classifier import Classifier, GivenRange, load_classifier
-from ..data.detect import SMALLEST, Face, FaceDetector, cut_faces, face_squares, open_detector, overlap
+from ..data.detection.detectors import SMALLEST, Face, FaceDetector, cut_faces, face_squares, open_detector, overlap
 from ..data.images import SUFFIXES, ImageSource, read_image, write_png
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable
@@ -38,7 +38,7 @@ COLUMNS = ("source", "frame", "time_s", "track", "x", "y", "width", "height", "s
 
 source: name of the film or picture. frame: from 0. time_s: seconds from the film's start, empty for pictures. track:
 number of the face, the same for as long as it is followed; pictures number their faces on. x, y, width, height: the
-square that was judged, in whole pixels from the top left. score: of the detector (:class:`fergan.data.detect.Face`).
+square that was judged, in whole pixels from the top left. score: of the detector (:class:`fergan.data.detection.detectors.Face`).
 label, confidence: the likeliest class and its probability; these and the probabilities are of this frame alone, not
 smoothed.
 """
@@ -64,7 +64,7 @@ class AnnotateOptions:
         csv: the table, or None.
         show: in a window.
         model, labels, input_range, device: as for :func:`fergan.classify.classifier.load_classifier`.
-        detector, smallest: as for :func:`fergan.data.detect.open_detector`.
+        detector, smallest: as for :func:`fergan.data.detection.detectors.open_detector`.
         smooth: time constant in seconds by which drawn probabilities follow those of the frames; 0 for at once.
     """
 

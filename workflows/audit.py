@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..data.audit import Audit, audit, leaks_to_drop
-from ..data.corrections import drop_rows, relabel
-from ..data.duplicates import THRESHOLD
+from ..data.audit.audit import Audit, audit, leaks_to_drop
+from ..data.audit.corrections import drop_rows, relabel
+from ..data.audit.duplicates import THRESHOLD
 from ..data.face_set import FaceSet
-from ..data.ferplus import COLUMNS, read_ferplus
 from ..data.labels import canonical_label
 from ..data.merge import merge
-from ..data.open import read_faces
+from ..data.readers import read_faces
+from ..data.readers.ferplus import COLUMNS, read_ferplus
 from ..data.splits import split
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable, write_atomically
@@ -30,7 +30,7 @@ class AuditOptions:
     """Settings of an audit.
 
     Attributes:
-        data: one or more data sets, as :func:`fergan.data.open.read_faces` takes them.
+        data: one or more data sets, as :func:`fergan.data.readers.read_faces` takes them.
         labels: classes to merge on, see :func:`fergan.data.merge.merge`.
         split: None for the splits that the data come with, else see :func:`fergan.data.splits.split`.
         seed: of a made split, and of the folds.
@@ -62,7 +62,7 @@ def run_audit(options: AuditOptions, out: str | Path) -> tuple[Audit, list[Path]
 
     Args:
         options: see :class:`AuditOptions`.
-        out: a folder, made if it is not there. It receives ``findings.csv`` (:data:`fergan.data.audit.COLUMNS`),
+        out: a folder, made if it is not there. It receives ``findings.csv`` (:data:`fergan.data.audit.audit.COLUMNS`),
             ``summary.json``, ``audit.html``, and as asked for ``exclude.csv``, ``relabelled.csv`` (what changed) and
             ``predictions.npz``.
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pandas as pd
 from markupsafe import Markup
 
-from ..data.audit import Audit
+from ..data.audit.audit import Audit
 from ..data.face_set import FaceSet
 from ..reports.document import asset, render_document
 from ..reports.sprites import Cell, Sprites, make_sprites

@@ -23,7 +23,7 @@ from ..classify.explain import Unexplainable, keras_model, network_inputs
 from ..data.face_set import FaceSet, role
 from ..data.labels import canonical_label
 from ..data.merge import merge
-from ..data.open import read_faces
+from ..data.readers import read_faces
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable, write_atomically
 

@@ -12,7 +12,7 @@ from ..classify.classifier import Classifier, load_classifier, save_classifier, 
 from ..classify.ensemble import fit_stack, in_order_of, soft_vote, stacked
 from ..classify.evaluation import confusion_matrix
 from ..data.face_set import FaceSet, role
-from ..data.open import read_faces
+from ..data.readers import read_faces
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import write_atomically
 

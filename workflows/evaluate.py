@@ -20,10 +20,10 @@ from ..classify.backbones import multiply_adds
 from ..classify.calibration import apply_temperature, cross_fitted, fit_temperature
 from ..classify.classifier import Classifier, GivenRange, load_classifier
 from ..classify.tta import TEN
-from ..data.duplicates import THRESHOLD, exact_groups, near_duplicates
+from ..data.audit.duplicates import THRESHOLD, exact_groups, near_duplicates
 from ..data.face_set import OWN_SPLITS, SPLITS, FaceSet, role
 from ..data.merge import merge
-from ..data.open import read_faces
+from ..data.readers import read_faces
 from ..reports.evaluation_page import build_evaluation_page
 from ..reports.provenance import plain
 from ..runtime.errors import DataError, UsageError
@@ -41,7 +41,7 @@ class EvaluateOptions:
     """Settings of an evaluation.
 
     Attributes:
-        data: one or more data sets, as :func:`fergan.data.open.read_faces` takes them.
+        data: one or more data sets, as :func:`fergan.data.readers.read_faces` takes them.
         model, labels, input_range, device: as :func:`fergan.classify.classifier.load_classifier` takes them.
         split: ``validation``, ``test``, ``train``, ``all``, or what the set itself calls a split, such as
             ``PublicTest``; None for the validation rows, or all rows where there is no split.

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..classify.classifier import Classifier
-from ..data.fer2013 import FaceSet
+from ..data.readers.fer2013 import FaceSet
 from ..reports.confidence import FeatureReference, feature_reference, mahalanobis
 from ..runtime.errors import DataError
 from ..runtime.files import printable, write_atomically

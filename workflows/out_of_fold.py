@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..classify.classifier import load_classifier
-from ..data.duplicates import exact_groups
+from ..data.audit.duplicates import exact_groups
 from ..data.face_set import FaceSet
 from ..runtime.errors import DataError
 

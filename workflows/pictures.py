@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.fer2013 import read_fer2013
 from ..data.images import ImageSource
+from ..data.readers.fer2013 import read_fer2013
 from ..runtime.errors import DataError
 from ..runtime.files import printable
 from ..stylegan.training.images import fit_image, read_classes

@@ -12,12 +12,12 @@ import click
 import numpy as np
 
 from ..classify.recipes import Recipe, load_recipe
-from ..data.audit import audit, leaks_to_drop
-from ..data.corrections import relabel
+from ..data.audit.audit import audit, leaks_to_drop
+from ..data.audit.corrections import relabel
 from ..data.face_set import FaceSet, role
-from ..data.ferplus import read_ferplus
 from ..data.merge import merge
-from ..data.open import read_faces
+from ..data.readers import read_faces
+from ..data.readers.ferplus import read_ferplus
 from ..data.splits import split
 from ..runtime.errors import UsageError
 
@@ -27,14 +27,14 @@ class ClassifierOptions:
     """What ``fergan train classifier`` is given. None: as the recipe, or the data, have it.
 
     Attributes:
-        data: one or more data sets, as :func:`fergan.data.open.read_faces` takes them.
+        data: one or more data sets, as :func:`fergan.data.readers.read_faces` takes them.
         recipe: a bundled recipe's name, or a TOML file.
         overrides: ``key=value`` each, for the recipe.
         labels: classes to merge on, see :func:`fergan.data.merge.merge`. None: those that all sets have, and the
             classes of sets that have only one, as ``embarrassed=gray.zip``.
         split: ``official`` or shares, see :func:`fergan.data.splits.split`. None: see :func:`read_training_data`.
         drop_leaks: leave out training rows that are in validation or test too.
-        relabel: list of new labels, see :func:`fergan.data.corrections.relabel`.
+        relabel: list of new labels, see :func:`fergan.data.audit.audit.corrections.relabel`.
         votes: FER+'s table, where one set is fer2013.csv.
         votes_mode, precision, epochs, batch_size, learning_rate, patience, seed: of the training's settings.
         weights: of the model's settings.

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ...data.fer2013 import read_fer2013
 from ...data.images import ImageSource
+from ...data.readers.fer2013 import read_fer2013
 from ...runtime.errors import DataError
 
 FILTER = "Pillow Lanczos"

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fergan.classify.classifier import WEIGHTS, load_classifier
-from fergan.data.fer2013 import FaceSet
 from fergan.data.labels import FER2013
+from fergan.data.readers.fer2013 import FaceSet
 from fergan.runtime.errors import DataError, UsageError
 
 

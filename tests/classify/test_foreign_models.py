@@ -17,8 +17,8 @@ import torch
 from click.testing import CliRunner
 from fergan.classify.backend import keras
 from fergan.classify.classifier import Classifier, load_classifier
-from fergan.data.fer2013 import FaceSet
 from fergan.data.labels import FER2013
+from fergan.data.readers.fer2013 import FaceSet
 from fergan.runtime.errors import DataError, UsageError
 from fergan.workflows.cli import cli
 from PIL import Image

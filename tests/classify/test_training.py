@@ -26,8 +26,8 @@ from fergan.classify.training_batches import Batches, with_voted_labels
 from fergan.classify.training_callbacks import Progress
 from fergan.classify.training_settings import TrainingSettings
 from fergan.data.face_set import FaceSet
-from fergan.data.ferplus import ferplus_targets
 from fergan.data.labels import FERPLUS
+from fergan.data.readers.ferplus import ferplus_targets
 from fergan.runtime.errors import DataError, UsageError
 from sklearn.utils.class_weight import compute_class_weight
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fergan.data.audit import COLUMNS, audit, leaks_to_drop
-from fergan.data.corrections import drop_rows, relabel
-from fergan.data.duplicates import near_duplicates
+from fergan.data.audit.audit import COLUMNS, audit, leaks_to_drop
+from fergan.data.audit.corrections import drop_rows, relabel
+from fergan.data.audit.duplicates import near_duplicates
+from fergan.data.audit.label_noise import find_label_noise
 from fergan.data.face_set import FaceSet
-from fergan.data.ferplus import ferplus_targets
-from fergan.data.label_noise import find_label_noise
+from fergan.data.readers.ferplus import ferplus_targets
 from fergan.runtime.errors import DataError
 from PIL import Image
 from scipy.ndimage import gaussian_filter

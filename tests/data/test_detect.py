@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fergan.data import detect
-from fergan.data.detect import Face, cut_faces, face_squares, open_detector, overlap
+from fergan.data.detection import detectors as detect
+from fergan.data.detection.detectors import Face, cut_faces, face_squares, open_detector, overlap
 from fergan.data.faces import detect_faces, prepare_faces
 from fergan.runtime.errors import DataError, UsageError
 from hypothesis import given

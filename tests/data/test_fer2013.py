@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fergan.data.fer2013 import read_fer2013
-from fergan.data.ferplus import COLUMNS, read_ferplus
+from fergan.data.readers.fer2013 import read_fer2013
+from fergan.data.readers.ferplus import COLUMNS, read_ferplus
 from fergan.runtime.errors import DataError
 
 RNG = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import pytest
 from fergan.data.face_set import role
 from fergan.data.images import write_png
 from fergan.data.labels import FER2013
-from fergan.data.open import read_faces
+from fergan.data.readers import read_faces
 from fergan.runtime.errors import DataError
 
 RNG = np.random.default_rng(0)

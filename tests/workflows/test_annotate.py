@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fergan.classify.classifier import load_classifier
-from fergan.data.detect import Face, cut_faces, overlap
+from fergan.data.detection.detectors import Face, cut_faces, overlap
 from fergan.workflows.annotate import COLUMNS, AnnotateOptions, annotate
 from fergan.workflows.cli_annotate import _stop_on_signal
 from fergan.workflows.tracking import Smoother, Tracker

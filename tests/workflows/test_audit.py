@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from fergan.data.audit import COLUMNS
+from fergan.data.audit.audit import COLUMNS
 from fergan.data.images import write_png
 
 from .conftest import Invoke

@@ -148,7 +148,7 @@ def test_a_leaderboard_compares_face_by_face(invoke, folder: Path, evaluated: di
 
 def test_calibration_keeps_the_labels_and_lowers_the_loss(invoke, folder: Path, tmp_path: Path) -> None:
     from fergan.classify.classifier import load_classifier
-    from fergan.data.open import read_faces
+    from fergan.data.readers import read_faces
 
     source, data = folder / "sure.keras", str(folder / "faces.csv")
     done = invoke("calibrate", "--model", str(source), "--data", data, "--out", "calm.keras")

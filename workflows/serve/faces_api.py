@@ -16,7 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from ... import __version__
-from ...data.detect import cut_faces, face_squares, open_detector
+from ...data.detection.detectors import cut_faces, face_squares, open_detector
 from ...data.faces import FFHQ_BOX, prepare_faces
 from ...runtime.errors import DataError, UsageError
 from .pictures import read_picture

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import platformdirs
 
-from ..runtime.errors import DataError, UsageError
-from ..runtime.files import printable, write_atomically
-from .faces import DETECT_ENLARGE, DETECTOR, prepare_faces
+from ...runtime.errors import DataError, UsageError
+from ...runtime.files import printable, write_atomically
+from ..faces import DETECT_ENLARGE, DETECTOR, prepare_faces
 
 DETECTORS = ("auto", "yunet", "haar", "lbp")
 """``auto``: yunet where its file is here already, else haar."""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..runtime.errors import DataError
-from .face_set import SPLITS, FaceSet
-from .labels import FER2013
+from ...runtime.errors import DataError
+from ..face_set import SPLITS, FaceSet
+from ..labels import FER2013
 
 SIDE = 48
 

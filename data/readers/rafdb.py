@@ -12,11 +12,11 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-from ..runtime.errors import DataError
-from ..runtime.files import printable
-from .face_set import FaceSet
+from ...runtime.errors import DataError
+from ...runtime.files import printable
+from ..face_set import FaceSet
+from ..images import ImageSource
 from .folders import load_faces, make_face_set
-from .images import ImageSource
 
 LABELS = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
 LISTS = ("list_patition_label.txt", "list_partition_label.txt")

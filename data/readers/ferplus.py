@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..runtime.errors import DataError, UsageError
+from ...runtime.errors import DataError, UsageError
 
 COLUMNS = (
     "neutral",

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..runtime.errors import UsageError
+from ...runtime.errors import UsageError
+from ..face_set import OWN_SPLITS, FaceSet, role
 from .duplicates import THRESHOLD, exact_groups, is_flat, near_duplicates, pixel_hashes
-from .face_set import OWN_SPLITS, FaceSet, role
 from .label_noise import find_label_noise
 
 COLUMNS = (
@@ -75,7 +75,7 @@ def audit(
 
     Args:
         faces: any set.
-        threshold: of near duplicates (:func:`fergan.data.duplicates.near_duplicates`).
+        threshold: of near duplicates (:func:`fergan.data.audit.audit.duplicates.near_duplicates`).
         probabilities: [N, K] out-of-fold predictions in the order of ``label_names``; rows of NaN are not judged.
         not_a_face: [N], the share of people who said that a row shows no face, as FER+'s column NF does.
 

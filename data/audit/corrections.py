@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..runtime.errors import DataError
-from ..runtime.files import printable
+from ...runtime.errors import DataError
+from ...runtime.files import printable
+from ..face_set import FaceSet
+from ..labels import canonical_label
 from .duplicates import pixel_hashes
-from .face_set import FaceSet
-from .labels import canonical_label
 
 
 def drop_rows(faces: FaceSet, path: str | Path) -> FaceSet:

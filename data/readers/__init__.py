@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..runtime.errors import DataError
-from ..runtime.files import printable
+from ...runtime.errors import DataError
+from ...runtime.files import printable
+from ..face_set import FaceSet
+from ..images import ImageSource
 from .affectnet import is_affectnet_csv, read_affectnet_csv, read_affectnet_npy
 from .ckplus import is_ck48, read_ck48, read_ckplus, read_ckplus_csv
-from .face_set import FaceSet
 from .fer2013 import read_fer2013
 from .folders import read_image_folder
-from .images import ImageSource
 from .jaffe import is_jaffe, read_jaffe
 from .rafdb import LISTS, is_numbered_rafdb, read_rafdb
 

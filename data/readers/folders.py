@@ -23,12 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.errors import DataError
-from ..runtime.files import printable
-from .face_set import SPLITS, FaceSet
-from .faces import SIZE, Preparation, prepare_faces
-from .images import ImageSource
-from .labels import FER2013, FERPLUS, KNOWN, canonical_label
+from ...runtime.errors import DataError
+from ...runtime.files import printable
+from ..face_set import SPLITS, FaceSet
+from ..faces import SIZE, Preparation, prepare_faces
+from ..images import ImageSource
+from ..labels import FER2013, FERPLUS, KNOWN, canonical_label
 
 _SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training", "train_set"), "train"),

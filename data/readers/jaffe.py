@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-from ..runtime.errors import DataError
-from .face_set import FaceSet
+from ...runtime.errors import DataError
+from ..face_set import FaceSet
+from ..images import ImageSource
 from .folders import load_faces, make_face_set
-from .images import ImageSource
 
 CODES = {
     "AN": "angry",

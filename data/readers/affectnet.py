@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..runtime.errors import DataError
-from ..runtime.files import printable
-from .face_set import FaceSet
+from ...runtime.errors import DataError
+from ...runtime.files import printable
+from ..face_set import FaceSet
+from ..images import ImageSource
 from .folders import Box, load_faces, make_face_set
-from .images import ImageSource
 
 LABELS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 COLUMNS = (

@@ -19,13 +19,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ..runtime.errors import DataError
-from ..runtime.files import printable
-from .face_set import OWN_SPLITS, SPLITS, FaceSet
+from ...runtime.errors import DataError
+from ...runtime.files import printable
+from ..face_set import OWN_SPLITS, SPLITS, FaceSet
+from ..images import ImageSource
+from ..labels import FER2013
 from .fer2013 import read_pixel_csv
 from .folders import load_faces, make_face_set, read_image_folder
-from .images import ImageSource
-from .labels import FER2013
 
 CSV_LABELS = (*FER2013, "contempt")
 ORIGINAL_LABELS = ("neutral", "angry", "contempt", "disgust", "fear", "happy", "sad", "surprise")
@@ -36,7 +36,7 @@ def read_ckplus_csv(path: str | Path) -> FaceSet:
     """Read ``ckextended.csv``. Its splits become ``train``, ``validation`` and ``test``: they are not FER2013's.
 
     Raises:
-        DataError: as :func:`fergan.data.fer2013.read_fer2013`.
+        DataError: as :func:`fergan.data.readers.fer2013.read_fer2013`.
     """
     faces = read_pixel_csv(path, CSV_LABELS)
     own = dict(zip(SPLITS, OWN_SPLITS, strict=True))
@@ -61,7 +61,7 @@ def read_ck48(path: str | Path, *, crop: str = "none") -> FaceSet:
     """Read ``CK+48``: no split, ``subjects`` from the file names.
 
     Raises:
-        DataError: as :func:`fergan.data.folders.read_image_folder`; a file name that is no frame's.
+        DataError: as :func:`fergan.data.readers.folders.read_image_folder`; a file name that is no frame's.
     """
     faces = read_image_folder(path, crop=crop)
     stems = [PurePosixPath(name).stem for name in faces.row_names()]
