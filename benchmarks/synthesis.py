@@ -67,8 +67,8 @@ def child(size: int, width: str, instruction_set: str) -> None:
     import resource
 
     import torch
-    from fergan.stylegan.cpu_synthesis import CPUSynthesis
     from fergan.stylegan.networks import StyleGAN2, StyleGAN2Config, channel_table
+    from fergan.stylegan.synthesis.cpu import CPUSynthesis
 
     torch.manual_seed(0)
     network = StyleGAN2(StyleGAN2Config(size, channels=channel_table(size, WIDTHS[width])))
@@ -181,7 +181,8 @@ def main() -> None:
         options.sizes, options.widths, options.batches, options.turns = (64, 256), ["paper256"], (1,), 3
 
     import torch
-    from fergan.stylegan.ops import build, cpu
+    from fergan.stylegan.ops import build
+    from fergan.stylegan.synthesis import cpu_kernels as cpu
 
     kernels = cpu.kernels(options.kernels)
     words = kernels.name if kernels else f"none ({build.why_not('cpu') or 'not of this processor'})"

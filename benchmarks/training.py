@@ -17,8 +17,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from fergan.runtime.memory import tune_malloc
-from fergan.stylegan.training.augment import diff_augment
-from fergan.stylegan.training.stylegan2_recipe import StyleGAN2Recipe, StyleGAN2Settings, default_config
+from fergan.stylegan.training.diffaugment import diff_augment
+from fergan.stylegan.training.stylegan2 import StyleGAN2Recipe, StyleGAN2Settings, default_config
 from torch import nn
 
 POLICY = ("color", "translation", "cutout")

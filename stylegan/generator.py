@@ -12,9 +12,9 @@ from torch import nn
 
 from ..runtime.errors import UsageError
 from .checkpoints import CheckpointError, read_checkpoint
-from .cpu_synthesis import CPUSynthesis
-from .cuda_graphs import GraphedSynthesis
 from .networks import StyleGAN2
+from .synthesis.cpu import CPUSynthesis
+from .synthesis.cuda_graphs import GraphedSynthesis
 from .zoo import ZOO, default_cache, fetch
 
 WEIGHTS = Path(__file__).with_name("weights")
@@ -274,3 +274,8 @@ def _reproducible() -> Iterator[None]:
     """Have cuDNN choose the same exact float32 algorithms each time."""
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         yield
+
+
+def default_psi(generator: Generator, wanted: float | None) -> float:
+    """The truncation that was asked for, or else the generator's own."""
+    return float(generator.metadata.get("default_truncation_psi", 1.0) if wanted is None else wanted)

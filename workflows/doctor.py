@@ -13,7 +13,8 @@ import torch
 
 from .. import __version__
 from ..runtime.errors import DataError
-from ..stylegan.ops import build, cpu, cuda
+from ..stylegan.ops import build, cuda
+from ..stylegan.synthesis import cpu_kernels as cpu
 
 OPERATIONS = ("bias_act", "upfirdn2d", "modulated_conv2d", "styled_conv2d")
 Row = tuple[str, str]

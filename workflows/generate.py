@@ -13,7 +13,7 @@ import numpy as np
 
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable
-from ..stylegan.generator import Generator, load_generator
+from ..stylegan.generator import Generator, default_psi, load_generator
 from ..stylegan.styles import draw_styles
 from .faces import Face, planned_faces
 from .progress import OnProgress, no_progress
@@ -48,11 +48,6 @@ class GenerateOptions:
     noise_mode: str = "const"
     class_index: int | None = None
     device: str = "auto"
-
-
-def default_psi(generator: Generator, wanted: float | None) -> float:
-    """The truncation that was asked for, or else the generator's own."""
-    return float(generator.metadata.get("default_truncation_psi", 1.0) if wanted is None else wanted)
 
 
 class FaceMaker:

@@ -14,9 +14,8 @@ from PIL import Image
 
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable
-from ..stylegan.generator import Generator, load_generator
+from ..stylegan.generator import Generator, default_psi, load_generator
 from ..stylegan.styles import draw_styles, seed_styles
-from .generate import default_psi
 from .progress import OnProgress, no_progress
 
 SUFFIXES = (".webp", ".mp4")

@@ -20,7 +20,7 @@ from .. import __version__
 from ..data.images import write_png
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable, write_atomically
-from ..stylegan.generator import Generator, load_generator
+from ..stylegan.generator import Generator, default_psi, load_generator
 from ..stylegan.metrics import (
     DENSITY_K,
     PRECISION_K,
@@ -31,7 +31,6 @@ from ..stylegan.metrics import (
     precision_recall,
 )
 from .features import FeatureSpace, compute_features, fer_features, inception_features, pixel_features
-from .generate import default_psi
 from .neighbours import CLOSEST, SHOWN, Neighbours, Sample, draw_sheet, find_neighbours
 from .pictures import PictureSet
 from .progress import OnProgress, no_progress

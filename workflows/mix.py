@@ -11,9 +11,8 @@ import numpy as np
 from ..data.images import write_png
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable
-from ..stylegan.generator import Generator, load_generator
+from ..stylegan.generator import Generator, default_psi, load_generator
 from ..stylegan.styles import draw_styles, seed_styles
-from .generate import default_psi
 from .progress import OnProgress, no_progress
 
 _MAX_PIXELS = 2**28

@@ -11,12 +11,12 @@ from ..stylegan.checkpoints import read_checkpoint
 from ..stylegan.dcgan import DCGANConfig
 from ..stylegan.generator import choose_device, find_checkpoint
 from ..stylegan.networks import StyleGAN2
-from ..stylegan.training.augment import POLICIES
-from ..stylegan.training.dcgan_recipe import DCGANRecipe, DCGANSettings
+from ..stylegan.training.dcgan import DCGANRecipe, DCGANSettings
+from ..stylegan.training.diffaugment import POLICIES
 from ..stylegan.training.distributed import process_group
 from ..stylegan.training.images import load_training_set
 from ..stylegan.training.loop import LoopSettings, Progress, seeded, train_gan
-from ..stylegan.training.stylegan2_recipe import StyleGAN2Recipe, StyleGAN2Settings, default_config, default_r1_gamma
+from ..stylegan.training.stylegan2 import StyleGAN2Recipe, StyleGAN2Settings, default_config, default_r1_gamma
 
 
 def train_dcgan(

@@ -32,7 +32,7 @@ STATE_FILE = "training-state.pt"
 
 
 class Recipe(Protocol):
-    """An architecture's part of a training; see :class:`fergan.stylegan.training.dcgan_recipe.DCGANRecipe`."""
+    """An architecture's part of a training; see :class:`fergan.stylegan.training.dcgan.DCGANRecipe`."""
 
     architecture: str
     config: Any

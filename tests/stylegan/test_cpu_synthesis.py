@@ -7,9 +7,10 @@ import threading
 import numpy as np
 import pytest
 import torch
-from fergan.stylegan.cpu_synthesis import CPUSynthesis, supports
 from fergan.stylegan.generator import Generator
-from fergan.stylegan.ops import build, cpu
+from fergan.stylegan.ops import build
+from fergan.stylegan.synthesis import cpu_kernels as cpu
+from fergan.stylegan.synthesis.cpu import CPUSynthesis, supports
 
 TOLERANCE = 5e-6  # of the image's range
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from fergan.stylegan.cuda_graphs import GraphedSynthesis
+from fergan.stylegan.synthesis.cuda_graphs import GraphedSynthesis
 
 
 def test_without_a_gpu_the_network_draws(layouts):

@@ -9,8 +9,8 @@ import torch
 from fergan.runtime.errors import DataError, UsageError
 from fergan.stylegan.dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
 from fergan.stylegan.generator import load_generator
-from fergan.stylegan.training.augment import diff_augment
-from fergan.stylegan.training.dcgan_recipe import DCGANRecipe, DCGANSettings
+from fergan.stylegan.training.dcgan import DCGANRecipe, DCGANSettings
+from fergan.stylegan.training.diffaugment import diff_augment
 from fergan.stylegan.training.loop import LoopSettings, Progress, seeded, train_gan
 
 CONFIG = DCGANConfig(z_dim=8, img_resolution=32, base_channels=8)

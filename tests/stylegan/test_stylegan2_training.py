@@ -19,7 +19,7 @@ from fergan.stylegan.networks import StyleGAN2Config
 from fergan.stylegan.training import ada
 from fergan.stylegan.training.images import load_training_set
 from fergan.stylegan.training.loop import LoopSettings, Progress, seeded, train_gan
-from fergan.stylegan.training.stylegan2_recipe import StyleGAN2Recipe, StyleGAN2Settings
+from fergan.stylegan.training.stylegan2 import StyleGAN2Recipe, StyleGAN2Settings
 
 CONFIG = StyleGAN2Config(img_resolution=16, img_channels=1, z_dim=8, w_dim=8, channels=(8, 8, 8), num_mapping_layers=2)
 CPU = torch.device("cpu")
@@ -261,7 +261,7 @@ def test_labels_of_a_dataset_zip(tmp_path: Path) -> None:
 
 
 def test_r1_default_follows_pixels_and_batch() -> None:
-    from fergan.stylegan.training.stylegan2_recipe import default_r1_gamma
+    from fergan.stylegan.training.stylegan2 import default_r1_gamma
 
     assert default_r1_gamma(64, 16) == pytest.approx(0.3)
     assert default_r1_gamma(256, 8) == pytest.approx(9.6)  # DiffAugment's low-shot recipe: 10

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import torch
 
-from .build import cpu_library
+from ..ops.build import cpu_library
 
 GROUP = 16  # channels of a map are filled up to a multiple of it
 IMAGE_LANES = 4  # at most so many image channels

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from .networks import SynthesisLayer, SynthesisNetwork
-from .ops import cpu, setup_filter
+from ..networks import SynthesisLayer, SynthesisNetwork
+from ..ops import setup_filter
+from . import cpu_kernels as cpu
 
 NoiseMaps = list[torch.Tensor | None]  # [R, R] for each convolution; None = no noise
 

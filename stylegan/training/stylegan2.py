@@ -18,7 +18,7 @@ from torch import nn
 
 from ..networks import Discriminator, DiscriminatorConfig, StyleGAN2, StyleGAN2Config, channel_table
 from .ada import ada_augment
-from .augment import diff_augment
+from .diffaugment import diff_augment
 from .distributed import average_gradients, mean_over_ranks
 
 AUGMENTATIONS = ("diffaugment", "ada", "none")

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
-from .augment import diff_augment
+from .diffaugment import diff_augment
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import torch
 
-from .networks import SynthesisNetwork
-from .ops.build import mode
+from ..networks import SynthesisNetwork
+from ..ops.build import mode
 
 MAX_GRAPHS = 4  # of one network
 
