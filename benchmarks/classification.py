@@ -76,7 +76,7 @@ class Plain(nn.Module):
 
 def narrow(folder: Path) -> Path:
     """A fernet of about 30 MMAC with random weights, and statistics as after training, saved."""
-    from fergan.classify.architectures import fernet
+    from fergan.classify.networks.architectures import fernet
 
     keras.utils.set_random_seed(0)
     backbone = fernet(**NARROW)

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from fergan.classify.backbones import build_model
 from fergan.classify.backend import keras
-from fergan.classify.optimization import LearningRate
+from fergan.classify.networks.registry import build_model
 from fergan.classify.recipes import load_recipe
-from fergan.classify.training import _compile, training_network
-from fergan.classify.training_batches import Batches
-from fergan.classify.training_settings import TrainingSettings
+from fergan.classify.training.batches import Batches
+from fergan.classify.training.optimizers import LearningRate
+from fergan.classify.training.settings import TrainingSettings
+from fergan.classify.training.train import _compile, training_network
 from fergan.data.face_set import FaceSet
 from fergan.data.labels import FER2013
 from fergan.runtime.memory import tune_malloc

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from ..data.labels import FER2013, FERPLUS, canonical_label
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import write_atomically
-from .inference import Network, open_network
+from .files.open import Network, open_network
 
 if TYPE_CHECKING:
     from .backend import keras

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..runtime.errors import DataError, UsageError
 from .classifier import Classifier
-from .inference import open_keras_model
+from .files.open import open_keras_model
 
 if TYPE_CHECKING:
     from .backend import keras

@@ -59,15 +59,6 @@ class DepthCheck:
         return next(score for score in self.scores if score.name == name)
 
 
-@dataclass(frozen=True)
-class FeatureReference:
-    """Training faces in a classifier's feature space: `means` [K, D] by class, and `whitener` [D, D] with
-    `whitener @ whitener.T` the inverse of their shared covariance."""
-
-    means: Floats
-    whitener: Floats
-
-
 def compare_confidence(
     probabilities: ArrayLike,
     validation: Validation,
@@ -125,32 +116,6 @@ def compare_scores(name: str, observed: ArrayLike, expected: ArrayLike, weights:
         ks = max(ks, float(np.abs(at_here - at_there).max()))
     p_value = float(kstwobign.sf(ks * np.sqrt(n * m / (n + m))))
     return ScoreComparison(name, float(here.mean()), float(w @ there), superiority, ks, p_value)
-
-
-def feature_reference(features: ArrayLike, labels: ArrayLike) -> FeatureReference:
-    """Class means and shared covariance of training features [M, D] (Lee et al. 2018, arXiv:1807.03888, eq. 1).
-
-    Raises:
-        ValueError: fewer faces than would give a covariance, or a class without faces.
-    """
-    x, y = np.asarray(features, np.float64), np.asarray(labels, np.int64)
-    per_class = np.bincount(y)
-    if (per_class == 0).any() or len(x) <= x.shape[1] + len(per_class):
-        raise ValueError("too few training faces for a covariance, or a class without any")
-    means = np.stack([x[y == c].mean(axis=0) for c in range(len(per_class))])
-    centred = x - means[y]
-    covariance = centred.T @ centred / (len(x) - len(per_class))
-    ridge = 1e-6 * np.trace(covariance) / len(covariance)
-    root = np.linalg.cholesky(covariance + ridge * np.eye(len(covariance)))
-    return FeatureReference(means, np.linalg.inv(root).T)
-
-
-def mahalanobis(features: ArrayLike, reference: FeatureReference) -> Floats:
-    """Distance [N] of features [N, D] to the nearest class mean, in standard deviations of the training faces."""
-    x = np.asarray(features, np.float64) @ reference.whitener
-    centres = reference.means @ reference.whitener
-    squares = (x**2).sum(axis=1)[:, None] - 2 * x @ centres.T + (centres**2).sum(axis=1)
-    return np.sqrt(np.maximum(squares.min(axis=1), 0))
 
 
 def _verdict(score: ScoreComparison) -> str:

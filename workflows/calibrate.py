@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..classify.calibration import (
+from ..classify.classifier import GivenRange, load_classifier, save_classifier, validation_bytes
+from ..classify.evaluation.calibration import (
     NotScalable,
     apply_temperature,
     cross_fitted,
@@ -17,9 +18,8 @@ from ..classify.calibration import (
     find_heads,
     fit_temperature,
 )
-from ..classify.classifier import GivenRange, load_classifier, save_classifier, validation_bytes
-from ..classify.evaluation import Calibration, calibration, confusion_matrix
-from ..classify.explain import Unexplainable, keras_model, network_inputs
+from ..classify.evaluation.explain import Unexplainable, keras_model, network_inputs
+from ..classify.evaluation.scores import Calibration, calibration, confusion_matrix
 from ..data.face_set import FaceSet, role
 from ..data.labels import canonical_label
 from ..data.merge import merge

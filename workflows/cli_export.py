@@ -26,7 +26,7 @@ def export(model: str | None, format: str, out: str, version: int | None, **know
     What is written is opened again, and its outputs are compared with those of Keras.
     """
     from ..classify.classifier import load_classifier
-    from ..classify.export import export_classifier
+    from ..classify.export.export import export_classifier
     from ..data.faces import prepare_faces
     from ..stylegan.generator import load_generator
 

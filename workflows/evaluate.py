@@ -15,11 +15,11 @@ import pandas as pd
 import torch
 
 from .. import __version__
-from ..classify import evaluation as numbers
-from ..classify.backbones import multiply_adds
-from ..classify.calibration import apply_temperature, cross_fitted, fit_temperature
 from ..classify.classifier import Classifier, GivenRange, load_classifier
-from ..classify.tta import TEN
+from ..classify.evaluation import scores as numbers
+from ..classify.evaluation.calibration import apply_temperature, cross_fitted, fit_temperature
+from ..classify.evaluation.views import TEN
+from ..classify.networks.registry import multiply_adds
 from ..data.audit.duplicates import THRESHOLD, exact_groups, near_duplicates
 from ..data.face_set import OWN_SPLITS, SPLITS, FaceSet, role
 from ..data.merge import merge
@@ -45,7 +45,7 @@ class EvaluateOptions:
         model, labels, input_range, device: as :func:`fergan.classify.classifier.load_classifier` takes them.
         split: ``validation``, ``test``, ``train``, ``all``, or what the set itself calls a split, such as
             ``PublicTest``; None for the validation rows, or all rows where there is no split.
-        views: see :func:`fergan.classify.tta.predict_views`; a single view is always evaluated too.
+        views: see :func:`fergan.classify.evaluation.views.predict_views`; a single view is always evaluated too.
         log: the training's ``log.csv``; None for one beside the model's file.
         leaks: whether to look for the evaluated faces among the training rows of the data.
         explain: whether to make heat maps.
@@ -214,7 +214,7 @@ def _device(asked: str) -> str:
 
 def _opened(classifier: Classifier) -> tuple[Any, str]:
     """The network as Keras has it, or None and why not."""
-    from ..classify.explain import Unexplainable, keras_model
+    from ..classify.evaluation.explain import Unexplainable, keras_model
 
     try:
         return keras_model(classifier), ""

@@ -7,8 +7,8 @@ import time
 import numpy as np
 
 from ..classify.classifier import Classifier
-from ..classify.evaluation import on_common_classes
-from ..classify.tta import predict_views
+from ..classify.evaluation.scores import on_common_classes
+from ..classify.evaluation.views import predict_views
 from ..data.face_set import FaceSet
 from ..data.labels import KNOWN, canonical_label
 from ..runtime.errors import UsageError

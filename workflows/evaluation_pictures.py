@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..classify.explain import Unexplainable, first_layer, grad_cam, network_inputs
+from ..classify.evaluation.explain import Unexplainable, first_layer, grad_cam, network_inputs
 from ..reports.evaluation_page import Filters, Look, Pictures
 from .evaluation_answers import Answers
 

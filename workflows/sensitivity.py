@@ -8,14 +8,13 @@ import numpy as np
 from PIL import Image
 
 from ..classify.classifier import bundled_classifiers
+from ..classify.feature_reference import mahalanobis, read_feature_reference
 from ..data.faces import CROPS, FFHQ_BOX, FILTER, SIZE, Box, detect_faces
-from ..reports.confidence import mahalanobis
 from ..reports.preparation import preparation_record
 from ..reports.provenance import plain
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import json_text, printable, write_atomically
 from .classify import ClassifyOptions, Judge
-from .feature_reference import read_feature_reference
 from .progress import OnProgress, no_progress
 from .report_inputs import FaceReader, Picture, read_inputs, sensitivity_path
 from .run_folder import RunFolder

@@ -64,7 +64,7 @@ def train_classifier(options: ClassifierOptions, out: str | Path) -> tuple[Path,
     """Read the data, show what they are, train, and write the model with its feature reference.
 
     Returns:
-        The model file, and its scores (:func:`fergan.classify.training.train_classifier`), empty in all but the first
+        The model file, and its scores (:func:`fergan.classify.training.train.train_classifier`), empty in all but the first
         of several processes.
 
     Raises:
@@ -73,9 +73,9 @@ def train_classifier(options: ClassifierOptions, out: str | Path) -> tuple[Path,
     recipe = chosen_recipe(options)
     faces, votes = read_training_data(options, recipe)
     from ..classify.classifier import load_classifier
-    from ..classify.distributed import rank
-    from ..classify.training import train_classifier as train
-    from .feature_reference import write_feature_reference
+    from ..classify.feature_reference import write_feature_reference
+    from ..classify.training.distributed import rank
+    from ..classify.training.train import train_classifier as train
     from .training_display import epoch_display
 
     if rank() == 0:
@@ -138,7 +138,7 @@ def read_training_data(options: ClassifierOptions, recipe: Recipe) -> tuple[Face
     votes = np.stack([votes_of.get(name, none) for name in faces.row_names().tolist()])
     if mode == "auxiliary":
         return faces, votes
-    from ..classify.training_batches import with_voted_labels
+    from ..classify.training.batches import with_voted_labels
 
     return with_voted_labels(faces, votes, mode)
 
@@ -159,7 +159,7 @@ def with_validation(faces: FaceSet, seed: int) -> FaceSet:
 
 def data_summary(faces: FaceSet) -> str:
     """Rows of each class in each split, as a text table; classes without training rows are pointed out."""
-    from ..classify.training import class_counts
+    from ..classify.training.train import class_counts
 
     counts = class_counts(faces)
     lines = [["", *counts]]

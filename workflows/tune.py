@@ -17,7 +17,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ..classify.recipes import Recipe, load_recipe, recipe_toml
-from ..classify.search import Dimension, search_space
+from ..classify.recipes.search import Dimension, search_space
 from ..data.face_set import FaceSet
 from ..reports.study_page import build_study_page
 from ..runtime.errors import DataError, UsageError
@@ -40,7 +40,7 @@ class TuneOptions:
     Attributes:
         training: the data, the recipe and what is changed about it in all trials.
         trials: how many trainings the study has in the end, those of earlier calls included.
-        search: see :func:`fergan.classify.search.search_space`.
+        search: see :func:`fergan.classify.recipes.search.search_space`.
         prune: whether a training ends early that does worse than the median of the others.
     """
 
@@ -107,7 +107,7 @@ class _Trial:
         self.faces, self.votes, self.device = faces, votes, device
 
     def __call__(self, trial: optuna.Trial) -> float:
-        from ..classify.training import train_classifier
+        from ..classify.training.train import train_classifier
         from .training_display import epoch_display
 
         overrides = [f"{dimension.key}={_suggest(trial, dimension)}" for dimension in self.space]

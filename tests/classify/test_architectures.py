@@ -12,13 +12,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from fergan.classify.architectures import fernet
-from fergan.classify.backbones import ARCHITECTURES, backbone_layers, build_model, multiply_adds, set_trainable
 from fergan.classify.backend import keras
 from fergan.classify.classifier import WEIGHTS
-from fergan.classify.keras_file import KerasFile
+from fergan.classify.files.keras3 import KerasFile
+from fergan.classify.networks.architectures import fernet
+from fergan.classify.networks.registry import ARCHITECTURES, backbone_layers, build_model, multiply_adds, set_trainable
 from fergan.classify.recipes import ModelSettings, load_recipe
-from fergan.classify.torch_network import translate
+from fergan.classify.translate.graph import translate
 from fergan.runtime.errors import DataError, UsageError
 
 RNG = np.random.default_rng(0)

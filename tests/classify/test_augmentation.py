@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from fergan.classify.augmentation import Augmentation
+from fergan.classify.training.augmentation import Augmentation
 from fergan.runtime.errors import UsageError
 
 OFF = Augmentation(flip=0, rotation=0, shift=0, zoom=0, erase=0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fergan.classify import evaluation
-from fergan.classify.calibration import (
+from fergan.classify.evaluation import scores as evaluation
+from fergan.classify.evaluation.calibration import (
     NotScalable,
     apply_temperature,
     cross_fitted,
@@ -13,7 +13,7 @@ from fergan.classify.calibration import (
     find_heads,
     fit_temperature,
 )
-from fergan.classify.tta import TEN, predict_views, window
+from fergan.classify.evaluation.views import TEN, predict_views, window
 
 K = 5
 
@@ -165,7 +165,7 @@ def planted():
 
 
 def test_heat_is_where_the_answer_comes_from(planted) -> None:
-    from fergan.classify.explain import first_layer, grad_cam
+    from fergan.classify.evaluation.explain import first_layer, grad_cam
 
     face = np.full((2, 48, 48, 1), 10, np.float32)
     face[:, 24:, 24:] = 250  # the lower right quadrant speaks for bright, the others for dark
@@ -181,7 +181,7 @@ def test_heat_is_where_the_answer_comes_from(planted) -> None:
 
 
 def test_explaining_leaves_the_network_as_it_was(planted) -> None:
-    from fergan.classify.explain import grad_cam
+    from fergan.classify.evaluation.explain import grad_cam
 
     face = np.random.default_rng(0).uniform(0, 255, (1, 48, 48, 1)).astype(np.float32)
     before = planted(face).detach().numpy()

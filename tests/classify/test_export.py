@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fergan.classify.backend import keras  # before TensorFlow imports it
 from fergan.classify.classifier import IMAGENET, Classifier, load_classifier, save_classifier
-from fergan.classify.export import BYTES_INPUT, BYTES_SIGNATURE, export_classifier
+from fergan.classify.export.export import BYTES_INPUT, BYTES_SIGNATURE, export_classifier
 from fergan.data.faces import prepare_faces
 from fergan.data.images import read_image
 from fergan.runtime.errors import DataError, UsageError
@@ -79,7 +79,7 @@ def test_image_files_are_prepared_as_fergan_prepares_them(served: Path, fernet: 
         for size in ((48, 48), (64, 64), (31, 40), (213, 160))
     ]
     prepared = prepare_faces([read_image(file) for file in files])
-    from fergan.classify.export_worker import face_from_file
+    from fergan.classify.export.worker import face_from_file
 
     in_tensorflow = np.stack([face_from_file(tf.constant(file)).numpy()[..., 0] for file in files])
     apart = np.abs(in_tensorflow - prepared)
@@ -139,7 +139,7 @@ def test_an_h5_file_becomes_a_keras_file(tmp_path: Path) -> None:
 def test_what_differs_from_the_model_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _rgb_model(tmp_path / "foreign.keras")
     opened = load_classifier(path, "cpu")
-    monkeypatch.setattr("fergan.classify.export.TOLERANCE", 0.0)  # TensorFlow rounds otherwise than torch
+    monkeypatch.setattr("fergan.classify.export.export.TOLERANCE", 0.0)  # TensorFlow rounds otherwise than torch
     with pytest.raises(DataError, match="differs by"):
         export_classifier(opened, "savedmodel", tmp_path / "out")
     path.write_bytes(path.read_bytes() + b" ")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from fergan.classify.backbones import ARCHITECTURES, build_model, size_of
+from fergan.classify.networks.registry import ARCHITECTURES, build_model, size_of
 from fergan.classify.recipes import FOLDER, ModelSettings, load_recipe, recipe_names, summaries
 from fergan.runtime.errors import DataError, UsageError
 from fergan.workflows.cli_recipes import recipes as command

@@ -14,8 +14,8 @@ import pytest
 import torch
 from fergan.classify.backend import keras
 from fergan.classify.classifier import load_classifier, save_classifier
-from fergan.classify.keras_file import KerasFile, Untranslatable
-from fergan.classify.torch_network import TorchNetwork, translate
+from fergan.classify.files.keras3 import KerasFile, Untranslatable
+from fergan.classify.translate.graph import TorchNetwork, translate
 
 L = keras.layers
 LABELS = ["a", "b", "c"]

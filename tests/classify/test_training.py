@@ -13,18 +13,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fergan.classify.augmentation import Augmentation
-from fergan.classify.backbones import build_model
 from fergan.classify.backend import keras
 from fergan.classify.classifier import load_classifier
-from fergan.classify.fast_layers import fast_clone
-from fergan.classify.losses import FocalCrossEntropy, class_weights
-from fergan.classify.optimization import LearningRate, make_optimizer
+from fergan.classify.networks.registry import build_model
 from fergan.classify.recipes import ModelSettings, Recipe
-from fergan.classify.training import evaluate, predict, train_classifier
-from fergan.classify.training_batches import Batches, with_voted_labels
-from fergan.classify.training_callbacks import Progress
-from fergan.classify.training_settings import TrainingSettings
+from fergan.classify.training.augmentation import Augmentation
+from fergan.classify.training.batches import Batches, with_voted_labels
+from fergan.classify.training.callbacks import Progress
+from fergan.classify.training.fast_layers import fast_clone
+from fergan.classify.training.losses import FocalCrossEntropy, class_weights
+from fergan.classify.training.optimizers import LearningRate, make_optimizer
+from fergan.classify.training.settings import TrainingSettings
+from fergan.classify.training.train import evaluate, predict, train_classifier
 from fergan.data.face_set import FaceSet
 from fergan.data.labels import FERPLUS
 from fergan.data.readers.ferplus import ferplus_targets
@@ -171,7 +171,7 @@ def test_fast_layers_are_the_stock_layers() -> None:
     x = layers.MaxPooling2D(3, 2, padding="same")(layers.Conv2D(4, 4, padding="same")(x))
     model = keras.Model(pixels, layers.Flatten()(x))
     fast = fast_clone(model)
-    assert {type(layer).__module__ for layer in fast.layers} > {"fergan.classify.fast_layers"}
+    assert {type(layer).__module__ for layer in fast.layers} > {"fergan.classify.training.train.fast_layers"}
     batch = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 15, 15, 3)).astype(np.float32))
     for training in (True, False):
         results = []

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from fergan.reports.confidence import compare_confidence, compare_scores, feature_reference, mahalanobis
+from fergan.classify.feature_reference import feature_reference, mahalanobis
+from fergan.reports.confidence import compare_confidence, compare_scores
 from fergan.reports.prevalence import Validation
 from scipy import stats
 

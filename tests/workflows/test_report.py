@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from fergan.classify.classifier import load_classifier
+from fergan.classify.feature_reference import read_feature_reference, write_feature_reference
 from fergan.data.images import read_image, write_png
 from fergan.data.labels import FER2013
 from fergan.data.readers.fer2013 import FaceSet
 from fergan.runtime.errors import DataError, UsageError
 from fergan.workflows.cli import cli
-from fergan.workflows.feature_reference import read_feature_reference, write_feature_reference
 from fergan.workflows.report_inputs import FaceReader
 from fergan.workflows.run_folder import RunFolder
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fergan.classify.recipes import load_recipe, recipe_names, recipe_toml
-from fergan.classify.search import search_space
+from fergan.classify.recipes.search import search_space
 from fergan.runtime.errors import UsageError
 
 from .conftest import COMMAND, Invoke

@@ -74,7 +74,7 @@ def open_servable(source: str | Path, device: str, max_pixels: int) -> Servable:
 def _open_classifier(path: str | Path, device: str, max_pixels: int) -> Servable:
     """With the signatures of a SavedModel that ``fergan export`` writes."""
     from ...classify.classifier import load_classifier
-    from ...classify.export import BYTES_INPUT, BYTES_SIGNATURE
+    from ...classify.export.export import BYTES_INPUT, BYTES_SIGNATURE
 
     classifier: Classifier = load_classifier(path, device)
     key, output = classifier.input_name, classifier.output_name

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fergan.classify.classifier import load_classifier
-from fergan.classify.export import export_classifier
+from fergan.classify.export.export import export_classifier
 from PIL import Image
 
 

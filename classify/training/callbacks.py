@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..runtime.summaries import summary_writer
-from .backend import keras
+from ...runtime.summaries import summary_writer
+from ..backend import keras
+from .batches import Batches
 from .distributed import rank
-from .optimization import LearningRate
-from .training_batches import Batches
-from .training_settings import TrainingSettings
+from .optimizers import LearningRate
+from .settings import TrainingSettings
 
 
 class StartOfEpoch(keras.callbacks.Callback):

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import h5py
 import torch
 
-from ..runtime.errors import DataError
-from .keras_file import KerasFile, Untranslatable
+from ...runtime.errors import DataError
+from ..translate.graph import translate
+from .keras3 import KerasFile, Untranslatable
 from .keras_h5 import SIGNATURE, LegacyFile, read_config, version_of
-from .keras_safety import Refused, check_archive, check_config, check_hdf5
-from .onnx_file import open_onnx
-from .torch_network import translate
+from .onnx import open_onnx
+from .safety import Refused, check_archive, check_config, check_hdf5
 
 if TYPE_CHECKING:
-    from .backend import keras
+    from ..backend import keras
 
 _MOST_VALUES = 2**27
 """Largest array between two layers, in numbers for each face."""
@@ -32,7 +32,7 @@ class Network(Protocol):
     """What runs a classifier.
 
     Attributes:
-        engine: ``torch`` (see :mod:`fergan.classify.torch_network`), ``onnxruntime`` or ``keras``.
+        engine: ``torch`` (see :mod:`fergan.classify.translate.graph`), ``onnxruntime`` or ``keras``.
         input_name, output_name: of the input layer and of the last one.
         input_shape, output_shape: of one input and one output, without the batch; channels last.
         batch: how many inputs the network takes at once, None where that is free.
@@ -106,7 +106,7 @@ def open_keras_model(path: Path, content: bytes, device: str = "cpu", why: str =
             _check_legacy(content, why)
         else:
             check_archive(content)
-        from .backend import keras
+        from ..backend import keras
 
         with tempfile.TemporaryDirectory() as folder:  # what has been checked is what is loaded
             copy = Path(folder) / ("model.h5" if legacy else "model.keras")
@@ -137,7 +137,7 @@ class _KerasNetwork:
     batch: int | None = None
 
     def __init__(self, model: keras.Model, device: str) -> None:
-        from .backend import keras
+        from ..backend import keras
 
         self._keras, self._device, self._model = keras, device, model
         self.input_shape = tuple(self._model.input_shape[1:])

@@ -91,7 +91,7 @@ def _objects(config: Any) -> Iterator[dict[str, Any]]:
 
 
 def _is_of_keras(kind: str) -> bool:
-    from .backend import keras
+    from ..backend import keras
 
     older = ("Model", "Functional", "Policy", "L1L2", "VarianceScaling", *_OF_APPLICATIONS)
     homes = (keras.layers, keras.models, keras.initializers, keras.regularizers, keras.constraints, keras)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..classify.classifier import Classifier
 from ..data.readers.fer2013 import FaceSet
-from ..reports.confidence import FeatureReference, feature_reference, mahalanobis
+from ..reports.confidence import Floats
 from ..runtime.errors import DataError
 from ..runtime.files import printable, write_atomically
+from .classifier import Classifier
 
 
 @dataclass(frozen=True)
@@ -71,3 +72,38 @@ def read_feature_reference(model: Path) -> StoredReference | None:
 
 def _path(model: Path) -> Path:
     return model.with_suffix(".features.npz")
+
+
+@dataclass(frozen=True)
+class FeatureReference:
+    """Training faces in a classifier's feature space: `means` [K, D] by class, and `whitener` [D, D] with
+    `whitener @ whitener.T` the inverse of their shared covariance."""
+
+    means: Floats
+    whitener: Floats
+
+
+def feature_reference(features: ArrayLike, labels: ArrayLike) -> FeatureReference:
+    """Class means and shared covariance of training features [M, D] (Lee et al. 2018, arXiv:1807.03888, eq. 1).
+
+    Raises:
+        ValueError: fewer faces than would give a covariance, or a class without faces.
+    """
+    x, y = np.asarray(features, np.float64), np.asarray(labels, np.int64)
+    per_class = np.bincount(y)
+    if (per_class == 0).any() or len(x) <= x.shape[1] + len(per_class):
+        raise ValueError("too few training faces for a covariance, or a class without any")
+    means = np.stack([x[y == c].mean(axis=0) for c in range(len(per_class))])
+    centred = x - means[y]
+    covariance = centred.T @ centred / (len(x) - len(per_class))
+    ridge = 1e-6 * np.trace(covariance) / len(covariance)
+    root = np.linalg.cholesky(covariance + ridge * np.eye(len(covariance)))
+    return FeatureReference(means, np.linalg.inv(root).T)
+
+
+def mahalanobis(features: ArrayLike, reference: FeatureReference) -> Floats:
+    """Distance [N] of features [N, D] to the nearest class mean, in standard deviations of the training faces."""
+    x = np.asarray(features, np.float64) @ reference.whitener
+    centres = reference.means @ reference.whitener
+    squares = (x**2).sum(axis=1)[:, None] - 2 * x @ centres.T + (centres**2).sum(axis=1)
+    return np.sqrt(np.maximum(squares.min(axis=1), 0))

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..runtime.errors import UsageError
-from .recipes import Recipe, resolve, settings_of
+from ...runtime.errors import UsageError
+from . import Recipe, resolve, settings_of
 
 
 @dataclass(frozen=True)

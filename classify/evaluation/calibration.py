@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from .backend import keras
+    from ..backend import keras
 
 _LOWEST = 1e-30
 """Probabilities below this are taken as this, so that logarithms are finite."""

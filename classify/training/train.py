@@ -13,21 +13,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data.face_set import SPLITS, FaceSet, role
-from ..data.labels import FER2013
-from ..runtime.errors import DataError, UsageError
-from ..runtime.files import write_atomically
-from .backbones import build_model, set_trainable
-from .backend import keras
-from .classifier import save_classifier, validation_bytes
+from ...data.face_set import SPLITS, FaceSet, role
+from ...data.labels import FER2013
+from ...runtime.errors import DataError, UsageError
+from ...runtime.files import write_atomically
+from ..backend import keras
+from ..classifier import save_classifier, validation_bytes
+from ..networks.registry import build_model, set_trainable
+from ..recipes import Recipe, load_recipe, recipe_names
+from .batches import Batches, validation_data
+from .callbacks import MoreLogs, Progress, StartOfEpoch, Summaries, read_scores
 from .distributed import SameEverywhere, averaging, process_group, rank, world_size
 from .fast_layers import fast_clone
 from .losses import FocalCrossEntropy, class_weights
-from .optimization import LearningRate, make_optimizer
-from .recipes import Recipe, load_recipe, recipe_names
-from .training_batches import Batches, validation_data
-from .training_callbacks import MoreLogs, Progress, StartOfEpoch, Summaries, read_scores
-from .training_settings import TrainingSettings
+from .optimizers import LearningRate, make_optimizer
+from .settings import TrainingSettings
 
 __all__ = ["TrainingSettings", "evaluate", "predict", "train_classifier"]
 
@@ -57,7 +57,7 @@ def train_classifier(
         votes: float32 [N, 10] FER+ vote shares, a row of zeros where there are none. By
             :attr:`TrainingSettings.votes_mode` they train a second head that shares the features and is dropped from
             the saved model, or are the targets themselves, for faces of
-            :func:`~fergan.classify.training_batches.with_voted_labels`.
+            :func:`~fergan.classify.training.train.batches.with_voted_labels`.
         device: ``auto``, ``cpu`` or ``cuda``.
         callbacks: further Keras callbacks, for example a progress display.
 

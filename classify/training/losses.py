@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..data.labels import canonical_label
-from ..runtime.errors import DataError, UsageError
-from .backend import keras
+from ...data.labels import canonical_label
+from ...runtime.errors import DataError, UsageError
+from ..backend import keras
 
 
 class FocalCrossEntropy(keras.losses.Loss):

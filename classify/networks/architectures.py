@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .backend import keras
+from ..backend import keras
 
 FACE = (48, 48, 1)
 """What every network takes: gray faces, [H, W, C]."""

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.errors import DataError, UsageError
+from ...runtime.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from .backend import keras
-    from .training_settings import TrainingSettings
+    from ..backend import keras
+    from ..training.settings import TrainingSettings
 
-FOLDER = Path(__file__).parent / "recipes"
+FOLDER = Path(__file__).parent
 ALIASES = {"lr": "learning_rate", "bs": "batch_size", "wd": "weight_decay"}
 """Short names of settings, for overrides."""
 
@@ -39,7 +39,7 @@ class ModelSettings:
     whatever the other settings say.
 
     Attributes:
-        architecture: a function of :data:`fergan.classify.backbones.ARCHITECTURES`.
+        architecture: a function of :data:`fergan.classify.networks.registry.ARCHITECTURES`.
         size: side of the picture that the network sees, pixels; 48x48 faces are resized within the network.
         weights: ``none`` (random), ``imagenet`` (backbones of ``keras.applications``; fetched once by Keras), or a
             ``.keras``, ``.weights.h5`` or ``.h5`` file.
@@ -85,7 +85,7 @@ class ModelSettings:
 
     @property
     def phase_one_epochs(self) -> int:
-        """Epochs of :func:`fergan.classify.backbones.set_trainable`'s phase 1: none without weights to keep."""
+        """Epochs of :func:`fergan.classify.networks.registry.set_trainable`'s phase 1: none without weights to keep."""
         return 0 if self.weights == "none" else self.head_epochs
 
 
@@ -189,8 +189,8 @@ def _toml(value: Any) -> str:
 
 
 def build_model(model: ModelSettings, classes: int) -> keras.Model:
-    """The network of a recipe without its head; see :func:`fergan.classify.backbones.build_model`."""
-    from .backbones import build_model as build
+    """The network of a recipe without its head; see :func:`fergan.classify.networks.registry.build_model`."""
+    from ..networks.registry import build_model as build
 
     return build(model, classes)
 
@@ -283,7 +283,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _recipe(name: str, table: Mapping[str, Any]) -> Recipe:
-    from .training_settings import TrainingSettings
+    from ..training.settings import TrainingSettings
 
     own = {key: value for key, value in table["model"].items() if key in _fields(ModelSettings) and key != "options"}
     options = {key: value for key, value in table["model"].items() if key not in own}
@@ -354,7 +354,7 @@ def _value(text: str) -> Any:
 
 def _known_keys(model: Mapping[str, Any]) -> list[str]:
     """All settings of a recipe with their tables, such as ``training.augmentation.mixup``."""
-    from .training_settings import TrainingSettings
+    from ..training.settings import TrainingSettings
 
     options = [f"model.{key}" for key in model]
     own = [f"model.{key}" for key in _fields(ModelSettings) if key != "options"]

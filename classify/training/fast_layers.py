@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from .backend import keras
+from ..backend import keras
 
 
 def fast_clone(model: keras.Model, precision: str = "float32") -> keras.Model:

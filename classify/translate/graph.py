@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from .keras_file import KerasFile, Untranslatable, is_model, layer_paths
-from .keras_h5 import LegacyFile
+from ..files.keras3 import KerasFile, Untranslatable, is_model, layer_paths
+from ..files.keras_h5 import LegacyFile
 
 Tensor = torch.Tensor
 

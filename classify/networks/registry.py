@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..runtime.errors import DataError, UsageError
+from ...runtime.errors import DataError, UsageError
+from ..backend import keras
+from ..recipes import ModelSettings
 from .architectures import face_input, fernet, mini_xception, plain_cnn
-from .backend import keras
-from .recipes import ModelSettings
 
 _PREPARING = ("resize", "rgb", "scale")
 """Layers between the pixels and a backbone; they have nothing to learn and do not count in :func:`set_trainable`."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..data.readers.ferplus import MODES
-from ..runtime.errors import UsageError
+from ...data.readers.ferplus import MODES
+from ...runtime.errors import UsageError
 from .augmentation import Augmentation
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..runtime.errors import DataError
+from ...runtime.errors import DataError
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def _card(model: Any) -> dict[str, Any]:
 
 
 class OnnxNetwork:
-    """A network that onnxruntime runs; see :class:`fergan.classify.inference.Network`."""
+    """A network that onnxruntime runs; see :class:`fergan.classify.files.open.Network`."""
 
     engine = "onnxruntime"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from .backend import keras
-from .training_settings import TrainingSettings
+from ..backend import keras
+from .settings import TrainingSettings
 
 
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from .backend import keras
+from ..backend import keras
 
 
 def rank() -> int:

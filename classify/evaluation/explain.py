@@ -11,10 +11,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..runtime.errors import DataError
-from .backend import keras
-from .classifier import Classifier
-from .inference import open_keras_model
+from ...runtime.errors import DataError
+from ..backend import keras
+from ..classifier import Classifier
+from ..files.open import open_keras_model
 
 _BATCH = 32
 _FINE = 6

@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .keras_file import Untranslatable, array, hard_link, is_model, layer_paths
+from .keras3 import Untranslatable, array, hard_link, is_model, layer_paths
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MOST_CONFIG = 2**24

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data.face_set import FaceSet, role
-from ..data.labels import FERPLUS
-from ..data.readers.ferplus import ferplus_targets
-from ..runtime.errors import DataError
-from .backend import keras
+from ...data.face_set import FaceSet, role
+from ...data.labels import FERPLUS
+from ...data.readers.ferplus import ferplus_targets
+from ...runtime.errors import DataError
+from ..backend import keras
 from .distributed import rank, world_size
-from .training_settings import TrainingSettings
+from .settings import TrainingSettings
 
 
 def with_voted_labels(faces: FaceSet, votes: np.ndarray, mode: str) -> tuple[FaceSet, np.ndarray]:

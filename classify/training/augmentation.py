@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ..runtime.errors import UsageError
+from ...runtime.errors import UsageError
 
 _SHARES = ("flip", "shift", "zoom", "contrast", "brightness", "salt_and_pepper", "erase")
 

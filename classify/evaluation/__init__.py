@@ -1,0 +1,1 @@
+"""How good a classifier is, how sure it should be, and what it looks at."""

@@ -1,0 +1,1 @@
+"""Classifiers for other programs: TensorFlow Serving, ONNX Runtime, Keras."""

@@ -1,0 +1,1 @@
+"""Networks by name: our own, and published ones through keras.applications."""

@@ -1,0 +1,1 @@
+"""Training of classifiers with Keras 3 on torch."""

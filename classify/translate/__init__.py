@@ -1,0 +1,1 @@
+"""A Keras network as a list of torch operations."""
