@@ -15,11 +15,12 @@ from pathlib import Path
 import fergan
 import numpy as np
 from fergan.data.labels import FER2013
-from fergan.reports.audit import prediction_powered, stratified_sample
-from fergan.reports.comparison_tests import compare_to_reference, corrected_distance, reference
-from fergan.reports.prevalence import Validation, estimate_prevalence
-from fergan.reports.statistics import label_shares
-from fergan.reports.table import LabelTable
+from fergan.reports.statistics.comparison import compare_to_reference, corrected_distance
+from fergan.reports.statistics.label_audit import prediction_powered, stratified_sample
+from fergan.reports.statistics.prevalence import Validation, estimate_prevalence
+from fergan.reports.statistics.references import reference
+from fergan.reports.statistics.shares import label_shares
+from fergan.reports.statistics.table import LabelTable
 
 ANSWERS = Path(fergan.__file__).parent / "classify" / "weights" / "fernet.validation.npz"
 K = len(FER2013)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data.readers.fer2013 import FaceSet
-from ..reports.confidence import Floats
+from ..reports.statistics.depth import Floats
 from ..runtime.errors import DataError
 from ..runtime.files import printable, write_atomically
 from .classifier import Classifier

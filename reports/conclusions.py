@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from .findings import Findings
 from .formatting import NBSP, count, listed, percent, percent_range, plural, printable
-from .statistics import LabelShares
+from .statistics.shares import LabelShares
 
 SMALL_SAMPLE = 100
 

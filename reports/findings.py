@@ -7,15 +7,16 @@ import numpy as np
 import pandas as pd
 
 from ..runtime.errors import DataError
-from .audit import AuditEstimate
-from .comparison_tests import NAMED_REFERENCES, Comparison, Reference, compare_to_reference, reference
-from .confidence import DepthCheck, compare_confidence
 from .formatting import plural, printable
-from .preparation import PreparationSensitivity
-from .prevalence import Prevalence, SensitivityBand, Validation, estimate_prevalence, sensitivity_band
-from .statistics import ConfidenceSummary, LabelShares, confidence_summary, label_shares
-from .sweep import Sweep, sweep_of
-from .table import LabelTable
+from .statistics.comparison import Comparison, compare_to_reference
+from .statistics.depth import DepthCheck, compare_confidence
+from .statistics.label_audit import AuditEstimate
+from .statistics.preparation import PreparationSensitivity
+from .statistics.prevalence import Prevalence, SensitivityBand, Validation, estimate_prevalence, sensitivity_band
+from .statistics.references import NAMED_REFERENCES, Reference, reference
+from .statistics.shares import ConfidenceSummary, LabelShares, confidence_summary, label_shares
+from .statistics.sweep import Sweep, sweep_of
+from .statistics.table import LabelTable
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .comparison_tests import Comparison, Interval, LabelDifference, PairedComparison, TestResult
-from .confidence import DepthCheck
 from .findings import Findings
-from .preparation import PreparationSensitivity
-from .prevalence import ASSUMPTION
-from .provenance import plain
-from .statistics import LabelShares
-from .sweep import sweep_data
+from .samples import Compared
+from .settings import plain
+from .statistics.comparison import Comparison, Interval, LabelDifference, PairedComparison, TestResult
+from .statistics.depth import DepthCheck
+from .statistics.preparation import PreparationSensitivity
+from .statistics.prevalence import ASSUMPTION
+from .statistics.shares import LabelShares
+from .statistics.sweep import Sweep
 
 VERSION = 1
 
 
 def schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of `report.json`."""
-    path = Path(__file__).parent / "schema" / "report.schema.json"
+    path = Path(__file__).parent / "pages" / "schema" / "report.schema.json"
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -215,4 +216,62 @@ def _preparation(names: list[str], preparation: PreparationSensitivity) -> dict[
             }
             for variant in preparation.variants
         ],
+    }
+
+
+def sweep_data(names: list[str], sweep: Sweep | None) -> dict[str, Any] | None:
+    """The sweep as plain JSON values, with labels called `names`."""
+    if sweep is None:
+        return None
+    return {
+        "interval": {"method": "wilson", "level": sweep.shares[0].level},
+        "by_psi": [
+            {
+                "psi": float(psi),
+                "n": shares.n,
+                "counts": {name: int(shares.counts[k]) for k, name in enumerate(names)},
+                "shares": {
+                    name: {"share": float(shares.shares[k]), "low": float(shares.low[k]), "high": float(shares.high[k])}
+                    for k, name in enumerate(names)
+                },
+            }
+            for psi, shares in zip(sweep.psi, sweep.shares, strict=True)
+        ],
+    }
+
+
+def comparison_json(compared: Compared, created: str, title: str) -> dict[str, Any]:
+    """The numbers of a comparison as plain JSON values."""
+    names = [str(plain(name)) for name in compared.classes]
+    return {
+        "format": {"name": "fergan.comparison", "version": 1},
+        "title": plain(title),
+        "created": plain(created),
+        "labels": names,
+        "samples": [
+            {
+                "name": plain(sample.name),
+                "n": shares.n,
+                "counts": dict(zip(names, shares.counts.tolist(), strict=True)),
+                "shares": share_data(names, shares),
+                "corrected": None
+                if compared.corrected is None
+                else {
+                    row.method: estimate(names, row.shares, row.low, row.high)
+                    for row in compared.corrected[number].estimates
+                },
+                "settings": plain(sample.settings),
+            }
+            for number, (sample, shares) in enumerate(zip(compared.samples, compared.shares, strict=True))
+        ],
+        "pairs": [
+            {
+                "a": plain(compared.samples[pair.first].name),
+                "b": plain(compared.samples[pair.second].name),
+                "adjusted_p": pair.adjusted_p,
+                **comparison_data(pair.result),
+            }
+            for pair in compared.pairs
+        ],
+        "warnings": list(compared.warnings),
     }

@@ -12,10 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from ..reports.audit import NO_ANSWER, AuditDesign, AuditEstimate, prediction_powered, stratified_sample
-from ..reports.audit_page import build_audit_page
-from ..reports.provenance import plain
-from ..reports.table import LabelTable
+from ..reports.pages.label_audit import build_audit_page
+from ..reports.settings import plain
+from ..reports.statistics.label_audit import (
+    NO_ANSWER,
+    AuditDesign,
+    AuditEstimate,
+    prediction_powered,
+    stratified_sample,
+)
+from ..reports.statistics.table import LabelTable
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import json_text, printable, read_json, write_atomically, write_together
 from .report_inputs import FaceReader, RunInputs, read_inputs

@@ -11,9 +11,8 @@ from markupsafe import Markup
 
 from ..data.audit.audit import Audit
 from ..data.face_set import FaceSet
-from ..reports.document import asset, render_document
-from ..reports.sprites import Cell, Sprites, make_sprites
-from ..reports.templating import environment
+from ..reports.html.document import asset, environment, render_document
+from ..reports.html.sprites import Cell, Sprites, make_sprites
 from ..runtime.files import printable
 
 _SHOWN = 60

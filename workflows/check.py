@@ -8,19 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..reports.comparison_tests import (
-    NAMED_REFERENCES,
-    Interval,
-    Reference,
-    compare_counts,
-    compare_to_reference,
-    corrected_distance,
-    reference,
-    reference_from_table,
-)
 from ..reports.formatting import plural
-from ..reports.prevalence import Validation
-from ..reports.table import LabelTable
+from ..reports.statistics.comparison import Interval, compare_counts, compare_to_reference, corrected_distance
+from ..reports.statistics.prevalence import Validation
+from ..reports.statistics.references import NAMED_REFERENCES, Reference, reference, reference_from_table
+from ..reports.statistics.table import LabelTable
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable
 from .report_inputs import read_table

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..reports.compare import MOST, Sample, compare_samples, comparison_json, split_by_psi
-from ..reports.compare_page import build_comparison
+from ..reports.html.document import write_report
 from ..reports.markdown import comparison_markdown
-from ..reports.page import write_report
+from ..reports.pages.comparison import build_comparison
+from ..reports.report_json import comparison_json
+from ..reports.samples import MOST, Sample, compare_samples, split_by_psi
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable
 from .report import now

@@ -24,8 +24,8 @@ from ..data.audit.duplicates import THRESHOLD, exact_groups, near_duplicates
 from ..data.face_set import OWN_SPLITS, SPLITS, FaceSet, role
 from ..data.merge import merge
 from ..data.readers import read_faces
-from ..reports.evaluation_page import build_evaluation_page
-from ..reports.provenance import plain
+from ..reports.pages.evaluation import build_evaluation_page
+from ..reports.settings import plain
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import json_text, printable, write_atomically
 from .evaluation_answers import Answers
@@ -73,7 +73,7 @@ def run_evaluation(
     Args:
         options: see :class:`EvaluateOptions`.
         out: a folder, made if it is not there; None for ``runs/evaluation/MODEL-SPLIT``. It receives
-            ``evaluation.json`` (:func:`fergan.reports.evaluation_page.schema`), ``evaluation.html`` and ``answers.npz``
+            ``evaluation.json`` (:func:`fergan.reports.pages.evaluation.schema`), ``evaluation.html`` and ``answers.npz``
             (``labels`` int16 [N] and ``probabilities`` float16 [N, K] of the single view in the order of
             ``label_names``, ``rows`` int32 [N] in the data, and one of ``probabilities_flip`` and
             ``probabilities_ten`` where asked for).

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ..classify.evaluation.explain import Unexplainable, first_layer, grad_cam, network_inputs
-from ..reports.evaluation_page import Filters, Look, Pictures
+from ..reports.pages.evaluation import Filters, Look, Pictures
 from .evaluation_answers import Answers
 
 _LOOKS = 2  # faces of each class that it got right, and as many that it got wrong

@@ -12,18 +12,16 @@ from typing import Any
 import numpy as np
 
 from ..reports.formatting import moment
-from ..reports.leaderboard import (
+from ..reports.pages.leaderboard import (
     HEADINGS,
     NOTE,
-    Entry,
-    Ranking,
     heading,
     leaderboard_data,
     leaderboard_markdown,
     leaderboard_page,
-    rank,
     texts,
 )
+from ..reports.statistics.ranking import Entry, Ranking, rank
 from ..runtime.errors import DataError
 from ..runtime.files import json_text, printable
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from ..reports.findings import evaluate, quality_notes
 from ..reports.formatting import plural
+from ..reports.html.document import write_report
 from ..reports.markdown import markdown
-from ..reports.page import build_report, write_report
+from ..reports.pages.report import build_report
 from ..reports.report_json import report_data
 from .audit_labels import read_audit
 from .report_inputs import FaceReader, Picture, kept_rows, preparer, read_inputs, read_sensitivity

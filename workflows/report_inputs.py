@@ -13,9 +13,9 @@ import pandas as pd
 
 from ..data.faces import CROPS, prepare_faces
 from ..data.images import ImageSource, read_image
-from ..reports.preparation import PreparationSensitivity, read_preparation
-from ..reports.prevalence import Validation
-from ..reports.table import LabelTable, read_labels
+from ..reports.statistics.preparation import PreparationSensitivity, read_preparation
+from ..reports.statistics.prevalence import Validation
+from ..reports.statistics.table import LabelTable, read_labels
 from ..runtime.errors import DataError
 from ..runtime.files import printable, read_json
 from .engines.options import KeptPictures, shard_of, tar_member, tar_name

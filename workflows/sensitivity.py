@@ -10,8 +10,8 @@ from PIL import Image
 from ..classify.classifier import bundled_classifiers
 from ..classify.feature_reference import mahalanobis, read_feature_reference
 from ..data.faces import CROPS, FFHQ_BOX, FILTER, SIZE, Box, detect_faces
-from ..reports.preparation import preparation_record
-from ..reports.provenance import plain
+from ..reports.settings import plain
+from ..reports.statistics.preparation import preparation_record
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import json_text, printable, write_atomically
 from .classify import ClassifyOptions, Judge

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from ..classify.recipes import Recipe, load_recipe, recipe_toml
 from ..classify.recipes.search import Dimension, search_space
 from ..data.face_set import FaceSet
-from ..reports.study_page import build_study_page
+from ..reports.pages.study import build_study_page
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable, write_atomically
 from .train_classifier import ClassifierOptions, chosen_recipe, data_summary, read_training_data

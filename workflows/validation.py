@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 
-from ..reports.prevalence import Validation
+from ..reports.statistics.prevalence import Validation
 from ..runtime.errors import DataError
 from ..runtime.files import printable
 from .run_folder import RunFolder

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from fergan.reports.audit import NO_ANSWER, AuditDesign, prediction_powered, stratified_sample
-from fergan.reports.table import LabelTable
+from fergan.reports.statistics.label_audit import NO_ANSWER, AuditDesign, prediction_powered, stratified_sample
+from fergan.reports.statistics.table import LabelTable
 
 CLASSES = ("happy", "sad", "fear", "neutral")
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fergan.reports.audit_page import build_audit_page
-from fergan.reports.compare import Sample
-from fergan.reports.compare_page import build_comparison
-from fergan.reports.page import build_report
-from fergan.reports.prevalence import Validation
-from fergan.reports.table import read_labels
+from fergan.reports.pages.comparison import build_comparison
+from fergan.reports.pages.label_audit import build_audit_page
+from fergan.reports.pages.report import build_report
+from fergan.reports.samples import Sample
+from fergan.reports.statistics.prevalence import Validation
+from fergan.reports.statistics.table import read_labels
 from PIL import Image
 
 from .conftest import CLASSES, make_table, noise_face

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from fergan.reports.compare import Sample, compare_samples, split_by_psi
-from fergan.reports.compare_page import build_comparison
-from fergan.reports.comparison_tests import PairedComparison
 from fergan.reports.markdown import comparison_markdown
-from fergan.reports.table import read_labels
+from fergan.reports.pages.comparison import build_comparison
+from fergan.reports.samples import Sample, compare_samples, split_by_psi
+from fergan.reports.statistics.comparison import PairedComparison
+from fergan.reports.statistics.table import read_labels
 from fergan.runtime.errors import DataError
 
 from .conftest import CLASSES, make_table, noise_face

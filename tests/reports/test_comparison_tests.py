@@ -2,19 +2,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from fergan.data.labels import FER2013
-from fergan.reports.comparison_tests import (
-    FER2013_TRAINING,
-    Reference,
+from fergan.reports.statistics.comparison import (
     compare_counts,
     compare_paired,
     compare_to_reference,
     corrected_distance,
     holm,
-    reference,
-    reference_from_table,
     total_variation_interval,
 )
-from fergan.reports.prevalence import Validation
+from fergan.reports.statistics.prevalence import Validation
+from fergan.reports.statistics.references import FER2013_TRAINING, Reference, reference, reference_from_table
 from fergan.runtime.errors import DataError
 from scipy import stats
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fergan.reports.evaluation_page import Filters, Look, Pictures, build_evaluation_page, overlay, schema
-from fergan.reports.leaderboard import Entry, leaderboard_data, leaderboard_markdown, leaderboard_page, mcnemar, rank
+from fergan.reports.pages.evaluation import Filters, Look, Pictures, build_evaluation_page, overlay, schema
+from fergan.reports.pages.leaderboard import leaderboard_data, leaderboard_markdown, leaderboard_page
+from fergan.reports.statistics.ranking import Entry, mcnemar, rank
 
 from .pages import HOSTILE, assert_self_contained
 

@@ -4,11 +4,11 @@ import shlex
 
 import numpy as np
 import pytest
-from fergan.reports.gallery import SCALE, command, gallery_data
-from fergan.reports.preparation import preparation_record, read_preparation
-from fergan.reports.selection import PER_LABEL, Selection
-from fergan.reports.sprites import Cell, Sprites
-from fergan.reports.table import read_labels
+from fergan.reports.html.gallery import SCALE, command, gallery_data
+from fergan.reports.html.selection import PER_LABEL, Selection
+from fergan.reports.html.sprites import Cell, Sprites
+from fergan.reports.statistics.preparation import preparation_record, read_preparation
+from fergan.reports.statistics.table import read_labels
 from fergan.runtime.errors import DataError
 
 from .conftest import CLASSES, make_table

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fergan.reports.page import Report, build_report, write_report
-from fergan.reports.prevalence import Validation, estimate_prevalence
-from fergan.reports.selection import SHOW_ALL
+from fergan.reports.html.document import Report, write_report
+from fergan.reports.html.selection import SHOW_ALL
+from fergan.reports.pages.report import build_report
+from fergan.reports.statistics.prevalence import Validation, estimate_prevalence
 from fergan.runtime.errors import DataError
 from PIL import Image
 from scipy.stats import binomtest

@@ -3,7 +3,7 @@ from pathlib import Path
 import fergan
 import numpy as np
 import pytest
-from fergan.reports.prevalence import (
+from fergan.reports.statistics.prevalence import (
     Validation,
     calibrate,
     confusion_matrix,

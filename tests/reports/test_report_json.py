@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fergan.reports.audit import prediction_powered, stratified_sample
 from fergan.reports.markdown import markdown
-from fergan.reports.page import build_report
-from fergan.reports.preparation import preparation_record, read_preparation
-from fergan.reports.prevalence import Validation
+from fergan.reports.pages.report import build_report
 from fergan.reports.report_json import schema
-from fergan.reports.table import read_labels
+from fergan.reports.statistics.label_audit import prediction_powered, stratified_sample
+from fergan.reports.statistics.preparation import preparation_record, read_preparation
+from fergan.reports.statistics.prevalence import Validation
+from fergan.reports.statistics.table import read_labels
 from jsonschema import Draft202012Validator
 
 from .conftest import CLASSES, make_table

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from fergan.reports.sprites import as_picture, make_sprites
+from fergan.reports.html.sprites import as_picture, make_sprites
 from PIL import Image
 
 

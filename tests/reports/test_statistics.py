@@ -3,7 +3,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from fergan.reports.statistics import confidence_summary, entropy_bits, histogram, label_shares, wilson_interval
+from fergan.reports.statistics.shares import confidence_summary, entropy_bits, histogram, label_shares, wilson_interval
 from scipy.stats import binomtest, entropy
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fergan.reports.formatting import count, listed, moment, percent, percent_range, plural, points, printable, ranges
-from fergan.reports.provenance import plain, settings_tables
+from fergan.reports.settings import plain, settings_tables
 
 
 @pytest.mark.parametrize(

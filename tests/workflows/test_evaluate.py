@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fergan.reports.evaluation_page import schema
+from fergan.reports.pages.evaluation import schema
 
 NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 PER_SPLIT = {"Training": 40, "PublicTest": 40, "PrivateTest": 10}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .table import LabelTable
+from ..statistics.table import LabelTable
 
 SAMPLE = 60
 """Faces in the sample grid of the first screen (ten columns by six rows, or six by ten)."""

@@ -8,8 +8,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import ArrayLike
 
-from .formatting import NBSP, percent, plural
-from .templating import render
+from ..formatting import NBSP, percent, plural
+from ..html.document import render
 
 _TOP = 16  # pixels
 _SHARES = ((0.0, "0"), (0.25, "25"), (0.5, "50"), (0.75, "75"), (1.0, f"100{NBSP}%"))

@@ -10,11 +10,10 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from .conclusions import Conclusion
-from .curves import learning_chart
-from .document import asset, render_document
-from .formatting import moment, percent, plural, printable
-from .templating import render
+from ..conclusions import Conclusion
+from ..figures.curves import learning_chart
+from ..formatting import moment, percent, plural, printable
+from ..html.document import asset, render, render_document
 
 _PLOT = 120  # pixels
 

@@ -4,10 +4,8 @@ The page needs no network and no other file: its pictures are sprite sheets insi
 inline SVG, and everything but the gallery's filters works without its script.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,40 +13,30 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
-from ..runtime.files import json_text, write_together
-from . import figures
-from .audit import AuditEstimate
-from .comparison_tests import Comparison, LabelDifference
-from .conclusions import conclude
-from .document import asset, render_document
-from .facts import licences, run_facts
-from .findings import Findings, evaluate, quality_notes
-from .formatting import count, moment, percent, plural, printable
-from .gallery import gallery_data
-from .preparation import PreparationSensitivity
-from .prevalence import ASSUMPTION, Validation
-from .provenance import settings_tables
-from .report_json import mean_confidence, report_data
-from .selection import Selection
-from .sprites import Face, Sprites, as_picture, make_sprites
-from .statistics import LabelShares
-from .sweep import Sweep
-from .table import LabelTable, read_labels
-from .tiles import Tile, confidence_only, first_and_second, label_and_confidence, label_only, make_tiles
+from ..conclusions import conclude
+from ..figures import bars as figures
+from ..findings import Findings, evaluate, quality_notes
+from ..formatting import count, moment, percent, plural, printable
+from ..html.document import Report, asset, render_document
+from ..html.gallery import gallery_data
+from ..html.selection import Selection
+from ..html.sprites import Face, Sprites, as_picture, make_sprites
+from ..html.tiles import Tile, confidence_only, first_and_second, label_and_confidence, label_only, make_tiles
+from ..report_json import mean_confidence, report_data
+from ..settings import licences, run_facts, settings_tables
+from ..statistics.comparison import Comparison, LabelDifference
+from ..statistics.label_audit import AuditEstimate
+from ..statistics.preparation import PreparationSensitivity
+from ..statistics.prevalence import ASSUMPTION, Validation
+from ..statistics.shares import LabelShares
+from ..statistics.sweep import Sweep
+from ..statistics.table import LabelTable, read_labels
 
 _OPEN = 24  # faces of a label that are shown before the reader asks for the rest
 _MAX_SKIPPED_ROWS = 100
 _INPUT_BYTES = 500_000  # of all 48x48 inputs together
 
 Prepare = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-
-
-@dataclass(frozen=True)
-class Report:
-    """A finished report: the page as text, and the same numbers as plain JSON values."""
-
-    html: str
-    data: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -173,25 +161,6 @@ def build_report(
         found, settings=settings, created=created, title=heading, unreadable=len(sprites.unreadable), notes=notes
     )
     return Report(html, data)
-
-
-def write_report(report: Report, folder: str | os.PathLike[str], stem: str = "report") -> tuple[Path, Path]:
-    """Write `report.html` and `report.json` into an existing folder; a reader never sees half a file.
-
-    Args:
-        report: the page and its numbers.
-        folder: existing.
-        stem: of the two file names.
-
-    Returns:
-        The two paths, page first.
-
-    Raises:
-        DataError: the folder is missing or cannot be written to, or the disk is full; what was there before stays.
-    """
-    page, numbers = Path(folder) / f"{stem}.html", Path(folder) / f"{stem}.json"
-    write_together({page: report.html, numbers: json_text(report.data)}, "the report")
-    return page, numbers
 
 
 def _pictures(

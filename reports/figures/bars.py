@@ -15,10 +15,10 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import ArrayLike
 
-from .formatting import count, percent, percent_range, plural, printable
-from .statistics import ConfidenceSummary, Floats, LabelShares, histogram
-from .sweep import Sweep
-from .templating import render
+from ..formatting import count, percent, percent_range, plural, printable
+from ..html.document import render
+from ..statistics.shares import ConfidenceSummary, Floats, LabelShares, histogram
+from ..statistics.sweep import Sweep
 
 SHAPES = {
     "circle": "M0-4.5A4.5 4.5 0 1 1 0 4.5 4.5 4.5 0 1 1 0-4.5z",

@@ -5,11 +5,10 @@ intervals are for each psi by itself; they do not use the pairing.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from .statistics import Floats, LabelShares, label_shares
+from .shares import Floats, LabelShares, label_shares
 from .table import LabelTable
 
 
@@ -34,24 +33,3 @@ def sweep_of(table: LabelTable, level: float = 0.95) -> Sweep | None:
         return None
     parts = tuple(label_shares(table.codes[table.psi == value], table.classes, level) for value in values)
     return Sweep(values, parts)
-
-
-def sweep_data(names: list[str], sweep: Sweep | None) -> dict[str, Any] | None:
-    """The sweep as plain JSON values, with labels called `names`."""
-    if sweep is None:
-        return None
-    return {
-        "interval": {"method": "wilson", "level": sweep.shares[0].level},
-        "by_psi": [
-            {
-                "psi": float(psi),
-                "n": shares.n,
-                "counts": {name: int(shares.counts[k]) for k, name in enumerate(names)},
-                "shares": {
-                    name: {"share": float(shares.shares[k]), "low": float(shares.low[k]), "high": float(shares.high[k])}
-                    for k, name in enumerate(names)
-                },
-            }
-            for psi, shares in zip(sweep.psi, sweep.shares, strict=True)
-        ],
-    }

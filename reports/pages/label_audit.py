@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from .document import asset, render_document
-from .formatting import plural, printable
-from .provenance import plain
-from .sprites import Face, as_picture
+from ..formatting import plural, printable
+from ..html.document import asset, render_document
+from ..html.sprites import Face, as_picture
+from ..settings import plain
 
 _EDGE = 320  # pixels; larger faces are shrunk, smaller ones are shown enlarged
 

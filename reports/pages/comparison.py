@@ -6,18 +6,17 @@ from typing import Any
 
 from markupsafe import Markup
 
-from . import figures
-from .compare import Compared, Sample, compare_samples, comparison_json
-from .comparison_tests import PairedComparison
-from .conclusions import Conclusion
-from .document import asset, render_document
-from .facts import run_facts
-from .formatting import NBSP, count, listed, moment, percent, percent_range, plural, printable
-from .page import Report
-from .provenance import Table, settings_tables
-from .selection import Selection
-from .sprites import Sprites, make_sprites
-from .tiles import Tile, confidence_only, label_only, make_tiles
+from ..conclusions import Conclusion
+from ..figures import bars as figures
+from ..formatting import NBSP, count, listed, moment, percent, percent_range, plural, printable
+from ..html.document import Report, asset, render_document
+from ..html.selection import Selection
+from ..html.sprites import Sprites, make_sprites
+from ..html.tiles import Tile, confidence_only, label_only, make_tiles
+from ..report_json import comparison_json
+from ..samples import Compared, Sample, compare_samples
+from ..settings import Table, run_facts, settings_tables
+from ..statistics.comparison import PairedComparison
 
 _SAMPLE = 30
 _PER_LABEL = 12

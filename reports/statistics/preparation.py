@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.errors import DataError
-from .comparison_tests import PairedComparison, compare_paired
-from .statistics import Ints, LabelShares, label_shares
+from ...runtime.errors import DataError
+from .comparison import PairedComparison, compare_paired
+from .shares import Ints, LabelShares, label_shares
 
 FORMAT = 1
 _MOST_FACES = 100_000

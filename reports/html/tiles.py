@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .formatting import percent, printable
+from ..formatting import percent, printable
+from ..statistics.table import LabelTable
 from .sprites import Cell, Sprites
-from .table import LabelTable
 
 
 @dataclass(frozen=True)

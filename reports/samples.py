@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 
 from ..runtime.errors import DataError
-from .comparison_tests import Comparison, PairedComparison, compare_counts, compare_paired, holm
-from .facts import step_settings
 from .formatting import NBSP, printable
-from .prevalence import Prevalence, Validation, estimate_prevalence
-from .provenance import plain
-from .report_json import comparison_data, estimate, share_data
-from .sprites import Face
-from .statistics import Ints, LabelShares, label_shares
-from .table import LabelTable
+from .html.sprites import Face
+from .settings import step_settings
+from .statistics.comparison import Comparison, PairedComparison, compare_counts, compare_paired, holm
+from .statistics.prevalence import Prevalence, Validation, estimate_prevalence
+from .statistics.shares import Ints, LabelShares, label_shares
+from .statistics.table import LabelTable
 
 MOST = 6
 """Runs that one page can hold: more marks are not told apart."""
@@ -24,7 +22,7 @@ MOST = 6
 
 @dataclass(frozen=True)
 class Sample:
-    """One run, or one truncation of it: `load_face` as in :func:`fergan.reports.page.build_report`."""
+    """One run, or one truncation of it: `load_face` as in :func:`fergan.reports.pages.report.build_report`."""
 
     name: str
     table: LabelTable
@@ -108,43 +106,6 @@ def compare_samples(samples: Sequence[Sample]) -> Compared:
     adjusted = holm([result.test.p_value for _, _, result in results])
     pairs = tuple(Pair(a, b, result, float(p)) for (a, b, result), p in zip(results, adjusted, strict=True))
     return Compared(tuple(samples), classes, shares, _corrected(samples, classes), pairs, _warnings(samples))
-
-
-def comparison_json(compared: Compared, created: str, title: str) -> dict[str, Any]:
-    """The numbers of a comparison as plain JSON values."""
-    names = [str(plain(name)) for name in compared.classes]
-    return {
-        "format": {"name": "fergan.comparison", "version": 1},
-        "title": plain(title),
-        "created": plain(created),
-        "labels": names,
-        "samples": [
-            {
-                "name": plain(sample.name),
-                "n": shares.n,
-                "counts": dict(zip(names, shares.counts.tolist(), strict=True)),
-                "shares": share_data(names, shares),
-                "corrected": None
-                if compared.corrected is None
-                else {
-                    row.method: estimate(names, row.shares, row.low, row.high)
-                    for row in compared.corrected[number].estimates
-                },
-                "settings": plain(sample.settings),
-            }
-            for number, (sample, shares) in enumerate(zip(compared.samples, compared.shares, strict=True))
-        ],
-        "pairs": [
-            {
-                "a": plain(compared.samples[pair.first].name),
-                "b": plain(compared.samples[pair.second].name),
-                "adjusted_p": pair.adjusted_p,
-                **comparison_data(pair.result),
-            }
-            for pair in compared.pairs
-        ],
-        "warnings": list(compared.warnings),
-    }
 
 
 def _codes(table: LabelTable, classes: Sequence[str]) -> Ints:

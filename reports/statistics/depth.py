@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .formatting import percent
+from ..formatting import percent
 from .prevalence import Validation
-from .statistics import entropy_bits
+from .shares import entropy_bits
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -10,13 +10,13 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from .conclusions import Conclusion
-from .curves import learning_chart, reliability_chart, roc_chart
-from .document import asset, render_document
-from .formatting import NBSP, count, moment, percent, percent_range, plural, points, printable
-from .provenance import Table, settings_tables
-from .sprites import Cell, Face, Sprites, make_sprites
-from .tiles import Tile
+from ..conclusions import Conclusion
+from ..figures.curves import learning_chart, reliability_chart, roc_chart
+from ..formatting import NBSP, count, moment, percent, percent_range, plural, points, printable
+from ..html.document import asset, render_document
+from ..html.sprites import Cell, Face, Sprites, make_sprites
+from ..html.tiles import Tile
+from ..settings import Table, settings_tables
 
 _EDGE = 92  # pixels of a face in the page
 _MISTAKES_BYTES, _MAPS_BYTES = 700_000, 1_600_000

@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .statistics import wilson_interval
+from .shares import wilson_interval
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..runtime.errors import DataError
+from ...runtime.errors import DataError
 
 COLUMNS = 16
 ROWS = 16

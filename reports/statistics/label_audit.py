@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .statistics import wilson_interval
+from .shares import wilson_interval
 from .table import LabelTable
 
 Floats = NDArray[np.float64]

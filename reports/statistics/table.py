@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..runtime.errors import DataError
-from .formatting import count, printable
+from ...runtime.errors import DataError
+from ..formatting import count, printable
 
 _FIXED = ("face", "seed", "label", "confidence")
 _SUM_TOLERANCE = 0.02  # probabilities may have been rounded to two digits on their way through a CSV

@@ -8,12 +8,18 @@ which browsers never execute, and Trusted Types keep it from writing markup.
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from .templating import FOLDER, render
+from ...runtime.files import json_text, write_together
+from .. import formatting
 
 
 def asset(name: str) -> str:
@@ -63,3 +69,54 @@ def _policy(styles: Sequence[str], script: str) -> str:
 
 def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'"
+
+
+FOLDER = Path(__file__).parents[1] / "pages" / "templates"
+
+
+@cache
+def environment() -> Environment:
+    """The shared environment: autoescape on, undefined names are errors, our number formats as filters."""
+    env = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    for name in ("count", "percent", "percent_range", "points", "plural", "printable", "listed"):
+        env.filters[name if name != "count" else "number"] = getattr(formatting, name)
+    return env
+
+
+def render(template: str, **context: object) -> Markup:
+    """Render one template; the result is marked as safe, so it can go into another template."""
+    return Markup(environment().get_template(template).render(**context))
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished report: the page as text, and the same numbers as plain JSON values."""
+
+    html: str
+    data: dict[str, Any]
+
+
+def write_report(report: Report, folder: str | os.PathLike[str], stem: str = "report") -> tuple[Path, Path]:
+    """Write `report.html` and `report.json` into an existing folder; a reader never sees half a file.
+
+    Args:
+        report: the page and its numbers.
+        folder: existing.
+        stem: of the two file names.
+
+    Returns:
+        The two paths, page first.
+
+    Raises:
+        DataError: the folder is missing or cannot be written to, or the disk is full; what was there before stays.
+    """
+    page, numbers = Path(folder) / f"{stem}.html", Path(folder) / f"{stem}.json"
+    write_together({page: report.html, numbers: json_text(report.data)}, "the report")
+    return page, numbers

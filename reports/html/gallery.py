@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from .facts import step_settings
-from .formatting import printable
-from .provenance import plain
+from ..formatting import printable
+from ..settings import plain, step_settings
+from ..statistics.table import LabelTable
 from .sprites import Cell, Sprites
-from .table import LabelTable
 
 SCALE = 10_000
 """Probabilities are whole numbers out of this in the gallery's data."""

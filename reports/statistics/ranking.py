@@ -1,4 +1,6 @@
-"""Several evaluations in one table: who is better on the same faces, and by more than chance."""
+"""TODO."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,28 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from .document import asset, render_document
-from .formatting import EN_DASH, NBSP, count, percent, percent_range, printable
-
-HEADINGS = (
-    "Model",
-    "Parameters",
-    "MACs",
-    "Accuracy (95 %)",
-    "Several views",
-    "Without leaks",
-    "Macro F1",
-    "ECE",
-    "Faces/s",
-    "p",
-)
-
-NOTE = (
-    "Accuracy of a single view with Wilson's 95 % interval; of the mean of several views where that was evaluated; "
-    "without the faces that the training rows hold too. p: McNemar's exact test of the single views' answers against "
-    "the first row's, face by face. Faces/s as measured by each evaluation: compare them only from one machine."
-)
 
 
 @dataclass(frozen=True)
@@ -95,63 +75,6 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(binomtest(min(only_first, only_second), differing).pvalue) if differing else 1.0
 
 
-def leaderboard_data(rankings: Sequence[Ranking]) -> dict[str, Any]:
-    """All of it as plain JSON values."""
-    return {
-        "format": {"name": "fergan.leaderboard", "version": 1},
-        "tables": [{**vars(ranking), "rows": [vars(row) for row in ranking.rows]} for ranking in rankings],
-    }
-
-
-def texts(row: Row) -> list[str]:
-    """A row as it is read, one text for each of `HEADINGS`."""
-    several = _accuracy(row.several)
-    if row.several is not None:
-        several += f", {row.views}"
-    return [
-        printable(row.name, 60) + (" (short run)" if row.short_run else ""),
-        EN_DASH if row.parameters is None else _short(row.parameters),
-        EN_DASH if row.macs is None else _short(row.macs),
-        _accuracy(row.single),
-        several,
-        _accuracy(row.without_leaks),
-        f"{row.macro_f1:.3f}",
-        percent(row.ece),
-        f"{row.faces_per_second:.0f}",
-        EN_DASH if row.p_value is None else f"{row.p_value:.3f}" if row.p_value >= 0.001 else "< 0.001",
-    ]
-
-
-def heading(ranking: Ranking) -> str:
-    """What a table is about."""
-    return f"{printable(ranking.data, 120)}: {count(ranking.n)} faces"
-
-
-def leaderboard_markdown(rankings: Sequence[Ranking]) -> str:
-    """Tables of GitHub's Markdown."""
-    parts = []
-    for ranking in rankings:
-        lines = [f"## {_cell(heading(ranking))}", "", _line(HEADINGS)]
-        lines.append("|" + "|".join("---" if i == 0 else "---:" for i in range(len(HEADINGS))) + "|")
-        lines += [_line([_cell(text) for text in texts(row)]) for row in ranking.rows]
-        parts.append("\n".join(lines))
-    return "\n\n".join([*parts, NOTE]) + "\n"
-
-
-def leaderboard_page(rankings: Sequence[Ranking], created: str) -> str:
-    """One HTML file in the reports' look; it loads nothing."""
-    return render_document(
-        "leaderboard.html.j2",
-        styles=[asset("page.css")],
-        scripts=[asset("page.js")],
-        title="Classifiers compared",
-        created=created,
-        tables=[(heading(ranking), [texts(row) for row in ranking.rows]) for ranking in rankings],
-        headings=HEADINGS,
-        note=NOTE,
-    )
-
-
 def _ranking(entries: list[Entry]) -> Ranking:
     ordered = sorted(entries, key=lambda entry: -entry.data["views"]["single"]["correct"])
     best = ordered[0]
@@ -188,22 +111,3 @@ def _row(entry: Entry, best: Entry) -> Row:
         worse=worse,
         p_value=p_value,
     )
-
-
-def _accuracy(one: Mapping[str, float] | None) -> str:
-    return EN_DASH if one is None else f"{percent(one['value'])} ({percent_range(one['low'], one['high'])})"
-
-
-def _short(n: int) -> str:
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if n >= unit:
-            return f"{n / unit:.3g}{NBSP}{name}"
-    return str(n)
-
-
-def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
