@@ -1,6 +1,6 @@
 """``python -m fergan``: the same as the ``fergan`` command."""
 
-from fergan.workflows.cli import main
+from .workflows.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -18,7 +18,7 @@ import numpy as np
 
 def make_film(path: Path, pictures: list[np.ndarray], frames: int, fps: float = 25.0) -> None:
     """A film of 640 x 480 in which the pictures, uint8 [side, side, 3] RGB, move on Lissajous curves in a grid."""
-    from fergan.workflows.video import VideoFile
+    from fergan.workflows.live.video import VideoFile
 
     rng = np.random.default_rng(0)
     coarse = rng.integers(60, 180, (12, 16, 3)).astype(np.uint8)
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--detectors", default="haar,lbp", help="as for --detector, with commas between")
     parser.add_argument("--counts", default="0,1,4,12", help="faces in a frame")
     options = parser.parse_args()
-    from fergan.workflows.annotate import AnnotateOptions, annotate
+    from fergan.workflows.live.annotate import AnnotateOptions, annotate
 
     print(f"Films of {options.frames} frames, 640 x 480; {platform.machine()}, {os.cpu_count()} cores\n")
     print("| detector | faces in a frame | frames a second | faces found | tracks |\n|---|---|---|---|---|")

@@ -74,8 +74,8 @@ class Round:
 
     def check(self, reference: str) -> None:
         """The run is complete and whole, and its labels are the right ones."""
-        from fergan.workflows.labels import count_parts, labels_hash
-        from fergan.workflows.run_folder import RunFolder
+        from fergan.workflows.run_folder.folder import RunFolder
+        from fergan.workflows.run_folder.labels import count_parts, labels_hash
 
         run = RunFolder(self.run)
         require(run.record["labels"]["sha256"] == reference, "run.json tells other labels")
@@ -310,8 +310,8 @@ def main() -> None:
         first, began = Round(Path(folder), options.n, 0, random.Random()), time.monotonic()
         first.finish()
         seconds = time.monotonic() - began
-        from fergan.workflows.labels import labels_hash
-        from fergan.workflows.run_folder import RunFolder
+        from fergan.workflows.run_folder.folder import RunFolder
+        from fergan.workflows.run_folder.labels import labels_hash
 
         _REFERENCES[options.n] = labels_hash(RunFolder(first.run))
     print(f"{options.n} faces a run, undisturbed {seconds:.1f} s, labels {_REFERENCES[options.n][:12]}\n")

@@ -40,12 +40,12 @@ def stages(n: int, folder: Path, network: str | None) -> tuple[dict[str, str], d
     with timed("import the rest"):
         from fergan.data.faces import prepare_faces
         from fergan.data.images import write_png
-        from fergan.workflows.classify import ClassifyOptions, Judge
-        from fergan.workflows.generate import FaceMaker, GenerateOptions
-        from fergan.workflows.labels import face_table, keep_part, merge_parts, part_bytes
-        from fergan.workflows.report import report
-        from fergan.workflows.run_folder import RunFolder
-        from fergan.workflows.seeds import shards
+        from fergan.workflows.run_folder.folder import RunFolder
+        from fergan.workflows.run_folder.labels import face_table, keep_part, merge_parts, part_bytes
+        from fergan.workflows.run_folder.seeds import shards
+        from fergan.workflows.steps.classify import ClassifyOptions, Judge
+        from fergan.workflows.steps.generate import FaceMaker, GenerateOptions
+        from fergan.workflows.steps.report import report
     run = RunFolder(str(folder))
     run.faces.mkdir(parents=True)
     with timed("load the generator"):

@@ -21,8 +21,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from fergan.workflows.engines.options import KeptPictures
-from fergan.workflows.plan import BUILT_IN, Figures, PlanOptions, estimate, plan, read_figures
+from fergan.workflows.engines.plan import BUILT_IN, Figures, PlanOptions, estimate, plan, read_figures
+from fergan.workflows.run_folder.pictures import KeptPictures
 
 STORE_RATE = 3500.0
 """Objects a second: what Amazon documents for PUTs under one prefix of S3."""
@@ -79,12 +79,12 @@ def simulate(
 
 def driver_costs(rows: tuple[int, int]) -> dict[str, float]:
     """Measure the process in charge: seconds to keep a part, to merge a face, for a report and for a face in it."""
-    from fergan.workflows import labels
-    from fergan.workflows.classify import ClassifyOptions, Judge
-    from fergan.workflows.generate import FaceMaker, GenerateOptions
-    from fergan.workflows.labels import face_table, keep_part, merge_parts, part_bytes
-    from fergan.workflows.report import report
-    from fergan.workflows.run_folder import RunFolder
+    from fergan.workflows.run_folder import labels
+    from fergan.workflows.run_folder.folder import RunFolder
+    from fergan.workflows.run_folder.labels import face_table, keep_part, merge_parts, part_bytes
+    from fergan.workflows.steps.classify import ClassifyOptions, Judge
+    from fergan.workflows.steps.generate import FaceMaker, GenerateOptions
+    from fergan.workflows.steps.report import report
 
     random = np.random.default_rng(0)
     judge = Judge(ClassifyOptions())

@@ -11,7 +11,7 @@ from fergan.classify.backend import keras
 from fergan.classify.classifier import Classifier, load_classifier, save_classifier
 from fergan.classify.ensemble import fit_stack, in_order_of, soft_vote, stacked
 from fergan.runtime.errors import DataError, UsageError
-from fergan.workflows.cli import cli
+from fergan.workflows.cli.main import cli
 
 L = keras.layers
 FACES = np.random.default_rng(0).integers(0, 256, (40, 48, 48), dtype=np.uint8)

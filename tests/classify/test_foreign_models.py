@@ -20,7 +20,7 @@ from fergan.classify.classifier import Classifier, load_classifier
 from fergan.data.labels import FER2013
 from fergan.data.readers.fer2013 import FaceSet
 from fergan.runtime.errors import DataError, UsageError
-from fergan.workflows.cli import cli
+from fergan.workflows.cli.main import cli
 from PIL import Image
 from torch.nn import functional as F
 

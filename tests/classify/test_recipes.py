@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from fergan.classify.networks.registry import ARCHITECTURES, build_model, size_of
 from fergan.classify.recipes import FOLDER, ModelSettings, load_recipe, recipe_names, summaries
 from fergan.runtime.errors import DataError, UsageError
-from fergan.workflows.cli_recipes import recipes as command
+from fergan.workflows.cli.recipes import recipes as command
 
 
 def test_sizes_in_the_list_are_those_of_the_built_networks() -> None:

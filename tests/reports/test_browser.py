@@ -173,7 +173,7 @@ def test_labels_are_given_by_keyboard_kept_and_saved(show: Callable, tmp_path: P
         page.click("#csv")
     saved = tmp_path / "answers.csv"
     download.value.save_as(saved)
-    from fergan.workflows.audit_labels import _read_answers
+    from fergan.workflows.steps.label_audit import _read_answers
 
     answers = _read_answers(saved)
     assert list(answers.values()) == ["happy", "angry"] + [None] * 8

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fergan.workflows.cli import main
+from fergan.workflows.cli.main import main
 
 Fergan = Callable[..., subprocess.CompletedProcess[str]]
 COMMAND = [sys.executable, "-m", "fergan"]

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from fergan.classify.classifier import load_classifier
 from fergan.data.detection.detectors import Face, cut_faces, overlap
-from fergan.workflows.annotate import COLUMNS, AnnotateOptions, annotate
-from fergan.workflows.cli_annotate import _stop_on_signal
-from fergan.workflows.tracking import Smoother, Tracker
-from fergan.workflows.video import VideoFile, VideoSource
+from fergan.workflows.cli.signals import _stop_on_signal
+from fergan.workflows.live.annotate import AnnotateOptions, annotate
+from fergan.workflows.live.face_table import COLUMNS
+from fergan.workflows.live.tracking import Smoother, Tracker
+from fergan.workflows.live.video import VideoFile, VideoSource
 from PIL import Image
 
 from .conftest import Invoke

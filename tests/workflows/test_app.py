@@ -17,7 +17,7 @@ from fergan.classify.classifier import WEIGHTS, load_classifier
 from fergan.data.faces import prepare_faces
 from fergan.runtime.errors import DataError, UsageError
 from fergan.stylegan.generator import load_generator
-from fergan.workflows.studio import Studio, enlarged, open_classifiers, read_picture
+from fergan.workflows.live.app_model import Studio, enlarged, open_classifiers, read_picture
 from PIL import Image
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

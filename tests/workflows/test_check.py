@@ -7,8 +7,8 @@ import fergan
 import numpy as np
 import pytest
 from fergan.data.labels import FER2013
-from fergan.workflows.labels import label_table, merge_parts, write_part
-from fergan.workflows.run_folder import RunFolder
+from fergan.workflows.run_folder.folder import RunFolder
+from fergan.workflows.run_folder.labels import label_table, merge_parts, write_part
 
 from .conftest import Invoke
 
@@ -60,7 +60,7 @@ def test_a_run_without_a_csv_is_checked_by_its_parts(
     tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_run(tmp_path / "runs/small", HAPPY, 800)
-    monkeypatch.setattr("fergan.workflows.labels.MOST_CSV_ROWS", 500)
+    monkeypatch.setattr("fergan.workflows.run_folder.labels.MOST_CSV_ROWS", 500)
     make_run(tmp_path / "runs/large", HAPPY, 800)
     assert not (tmp_path / "runs/large/labels.csv").exists()
     small, large = (invoke("check", "--run", run, "--reference", "fer2013") for run in ("small", "large"))

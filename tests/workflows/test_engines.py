@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from fergan.data.images import read_image
 from fergan.runtime.errors import DataError
-from fergan.workflows.classify import ClassifyOptions
-from fergan.workflows.engines.options import EngineOptions, KeptPictures
-from fergan.workflows.faces import planned_faces
-from fergan.workflows.generate import GenerateOptions
-from fergan.workflows.labels import label_table, labels_hash, merge_parts, whole_part, write_part
-from fergan.workflows.report_inputs import FaceReader, read_inputs
-from fergan.workflows.run import run_all
-from fergan.workflows.run_folder import RunFolder
-from fergan.workflows.seeds import shard_size
+from fergan.workflows.engines.options import EngineOptions
+from fergan.workflows.engines.run import run_all
+from fergan.workflows.run_folder.faces import planned_faces
+from fergan.workflows.run_folder.folder import RunFolder
+from fergan.workflows.run_folder.inputs import read_inputs
+from fergan.workflows.run_folder.labels import label_table, labels_hash, merge_parts, whole_part, write_part
+from fergan.workflows.run_folder.pictures import FaceReader, KeptPictures
+from fergan.workflows.run_folder.seeds import shard_size
+from fergan.workflows.steps.classify import ClassifyOptions
+from fergan.workflows.steps.generate import GenerateOptions
 
 from .conftest import Invoke
 

@@ -66,7 +66,7 @@ def _save(path: Path, strength: float) -> None:
 
 @pytest.fixture(scope="module")
 def evaluated(folder: Path) -> dict:
-    from fergan.workflows.evaluate import EvaluateOptions, run_evaluation
+    from fergan.workflows.classifiers.evaluate import EvaluateOptions, run_evaluation
 
     options = EvaluateOptions([str(folder / "faces.csv")], str(folder / "good.keras"), views="flip")
     data, files = run_evaluation(options, folder / "out" / "good")
@@ -117,7 +117,7 @@ def test_the_command_notes_test_faces(invoke, folder: Path, tmp_path: Path) -> N
 
 
 def test_model_and_data_meet_on_common_classes(folder: Path, tmp_path: Path) -> None:
-    from fergan.workflows.evaluate import EvaluateOptions, run_evaluation
+    from fergan.workflows.classifiers.evaluate import EvaluateOptions, run_evaluation
 
     labels = ("sad", "disgust", "fear", "happy", "contempt", "surprise", "neutral")  # its 'sad' is now 'contempt'
     options = EvaluateOptions(

@@ -15,8 +15,8 @@ from fergan.runtime.errors import UsageError
 from fergan.stylegan.checkpoints import save_generator
 from fergan.stylegan.generator import load_generator
 from fergan.stylegan.networks import StyleGAN2, StyleGAN2Config
-from fergan.workflows import metrics
-from fergan.workflows.metrics import MetricsOptions, append_lines, judge
+from fergan.workflows.generators import metrics
+from fergan.workflows.generators.metrics import MetricsOptions, append_lines, judge
 
 from .conftest import Invoke
 

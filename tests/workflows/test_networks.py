@@ -12,7 +12,7 @@ from fergan.stylegan import zoo
 from fergan.stylegan.checkpoints import save_generator
 from fergan.stylegan.generator import load_generator
 from fergan.stylegan.networks import StyleGAN2, StyleGAN2Config
-from fergan.workflows import networks
+from fergan.workflows.generators import catalogue as networks
 
 from .conftest import Invoke
 

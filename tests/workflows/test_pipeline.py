@@ -16,9 +16,9 @@ import pytest
 from fergan.classify.classifier import load_classifier
 from fergan.data.faces import prepare_faces
 from fergan.data.images import read_image
-from fergan.workflows.labels import label_table, merge_parts, write_part
-from fergan.workflows.run_folder import RunFolder
-from fergan.workflows.seeds import format_seeds, parse_seeds
+from fergan.workflows.run_folder.folder import RunFolder
+from fergan.workflows.run_folder.labels import label_table, merge_parts, write_part
+from fergan.workflows.run_folder.seeds import format_seeds, parse_seeds
 
 from .conftest import COMMAND, ENVIRONMENT, Fergan, Invoke
 
@@ -172,7 +172,7 @@ def test_labels_survive_odd_names(tmp_path: Path) -> None:
     table = label_table(names, None, np.array([[0.25, 0.75]] * 3, np.float32), ["x", "NA"], {"lost.png": "cut, off"})
     write_part(run, 0, table)
     assert merge_parts(run, 1) == 1
-    from fergan.workflows.labels import read_labels_csv
+    from fergan.workflows.run_folder.labels import read_labels_csv
 
     labels, lost = read_labels_csv(run)
     assert labels["face"].tolist() == names[:3]

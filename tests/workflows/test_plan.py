@@ -11,8 +11,8 @@ from types import ModuleType
 
 import pytest
 from fergan.runtime.errors import DataError
-from fergan.workflows.engines.options import KeptPictures
-from fergan.workflows.plan import BUILT_IN, Figures, estimate, read_figures
+from fergan.workflows.engines.plan import BUILT_IN, Figures, estimate, read_figures
+from fergan.workflows.run_folder.pictures import KeptPictures
 
 from .conftest import Invoke
 

@@ -20,9 +20,9 @@ from fergan.data.images import read_image, write_png
 from fergan.data.labels import FER2013
 from fergan.data.readers.fer2013 import FaceSet
 from fergan.runtime.errors import DataError, UsageError
-from fergan.workflows.cli import cli
-from fergan.workflows.report_inputs import FaceReader
-from fergan.workflows.run_folder import RunFolder
+from fergan.workflows.cli.main import cli
+from fergan.workflows.run_folder.folder import RunFolder
+from fergan.workflows.run_folder.pictures import FaceReader
 
 from .conftest import Invoke
 
@@ -30,9 +30,9 @@ from .conftest import Invoke
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which 24 faces were made, labelled and reported as the run 'small'; tests add files to it."""
-    from fergan.workflows.classify import ClassifyOptions
-    from fergan.workflows.generate import GenerateOptions
-    from fergan.workflows.run import run_all
+    from fergan.workflows.engines.run import run_all
+    from fergan.workflows.steps.classify import ClassifyOptions
+    from fergan.workflows.steps.generate import GenerateOptions
 
     home = tmp_path_factory.mktemp("report")
     run_all(

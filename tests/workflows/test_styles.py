@@ -16,7 +16,7 @@ from fergan.stylegan.dcgan import DCGANConfig, DCGANGenerator
 from fergan.stylegan.generator import load_generator
 from fergan.stylegan.networks import StyleGAN2, StyleGAN2Config
 from fergan.stylegan.styles import seed_styles
-from fergan.workflows.interpolate import InterpolateOptions, film
+from fergan.workflows.generators.interpolate import InterpolateOptions, film
 from PIL import Image
 
 from .conftest import Invoke

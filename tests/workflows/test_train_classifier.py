@@ -11,7 +11,8 @@ from fergan.data.face_set import role
 from fergan.data.images import write_png
 from fergan.data.labels import FER2013
 from fergan.runtime.errors import DataError, UsageError
-from fergan.workflows.train_classifier import ClassifierOptions, chosen_recipe, read_training_data
+from fergan.workflows.classifiers.train import chosen_recipe
+from fergan.workflows.classifiers.training_data import ClassifierOptions, read_training_data
 
 from .conftest import Invoke
 from .test_cli import imported_by

@@ -7,7 +7,7 @@ import pytest
 from fergan.data.images import write_png
 from fergan.runtime.errors import UsageError
 from fergan.stylegan.generator import load_generator
-from fergan.workflows.train_generator import train_stylegan2
+from fergan.workflows.generators.train import train_stylegan2
 
 OPTIONS = {
     "resolution": 32,

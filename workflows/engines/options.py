@@ -2,87 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import re
-import tarfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...runtime.errors import DataError, UsageError
-from ..faces import Face, FacePlan
-from ..seeds import shard_size
-
-FILES = 100_000
-"""Up to so many faces each gets a PNG unless asked otherwise; of larger runs a sample is kept."""
-
-SAMPLE = 1000
-
-
-@dataclass(frozen=True)
-class KeptPictures:
-    """Which pictures of a run are kept, and how.
-
-    Attributes:
-        mode: ``all``, a PNG a face; ``none``; ``sample``, the PNGs of ``count`` faces spread evenly over the run; or
-            ``tar``, all of them as one WebDataset tar a shard.
-        count: of a sample.
-    """
-
-    mode: str = "all"
-    count: int = 0
-
-    @classmethod
-    def parse(cls, text: str | None, n: int) -> KeptPictures:
-        """``all``, ``none``, ``tar`` or ``sample:1000``; None chooses by the size ``n`` of the run.
-
-        Raises:
-            UsageError: anything else.
-        """
-        if text is None:
-            return cls() if n <= FILES else cls("sample", SAMPLE)
-        if text in ("all", "none", "tar"):
-            return cls(text)
-        match = re.fullmatch(r"sample:(\d{1,9})", text)
-        if not match or not int(match[1]):
-            raise UsageError(f"--images {text!r} is none of all, none, tar and sample:COUNT, such as sample:1000")
-        return cls("sample", min(int(match[1]), n)) if int(match[1]) < n else cls()
-
-    def __str__(self) -> str:
-        return f"sample:{self.count}" if self.mode == "sample" else self.mode
-
-    def rows(self, n: int) -> range | list[int]:
-        """Indices of the faces of a run of ``n`` whose pictures are kept, ascending."""
-        if self.mode == "sample":
-            return [-(-i * n // self.count) for i in range(self.count)]
-        return range(0 if self.mode == "none" else n)
-
-    def files(self, number: int, start: int, faces: Sequence[Face], n: int) -> list[str]:
-        """The files in ``faces/`` that a shard leaves: of a run of ``n`` faces, from number ``start``."""
-        if self.mode == "tar":
-            return [tar_name(number)]
-        if self.mode == "sample":
-            return [face.name for i, face in enumerate(faces, start) if i * self.count % n < self.count]
-        return [face.name for face in faces] if self.mode == "all" else []
-
-
-def tar_name(number: int) -> str:
-    """``faces-000012.tar``: the pictures of shard 12."""
-    return f"faces-{number:06d}.tar"
-
-
-def tar_member(content: bytes, place: int) -> bytes:
-    """The file at a place in a tar. Raises DataError."""
-    try:
-        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-            file = tar.extractfile(tar.getmembers()[place])
-            return file.read() if file else b""
-    except (tarfile.TarError, IndexError) as error:
-        raise DataError("a tar of pictures is damaged; delete it and run again") from error
-
-
-def shard_of(plan: FacePlan, index: int) -> int:
-    """The number of the shard that holds a face of a run."""
-    return index // shard_size(len(plan))
+from ...runtime.errors import UsageError
 
 
 @dataclass(frozen=True)

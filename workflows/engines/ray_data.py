@@ -20,8 +20,8 @@ import numpy as np
 from ...data.faces import SIZE
 from ...runtime.errors import DataError, UsageError
 from ...runtime.memory import tune_malloc
-from ..faces import planned_faces
-from ..seeds import shard_size
+from ..run_folder.faces import planned_faces
+from ..run_folder.seeds import shard_size
 from .options import EngineOptions
 from .shard import Job, Labeller, Maker, Task, shard_faces
 

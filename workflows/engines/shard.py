@@ -6,11 +6,8 @@ whoever does it and however often. So every engine may lose workers, do a task t
 
 from __future__ import annotations
 
-import io
-import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -18,14 +15,14 @@ import numpy as np
 from ...data.faces import prepare_faces
 from ...data.images import fast_png
 from ...runtime.errors import DataError
-from ..classify import ClassifyOptions, Judge
-from ..faces import Face, FacePlan
-from ..generate import FaceMaker, GenerateOptions
-from ..labels import face_table, part_bytes
-from ..seeds import shard_size
-from ..writer import PictureWriter
-from .options import KeptPictures, tar_name
-from .store import Store
+from ..background import PictureWriter
+from ..run_folder.faces import Face, FacePlan
+from ..run_folder.labels import face_table, part_bytes
+from ..run_folder.pictures import KeptPictures, tar_bytes, tar_name
+from ..run_folder.seeds import shard_size
+from ..run_folder.store import Store
+from ..steps.classify import ClassifyOptions, Judge
+from ..steps.generate import FaceMaker, GenerateOptions
 
 
 @dataclass(frozen=True)
@@ -133,20 +130,6 @@ class ShardWorker:
         """The Parquet part of a shard; None where only pictures were missing."""
         prepared = self.make(task)
         return self.label(shard_faces(self.make.maker.faces, task.number), prepared) if task.label else None
-
-
-def tar_bytes(faces: Sequence[Face], pictures: np.ndarray) -> bytes:
-    """Pictures, uint8 [N, H, W, C], as a WebDataset shard: a tar of PNGs, the same bytes for the same pictures."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for face, picture in zip(faces, pictures, strict=True):
-            content = fast_png(picture)
-            # WebDataset takes what comes before the first dot for the key: seed0042_psi0.70 would be cut
-            path = PurePosixPath(face.name)
-            member = tarfile.TarInfo(path.stem.replace(".", "_") + path.suffix)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def _check(what: str, wanted: dict[str, Any], found: dict[str, Any]) -> None:

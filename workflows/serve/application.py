@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from .counters import Metrics
 from .faces_api import ANALYZE, build_api
-from .metrics import Metrics
 from .refusal import Refusal, error_body
 from .repository import Repository
 from .rest import RestApi, parse_target

@@ -19,10 +19,10 @@ from ... import __version__
 from ...data.detection.detectors import cut_faces, face_squares, open_detector
 from ...data.faces import FFHQ_BOX, prepare_faces
 from ...runtime.errors import DataError, UsageError
-from .pictures import read_picture
 from .refusal import Refusal
 from .repository import Repository
 from .settings import ServeSettings
+from .uploads import read_picture
 
 ANALYZE = "/v1/faces:analyze"
 SMALLEST = 0.05

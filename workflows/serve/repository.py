@@ -22,7 +22,7 @@ from typing import Any
 
 from ...runtime.errors import DataError, UsageError
 from .batching import Batcher
-from .metrics import Metrics
+from .counters import Metrics
 from .refusal import Refusal
 from .servable import Servable, open_servable
 from .settings import ServeSettings

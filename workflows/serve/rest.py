@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from .bodies import PredictRequest, parse_examples, parse_predict
 from .refusal import Refusal
 from .repository import Repository, Version
-from .requests import PredictRequest, parse_examples, parse_predict
 from .settings import ServeSettings
 from .tensors import Signature, columns_text, rows_text
 

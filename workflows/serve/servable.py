@@ -12,9 +12,9 @@ import numpy as np
 
 from ...data.faces import prepare_faces
 from ...runtime.errors import DataError
-from .pictures import read_picture
 from .refusal import Refusal
 from .tensors import Signature, TensorInfo, Tensors
+from .uploads import read_picture
 
 if TYPE_CHECKING:
     from ...classify.classifier import Classifier

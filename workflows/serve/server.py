@@ -16,7 +16,7 @@ import uvicorn
 
 from ...runtime.errors import UsageError
 from .application import Application
-from .metrics import Metrics
+from .counters import Metrics
 from .protocol import GuardedProtocol
 from .repository import Repository
 from .settings import ServeSettings

@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("simdjson", reason="pip install 'fergan[serve]' to run this test")
 
+from fergan.workflows.serve.bodies import _general, _regular, parse_predict
 from fergan.workflows.serve.refusal import Refusal
-from fergan.workflows.serve.requests import _general, _regular, parse_predict
 from fergan.workflows.serve.tensors import Signature, TensorInfo, columns_text, rows_text
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,0 +1,206 @@
+"""The page of a data audit: counts, and the faces behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pandas as pd
+from markupsafe import Markup
+
+from ...data.audit.audit import Audit
+from ...data.face_set import FaceSet
+from ...runtime.files import printable
+from ..html.document import asset, environment, render_document
+from ..html.sprites import Cell, Sprites, make_sprites
+
+_SHOWN = 60
+"""Findings shown of each kind; the table holds all."""
+
+_STYLE = """
+.pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(168px, 1fr)); gap: 14px 16px; }
+.pairs.single { grid-template-columns: repeat(auto-fill, minmax(92px, 1fr)); }
+.finding { min-width: 0; break-inside: avoid; }
+.finding .faces { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(0, 1fr); gap: 3px; }
+.finding .face { image-rendering: pixelated; }
+.finding p { font-size: .75rem; line-height: 1.35; margin-top: 4px; overflow-wrap: anywhere; }
+.finding b { font-weight: 600; color: var(--mark); }
+"""
+
+_TEMPLATE = """\
+{% extends "base.html.j2" %}
+{% block kind %}data audit{% endblock %}
+{% block main %}
+<section>
+<h2>What was found</h2>
+<ul>{% for line in lines %}<li>{{ line }}</li>{% endfor %}</ul>
+</section>
+<section>
+<h2>Faces by label and split</h2>
+{{ classes }}
+</section>
+{% if joint %}
+<section>
+<h2>Given and confidently predicted labels</h2>
+<p class="note">Rows: the label given. Columns: the label that predictions are confident of, by each class's own
+threshold (confident learning). What lies off the diagonal is likely to be labelled wrong; look at the faces first.</p>
+{{ joint }}
+</section>
+{% endif %}
+{% for section in sections %}
+<section>
+<h2>{{ section.title }}</h2>
+<p class="note">{{ section.note }} {{ section.shown }}</p>
+<div class="pairs{% if section.single %} single{% endif %}">
+{% for finding in section.findings %}
+<div class="finding"><div class="faces">
+{% for cell in finding.cells %}
+<span class="{{ cell.css }}" role="img" aria-label="{{ finding.alt }}"></span>
+{% endfor %}
+</div><p>{% if finding.strong %}<b>{{ finding.strong }}</b><br>{% endif %}{{ finding.text }}</p></div>
+{% endfor %}
+</div>
+</section>
+{% endfor %}
+{% endblock %}
+"""
+
+
+@dataclass(frozen=True)
+class _Finding:
+    cells: list[Cell]
+    alt: str
+    strong: str
+    text: str
+
+
+@dataclass(frozen=True)
+class _Section:
+    title: str
+    note: str
+    shown: str
+    single: bool
+    findings: list[_Finding]
+
+
+def build_page(faces: FaceSet, audit: Audit, title: str) -> str:
+    """One HTML file with styles and pictures inside; it loads nothing.
+
+    Args:
+        faces: that were audited.
+        audit: what was found.
+        title: names the data.
+    """
+    chosen = [(heading, note, rows, len(all_rows)) for heading, note, all_rows, rows in _chosen(audit.findings)]
+    names = [str(row) for _, _, rows, _ in chosen for pair in rows[["row", "other_row"]].to_numpy() for row in pair]
+    sprites = make_sprites(
+        [name for name in names if name != "<NA>"], lambda name: faces.images[int(name)], size=60, prefix="d"
+    )
+    sections = [
+        _Section(
+            heading,
+            note,
+            f"{len(rows)} of {total}; all are in findings.csv." if len(rows) < total else "",
+            bool(rows["other_row"].isna().all()),
+            [_finding(record, sprites) for record in rows.to_dict("records")],
+        )
+        for heading, note, rows, total in chosen
+    ]
+    # Jinja takes a compiled template in place of a name
+    template = cast(str, environment().from_string(_TEMPLATE))
+    return render_document(
+        template,
+        styles=[asset("page.css"), _STYLE, sprites.css],
+        title=f"Audit of {printable(title)}",
+        created=f"{len(faces)} faces",
+        lines=summary_lines(audit.summary),
+        classes=_table(audit.classes.rename(columns={"": "no split"})),
+        joint=None if audit.joint is None else _table(audit.joint),
+        sections=sections,
+    )
+
+
+def summary_lines(summary: dict[str, Any]) -> list[str]:
+    """The counts of an audit as a person reads them."""
+    lines = [
+        f"{summary['faces']} faces, {summary['exact_copies']} of them exact copies of an earlier one",
+    ]
+    for kind, text in (("exact_duplicate", "same pixels"), ("near_duplicate", "same photograph")):
+        lines.append(
+            f"{summary[kind]} pairs of the {text}: {summary[f'{kind}_leaks']} across splits, "
+            f"{summary[f'{kind}_conflicts']} with different labels, {summary[f'{kind}_mirrored']} mirrored"
+        )
+    lines += [
+        f"{count} {name.removeprefix('rows_of_').removesuffix('_in_another_split')} faces are in another split too"
+        for name, count in summary.items()
+        if name.startswith("rows_of_") and count
+    ]
+    for kind, text in (
+        ("flat", "flat pictures"),
+        ("few_grays", "pictures of few grays (drawings, placeholders?)"),
+        ("not_a_face", "pictures that people call no face"),
+        ("label_issue", "likely wrong labels"),
+    ):
+        if summary[kind]:
+            lines.append(f"{summary[kind]} {text}")
+    return lines
+
+
+def _chosen(findings: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
+    """(title, note, all findings, those shown) of each section that has any."""
+    kind = findings["kind"]
+    leak, conflict = findings["leak"].fillna(False), findings["conflict"].fillna(False)
+    near, exact = kind.eq("near_duplicate"), kind.eq("exact_duplicate")
+    parts = [
+        ("Leaks: same pixels in two splits", "Scores on the later split count faces that were learnt.", exact & leak),
+        (
+            "Leaks: same photograph in two splits",
+            "Cut, scaled, lit or mirrored differently; least alike first.",
+            near & leak,
+        ),
+        ("Same pixels, different labels", "At most one of the two labels can be right.", exact & conflict),
+        ("Same photograph, different labels", "The least alike first.", near & conflict),
+        ("Other near duplicates", "In one split, with one label; the least alike first.", near & ~leak & ~conflict),
+        ("Flat pictures", "Nearly one gray.", kind.eq("flat")),
+        ("Few grays", "One gray covers half of the picture: a suspicion, not a verdict.", kind.eq("few_grays")),
+        ("Not a face", "More than half of the people who saw it said so.", kind.eq("not_a_face")),
+        ("Likely wrong labels", "Out-of-fold predictions are confident of another label.", kind.eq("label_issue")),
+    ]
+    result = []
+    for title, note, rows in parts:
+        these = findings[rows.astype(bool)]
+        if these.empty:
+            continue
+        order = these.sort_values("similarity", kind="stable") if "least alike" in note else these
+        result.append((title, note, these, order.head(_SHOWN)))
+    return result
+
+
+def _finding(record: Mapping[Hashable, Any], sprites: Sprites) -> _Finding:
+    rows = [record["row"]] if pd.isna(record["other_row"]) else [record["row"], record["other_row"]]
+    name = printable(record["name"])
+    if len(rows) == 2:
+        labels = record["label"] if not record["conflict"] else f"{record['label']} / {record['other_label']}"
+        splits = record["split"] if not record["leak"] else f"{record['split']} / {record['other_split']}"
+        alike = f"{record['similarity']:.2f}{', mirrored' if record['mirrored'] else ''}"
+        text = " · ".join(
+            part for part in (labels, splits, alike, f"{name}, {printable(record['other_name'])}") if part
+        )
+        strong = ""
+    else:
+        strong = "" if pd.isna(record["suggested_label"]) else f"{record['label']} → {record['suggested_label']}"
+        rest = "" if strong else record["label"]
+        text = " · ".join(part for part in (rest, record["split"], f"{record['score']:g}", name) if part)
+    cells = [sprites.cells[str(row)] for row in rows]
+    return _Finding(cells, f"{name}: {record['label']}", strong, text)
+
+
+def _table(table: pd.DataFrame) -> Markup:
+    template = environment().from_string(
+        '<div class="scroll"><table class="numbers"><thead><tr><th></th>'
+        "{% for c in table.columns %}<th scope=col>{{ c }}</th>{% endfor %}</tr></thead><tbody>"
+        "{% for name, row in table.iterrows() %}<tr><th scope=row>{{ name }}</th>"
+        "{% for v in row %}<td>{{ v }}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>"
+    )
+    return Markup(template.render(table=table))

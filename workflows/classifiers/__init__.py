@@ -1,0 +1,1 @@
+"""Work on classifiers: training, evaluation, the leaderboard."""

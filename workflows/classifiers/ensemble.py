@@ -1,0 +1,116 @@
+"""Several classifiers are made one file, with what is known about it beside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...classify.classifier import Classifier, load_classifier, save_classifier, validation_bytes
+from ...classify.ensemble import fit_stack, in_order_of, soft_vote, stacked
+from ...classify.evaluation.scores import confusion_matrix
+from ...data.face_set import FaceSet, role
+from ...data.readers import read_faces
+from ...runtime.errors import DataError, UsageError
+from ...runtime.files import write_atomically
+
+
+def make_ensemble(
+    models: Sequence[str],
+    out: str | Path,
+    *,
+    weights: Sequence[float] | None = None,
+    stack: bool = False,
+    data: str | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Join classifiers and save them as one.
+
+    Args:
+        models: Keras files with their ``.json``, or names of bundled classifiers.
+        out: the new ``.keras`` file; ``NAME.json`` and, with data, ``NAME.validation.npz`` are written beside it.
+        weights: of a soft vote; None for equal ones.
+        stack: fit a layer over the members in place of a vote, on the validation faces of ``data``.
+        data: labelled faces; the ensemble's scores on their validation split are recorded.
+        device: where the members judge them.
+
+    Returns:
+        What is written to ``NAME.json``.
+
+    Raises:
+        DataError: a member cannot be used, or the data have no validation faces.
+        UsageError: options that contradict each other.
+    """
+    out = Path(out)
+    if out.suffix != ".keras":
+        raise UsageError(f"--out {out}: an ensemble is a .keras file; write for example {out.with_suffix('.keras')}")
+    if stack and data is None:
+        raise UsageError("--stack fits a layer on labelled faces; name them with --data")
+    if stack and weights is not None:
+        raise UsageError("--stack and --weights exclude each other; the fitted layer has weights of its own")
+    members = [load_classifier(model, device) for model in models]
+    labels = members[0].labels
+    card: dict[str, Any] = {"labels": list(labels), "ensemble": {"method": "stacked" if stack else "soft vote"}}
+    if weights is not None:
+        card["ensemble"]["weights"] = list(weights)
+    card["ensemble"]["members"] = [_described(member) for member in members]
+    licences = sorted({str(member.card["licence"]) for member in members if member.card.get("licence")})
+    if licences:
+        card["licence"] = "; ".join(licences)
+
+    if data is None:
+        save_classifier(soft_vote(members, weights), out, card)
+        return card
+    split, faces, codes = _validation_faces(read_faces(data), labels, data)
+    if stack:
+        answers = [in_order_of(labels, member, member.predict(faces)) for member in members]
+        fitted = fit_stack(answers, codes, labels)
+        model, probabilities = stacked(members, fitted), fitted.cross_fitted
+    else:
+        model = soft_vote(members, weights)
+        shares = np.ones(len(members)) if weights is None else np.asarray(weights, np.float64)
+        answers = [in_order_of(labels, member, member.predict(faces)) for member in members]
+        probabilities = np.average(answers, axis=0, weights=shares).astype(np.float32)
+    predicted = probabilities.argmax(axis=1)
+    card["scores"] = {
+        "validation_split": split,
+        "n": len(codes),
+        "accuracy": round(float((predicted == codes).mean()), 4),
+        "log_loss": round(float(-np.log(probabilities[np.arange(len(codes)), codes].clip(1e-12)).mean()), 4),
+        "confusion": confusion_matrix(codes, predicted, len(labels)).tolist(),
+        "members": [round(float((answer.argmax(axis=1) == codes).mean()), 4) for answer in answers],
+        **({"cross_fitted": True} if stack else {}),
+    }
+    save_classifier(model, out, card, validation_bytes(codes, probabilities, f"{Path(data).stem} {split}"))
+    _keep_feature_reference(out, members[-1])
+    return card
+
+
+def _described(member: Classifier) -> dict[str, Any]:
+    known: dict[str, Any] = {"name": member.name, "sha256": member.sha256}
+    accuracy = (member.card.get("scores") or {}).get("accuracy")
+    return known if accuracy is None else {**known, "accuracy": accuracy}
+
+
+def _validation_faces(faces: FaceSet, labels: tuple[str, ...], data: str) -> tuple[str, np.ndarray, np.ndarray]:
+    """(name of the split, uint8 [N, 48, 48], int64 [N] in the order of ``labels``)"""
+    wanted = (role(faces.usage) == "validation") & np.isin(faces.label_texts(), labels)
+    if not wanted.any():
+        raise DataError(f"{data}: has no validation faces (PublicTest, or validation) of the labels {','.join(labels)}")
+    chosen = faces.take(wanted)
+    codes = np.array([labels.index(text) for text in chosen.label_texts()], np.int64)
+    return str(chosen.usage[0]), chosen.images, codes
+
+
+def _keep_feature_reference(out: Path, last: Classifier) -> None:
+    """A soft vote has the features of its last member, and so where the training faces lie in them."""
+    beside = last.source.with_suffix(".features.npz") if last.source else None
+    if beside is None or not beside.exists():
+        return
+    noise = np.random.default_rng(0).integers(0, 256, (4, 48, 48), dtype=np.uint8)
+    ensemble = load_classifier(out, "cpu")
+    ours, theirs = ensemble.features(noise), load_classifier(last.source, "cpu").features(noise)
+    if ours.shape == theirs.shape and np.array_equal(ours, theirs):
+        write_atomically(out.with_suffix(".features.npz"), beside.read_bytes())

@@ -1,0 +1,53 @@
+"""``fergan train classifier``: data sets in, one training set, a trained and saved classifier out."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...classify.recipes import Recipe, load_recipe
+from ...data.face_set import role
+from .training_data import ClassifierOptions, data_summary, read_training_data
+
+
+def train_classifier(options: ClassifierOptions, out: str | Path) -> tuple[Path, dict[str, Any]]:
+    """Read the data, show what they are, train, and write the model with its feature reference.
+
+    Returns:
+        The model file, and its scores (:func:`fergan.classify.training.train.train_classifier`), empty in all but the first
+        of several processes.
+
+    Raises:
+        DataError, UsageError: as the readers and the trainer say.
+    """
+    recipe = chosen_recipe(options)
+    faces, votes = read_training_data(options, recipe)
+    from ...classify.classifier import load_classifier
+    from ...classify.feature_reference import write_feature_reference
+    from ...classify.training.distributed import rank
+    from ...classify.training.train import train_classifier as train
+    from ..progress import epoch_display
+
+    if rank() == 0:
+        click.echo(data_summary(faces), err=True)
+    with epoch_display() as display:
+        scores = train(faces, out, recipe, votes=votes, device=options.device, callbacks=(display,))
+    model = Path(out) / f"{recipe.name}.keras"
+    if rank() > 0:
+        return model, scores
+    roles = role(faces.usage)
+    classifier = load_classifier(model, device=options.device)
+    write_feature_reference(model, classifier, faces.take(roles == "train"), faces.take(roles == "validation"))
+    return model, scores
+
+
+def chosen_recipe(options: ClassifierOptions) -> Recipe:
+    """The recipe with all that the options change about it."""
+    recipe = load_recipe(options.recipe, options.overrides)
+    names = ("votes_mode", "precision", "epochs", "batch_size", "learning_rate", "patience", "seed")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    model = recipe.model if options.weights is None else dataclasses.replace(recipe.model, weights=options.weights)
+    return dataclasses.replace(recipe, model=model, training=dataclasses.replace(recipe.training, **given))

@@ -1,0 +1,69 @@
+"""``fergan annotate``. Like ``cli``, imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .options import classifier_options, device_option
+from .signals import _stop_on_signal
+
+
+@click.command(epilog="Example: fergan annotate --source film.mp4 --out labelled.mp4 --csv faces.csv")
+@click.option(
+    "--source", required=True, metavar="WHAT", help="A film, a folder or zip of pictures, a picture, or a camera: 0."
+)
+@click.option("--out", metavar="FILE|DIR", help="Labelled: an .mp4 of a film or camera, a folder of pictures.")
+@click.option("--csv", metavar="FILE", help="A table with a row for each face in each frame.")
+@click.option("--show", is_flag=True, help="In a window, until q is pressed.")
+@click.option(
+    "--detector",
+    default="auto",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="yunet (a network; downloaded once, 0.2 MB), haar (comes along), lbp (fastest), an .onnx or .xml; "
+    "auto: yunet where it is here already, else haar.",
+)
+@click.option(
+    "--min-face",
+    "smallest",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.1,
+    show_default=True,
+    help="Smallest face searched for, as a part of the shorter side.",
+)
+@click.option(
+    "--smooth",
+    type=click.FloatRange(0),
+    default=0.5,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time constant of the drawn probabilities; 0 for none. The table is never smoothed.",
+)
+@classifier_options
+@device_option
+def annotate(source: str, **options: Any) -> None:
+    """Find the faces in a film, a camera or pictures, follow them and label their expressions.
+
+    Ctrl-C ends it early and finishes what is written; a second one drops it.
+    """
+    from ..live.annotate import AnnotateOptions
+    from ..live.annotate import annotate as step
+    from ..progress import progress
+
+    wanted = AnnotateOptions(source, **options)
+    with _stop_on_signal() as stop, progress("Annotating", unit="frames") as show:
+        done = step(wanted, show, stop=stop)
+    for complaint in done.complaints[:5]:
+        click.echo(f"fergan: {complaint}", err=True)
+    if len(done.complaints) > 5:
+        click.echo(f"fergan: and {len(done.complaints) - 5} more that could not be read", err=True)
+    if options["detector"] == "auto" and done.detector == "haar":
+        click.echo("faces found by haar, frontal ones; --detector yunet finds turned ones too (0.2 MB, once)", err=True)
+    places = " and ".join(place for place in (options["out"], options["csv"]) if place)
+    early = "stopped early: " if done.stopped else ""
+    click.echo(
+        f"{early}{done.frames} frames, {done.faces} faces in {done.tracks} tracks ({done.detector})"
+        + (f": {places}" if places else "")
+    )

@@ -1,0 +1,64 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .main import cli
+from .options import _run_option, classifier_options, device_option
+
+if TYPE_CHECKING:
+    from ..steps.classify import ClassifyOptions
+
+
+def _classify_options(command: Any) -> Any:
+    for option in reversed(
+        [
+            classifier_options,
+            click.option(
+                "--crop",
+                type=click.Choice(["none", "ffhq", "detect"]),
+                default="none",
+                show_default=True,
+                help="Part of the picture that is judged: all of it, the face box of FFHQ-aligned pictures, "
+                "or the largest face found.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command(epilog="Example: fergan classify --images my_gan/samples --run my_gan")
+@_classify_options
+@click.option("--images", metavar="DIR|ZIP", help="Judge these pictures in place of the run's own faces.")
+@_run_option
+@device_option
+def classify(run_name: str, **options: Any) -> None:
+    """Label faces with their expressions: runs/NAME/labels.csv."""
+    wanted = _to_classify(options)
+    from ..progress import progress
+    from ..run_folder.folder import RunFolder
+    from ..steps.classify import classify as step
+
+    run = RunFolder(run_name)
+    with run.lock(), progress("Classifying") as show:
+        path, skipped = step(run, wanted, show)
+    click.echo(f"labels in {path}")
+    if skipped:
+        click.echo(f"{skipped} pictures could not be read and were skipped: see {run.skipped_csv}", err=True)
+
+
+def _to_classify(options: dict[str, Any]) -> ClassifyOptions:
+    from ..steps.classify import ClassifyOptions
+
+    return ClassifyOptions(
+        model=options["model"],
+        images=options.get("images"),
+        crop=options["crop"],
+        device=options["device"],
+        labels=options["labels"],
+        input_range=options["input_range"],
+    )

@@ -1,0 +1,31 @@
+"""``fergan doctor``: what this machine has. Like ``cli``, imports nothing heavy."""
+
+from __future__ import annotations
+
+import click
+
+from ...runtime.errors import UsageError
+from .output import print_table
+
+
+@click.command(epilog="Example: fergan doctor --build")
+@click.option("--build", "build", is_flag=True, help="Build the fast operations now, and say how long it took.")
+@click.option(
+    "--arch", multiple=True, metavar="sm_NN", help="With --build: a GPU architecture that is not here. Repeatable."
+)
+def doctor(build: bool, arch: tuple[str, ...]) -> None:
+    """Show what is installed, and which implementation each operation uses and why.
+
+    Without a C++ compiler or an nvcc that matches PyTorch everything works, but slower.
+    """
+    if arch and not build:
+        raise UsageError("--arch goes with --build")
+    from ..doctor import build_now, machine, operations
+
+    if build:
+        for line in build_now(arch):
+            click.echo(line)
+        return
+    print_table(["", ""], machine())
+    click.echo()
+    print_table(["Operation", "On a CPU", "On a GPU"], operations())

@@ -1,0 +1,38 @@
+"""``fergan export``. Like ``cli``, imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .options import classifier_options
+from .signals import stopped_by_sigterm
+
+
+@click.command(epilog="Example: fergan export --format savedmodel --out models/fer")
+@classifier_options
+@click.option(
+    "--format",
+    required=True,
+    type=click.Choice(["savedmodel", "onnx", "keras"]),
+    help="For TensorFlow Serving, for ONNX Runtime, or as one .keras file.",
+)
+@click.option("--out", required=True, metavar="DIR", help="Folder; a SavedModel goes to DIR/VERSION.")
+@click.option("--version", type=click.IntRange(0), metavar="N", help="Of a SavedModel.  [default: the next free]")
+def export(model: str | None, format: str, out: str, version: int | None, **known: Any) -> None:
+    """Write a classifier in another format.
+
+    What is written is opened again, and its outputs are compared with those of Keras.
+    """
+    from ...classify.classifier import load_classifier
+    from ...classify.export.export import export_classifier
+    from ...data.faces import prepare_faces
+    from ...stylegan.generator import load_generator
+
+    classifier = load_classifier(model, "cpu", **known)
+    faces = prepare_faces(load_generator(None, "cpu").generate(range(16)))
+    with stopped_by_sigterm():
+        done = export_classifier(classifier, format, out, version=version, faces=faces)
+    click.echo(f"{classifier.name} in {done.path}")
+    click.echo(f"largest difference from Keras: {done.difference:.1e} on {done.pictures} pictures")

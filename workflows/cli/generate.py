@@ -1,0 +1,102 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...runtime.errors import UsageError
+from .main import cli
+from .options import (
+    NOISE_MODES,
+    _run_option,
+    class_option,
+    device_option,
+    network_option,
+    noise_option,
+    parse_psi_sweep,
+    trunc_option,
+)
+
+if TYPE_CHECKING:
+    from ..steps.generate import GenerateOptions
+
+
+DEFAULT_N = 500
+
+
+def _generate_options(command: Any) -> Any:
+    for option in reversed(
+        [
+            click.option("--n", type=click.IntRange(1), help=f"Seeds 0..n-1.  [default: {DEFAULT_N}]"),
+            click.option("--seeds", metavar="LIST", help="Seeds and ranges instead of --n, such as 0,1,4-6."),
+            network_option,
+            trunc_option,
+            click.option(
+                "--trunc-cutoff", type=click.IntRange(0), metavar="N", help="Truncate the first N styles only."
+            ),
+            click.option("--psi-sweep", metavar="LIST", help="The same seeds at several psi, such as 0.5,0.7,1."),
+            click.option("--projected-w", metavar="FILE", help="Draw the styles of a projector's .npz, not seeds."),
+            noise_option(*NOISE_MODES),
+            class_option,
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command(epilog="Example: fergan generate --n 500")
+@_generate_options
+@_run_option
+@device_option
+def generate(run_name: str, **options: Any) -> None:
+    """Make faces: one PNG a seed in runs/NAME/faces.
+
+    With --psi-sweep, each seed is made at each psi, and the report shows how truncation moves the
+    expressions. A face depends on its seed alone. Called again with the same options, only missing faces are made.
+    """
+    wanted = _to_generate(options)
+    from ..generators.catalogue import ensure_network
+    from ..progress import progress
+    from ..run_folder.folder import RunFolder
+    from ..steps.generate import generate as step
+
+    run = RunFolder(run_name)
+    ensure_network(wanted.network)
+    with run.lock(), progress("Generating") as show:
+        folder, count = step(run, wanted, show)
+    click.echo(f"{count} faces in {folder}")
+
+
+def _to_generate(options: dict[str, Any]) -> GenerateOptions:
+    from ..run_folder.seeds import seed_sequence
+
+    if options["n"] is not None and options["seeds"] is not None:
+        raise UsageError("--n and --seeds exclude each other; --n 500 is short for --seeds 0-499")
+    if options["psi_sweep"] is not None and options["trunc"] is not None:
+        raise UsageError("--psi-sweep and --trunc exclude each other; name all psi in --psi-sweep")
+    if options["projected_w"] is not None:
+        for name in ("n", "seeds", "trunc", "trunc_cutoff", "psi_sweep", "class_index"):
+            if options[name] is not None:
+                option = "--class" if name == "class_index" else "--" + name.replace("_", "-")
+                raise UsageError(
+                    f"--projected-w and {option} exclude each other; projected styles are drawn as they are"
+                )
+    seeds: Sequence[int]
+    seeds = seed_sequence(options["seeds"]) if options["seeds"] is not None else range(options["n"] or DEFAULT_N)
+    sweep = None if options["psi_sweep"] is None else parse_psi_sweep(options["psi_sweep"])
+    from ..steps.generate import GenerateOptions
+
+    return GenerateOptions(
+        seeds=seeds,
+        network=options["network"],
+        truncation_psi=options["trunc"],
+        truncation_cutoff=options["trunc_cutoff"],
+        psi_sweep=sweep,
+        projected_w=options["projected_w"],
+        noise_mode=options["noise_mode"],
+        class_index=options["class_index"],
+        device=options["device"],
+    )

@@ -1,0 +1,36 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ...runtime.errors import DataError
+from .report import run_option
+
+
+@click.command("audit-labels", epilog="Example: fergan audit-labels --run first --n 200")
+@run_option
+@click.option("--n", type=click.IntRange(2), default=200, show_default=True, help="Faces to label, of all labels.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of faces.")
+@click.option("--answers", metavar="FILE", help="The JSON or CSV that the page saved: keep it in the run folder.")
+def audit_labels(run_name: str, n: int, seed: int, answers: str | None) -> None:
+    """Have people label a sample of the faces, without the classifier's labels, and read their answers back.
+
+    The first call writes runs/NAME/audit.html: open it and label by keyboard. The second, with --answers, reads what
+    the page saved; the report then shows an estimate that does not rest on the classifier being right.
+    """
+    from ..run_folder.folder import RunFolder
+    from ..steps.label_audit import import_answers, write_audit_page
+
+    run = RunFolder(run_name)
+    if not run.record:
+        raise DataError(f"{run.path}: there is no such run; 'fergan run' or 'fergan generate' makes one")
+    with run.lock():
+        if answers is None:
+            page, count = write_audit_page(run, n, seed)
+            click.echo(f"{count} faces to label in {page}")
+        else:
+            answered, shown = import_answers(run, Path(answers))
+            click.echo(f"{answered} of {shown} faces have an answer; now run 'fergan report --run {run_name}'")

@@ -1,0 +1,128 @@
+"""The command that judges a generator. Like ``cli``, imports nothing heavy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...runtime.errors import DataError, UsageError
+from .options import class_option, device_option, network_option
+from .output import print_table
+
+_GOOD = {
+    "kid": "low",
+    "fid": "low",
+    "precision": "high",
+    "recall": "high",
+    "density": "near 1",
+    "coverage": "high",
+    "nearest": "near 0.5",
+}
+_TITLE = {"kid": "KID x 1000", "fid": "FID", "nearest": "Nearer than reals"}
+
+
+@click.command(epilog="Example: fergan metrics --data fer2013.csv --out metrics.jsonl --neighbours sheet.png")
+@click.option("--data", metavar="DIR|ZIP|CSV", help="Real pictures, or fer2013.csv (its Training rows).")
+@network_option
+@click.option("--images", metavar="DIR|ZIP", help="Judge these pictures in place of a generator's.")
+@click.option(
+    "--n", type=click.IntRange(1), help="Pictures a side in each comparison.  [default: half of the data, at most 5000]"
+)
+@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Comparisons, with new fakes.")
+@click.option(
+    "--psi", "--trunc", type=click.FloatRange(-2, 2), metavar="PSI", help="Truncation.  [default: the generator's]"
+)
+@class_option
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="First seed; choice of pictures.")
+@click.option(
+    "--features",
+    type=click.Choice(["fer", "inception", "both"]),
+    default="fer",
+    show_default=True,
+    help="Of our classifier, or of Inception by way of torch-fidelity.",
+)
+@click.option("--model", metavar="FILE|NAME", help="Classifier of the fer features.  [default: fernet]")
+@click.option("--crop", type=click.Choice(["none", "ffhq", "detect"]), default="none", show_default=True)
+@click.option("--out", metavar="FILE", help="Add the results to this file, as JSON lines.")
+@click.option("--neighbours", metavar="PNG", help="Show 16 samples beside the nearest training images.")
+@click.option("--grid", metavar="PNG", help="Show 64 samples, not chosen by anyone; needs no --data.")
+@device_option
+def metrics(data: str | None, out: str | None, grid: str | None, **options: Any) -> None:
+    """Judge a generator, or any pictures, against real pictures.
+
+    KID, FID, precision and recall, density and coverage, each with its 95 % confidence interval and beside its floor:
+    the same measure between one half of the real pictures and the other.
+    """
+    if data is None and grid is None:
+        raise UsageError(
+            "--data is missing: name the real pictures (a folder, a zip or fer2013.csv), or ask for a --grid"
+        )
+    if data is None:
+        for name in ("images", "n", "neighbours"):
+            if options[name] is not None:
+                raise UsageError(f"--{name} needs --data, the real pictures")
+        if out is not None:
+            raise UsageError("--out needs --data, the real pictures")
+    if options["images"] is not None:
+        for name, value in (("network", options["network"]), ("psi", options["psi"]), ("grid", grid)):
+            if value is not None:
+                raise UsageError(f"--images and --{name} exclude each other; --images are judged as they are")
+        if options["class_index"] is not None:
+            raise UsageError("--images and --class exclude each other; --images are judged as they are")
+    psi = options.pop("psi")
+    for path in (out, grid, options["neighbours"]):
+        if path is not None and not Path(path).absolute().parent.is_dir():  # told now, not after minutes of work
+            raise DataError(f"{path}: cannot be written: its folder does not exist; make the folder first")
+    from ..generators.catalogue import ensure_network
+    from ..generators.metrics import MetricsOptions, append_lines, judge, write_sample_grid
+    from ..progress import progress
+
+    if options["images"] is None:
+        ensure_network(options["network"])
+    if grid is not None:
+        name, used = write_sample_grid(
+            grid, options["network"], psi, options["class_index"], options["seed"], options["device"]
+        )
+        click.echo(f"64 samples of {name} at psi {used:g} in {grid}")
+    if data is None:
+        return
+    records = judge(MetricsOptions(data=data, truncation_psi=psi, **options), progress)
+    if out is not None:
+        append_lines(out, records)
+    first = records[0]
+    click.echo(
+        f"{first['fakes'].get('network') or first['fakes']['images']} against {first['data']['name']}: "
+        f"{first['n_real']} and {first['n_fake']} pictures, {first['repeats']} times"
+    )
+    print_table(["Features", "Metric", "Value", "Floor", "Good"], [_row(record) for record in records], right=(2, 3))
+    short = [r["features"] for r in records if r["metric"] == "fid" and r["n_fake"] < 10 * r["features"]["dimensions"]]
+    for features in short:
+        click.echo(
+            f"With {first['n_fake']} pictures for {features['dimensions']} {features['name']} features FID is high: "
+            "compare it with its floor, or take KID"
+        )
+    for path in (out, options["neighbours"]):
+        if path is not None:
+            click.echo(f"written: {path}")
+
+
+def _row(record: dict[str, Any]) -> tuple[str, ...]:
+    metric = record["metric"]
+    return (
+        record["features"]["name"],
+        _TITLE.get(metric, metric.capitalize()),
+        _with_interval(record, metric),
+        _with_interval(record["floor"], metric),
+        _GOOD[metric],
+    )
+
+
+def _with_interval(summary: dict[str, Any], metric: str) -> str:
+    scale, digits = (1000, 2) if metric == "kid" else (1, 2 if metric == "fid" else 3)
+    text = f"{scale * summary['value']:.{digits}f}"
+    if summary["ci95"] is None:
+        return text
+    half = scale * (summary["ci95"][1] - summary["ci95"][0]) / 2
+    return f"{text} ± {half:.{digits}f}"

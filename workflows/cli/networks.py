@@ -1,0 +1,101 @@
+"""The commands around networks: what there is, what is in a file, and what StyleGAN2 does besides seeds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...runtime.errors import UsageError
+from .output import print_table
+
+
+@click.command(epilog="Example: fergan models ffhq-256")
+@click.argument("name", required=False)
+def models(name: str | None) -> None:
+    """List networks to use by name, or show the card of one.
+
+    Some are bundled; published ones are downloaded when their name is first given to --network.
+    """
+    from ..generators.catalogue import list_models, model_card
+
+    if name is not None:
+        click.echo(model_card(name))
+        return
+    rows = [
+        (model.name, model.about, f"{model.resolution}", model.size, model.place, model.licence)
+        for model in list_models()
+    ]
+    print_table(["Name", "What it is", "Pixels", "Size", "Where", "Licence"], rows, right=(2, 3))
+
+
+@click.command(epilog="Example: fergan inspect ffhq.pkl")
+@click.argument("file")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+def inspect(file: str, as_json: bool) -> None:
+    """Tell what is in a checkpoint; nothing in it is run."""
+    from ...stylegan.checkpoints import describe
+
+    found = describe(file)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    print_table(["", ""], _facts(found))
+
+
+@click.command(epilog="Example: fergan convert ffhq.pkl ffhq.safetensors")
+@click.argument("file")
+@click.argument("out")
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+def convert(file: str, out: str, force: bool) -> None:
+    """Write the generator of a checkpoint as OUT.safetensors.
+
+    It holds G_ema alone, with weights that are the same to the bit, and is the smaller for it.
+    """
+    source, target = Path(file), Path(out)
+    if target.suffix != ".safetensors":
+        raise UsageError(f"{out}: the converted file is a safetensors file; give a name that ends with .safetensors")
+    if target.exists():
+        if source.exists() and target.samefile(source):
+            raise UsageError(f"{out}: is the file to be converted itself; give another name")
+        if not force:
+            raise UsageError(f"{out}: exists already; give another name, or --force to replace it")
+    from ...stylegan.checkpoints import convert as step
+
+    step(source, target)
+    before, after = source.stat().st_size, target.stat().st_size
+    click.echo(f"{out}: {_megabytes(after)} from {_megabytes(before)}; G_ema alone, its weights the same to the bit")
+
+
+def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """What :func:`describe` found, for people."""
+    config = {key: value for key, value in found["config"].items() if value not in (None, [], ())}
+    facts: dict[str, Any] = {
+        "File": found["path"],
+        "Size": _megabytes(found["size"]),
+        "SHA-256": found["sha256"],
+        "Format": found["format"],
+        "Architecture": found["architecture"],
+        "Resolution": f"{found['resolution']} x {found['resolution']}, {'gray' if found['channels'] == 1 else 'RGB'}",
+        "Classes": found["classes"] or "none",
+        "Parameters": f"{found['parameters']:,} in {found['tensors']} tensors",
+        "Discriminator": "yes" if found["discriminator"] else "no",
+        "Configuration": _lines(config),
+    }
+    for key, value in found["metadata"].items():
+        if key != "licence":
+            facts[str(key).replace("_", " ").capitalize()] = _lines(value) if isinstance(value, dict) else value
+    facts["Licence"] = found["licence_notice"] or "not stated in the file"
+    return [(key, str(value)) for key, value in facts.items()]
+
+
+def _lines(values: dict[str, Any]) -> str:
+    return "\n".join(
+        f"{key}: {value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items()
+    )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

@@ -1,0 +1,119 @@
+"""Options that several commands share. Like ``cli``, imports nothing heavy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from ...data.labels import NAMED, canonical_label
+from ...runtime.errors import UsageError
+
+NOISE_MODES = ("const", "random", "none")
+
+device_option = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
+)
+network_option = click.option(
+    "--network",
+    metavar="FILE|NAME",
+    help="Checkpoint, or a name that 'fergan models' lists.  [default: the best bundled]",
+)
+trunc_option = click.option(
+    "--trunc", type=click.FloatRange(-2, 2), metavar="PSI", help="Truncation psi.  [default: the generator's]"
+)
+class_option = click.option("--class", "class_index", type=click.IntRange(0), help="Class, for conditional generators.")
+
+
+def noise_option(*modes: str) -> Callable[[Any], Any]:
+    """``--noise-mode`` with the modes that make sense for a command."""
+    text = "StyleGAN2's noise; random depends on the seed." if "random" in modes else "StyleGAN2's noise."
+    return click.option("--noise-mode", type=click.Choice(modes), default="const", show_default=True, help=text)
+
+
+def _labels(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+    """``"a,b,c"``, or the name of a known order, such as ``fer2013``."""
+    if text is None:
+        return None
+    labels = NAMED.get(text.strip().lower()) or tuple(canonical_label(name) for name in text.split(","))
+    if len(labels) < 2 or not all(labels) or len(set(labels)) != len(labels):
+        raise UsageError(
+            f"--labels {text!r}: write the names of the outputs in their order, such as angry,disgust,fear, "
+            f"or one of {', '.join(NAMED)}"
+        )
+    return labels
+
+
+def _input_range(ctx: click.Context, option: click.Parameter, text: str | None) -> Any:
+    if text is None or text.strip().lower() == "imagenet":
+        return text and "imagenet"
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low = high = math.nan
+    if not math.isfinite(low) or not math.isfinite(high) or low == high:
+        raise UsageError(
+            f"--input-range {text!r}: write what black and white are to the network, such as 0,1 or -1,1, or imagenet"
+        )
+    return low, high
+
+
+def classifier_options(command: Any) -> Any:
+    """``--model``, ``--labels`` and ``--input-range``: keywords ``model``, ``labels`` and ``input_range``.
+
+    These are what :func:`fergan.classify.classifier.load_classifier` takes; None where they are not given.
+    """
+    for option in reversed(
+        [
+            click.option(
+                "--model",
+                metavar="FILE|NAME",
+                help="A .keras, .h5, .hdf5 or .onnx file or a bundled name.  [default: fernet]",
+            ),
+            click.option(
+                "--labels",
+                metavar="LIST",
+                callback=_labels,
+                help="What the model's outputs are called, in order, where no NAME.json beside it says so: a,b,c or "
+                f"{', '.join(NAMED)}.",
+            ),
+            click.option(
+                "--input-range",
+                metavar="LO,HI|imagenet",
+                callback=_input_range,
+                help="What black and white are to the model, such as -1,1, or imagenet for what torchvision's "
+                "networks want.  [default: NAME.json's, or 0,255]",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def parse_psi_sweep(text: str) -> tuple[float, ...]:
+    """``"1,0.5"`` -> ``(0.5, 1.0)``: ascending, each once.
+
+    Raises:
+        UsageError: not two or more numbers from -2 to 2.
+    """
+    values = set()
+    for part in text.split(","):
+        try:
+            psi = float(part)
+        except ValueError:
+            psi = math.nan
+        if not -2 <= psi <= 2:
+            raise UsageError(
+                f"--psi-sweep {text!r}: {part.strip()!r} is no number from -2 to 2; write for example 0.5,0.7,1"
+            )
+        values.add(psi + 0.0)  # -0.0 and 0.0 are one psi
+    if len(values) < 2:
+        raise UsageError(f"--psi-sweep {text!r}: names one psi; give --trunc {text} for that, or several psi")
+    return tuple(sorted(values))
+
+
+_run_option = click.option(
+    "--run", "run_name", default="default", show_default=True, metavar="NAME", help="Run folder: runs/NAME, or a path."
+)

@@ -1,0 +1,101 @@
+"""``fergan report`` and ``fergan audit-labels``. Like ``cli``, imports nothing heavy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ...runtime.errors import DataError, UsageError
+from .options import device_option
+
+run_option = click.option(
+    "--run", "run_name", default="default", show_default=True, metavar="NAME", help="Run folder: runs/NAME, or a path."
+)
+
+
+@click.command(epilog="Example: fergan report --compare stylegan2 --compare dcgan")
+@run_option
+@click.option("--compare", multiple=True, metavar="NAME", help="Compare runs instead: give it once for each, 2 to 6.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["html", "md"]),
+    default="html",
+    show_default=True,
+    help="md: the numbers as Markdown for a log, on standard output unless --out is given.",
+)
+@click.option(
+    "--out",
+    metavar="FILE",
+    help="Write here.  [default: report.html in the run folder, comparison.html in this folder; .json beside it]",
+)
+@click.option(
+    "--sensitivity",
+    is_flag=True,
+    help="First judge a sample of the faces under other crops and filters; kept in the run folder.",
+)
+@click.option(
+    "--sensitivity-faces",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    metavar="N",
+    help="The sample's size.",
+)
+@click.option("--model", metavar="FILE", help="For --sensitivity: the classifier's file, where it is not bundled.")
+@device_option
+def report(
+    run_name: str,
+    compare: tuple[str, ...],
+    kind: str,
+    out: str | None,
+    sensitivity: bool,
+    sensitivity_faces: int,
+    model: str | None,
+    device: str,
+) -> None:
+    """Write the report of a classified run, or a comparison of several: one HTML file and a JSON file.
+
+    The page is complete in itself and loads nothing.
+    """
+    if model and not sensitivity:
+        raise UsageError("--model goes with --sensitivity: a report by itself needs no classifier")
+    if compare:
+        if sensitivity:
+            raise UsageError("--compare and --sensitivity exclude each other; measure each run by itself first")
+        from ..steps.compare import compare_markdown, compare_runs
+
+        if kind == "md":
+            _give(compare_markdown(compare), out)
+        else:
+            click.echo(f"comparison in {compare_runs(compare, Path(out or 'comparison.html'))}")
+        return
+    from ..run_folder.folder import RunFolder
+    from ..steps.report import report as step
+    from ..steps.report import report_markdown
+
+    run = RunFolder(run_name)
+    if not run.record:
+        raise DataError(f"{run.path}: there is no such run; 'fergan run' or 'fergan generate' makes one")
+    with run.lock():
+        if sensitivity:
+            from ..progress import progress
+            from ..steps.sensitivity import measure_sensitivity
+
+            with progress("Judging again") as show:
+                measure_sensitivity(run, sensitivity_faces, model, device, show)
+        if kind == "md":
+            _give(report_markdown(run), out)
+        else:
+            click.echo(f"report in {step(run, out=None if out is None else Path(out))}")
+
+
+def _give(text: str, out: str | None) -> None:
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    from ...runtime.files import write_atomically
+
+    write_atomically(out, text.encode())
+    click.echo(f"report in {out}")

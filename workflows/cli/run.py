@@ -1,0 +1,93 @@
+"""Options of ``fergan run`` that say who does the work and what is kept of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .classify import _classify_options, _to_classify
+from .generate import _generate_options, _to_generate
+from .main import cli
+from .options import _run_option, device_option
+from .signals import stopped_by_sigterm
+
+if TYPE_CHECKING:
+    from ..engines.options import EngineOptions
+
+_OPTIONS = (
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Who does the work: this machine or a Ray cluster.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Processes, pinned to cores or GPUs.  [default: this one; with Ray all that the cluster holds]",
+    ),
+    click.option(
+        "--address", metavar="ADDRESS", help="Of the Ray cluster: local (a new one here), auto or ray://HOST."
+    ),
+    click.option(
+        "--gpus-per-worker",
+        type=click.FloatRange(0, 1),
+        metavar="G",
+        help="With Ray.  [default: 1 where the cluster has GPUs]",
+    ),
+    click.option(
+        "--images",
+        "kept",
+        metavar="WHICH",
+        help="Pictures to keep: all, none, tar (a WebDataset), sample:1000.  [default: all; a sample beyond 100,000]",
+    ),
+    click.option("--storage", metavar="URI", help="Keep the run at s3://, gs:// or file:// too; pictures only there."),
+)
+
+
+def engine_options(command: Any) -> Any:
+    """Add the options to a command."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def to_engine(options: dict[str, Any]) -> EngineOptions:
+    """What :func:`engine_options` were given."""
+    from ..engines.options import EngineOptions
+
+    return EngineOptions(
+        engine=options["engine"],
+        workers=options["workers"],
+        address=options["address"],
+        gpus_per_worker=options["gpus_per_worker"],
+        images=options["kept"],
+        storage=options["storage"],
+    )
+
+
+@cli.command(epilog="Example: fergan run --n 500 --run first")
+@_generate_options
+@_classify_options
+@engine_options
+@_run_option
+@device_option
+def run(run_name: str, **options: Any) -> None:
+    """Generate, classify and report at once, by one process or many.
+
+    A run that was stopped, killed or damaged is finished by the same command, with the same labels.
+    """
+    faces, labels, engine = _to_generate(options), _to_classify(options), to_engine(options)
+    from ..engines.run import run_all
+    from ..generators.catalogue import ensure_network
+    from ..progress import progress
+    from ..run_folder.folder import RunFolder
+
+    folder = RunFolder(run_name)
+    ensure_network(faces.network)
+    with stopped_by_sigterm(), folder.lock(), progress("Running") as show:
+        page = run_all(folder, faces, labels, show, engine)
+    click.echo(f"report in {page}\nlabels sha256 {folder.record['labels']['sha256']}")

@@ -1,0 +1,113 @@
+"""``fergan serve``. Like ``cli``, imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ...runtime.errors import UsageError
+from .options import device_option
+
+
+@click.command(epilog="Example: fergan serve --model fer=fernet --model mine=models/mine --port 8501")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="A model file, a bundled name, or a folder of version folders. Repeatable.  [default: fer=fernet]",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="0 takes a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 or :: for all of this machine's.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="NAME:LABEL=N", help="A label for a version of a model. Repeatable."
+)
+@click.option(
+    "--versions", type=click.IntRange(1), default=1, show_default=True, help="Newest versions that are kept loaded."
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="Batches at once, each on one core.  [default: the cores, on a GPU 1]"
+)
+@click.option("--max-batch", type=click.IntRange(1), help="Faces in a batch.  [default: 16, on a GPU 512]")
+@click.option(
+    "--batch-wait",
+    type=click.FloatRange(0, 1000),
+    default=2,
+    show_default=True,
+    metavar="MS",
+    help="How long an unfilled batch waits for more.",
+)
+@click.option(
+    "--max-queue", type=click.IntRange(1), default=1024, show_default=True, help="Waiting faces before 503 is answered."
+)
+@click.option(
+    "--max-body", type=click.IntRange(1, 1024), default=32, show_default=True, metavar="MIB", help="Largest request."
+)
+@click.option(
+    "--request-timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=30,
+    show_default=True,
+    metavar="S",
+    help="Before 504 is answered.",
+)
+@click.option(
+    "--drain",
+    type=click.FloatRange(0),
+    default=30,
+    show_default=True,
+    metavar="S",
+    help="Given to requests under way when asked to stop.",
+)
+@click.option("--cors", is_flag=True, help="Let web pages of other origins read the answers.")
+@click.option("--access-log", is_flag=True, help="A line for each request.")
+@device_option
+def serve(models: tuple[str, ...], labels: tuple[str, ...], batch_wait: float, max_body: int, **options: Any) -> None:
+    """Serve classifiers by TensorFlow Serving's REST API.
+
+    Also POST /v1/faces:analyze (a picture in, the expressions of its faces out), /healthz and /metrics.
+    """
+    named = [_split(text, "--model", "NAME=PATH") for text in models] or [("fer", "fernet")]
+    _refuse_twice([name for name, _ in named])
+    for name, _ in named:
+        if "/" in name or ":" in name:
+            raise UsageError(f"--model {name}: a name has neither '/' nor ':', which end it in a URL")
+    try:
+        from ..serve.server import serve as run
+        from ..serve.settings import MIB, ServeSettings
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"this needs {error.name}, which is not installed; run: pip install 'fergan[serve]'"
+        ) from error
+
+    settings = ServeSettings(
+        models=dict(named),
+        labels=dict(_label(text) for text in labels),
+        batch_wait=batch_wait / 1000,
+        max_body=max_body * MIB,
+        **options,
+    )
+    names = ", ".join(settings.models)
+    run(settings, lambda url: click.echo(f"Serving {names} at {url}/v1/models (Ctrl-C stops)"))
+
+
+def _split(text: str, option: str, form: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise UsageError(f"{option} {text}: must have the form {form}")
+    return name, value
+
+
+def _label(text: str) -> tuple[tuple[str, str], int]:
+    left, number = _split(text, "--label", "NAME:LABEL=N")
+    name, colon, label = left.partition(":")
+    if not (name and colon and label) or "/" in label or ":" in label or not number.isdecimal():
+        raise UsageError(f"--label {text}: must have the form NAME:LABEL=N, N a version")
+    return (name, label), int(number)
+
+
+def _refuse_twice(names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"--model {name} is given twice; names must differ")

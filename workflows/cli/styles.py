@@ -1,0 +1,73 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .options import NOISE_MODES, class_option, device_option, network_option, noise_option, trunc_option
+
+
+@click.command(epilog="Example: fergan mix --rows 85,100 --cols 55,821 --styles 0-6")
+@click.option("--rows", required=True, metavar="LIST", help="Seeds of the faces, one a row.")
+@click.option("--cols", required=True, metavar="LIST", help="Seeds of the styles, one a column.")
+@click.option(
+    "--styles", default="0-6", show_default=True, metavar="LIST", help="Styles that the column gives; or all, or none."
+)
+@click.option("--outdir", default="mix", show_default=True, metavar="DIR", help="Folder of the pictures.")
+@network_option
+@trunc_option
+@noise_option(*NOISE_MODES)
+@class_option
+@device_option
+def mix(rows: str, cols: str, styles: str, outdir: str, **options: Any) -> None:
+    """Mix the styles of faces: DIR/ROW-COL.png and DIR/grid.png.
+
+    Low styles are pose and shape, high ones are colours. A picture that exists is replaced.
+    """
+    from ..run_folder.seeds import parse_list
+
+    faces, columns = parse_list(rows, "--rows"), parse_list(cols, "--cols")
+    named: dict[str, tuple[int, ...] | None] = {"all": None, "none": ()}
+    layers = named[styles] if styles in named else tuple(parse_list(styles, "--styles", last=99, what="style"))
+    from ..generators.catalogue import ensure_network
+    from ..generators.mix import MixOptions
+    from ..generators.mix import mix as step
+    from ..progress import progress
+
+    ensure_network(options["network"])
+    wanted = MixOptions(faces, columns, layers, truncation_psi=options.pop("trunc"), **options)
+    with progress("Mixing") as show:
+        grid, count = step(wanted, outdir, show)
+    click.echo(f"{count} faces and {grid}")
+
+
+@click.command(epilog="Example: fergan interpolate --seeds 0,1,2 --out faces.mp4")
+@click.option("--seeds", required=True, metavar="LIST", help="The faces to go through, in this order.")
+@click.option("--frames", type=click.IntRange(1, 10_000), default=60, show_default=True, help="From face to face.")
+@click.option("--fps", type=click.FloatRange(1, 120), default=30, show_default=True, help="Frames a second.")
+@click.option("--loop/--no-loop", default=True, show_default=True, help="Go back to the first face at the end.")
+@click.option(
+    "--out", default="interpolation.webp", show_default=True, metavar="FILE", help="An animated .webp, or an .mp4."
+)
+@network_option
+@trunc_option
+@noise_option("const", "none")
+@class_option
+@device_option
+def interpolate(seeds: str, out: str, **options: Any) -> None:
+    """Film the way from face to face. A film that exists is replaced."""
+    from ..run_folder.seeds import parse_list
+
+    keys = parse_list(seeds, "--seeds")
+    from ..generators.catalogue import ensure_network
+    from ..generators.interpolate import InterpolateOptions
+    from ..generators.interpolate import interpolate as step
+    from ..progress import progress
+
+    ensure_network(options["network"])
+    wanted = InterpolateOptions(keys, truncation_psi=options.pop("trunc"), **options)
+    with progress("Drawing", unit="frames") as show:
+        path = step(wanted, out, show)
+    click.echo(f"{wanted.total} frames in {path}")

@@ -1,0 +1,140 @@
+"""``fergan train``: classifiers and generators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .options import device_option
+
+
+@click.group(epilog="Example: fergan train classifier --data fer2013.csv")
+def train() -> None:
+    """Train a classifier or a generator."""
+
+
+@train.command("classifier", epilog="Example: fergan train classifier --data fer2013.csv --out runs/my_classifier")
+@click.option(
+    "--data",
+    required=True,
+    multiple=True,
+    metavar="PATH",
+    help="fer2013.csv or another data set; LABEL=PATH gives all pictures one class. Again for more sets.",
+)
+@click.option("--recipe", default="fernet", show_default=True, metavar="NAME|TOML", help="As 'fergan recipes' lists.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe, such as lr=0.01. Again for more."
+)
+@click.option(
+    "--labels", metavar="SET|LIST", help="fer2013, ferplus, embarrassed, all, or names.  [default: common ones]"
+)
+@click.option(
+    "--split", metavar="HOW", help="official, or shares such as 80:10:10.  [default: official where there is one]"
+)
+@click.option("--drop-leaks", is_flag=True, help="Leave out training faces that are also in validation or test.")
+@click.option("--relabel", metavar="CSV", help="New labels for some rows: columns row or name, and label.")
+@click.option("--votes", metavar="CSV", help="FER+'s fer2013new.csv.")
+@click.option(
+    "--votes-mode",
+    type=click.Choice(["auxiliary", "majority", "probability", "crossentropy", "multi_target"]),
+    help="Votes train a second head, or replace the labels.  [default: auxiliary]",
+)
+@click.option("--weights", metavar="none|imagenet|FILE", help="Where the network's weights start.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), help="[default: float32]")
+@click.option("--epochs", type=click.IntRange(1), help="[default: the recipe's, as for the next four]")
+@click.option("--batch-size", type=click.IntRange(2))
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True))
+@click.option("--patience", type=click.IntRange(1), help="Epochs without progress.")
+@click.option("--seed", type=click.IntRange(0), help="Of weights, order, augmentation and made splits.")
+@click.option("--out", default="runs/classifier", show_default=True, metavar="DIR", help="Folder of the training.")
+@device_option
+def train_classifier(out: str, **options: Any) -> None:
+    """Train a classifier by a recipe: fit on the training rows, choose the epoch on the validation rows.
+
+    A stopped training goes on where it was when the same command is given again.
+
+    Several GPUs: torchrun --nproc-per-node N -m fergan train classifier ...
+    """
+    from ..classifiers.train import train_classifier as step
+    from ..classifiers.training_data import ClassifierOptions
+
+    model, scores = step(ClassifierOptions(**options), out)
+    if scores:
+        click.echo(f"{scores['validation_split']} accuracy {scores['accuracy']:.4f}; model in {model}")
+
+
+@train.command("dcgan", epilog="Example: fergan train dcgan --data fer2013.csv --out runs/my_dcgan")
+@click.option("--data", required=True, metavar="DIR|ZIP|CSV", help="A folder or zip of images, or fer2013.csv.")
+@click.option("--out", default="runs/dcgan", show_default=True, metavar="DIR", help="Folder of the training.")
+@click.option(
+    "--epochs", type=click.FloatRange(0, min_open=True), default=25, show_default=True, help="Passes over the data."
+)
+@click.option("--resolution", type=click.IntRange(32), default=48, show_default=True, help="Pixels, a multiple of 16.")
+@click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True, help="1 gray, 3 RGB.")
+@click.option("--base-channels", type=click.IntRange(4), default=32, show_default=True, help="Width of the networks.")
+@click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True)
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=4e-4, show_default=True)
+@click.option(
+    "--augment",
+    default="color,translation",
+    show_default=True,
+    metavar="LIST",
+    help="DiffAugment: color,translation,cutout.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@device_option
+def train_dcgan(data: str, out: str, **options: Any) -> None:
+    """Train a DCGAN from scratch. A stopped training goes on when the same command is given again."""
+    from ..generators.train import train_dcgan as step
+    from ..progress import gan_display
+
+    with gan_display() as show:
+        path = step(data, out, show, **options)
+    click.echo(f"generator in {path}")
+
+
+@train.command("stylegan2", epilog="Example: fergan train stylegan2 --data faces.zip --out runs/my_stylegan2")
+@click.option("--data", required=True, metavar="DIR|ZIP|CSV", help="A folder or zip of images, or fer2013.csv.")
+@click.option("--out", default="runs/stylegan2", show_default=True, metavar="DIR", help="Folder of the training.")
+@click.option(
+    "--kimg", type=click.FloatRange(0, min_open=True), default=1000, show_default=True, help="Images shown, thousands."
+)
+@click.option("--resolution", type=click.IntRange(8), default=64, show_default=True, help="Pixels, a power of two.")
+@click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="1 gray, 3 RGB.")
+@click.option("--cond", is_flag=True, help="Train by class: the CSV's emotions, or dataset.json's labels.")
+@click.option(
+    "--width",
+    type=click.Choice(["tiny", "small", "medium", "paper", "full"]),
+    default="tiny",
+    show_default=True,
+    help="Of the networks: tiny for a CPU, paper and full as published.",
+)
+@click.option("--init", metavar="FILE|NAME", help="Start from this generator (its width counts, D starts fresh).")
+@click.option("--batch-size", type=click.IntRange(4), default=16, show_default=True)
+@click.option("--part-size", type=click.IntRange(4), metavar="N", help="Images at a time, where memory is short.")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=0.0025, show_default=True)
+@click.option("--gamma", type=click.FloatRange(0), help="R1's weight.  [default: 0.3 at 64 pixels and batches of 16]")
+@click.option(
+    "--augment",
+    type=click.Choice(["diffaugment", "ada", "none"]),
+    default="diffaugment",
+    show_default=True,
+    help="diffaugment for about a thousand images, ada for more and for long trainings.",
+)
+@click.option("--mirror/--no-mirror", default=True, show_default=True, help="Show mirrored images too.")
+@click.option("--snapshot-kimg", type=click.FloatRange(0, min_open=True), default=20, show_default=True)
+@click.option("--fp32", is_flag=True, help="No half precision on a GPU.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@device_option
+def train_stylegan2(data: str, out: str, **options: Any) -> None:
+    """Train a StyleGAN2 from scratch. A stopped training goes on when the same command is given again.
+
+    Several GPUs: torchrun --nproc-per-node N -m fergan train stylegan2 ...
+    """
+    from ..generators.train import train_stylegan2 as step
+    from ..progress import gan_display
+
+    with gan_display() as show:
+        path = step(data, out, show, **options)
+    click.echo(f"generator in {path}")

@@ -1,0 +1,151 @@
+"""All three steps at once: shards are made, judged and labelled without reading the pictures back from the disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ...runtime.files import write_atomically
+from ..progress import OnProgress, no_progress
+from ..run_folder.faces import FacePlan
+from ..run_folder.folder import RunFolder, make_faces_folder
+from ..run_folder.labels import keep_part, merge_parts, part_name, whole_part
+from ..run_folder.pictures import KeptPictures
+from ..run_folder.seeds import shard_size, shards
+from ..run_folder.store import Store
+from ..steps.classify import ClassifyOptions, Judge
+from ..steps.generate import FaceMaker, GenerateOptions
+from ..steps.report import report
+from .local import run_here, run_processes
+from .options import EngineOptions
+from .shard import Job, Labeller, Maker, ShardWorker, Task
+
+_HELD_BYTES = 256 * 2**20
+"""Pictures kept in memory for the report; those of larger runs are read back when the report shows them."""
+
+_SUMMARY = ("run.json", "labels.csv", "skipped.csv", "validation.npz", "report.html", "report.json")
+
+
+def run_all(
+    run: RunFolder,
+    generate: GenerateOptions,
+    classify: ClassifyOptions,
+    on_progress: OnProgress = no_progress,
+    engine: EngineOptions | None = None,
+) -> Path:
+    """Generate, classify and report; what an earlier call has finished is not done again.
+
+    Whatever the engine, labels are written by this process alone, a part a shard, whole or not at all; a part that is
+    damaged or belongs to other faces is done again.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        DataError, UsageError: as :func:`fergan.workflows.steps.generate.generate`,
+            :func:`fergan.workflows.steps.classify.classify` and :func:`fergan.workflows.steps.report.report`; an engine is not
+            installed or lost too many workers.
+    """
+    started, engine = time.monotonic(), engine or EngineOptions()
+    # elsewhere, others compute, and the networks here only tell what they are
+    maker = FaceMaker(generate if engine.here else replace(generate, device="cpu"))
+    judge = Judge(classify if engine.here else replace(classify, device="cpu"))
+    plan, settings = maker.faces, {"generate": maker.settings(), "classify": judge.settings()}
+    kept = KeptPictures.parse(engine.images, len(plan))
+    away = Store(engine.storage) if engine.storage else None
+    if away:
+        _fetch(run, away)
+    run.claim("generate", settings["generate"])
+    run.claim("classify", settings["classify"])
+    run.put("images", str(kept))
+    if away:
+        run.put("storage", away.uri)
+    judge.keep_validation(run)
+    if kept.mode != "none":
+        make_faces_folder(run)
+
+    job = Job(
+        replace(generate, network=_absolute(generate.network), projected_w=_absolute(generate.projected_w)),
+        replace(classify, model=_absolute(classify.model)),
+        settings,
+        kept,
+        engine.storage or str(run.path.resolve()),
+    )
+    tasks = list(missing_tasks(run, plan, kept, away or Store(run.path)))
+    held: dict[str, np.ndarray] = {}
+
+    def hold(name: str, picture: np.ndarray) -> None:
+        if len(held) * picture.nbytes < _HELD_BYTES and kept.mode != "none":
+            held[name] = picture
+
+    done, size = len(plan) - sum(_length(plan, task) for task in tasks), shard_size(len(plan))
+    on_progress(done, len(plan))
+    if engine.here:
+        results = run_here(ShardWorker(job, Maker(job, maker, hold), Labeller(job, judge)), tasks)
+    else:
+        del maker, judge
+        results = _elsewhere(job, tasks, engine)
+    with closing(results):
+        for task, part in results:
+            if part is not None:
+                keep_part(run, task.number, part)
+                if away:
+                    away.write(f"labels/{part_name(task.number)}", part)
+            done += _length(plan, task)
+            on_progress(done, len(plan))
+    merge_parts(run, -(-len(plan) // size))
+    if tasks:
+        run.note("run", time.monotonic() - started)
+    page = report(run, held)
+    if away:
+        for name in _SUMMARY:
+            if (run.path / name).exists():
+                away.write(name, (run.path / name).read_bytes())
+    return page
+
+
+def missing_tasks(run: RunFolder, plan: FacePlan, kept: KeptPictures, store: Store) -> Iterator[Task]:
+    """What there is still to do of a run, shard by shard."""
+    pictures = store.names("faces") if kept.mode != "none" else set()
+    size = shard_size(len(plan))
+    for number, faces in shards(plan):
+        label = not whole_part(run, number, [face.name for face in faces])
+        wanted = kept.files(number, number * size, faces, len(plan))
+        files = tuple(name for name in wanted if name not in pictures)
+        if label or files:
+            yield Task(number, label, files)
+
+
+def _elsewhere(job: Job, tasks: list[Task], engine: EngineOptions) -> Generator[tuple[Task, bytes | None]]:
+    if engine.engine == "local":
+        return run_processes(job, tasks, min(engine.workers or 1, len(tasks) or 1))
+    from .ray_data import run_ray
+
+    return run_ray(job, tasks, engine)
+
+
+def _absolute(source: str | None) -> str | None:
+    """A file by its whole path, for workers in other folders; names of bundled networks as they are."""
+    return str(Path(source).absolute()) if source and Path(source).suffix and Path(source).exists() else source
+
+
+def _length(plan: FacePlan, task: Task) -> int:
+    size = shard_size(len(plan))
+    return min(size, len(plan) - task.number * size)
+
+
+def _fetch(run: RunFolder, away: Store) -> None:
+    """Bring what the storage holds of the run and this machine does not."""
+    names = away.names()
+    if "run.json" in names and not run.record:
+        write_atomically(run.path / "run.json", away.read("run.json"))
+        run.reread()
+    for name in sorted(away.names("labels")):
+        if name.startswith("part-") and not (run.labels / name).exists():
+            number = int(name.removeprefix("part-").partition(".")[0])
+            keep_part(run, number, away.read(f"labels/{name}"))

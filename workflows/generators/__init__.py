@@ -1,0 +1,1 @@
+"""Work on generators: training, measures, pictures by their styles."""

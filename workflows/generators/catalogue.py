@@ -1,0 +1,138 @@
+"""Networks by name: what there is, and a visible download of what is not here yet."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ... import classify as classify_package
+from ...runtime.errors import DataError, UsageError
+from ...stylegan.zoo import ZOO, Published, cached, default_cache, fetch
+from ..progress import progress
+
+
+def ensure_network(name: str | None) -> None:
+    """Download the network of this name with a progress bar, if it is a published one that is not here yet.
+
+    Whatever else the name may be is left to :func:`load_generator`.
+
+    Raises:
+        DataError: the download fails.
+    """
+    if name is None or name not in ZOO or Path(name).exists() or cached(name):
+        return
+    with progress(f"Downloading {name}", unit="MB") as show:
+        fetch(name, progress=lambda done, total: show(done / 1e6, total / 1e6))
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A line of ``fergan models``."""
+
+    name: str
+    about: str
+    resolution: int
+    size: str
+    licence: str
+    place: str
+
+
+def list_models() -> list[Listed]:
+    """The bundled generators, the best first, the bundled classifiers, then the published generators."""
+    from ...stylegan.checkpoints import describe
+    from ...stylegan.generator import bundled_generators
+
+    listed = []
+    for name, path in bundled_generators().items():
+        found = describe(path)
+        licence = str(found["licence_notice"] or "not stated")
+        size = _megabytes(found["size"])
+        listed.append(
+            Listed(name, f"generator, {found['architecture']}", found["resolution"], size, licence, "bundled")
+        )
+    for name, path in _bundled_classifiers().items():
+        licence = str(_card_of(path).get("licence") or "not stated")
+        listed.append(
+            Listed(name, "classifier of expressions", 48, _megabytes(path.stat().st_size), licence, "bundled")
+        )
+    for entry in ZOO.values():
+        here = cached(entry.name)
+        size = _megabytes(here.stat().st_size) if here else f"~{entry.megabytes} MB" if entry.megabytes else ""
+        place = "downloaded" if here else "to download"
+        licence = entry.licence.partition(",")[0]
+        listed.append(Listed(entry.name, entry.about, entry.resolution, size, licence, place))
+    return listed
+
+
+def model_card(name: str) -> str:
+    """Markdown about one model: the card beside a bundled one, or what is known of a published one.
+
+    Raises:
+        UsageError: nothing has this name.
+        DataError: the card cannot be read.
+    """
+    from ...stylegan.generator import bundled_generators
+
+    bundled = {**bundled_generators(), **_bundled_classifiers()}
+    if name in bundled:
+        path = bundled[name]
+        card = path.with_suffix(".md")
+        if not card.exists():
+            return _bundled_without_card(name, path)
+        try:
+            return card.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{card}: cannot be read ({error})") from error
+    if name in ZOO:
+        return _published(ZOO[name])
+    known = ", ".join([*bundled, *ZOO])
+    raise UsageError(f"no model is called {name!r}; known are: {known}")
+
+
+def _published(entry: Published) -> str:
+    path = cached(entry.name)
+    facts: dict[str, Any] = {
+        "Draws": entry.about,
+        "Resolution": f"{entry.resolution} pixels",
+        "Classes": entry.classes or None,
+        "Published by": f"https://github.com/{entry.origin}",
+        "File": entry.url,
+        "Size": f"about {entry.megabytes} MB" if entry.megabytes else None,
+        "Licence": entry.licence,
+        "Here": str(path) if path else f"not yet; would go to {default_cache() / entry.file}",
+    }
+    lines = [f"- {key}: {value}" for key, value in facts.items() if value is not None]
+    return "\n".join([f"# {entry.name}", "", *lines, "", f"Use it with `fergan generate --network {entry.name}`.", ""])
+
+
+def _bundled_without_card(name: str, path: Path) -> str:
+    if path.suffix == ".keras":
+        found = _card_of(path)
+    else:
+        from ...stylegan.checkpoints import describe
+
+        found = describe(path)
+    keys = ("architecture", "resolution", "channels", "labels", "parameters", "size", "sha256", "licence_notice")
+    lines = [f"- {key.replace('_', ' ')}: {found[key]}" for key in keys if found.get(key) is not None]
+    return "\n".join([f"# {name}", "", *lines, "", "It has no model card.", ""])
+
+
+def _bundled_classifiers() -> dict[str, Path]:
+    """By name; told by their files, since opening one would import Keras."""
+    weights = Path(classify_package.__file__ or "").with_name("weights")
+    return {path.stem: path for path in sorted(weights.glob("*.keras"))}
+
+
+def _card_of(path: Path) -> dict[str, Any]:
+    """What stands beside a classifier; empty where that cannot be read, which is for those to say who open it."""
+    try:
+        card = json.loads(path.with_suffix(".json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return card if isinstance(card, dict) else {}
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

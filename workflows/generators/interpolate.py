@@ -1,0 +1,148 @@
+"""A film from face to face: straight lines between the seeds' styles."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ...runtime.errors import DataError, UsageError
+from ...runtime.files import printable
+from ...stylegan.generator import Generator, default_psi, load_generator
+from ...stylegan.styles import draw_styles, seed_styles
+from ..progress import OnProgress, no_progress
+
+SUFFIXES = (".webp", ".mp4")
+_MAX_BYTES = 2**31  # Pillow keeps all frames of an animation in memory until it writes them
+
+
+@dataclass(frozen=True)
+class InterpolateOptions:
+    """What to film.
+
+    Attributes:
+        seeds: the key frames, two or more; a seed may come again.
+        frames: from one key frame to the next, the first of them included.
+        fps: frames a second.
+        loop: go back from the last seed to the first.
+        network: as for ``generate``.
+        truncation_psi: None for the generator's own default.
+        noise_mode: ``const`` or ``none``.
+        class_index: for conditional generators.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    seeds: Sequence[int]
+    frames: int = 60
+    fps: float = 30
+    loop: bool = True
+    network: str | None = None
+    truncation_psi: float | None = None
+    noise_mode: str = "const"
+    class_index: int | None = None
+    device: str = "auto"
+
+    @property
+    def total(self) -> int:
+        """Frames of the film."""
+        return len(self.seeds) * self.frames if self.loop else (len(self.seeds) - 1) * self.frames + 1
+
+
+def interpolate(options: InterpolateOptions, out: str | Path, on_progress: OnProgress = no_progress) -> Path:
+    """Write the film: an animated WebP (endless where it loops) or an mp4, by the ending of ``out``.
+
+    Raises:
+        DataError: the checkpoint cannot be read, or the film cannot be written.
+        UsageError: fewer than two seeds, or another ending.
+    """
+    path = Path(out)
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--out {printable(out)}: the ending decides the format; give one of {', '.join(SUFFIXES)}")
+    if len(options.seeds) < 2:
+        raise UsageError("--seeds: a film needs two seeds or more, such as 0,1,2")
+    if not path.parent.is_dir():
+        raise DataError(f"{printable(path)}: its folder does not exist; make the folder first")
+    generator = load_generator(options.network, device=options.device)
+    pictures = film(generator, options, on_progress)
+    temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix.lower()}")
+    try:
+        if path.suffix.lower() == ".mp4":
+            _write_mp4(temporary, path, pictures, options)
+        else:
+            _write_webp(temporary, pictures, options, generator)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{printable(path)}: cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def film(
+    generator: Generator, options: InterpolateOptions, on_progress: OnProgress = no_progress
+) -> Iterator[np.ndarray]:
+    """The frames, one after another: uint8 [H, W, C].
+
+    Frame ``k * options.frames`` is the face of seed ``k``, and those between lie on a straight line in w.
+    """
+    psi = default_psi(generator, options.truncation_psi)
+    keys = seed_styles(generator, list(options.seeds), psi, class_index=options.class_index)
+    for frame in range(options.total):
+        k, step = divmod(frame, options.frames)
+        share = np.float32(step / options.frames)
+        w = keys[k] if step == 0 else keys[k] * (1 - share) + keys[(k + 1) % len(keys)] * share
+        yield draw_styles(generator, w[None], options.noise_mode)[0]
+        on_progress(frame + 1, options.total)
+
+
+def _write_webp(
+    temporary: Path, pictures: Iterator[np.ndarray], options: InterpolateOptions, generator: Generator
+) -> None:
+    size = options.total * generator.img_resolution**2 * 4
+    if size > _MAX_BYTES:
+        raise UsageError(
+            f"{options.total} frames of {generator.img_resolution} pixels need {size / 2**30:.0f} GiB of memory "
+            "as WebP; write an .mp4, or fewer --frames"
+        )
+    frames = [Image.fromarray(picture if picture.shape[2] == 3 else picture[:, :, 0]) for picture in pictures]
+    frames[0].save(
+        temporary,
+        format="WEBP",
+        save_all=True,
+        append_images=frames[1:],
+        duration=max(1, round(1000 / options.fps)),
+        loop=0 if options.loop else 1,
+        quality=90,
+        method=2,
+    )
+
+
+def _write_mp4(temporary: Path, path: Path, pictures: Iterator[np.ndarray], options: InterpolateOptions) -> None:
+    import cv2
+
+    first = next(pictures)
+    height, width = first.shape[:2]
+    writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), float(options.fps), (width, height))
+    try:
+        if not writer.isOpened():
+            raise DataError(
+                f"{printable(path)}: OpenCV can write no mp4 here (no codec, or no right to the folder); give a .webp"
+            )
+        for picture in chain([first], pictures):
+            colour = cv2.COLOR_RGB2BGR if picture.shape[2] == 3 else cv2.COLOR_GRAY2BGR
+            writer.write(cv2.cvtColor(picture, colour))
+    finally:
+        writer.release()
+    written = cv2.VideoCapture(str(temporary))  # a full disk goes unmentioned by the writer
+    try:
+        complete = written.isOpened() and int(written.get(cv2.CAP_PROP_FRAME_COUNT)) == options.total
+    finally:
+        written.release()
+    if not complete:
+        raise DataError(f"{printable(path)}: the film came out incomplete; look at the free space, or give a .webp")

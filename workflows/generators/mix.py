@@ -1,0 +1,108 @@
+"""Style mixing: the coarse looks of one face with the fine looks of another (arXiv 1812.04948, section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...data.images import write_png
+from ...runtime.errors import DataError, UsageError
+from ...runtime.files import printable
+from ...stylegan.generator import Generator, default_psi, load_generator
+from ...stylegan.styles import draw_styles, seed_styles
+from ..progress import OnProgress, no_progress
+
+_MAX_PIXELS = 2**28
+
+
+@dataclass(frozen=True)
+class MixOptions:
+    """What to mix.
+
+    Attributes:
+        rows: seeds that give the faces, one a row of the grid.
+        cols: seeds that give the mixed-in styles, one a column.
+        styles: which styles, from 0 (pose, shape of the face) to num_ws - 1 (colours), come from the column; None for
+            all of them.
+        network: as for ``generate``.
+        truncation_psi: None for the generator's own default.
+        noise_mode: ``const``, ``random`` (seeded by the row's seed) or ``none``.
+        class_index: for conditional generators.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    rows: Sequence[int]
+    cols: Sequence[int]
+    styles: Sequence[int] | None = tuple(range(7))
+    network: str | None = None
+    truncation_psi: float | None = None
+    noise_mode: str = "const"
+    class_index: int | None = None
+    device: str = "auto"
+
+
+def mix(options: MixOptions, outdir: str | Path, on_progress: OnProgress = no_progress) -> tuple[Path, int]:
+    """Write the mixed faces and their grid.
+
+    ``ROW-COL.png`` is the row's face with the column's styles at ``options.styles``; ``SEED-SEED.png`` the face of a
+    seed by itself, as NVIDIA's style_mixing.py names them; ``grid.png`` has the columns' faces along the top, the rows'
+    down the left side.
+
+    Returns:
+        The path of ``grid.png``, and how many faces were written beside it.
+
+    Raises:
+        DataError: the checkpoint cannot be read or a file cannot be written.
+        UsageError: the generator has no such style or only one (a DCGAN), or the grid would be too large.
+    """
+    generator = load_generator(options.network, device=options.device)
+    styles = _styles(options.styles, generator)
+    rows, cols = list(dict.fromkeys(options.rows)), list(dict.fromkeys(options.cols))
+    edge = generator.img_resolution
+    if (len(rows) + 1) * (len(cols) + 1) * edge**2 > _MAX_PIXELS:
+        raise UsageError(
+            f"a grid of {len(rows)} rows and {len(cols)} columns of {edge} pixels is too large; give fewer"
+        )
+    folder = Path(outdir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{printable(folder)}: the folder cannot be made ({error.strerror})") from error
+
+    seeds = list(dict.fromkeys([*rows, *cols]))
+    psi = default_psi(generator, options.truncation_psi)
+    of_seed = dict(zip(seeds, seed_styles(generator, seeds, psi, class_index=options.class_index), strict=True))
+    grid = np.zeros(((len(rows) + 1) * edge, (len(cols) + 1) * edge, generator.img_channels), np.uint8)
+    pairs = [(seed, seed) for seed in seeds] + [(row, col) for row in rows for col in cols if row != col]
+    for done, (row, col) in enumerate(pairs, start=1):
+        w = of_seed[row].copy()
+        w[styles] = of_seed[col][styles]
+        picture = draw_styles(generator, w[None], options.noise_mode, [row])[0]
+        write_png(folder / f"{row}-{col}.png", picture)
+        for y, x in _places(row, col, rows, cols):
+            grid[y * edge : (y + 1) * edge, x * edge : (x + 1) * edge] = picture
+        on_progress(done, len(pairs))
+    write_png(folder / "grid.png", grid)
+    return folder / "grid.png", len(pairs)
+
+
+def _styles(wanted: Sequence[int] | None, generator: Generator) -> list[int]:
+    last = generator.num_ws - 1
+    if last < 1:
+        raise UsageError(f"the generator {generator.name} has one style, so there is nothing to mix; use a StyleGAN2")
+    styles = list(range(last + 1)) if wanted is None else list(wanted)
+    if any(style > last for style in styles):
+        raise UsageError(f"--styles: {generator.name} has the styles 0 to {last}, and no {max(styles)}")
+    return styles
+
+
+def _places(row: int, col: int, rows: list[int], cols: list[int]) -> list[tuple[int, int]]:
+    """Where in the grid the picture of a pair goes, as (y, x) in pictures."""
+    places = [(rows.index(row) + 1, cols.index(col) + 1)] if row in rows and col in cols else []
+    if row == col:
+        places += [(0, cols.index(col) + 1)] if col in cols else []
+        places += [(rows.index(row) + 1, 0)] if row in rows else []
+    return places

@@ -1,0 +1,1 @@
+"""Faces in pictures, films and the browser."""

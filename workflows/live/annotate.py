@@ -1,0 +1,329 @@
+"""Films, cameras and pictures with their faces found, followed and labelled.
+
+Three threads share the work: one decodes, one finds faces and follows them, and the caller's labels them, many frames
+at a time because a classifier works in batches; drawing and encoding go on behind. A table of the faces is written as
+the work goes on; see :data:`COLUMNS`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ...classify.classifier import Classifier, GivenRange, load_classifier
+from ...data.detection.detectors import SMALLEST, Face, FaceDetector, cut_faces, face_squares, open_detector, overlap
+from ...data.images import SUFFIXES, ImageSource, read_image, write_png
+from ...runtime.errors import DataError, UsageError
+from ...runtime.files import printable
+from ..background import _ahead, _Behind, _until
+from ..progress import OnProgress, no_progress
+from .drawing import draw_faces
+from .face_table import _Frame, _Table
+from .tracking import Smoother, Tracker
+from .video import VideoFile, VideoSource, Window
+
+SEARCH_EVERY = 0.2
+"""Seconds between searches of whole frames by a detector that is not quick; between them only near known faces."""
+
+SHOWN = 0.3
+"""Seconds for which a face that is not found stays drawn where it is expected."""
+
+_BATCH = 32  # faces that are labelled at once: what the classifier takes on a CPU
+_BYTES = 96 * 2**20  # of frames that wait at each place
+
+
+@dataclass(frozen=True)
+class AnnotateOptions:
+    """What to annotate, and how.
+
+    Attributes:
+        source: a film, a folder or zip of pictures, a picture, a stream's address, or a camera's number.
+        out: of films and cameras an ``.mp4``; of pictures a folder, or a ``.png`` for a single one; None for neither.
+        csv: the table, or None.
+        show: in a window.
+        model, labels, input_range, device: as for :func:`fergan.classify.classifier.load_classifier`.
+        detector, smallest: as for :func:`fergan.data.detection.detectors.open_detector`.
+        smooth: time constant in seconds by which drawn probabilities follow those of the frames; 0 for at once.
+    """
+
+    source: str
+    out: str | None = None
+    csv: str | None = None
+    show: bool = False
+    model: str | None = None
+    labels: tuple[str, ...] | None = None
+    input_range: GivenRange | None = None
+    device: str = "auto"
+    detector: str = "auto"
+    smallest: float = SMALLEST
+    smooth: float = 0.5
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """What was done.
+
+    Attributes:
+        frames, faces, tracks: how many frames or pictures, rows of the table, and faces told apart.
+        detector: the one that was used.
+        complaints: one line for each thing that could not be read.
+        stopped: before the end, because somebody asked for that.
+    """
+
+    frames: int
+    faces: int
+    tracks: int
+    detector: str
+    complaints: tuple[str, ...]
+    stopped: bool
+
+
+def annotate(
+    options: AnnotateOptions, on_progress: OnProgress = no_progress, *, stop: threading.Event | None = None
+) -> Annotated:
+    """Find, follow and label the faces of a source; write what the options name.
+
+    Args:
+        options: at least one of ``out``, ``csv`` and ``show``.
+        on_progress: called with frames done and in all (the same where nobody knows how many there are).
+        stop: once it is set, no further frame is read, and what has been read is finished.
+
+    Raises:
+        DataError: the source or the model cannot be read, or the results cannot be written.
+        UsageError: nothing to write, an output of the wrong kind, or an option that makes no sense.
+    """
+    stop = stop or threading.Event()
+    if options.out is None and options.csv is None and not options.show:
+        raise UsageError("nothing would come of it: give --out, --csv or --show")
+    if options.smooth < 0:
+        raise UsageError(f"--smooth {options.smooth:g}: is a time in seconds, 0 or more")
+    path = Path(options.source)
+    single = path.suffix.lower() in SUFFIXES and not path.is_dir()
+    pictures = single or path.is_dir() or path.suffix.lower() == ".zip"
+    _check_outputs(options, pictures, single)
+    with ExitStack() as stack:
+        if pictures:
+            source: _Pictures | _Film = _Pictures(path, single, options)
+        else:
+            source = _Film(options, stack)
+        detector = open_detector(options.detector, options.smallest)
+        classifier = load_classifier(
+            options.model, options.device, labels=options.labels, input_range=options.input_range
+        )
+        table = stack.enter_context(_Table(Path(options.csv), classifier.labels)) if options.csv else None
+        window = Window(f"fergan annotate {options.source}") if options.show else None
+        if window is not None:
+            stack.callback(window.close)
+        write = source.writer(stack, classifier.labels)
+        behind = stack.enter_context(_Behind(source.depth))
+        frames = _ahead(source.frames(detector, stop), source.depth)
+        stack.callback(frames.close)
+        done = faces = 0
+        numbers: set[int] = set()
+        smoother = Smoother(options.smooth)
+        on_progress(0, source.total or 0)
+        for frame, probabilities in _labelled(frames, classifier, source.depth):
+            if table is not None:
+                table.write(frame, probabilities)
+            shown = _shown(frame, probabilities, smoother)
+            if window is not None:
+                _draw(frame, shown, classifier.labels)
+                if not window.show(frame.picture):
+                    stop.set()
+            if write is not None:
+                behind.submit(partial(write, frame, shown, window is None))
+            done, faces = done + 1, faces + len(frame.tracks)
+            numbers.update(frame.tracks)
+            on_progress(done, max(done, source.total or done))
+        behind.flush()
+    return Annotated(done, faces, len(numbers), detector.name, tuple(source.complaints), stop.is_set())
+
+
+_Write = Callable[["_Frame", "list[tuple[int, np.ndarray, np.ndarray]]", bool], None]
+
+
+class _Film:
+    """Frames of a film or camera, with their faces."""
+
+    def __init__(self, options: AnnotateOptions, stack: ExitStack) -> None:
+        self._video = VideoSource(options.source)
+        stack.callback(self._video.close)
+        self._out = options.out
+        bytes_each = self._video.width * self._video.height * 3
+        # A camera's frames are shown at once; a film's wait for others, so that batches are full.
+        self.depth = 1 if self._video.live or options.show else max(1, min(_BATCH, _BYTES // bytes_each))
+        self.total = self._video.total
+
+    @property
+    def complaints(self) -> list[str]:
+        return [self._video.complaint] if self._video.complaint else []
+
+    def frames(self, detector: FaceDetector, stop: threading.Event) -> Iterator[_Frame]:
+        tracker, searched = Tracker(), -SEARCH_EVERY
+        decoded = _ahead(_until(self._video.frames(), stop), min(self.depth, 8))
+        try:
+            for number, (seconds, picture) in enumerate(decoded):
+                if detector.quick:
+                    faces = detector.find(picture)
+                else:
+                    faces = detector.find_near(picture, tracker.expected(seconds))
+                    if seconds - searched >= SEARCH_EVERY:
+                        searched = seconds
+                        new = detector.find(picture)
+                        faces += [face for face in new if all(overlap(face, other) < 0.3 for other in faces)]
+                frame = _cut(self._video.name, number, seconds, picture, faces, detector)
+                frame.tracks = tracker.update(seconds, faces)
+                lost = [t for t in tracker.tracks if t.seen < seconds <= t.seen + SHOWN]
+                places = face_squares(
+                    [t.at(seconds) for t in lost], picture.shape[1], picture.shape[0], detector.enlarge
+                )
+                frame.lost = [(t.number, square) for t, square in zip(lost, places, strict=True)]
+                yield frame
+        finally:
+            decoded.close()
+
+    def writer(self, stack: ExitStack, labels: tuple[str, ...]) -> _Write | None:
+        if self._out is None:
+            return None
+        file = stack.enter_context(VideoFile(Path(self._out), self._video.width, self._video.height, self._video.fps))
+
+        def write(frame: _Frame, shown: list[tuple[int, np.ndarray, np.ndarray]], draw: bool) -> None:
+            if draw:
+                _draw(frame, shown, labels)
+            file.write(frame.picture)
+
+        return write
+
+
+class _Pictures:
+    """Pictures, each by itself."""
+
+    depth = 4
+
+    def __init__(self, path: Path, single: bool, options: AnnotateOptions) -> None:
+        self._path, self._out = path, None if options.out is None else Path(options.out)
+        self._source = None if single else ImageSource(path)
+        self.total: int | None = 1 if self._source is None else len(self._source)
+        self.complaints: list[str] = []
+        self._first = read_image(path) if single else None
+
+    def _read(self) -> Iterator[tuple[str, np.ndarray]]:
+        if self._first is not None:
+            yield self._path.name, self._first
+        if self._source is not None:
+            yield from self._source.images(on_error=lambda name, error: self.complaints.append(str(error)))
+
+    def frames(self, detector: FaceDetector, stop: threading.Event) -> Iterator[_Frame]:
+        count = 0
+        for number, (name, picture) in enumerate(_until(self._read(), stop)):
+            if picture.shape[2] == 1:
+                picture = np.repeat(picture, 3, axis=2)
+            frame = _cut(name, number, None, picture, detector.find(picture), detector)
+            frame.tracks = [count + k + 1 for k in range(len(frame.scores))]
+            count += len(frame.scores)
+            yield frame
+
+    def writer(self, stack: ExitStack, labels: tuple[str, ...]) -> _Write | None:
+        if self._out is None:
+            return None
+        out = self._out
+
+        def write(frame: _Frame, shown: list[tuple[int, np.ndarray, np.ndarray]], draw: bool) -> None:
+            if draw:
+                _draw(frame, shown, labels)
+            path = out if self._source is None and out.suffix.lower() == ".png" else out / _picture_name(frame.name)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise DataError(f"{printable(path.parent)}: cannot be made ({error.strerror})") from error
+            write_png(path, frame.picture)
+
+        return write
+
+
+def _picture_name(name: str) -> Path:
+    """Where an annotated picture goes below the folder: ``a/b.jpg`` -> ``a/b.jpg.png``, and nothing outside it."""
+    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("..", "/")]
+    path = Path(*parts)
+    return path if path.suffix.lower() == ".png" else path.with_name(f"{path.name}.png")
+
+
+def _cut(
+    name: str, number: int, seconds: float | None, picture: np.ndarray, faces: list[Face], detector: FaceDetector
+) -> _Frame:
+    height, width = picture.shape[:2]
+    squares = face_squares(faces, width, height, detector.enlarge)
+    crops = cut_faces(picture, squares)
+    return _Frame(name, number, seconds, picture, squares, [face.score for face in faces], [], crops)
+
+
+def _labelled(frames: Iterable[_Frame], classifier: Classifier, depth: int) -> Iterator[tuple[_Frame, np.ndarray]]:
+    """Each frame with the probabilities float32 [N, K] of its faces; as many frames at a time as fill a batch."""
+    waiting: list[_Frame] = []
+    faces = 0
+
+    def label() -> Iterator[tuple[_Frame, np.ndarray]]:
+        crops = np.concatenate([frame.crops for frame in waiting])
+        rows = classifier.predict(crops) if len(crops) else np.empty((0, len(classifier.labels)), np.float32)
+        ends = np.cumsum([len(frame.crops) for frame in waiting])
+        yield from zip(waiting, np.split(rows, ends[:-1]), strict=True)
+
+    for frame in frames:
+        if waiting and (faces + len(frame.crops) > _BATCH or len(waiting) == depth):
+            yield from label()
+            waiting, faces = [], 0
+        waiting.append(frame)
+        faces += len(frame.crops)
+        if depth == 1:
+            yield from label()
+            waiting, faces = [], 0
+    if waiting:
+        yield from label()
+
+
+def _shown(frame: _Frame, probabilities: np.ndarray, smoother: Smoother) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """(number to show, square, probabilities) of what is drawn into a frame."""
+    if frame.seconds is None:
+        return [(0, square, row) for square, row in zip(frame.squares, probabilities, strict=True)]
+    shown = []
+    for track, square, row in zip(frame.tracks, frame.squares, probabilities, strict=True):
+        shown.append((track, square, smoother(track, frame.seconds, row)))
+    for track, square in frame.lost:
+        last = smoother.last(track)
+        if last is not None:
+            shown.append((track, square, last))
+    return shown
+
+
+def _draw(frame: _Frame, shown: list[tuple[int, np.ndarray, np.ndarray]], labels: tuple[str, ...]) -> None:
+    if not frame.picture.flags.writeable:
+        frame.picture = frame.picture.copy()
+    draw_faces(frame.picture, shown, labels)
+
+
+def _check_outputs(options: AnnotateOptions, pictures: bool, single: bool) -> None:
+    """Outputs that could not be written, before any work is done."""
+    source = Path(options.source)
+    for name, given in (("--out", options.out), ("--csv", options.csv)):
+        if given is None:
+            continue
+        path = Path(given)
+        if source.exists() and path.exists() and path.samefile(source):
+            raise UsageError(f"{name} {printable(given)}: is the source itself; give another name")
+        folder = path if name == "--out" and pictures and path.suffix.lower() != ".png" else path.parent
+        if name == "--out" and not pictures and path.suffix.lower() != ".mp4":
+            raise UsageError(f"--out {printable(given)}: a film is written as .mp4; give such a name")
+        if name == "--out" and pictures and path.is_file() and folder == path:
+            raise UsageError(f"--out {printable(given)}: is a file; give a folder for the pictures")
+        if name == "--out" and pictures and not single and path.suffix.lower() in (".png", ".mp4"):
+            raise UsageError(f"--out {printable(given)}: pictures are written to a folder; give its name")
+        if folder != path and not folder.is_dir():
+            raise DataError(f"{printable(path)}: its folder does not exist; make the folder first")
+        if folder != path and path.is_dir():
+            raise UsageError(f"{name} {printable(given)}: is a folder; give a file's name")

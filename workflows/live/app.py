@@ -1,0 +1,315 @@
+"""The app: classifiers and a generator to play with in a browser, by Gradio. Nothing leaves the machine."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...data.faces import CROPS
+from ...data.images import write_png
+from ...runtime.errors import DataError, UsageError
+from ...stylegan.generator import MAX_SEED, load_generator
+from .app_model import LARGEST_FILE, Studio, enlarged, open_classifiers, read_picture
+
+EXAMPLES = 5
+"""Generated faces that are offered as examples."""
+
+_SHOWN = 384
+"""Pixels of the side to which small pictures are enlarged."""
+
+_STYLE = """
+.gradio-container { max-width: 1080px !important; margin: 0 auto !important; }
+.face img { width: 100%; height: 100%; object-fit: contain; }
+"""
+_TITLE = "fergan: which facial expressions?"
+_ABOUT = (
+    "# fergan\nExpression classifiers say what a face *shows to them*, not what a person feels. "
+    "Pictures stay on this computer."
+)
+
+
+def serve_app(
+    models: Sequence[tuple[str | None, str | None]],
+    *,
+    network: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    device: str = "auto",
+    ready: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Serve the app until Ctrl-C or SIGTERM.
+
+    Args:
+        models: (name, source) of each classifier, as for :func:`open_classifiers`.
+        network: of the generator, as for :func:`load_generator`.
+        host, port: where to listen.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        ready: called with the app's address.
+
+    Raises:
+        UsageError: Gradio is not installed, the port is taken, or a name is unknown.
+        DataError: a file cannot be used.
+    """
+    with tempfile.TemporaryDirectory(prefix="fergan-app-") as folder:
+        _offline(folder)
+        try:
+            import gradio
+        except ModuleNotFoundError as error:
+            raise UsageError("the app needs Gradio; run: pip install 'fergan[app]'") from error
+        studio = Studio(open_classifiers(models, device), load_generator(network, device))
+        page = build_app(studio, Path(folder))
+        stopped = threading.Event()
+        old = signal.signal(signal.SIGTERM, lambda number, frame: stopped.set())
+        try:
+            page.launch(
+                server_name=host,
+                server_port=port,
+                share=False,
+                inbrowser=False,
+                quiet=True,
+                prevent_thread_lock=True,
+                show_error=True,
+                max_file_size=LARGEST_FILE,
+                footer_links=[],
+                run_history=False,
+                ssr_mode=False,
+                pwa=False,
+                mcp_server=False,
+                enable_monitoring=False,
+                theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+                css=_STYLE,
+            )
+            ready(page.local_url)
+            stopped.wait()
+        except OSError as error:
+            raise UsageError(f"--port {port}: cannot listen there ({error}); choose another") from error
+        except KeyboardInterrupt:
+            pass
+        finally:
+            page.close(verbose=False)
+            signal.signal(signal.SIGTERM, old)
+
+
+def _offline(folder: str) -> None:
+    """Told to Gradio before it is imported: no telemetry, no version check, uploads in ``folder``."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = folder
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+def build_app(studio: Studio, folder: Path) -> Any:
+    """The pages, not yet served: a ``gradio.Blocks``.
+
+    Args:
+        studio: what they show.
+        folder: for the example faces.
+    """
+    import gradio as gr
+
+    examples = []
+    for seed in range(EXAMPLES):
+        class_index = seed % studio.generator.c_dim if studio.generator.c_dim else None
+        examples.append(str(folder / f"face{seed}.png"))
+        write_png(examples[-1], studio.draw(seed, studio.psi, class_index))
+    names = list(studio.classifiers)
+    with gr.Blocks(title=_TITLE, analytics_enabled=False) as page:
+        gr.Markdown(_ABOUT)
+        for name in names:
+            with gr.Tab(name):
+                _one_model(gr, studio, name, examples)
+        with gr.Tab("compare"):
+            _compare(gr, studio, examples)
+        with gr.Tab("generate"):
+            _generate(gr, studio, page)
+        with gr.Tab("webcam"):
+            _webcam(gr, studio)
+    return page
+
+
+def _one_model(gr: Any, studio: Studio, name: str, examples: list[str]) -> None:
+    with gr.Row():
+        with gr.Column():
+            picture, crop = _picture(gr, examples)
+        with gr.Column():
+            bars = _bars(gr, studio, name)
+            seen = _seen(gr)
+            gr.Markdown(_facts(studio, name))
+
+    def judge(content: tuple[str, bytes] | None, crop: str) -> Any:
+        if content is None:
+            return None, None
+        judged = _judged(gr, studio, name, _read(gr, content), crop)
+        return judged.shares, enlarged(judged.seen, _SHOWN // 2)
+
+    gr.on([picture.change, crop.change], judge, [picture, crop], [bars, seen], show_progress="hidden")
+
+
+def _compare(gr: Any, studio: Studio, examples: list[str]) -> None:
+    with gr.Row():
+        with gr.Column(scale=1):
+            picture, crop = _picture(gr, examples)
+        with gr.Column(scale=2), gr.Row():
+            bars = [_bars(gr, studio, name) for name in studio.classifiers]
+
+    def judge(content: tuple[str, bytes] | None, crop: str) -> Any:
+        if content is None:
+            shares: list[Any] = [None] * len(bars)
+        else:
+            read = _read(gr, content)
+            shares = [_judged(gr, studio, name, read, crop).shares for name in studio.classifiers]
+        return shares if len(shares) > 1 else shares[0]
+
+    gr.on([picture.change, crop.change], judge, [picture, crop], bars, show_progress="hidden")
+
+
+def _generate(gr: Any, studio: Studio, page: Any) -> None:
+    generator, names = studio.generator, list(studio.classifiers)
+    with gr.Row():
+        with gr.Column():
+            face = gr.Image(label=generator.name, interactive=False, height=_SHOWN, buttons=["download"])
+        with gr.Column():
+            bars = _bars(gr, studio, "Expressions")
+            chosen = gr.Dropdown(names, value=names[0], label="Classifier", visible=len(names) > 1)
+    with gr.Row():
+        seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED)
+        psi = gr.Slider(
+            -1, 1.5, studio.psi, step=0.05, label="Truncation psi", info="0: the average face; 1: all of them"
+        )
+        index = gr.Slider(0, max(generator.c_dim - 1, 1), 0, step=1, label="Class", visible=generator.c_dim > 0)
+        crop = _crop(gr)
+    with gr.Row():
+        draw = gr.Button("Generate", variant="primary")
+        following = gr.Button("Next seed")
+        chance = gr.Button("Random seed")
+
+    def show(seed: float | None, psi: float | None, index: float, crop: str, name: str) -> Any:
+        try:
+            picture = studio.draw(seed, psi, index if generator.c_dim else None)
+        except UsageError as error:
+            raise _refused(gr, error) from error
+        return enlarged(picture, _SHOWN), _judged(gr, studio, name, picture, crop).shares
+
+    settings, shown = [seed, psi, index, crop, chosen], [face, bars]
+    gr.on([page.load, draw.click], show, settings, shown)
+    gr.on([psi.release, index.release, crop.change, chosen.change, seed.submit], show, settings, shown)
+    following.click(lambda seed: (int(seed or 0) + 1) % (MAX_SEED + 1), seed, seed).then(show, settings, shown)
+    chance.click(lambda: secrets.randbelow(2**20), None, seed).then(show, settings, shown)
+
+
+def _webcam(gr: Any, studio: Studio) -> None:
+    names = list(studio.classifiers)
+    with gr.Row():
+        with gr.Column():
+            camera = _uploads(
+                gr,
+                sources=["webcam"],
+                streaming=True,
+                label="Camera",
+                webcam_options=gr.WebcamOptions(constraints={"video": {"width": 640, "height": 480}}),
+            )
+            crop = _crop(gr, "detect")
+        with gr.Column():
+            bars = _bars(gr, studio, "Expressions")
+            chosen = gr.Dropdown(names, value=names[0], label="Classifier", visible=len(names) > 1)
+            seen = _seen(gr)
+
+    def judge(content: tuple[str, bytes] | None, crop: str, name: str) -> Any:
+        if content is None:
+            return None, None
+        judged = _judged(gr, studio, name, _read(gr, content), crop, quiet=True)
+        return judged.shares, enlarged(judged.seen, _SHOWN // 2)
+
+    camera.stream(judge, [camera, crop, chosen], [bars, seen], stream_every=0.2, show_progress="hidden")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Parts of the pages
+
+
+def _picture(gr: Any, examples: list[str]) -> tuple[Any, Any]:
+    picture = _uploads(
+        gr, sources=["upload", "webcam", "clipboard"], label="Face", height=_SHOWN, elem_classes=["face"]
+    )
+    gr.Examples(examples, picture, label="Generated faces")
+    return picture, _crop(gr)
+
+
+def _crop(gr: Any, value: str = "none") -> Any:
+    return gr.Radio(
+        list(CROPS),
+        value=value,
+        label="What is judged",
+        info="none: the whole picture; ffhq: the face box of FFHQ-aligned pictures; detect: the largest face found",
+    )
+
+
+def _bars(gr: Any, studio: Studio, title: str) -> Any:
+    return gr.Label(label=title, num_top_classes=max(len(known.labels) for known in studio.classifiers.values()))
+
+
+def _seen(gr: Any) -> Any:
+    return gr.Image(
+        label="What the network saw", interactive=False, height=_SHOWN // 2, buttons=[], elem_classes=["face"]
+    )
+
+
+def _facts(studio: Studio, name: str) -> str:
+    classifier = studio.classifiers[name]
+    scores = classifier.card.get("scores")
+    accuracy, split = (scores.get(key) for key in ("accuracy", "validation_split")) if scores else (None, None)
+    known = f"Accuracy {accuracy:.1%} on {split}." if isinstance(accuracy, float) and split else "Accuracy unknown."
+    height, width, channels = classifier.input_shape
+    return f"{known} Input {width}×{height}, {'gray' if channels == 1 else 'RGB'}; sha256 `{classifier.sha256[:12]}`."
+
+
+def _uploads(gr: Any, **options: Any) -> Any:
+    """A ``gr.Image`` that hands on files as they came, for fergan's own reader; Gradio would decode them unbounded.
+
+    Not a class of its own: Gradio writes a stub file beside the source of every class of components.
+    """
+    image = gr.Image(**options)
+    image.preprocess = _as_it_came
+    return image
+
+
+def _as_it_came(payload: Any) -> tuple[str, bytes] | None:
+    """The name and the contents of an uploaded file, or of a frame of the camera."""
+    if payload is None:
+        return None
+    if payload.url and payload.url.startswith("data:"):
+        return "camera", base64.b64decode(payload.url.partition(",")[2])
+    return payload.orig_name or "picture", Path(payload.path).read_bytes()
+
+
+def _read(gr: Any, content: tuple[str, bytes]) -> Any:
+    name, data = content
+    try:
+        return read_picture(data, name)
+    except DataError as error:
+        raise _refused(gr, error) from error
+
+
+def _judged(gr: Any, studio: Studio, name: str, picture: Any, crop: str, *, quiet: bool = False) -> Any:
+    """:meth:`Studio.judge` with its errors and a missed face as messages on the page."""
+    try:
+        judged = studio.judge(name, picture, crop)
+    except (DataError, UsageError) as error:
+        raise _refused(gr, error) from error
+    if judged.found is False and not quiet:
+        gr.Info("No face was found, so the whole picture was judged.")
+    return judged
+
+
+def _refused(gr: Any, error: Exception) -> Exception:
+    import html
+
+    refused: Exception = gr.Error(html.escape(str(error)), print_exception=False)
+    return refused

@@ -1,0 +1,110 @@
+"""What the app's pages do, without the pages: a picture or a seed in, probabilities out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from ...classify.classifier import Classifier, load_classifier
+from ...data.faces import prepare_faces
+from ...data.images import read_image
+from ...runtime.errors import UsageError
+from ...stylegan.generator import MAX_SEED, Generator
+
+LARGEST_FILE = 32 * 2**20
+"""Bytes of an uploaded picture."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a classifier says about a picture.
+
+    Attributes:
+        shares: label -> probability, in the model's order of labels.
+        seen: uint8 [48, 48], the prepared face that was judged.
+        found: whether a face was found; None where none was searched for.
+    """
+
+    shares: dict[str, float]
+    seen: np.ndarray
+    found: bool | None
+
+
+class Studio:
+    """Classifiers by name, and a generator. Its methods may be called from several threads.
+
+    Attributes:
+        classifiers: name -> classifier, in the order of their tabs.
+        generator: draws the faces.
+        psi: the generator's default truncation.
+    """
+
+    def __init__(self, classifiers: Mapping[str, Classifier], generator: Generator) -> None:
+        self.classifiers, self.generator = dict(classifiers), generator
+        self.psi = float(generator.metadata.get("default_truncation_psi") or 1.0)
+        self._drawing = threading.Lock()
+
+    def judge(self, name: str, picture: np.ndarray, crop: str = "none") -> Judgement:
+        """The probabilities of one picture.
+
+        Args:
+            name: of the classifier.
+            picture: uint8 [H, W, 1 or 3].
+            crop: as in :func:`fergan.data.faces.prepare_faces`.
+        """
+        missed: list[int] = []
+        faces = prepare_faces([picture], crop, missed=missed)
+        classifier = self.classifiers[name]
+        shares = zip(classifier.labels, map(float, classifier.predict(faces)[0]), strict=True)
+        return Judgement(dict(shares), faces[0], not missed if crop == "detect" else None)
+
+    def draw(self, seed: float | None, psi: float | None, class_index: float | None = None) -> np.ndarray:
+        """The face of a seed: uint8 [H, W, 1 or 3].
+
+        Raises:
+            UsageError: the seed is no integer from 0 to 2**32 - 1, there is no psi, or the class is none of the
+                generator's.
+        """
+        if psi is None:
+            raise UsageError("truncation psi must be a number, such as 0.7")
+        if seed is None or seed != int(seed) or not 0 <= seed <= MAX_SEED:
+            raise UsageError(f"the seed must be an integer from 0 to {MAX_SEED}")
+        chosen = None if class_index is None else int(class_index)
+        with self._drawing:
+            return self.generator.generate([int(seed)], truncation_psi=psi, class_index=chosen)[0]
+
+
+def open_classifiers(models: Iterable[tuple[str | None, str | None]], device: str) -> dict[str, Classifier]:
+    """(name, source) pairs -> classifiers by name; a missing name is the model's own.
+
+    Raises:
+        UsageError: two have the same name, or a source is unknown.
+        DataError: a file cannot be used.
+    """
+    opened: dict[str, Classifier] = {}
+    for name, source in models:
+        classifier = load_classifier(source, device)
+        key = name or classifier.name
+        if key in opened:
+            raise UsageError(f"--model: two models are called {key!r}; name them apart: --model NAME=PATH")
+        opened[key] = classifier
+    return opened
+
+
+def read_picture(content: bytes, name: str) -> np.ndarray:
+    """An uploaded file as uint8 [H, W, 1 or 3]; DataError: it is no picture, damaged or too large."""
+    return read_image(content, name=name)
+
+
+def enlarged(picture: np.ndarray, side: int) -> np.ndarray:
+    """For the eye: uint8 [H, W, 1 or 3] or [H, W] -> RGB [., ., 3] whose shorter side has at least ``side`` pixels."""
+    image = Image.fromarray(picture[..., 0] if picture.shape[2:] == (1,) else picture).convert("RGB")
+    scale = side / min(image.size)
+    if scale > 1:
+        size = (round(image.width * scale), round(image.height * scale))
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    return np.asarray(image)

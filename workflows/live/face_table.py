@@ -1,0 +1,82 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from ...runtime.errors import DataError
+from ...runtime.files import printable
+
+COLUMNS = ("source", "frame", "time_s", "track", "x", "y", "width", "height", "score", "label", "confidence")
+"""Of the table, one row for each face in each frame; a column for each class follows, named by it.
+
+source: name of the film or picture. frame: from 0. time_s: seconds from the film's start, empty for pictures. track:
+number of the face, the same for as long as it is followed; pictures number their faces on. x, y, width, height: the
+square that was judged, in whole pixels from the top left. score: of the detector (:class:`fergan.data.detection.detectors.Face`).
+label, confidence: the likeliest class and its probability; these and the probabilities are of this frame alone, not
+smoothed.
+"""
+
+
+@dataclass
+class _Frame:
+    """A frame or picture on its way through the threads."""
+
+    name: str
+    number: int
+    seconds: float | None
+    picture: np.ndarray
+    squares: np.ndarray
+    scores: list[float]
+    tracks: list[int]
+    crops: np.ndarray
+    lost: list[tuple[int, np.ndarray]] = field(default_factory=list)  # followed, but not found here: track and square
+
+
+class _Table:
+    """The CSV file: rows go to ``NAME.part``, which is flushed frame by frame and gets its name at the end."""
+
+    def __init__(self, path: Path, labels: tuple[str, ...]) -> None:
+        self._path, self._labels = path, labels
+        self._part = path.with_name(f"{path.name}.part")
+        try:
+            self._file = open(self._part, "w", encoding="utf-8", newline="")  # noqa: SIM115  (closed in __exit__)
+        except OSError as error:
+            raise self._failure(error) from error
+        self._writer = csv.writer(self._file, lineterminator="\n")
+        self._writer.writerow([*COLUMNS, *labels])
+
+    def write(self, frame: _Frame, probabilities: np.ndarray) -> None:
+        time = "" if frame.seconds is None else f"{frame.seconds:.3f}"
+        rows = zip(frame.tracks, frame.squares.tolist(), frame.scores, probabilities.tolist(), strict=True)
+        try:
+            for track, (x, y, side), score, row in rows:
+                best = max(range(len(row)), key=row.__getitem__)
+                values = [*(f"{value:.6f}" for value in (row[best], *row))]
+                place = [frame.name, frame.number, time, track, x, y, side, side, f"{score:.3f}"]
+                self._writer.writerow([*place, self._labels[best], *values])
+            self._file.flush()
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def __enter__(self) -> _Table:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._file.close()
+            if kind is None:
+                os.replace(self._part, self._path)
+        except OSError as failure:
+            raise self._failure(failure) from failure
+
+    def _failure(self, error: OSError) -> DataError:
+        return DataError(f"{printable(self._path)}: cannot be written ({error.strerror or error})")

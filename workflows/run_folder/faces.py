@@ -1,0 +1,91 @@
+"""Which pictures a run consists of: told by its settings alone, so that every step finds the same ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from ...runtime.errors import DataError
+from ...runtime.files import printable
+from .seeds import face_name, seed_sequence
+
+
+@dataclass(frozen=True)
+class Face:
+    """One picture of a run.
+
+    Attributes:
+        name: of its file.
+        seed: that it is made of; None for a projected style.
+        row: of the file of projected styles; None for a seed.
+        psi: its truncation, where the run has several.
+    """
+
+    name: str
+    seed: int | None = None
+    row: int | None = None
+    psi: float | None = None
+
+
+class FacePlan(Sequence[Face]):
+    """All faces of a run in order, each made when it is asked for, so that a plan of millions takes no memory."""
+
+    def __init__(self, seeds: Sequence[int], psis: Sequence[float | None] = (None,), projected: int = 0) -> None:
+        """``seeds`` once for each of ``psis``; or, in their place, so many ``projected`` styles."""
+        self._seeds, self._psis, self._projected = seeds, psis, projected
+
+    def __len__(self) -> int:
+        return self._projected or len(self._seeds) * len(self._psis)
+
+    @overload
+    def __getitem__(self, index: int) -> Face: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Face]: ...
+    def __getitem__(self, index: int | slice) -> Face | list[Face]:
+        if isinstance(index, slice):
+            return [self._face(i) for i in range(*index.indices(len(self)))]
+        return self._face(range(len(self))[index])
+
+    def place(self, name: str) -> int:
+        """The index of the face with a file name. Raises a DataError if there is none."""
+        match = re.match(r"seed(\d+)", name)
+        found = []
+        if match and not self._projected:
+            seed = int(match[1])
+            at = self._seeds.index(seed) if seed in self._seeds else len(self)
+            found = [turn * len(self._seeds) + at for turn in range(len(self._psis))]
+        elif self._projected and re.fullmatch(r"proj\d+\.png", name):
+            found = [int(name[4:-4])]
+        for index in found:
+            if index < len(self) and self[index].name == name:
+                return index
+        raise DataError(f"{printable(name)}: is no face of this run")
+
+    def _face(self, index: int) -> Face:
+        if self._projected:
+            return Face(f"proj{index:02d}.png", row=index)
+        turn, place = divmod(index, len(self._seeds))
+        seed, psi = self._seeds[place], self._psis[turn]
+        return Face(face_name(seed) if psi is None else sweep_name(seed, psi), seed, psi=psi)
+
+
+def planned_faces(settings: Mapping[str, Any]) -> FacePlan:
+    """All faces of a run, in the order in which they are made and labelled.
+
+    Args:
+        settings: those of the step ``generate`` in ``run.json``.
+
+    >>> [face.name for face in planned_faces({"seeds": "0-1", "psi_sweep": [0.5, 1.0]})]
+    ['seed0000_psi0.50.png', 'seed0001_psi0.50.png', 'seed0000_psi1.00.png', 'seed0001_psi1.00.png']
+    """
+    if settings.get("projected_w"):
+        return FacePlan((), projected=settings["n"])
+    return FacePlan(seed_sequence(settings["seeds"]), settings.get("psi_sweep") or (None,))
+
+
+def sweep_name(seed: int, psi: float) -> str:
+    """``seed0042_psi0.70.png``, with more digits where two do not tell all of psi."""
+    short = f"{psi:.2f}"
+    return face_name(seed).replace(".png", f"_psi{short if float(short) == psi else psi}.png")

@@ -1,0 +1,238 @@
+"""A run folder: everything one measurement consists of, and the settings it was made with.
+
+    runs/NAME/run.json            settings of each step, sha256 of the models, versions, hardware, times
+              faces/seed0000.png  one picture a seed
+              labels/part-*.parquet, labels.csv (up to a million rows), skipped.csv
+              validation.npz      the classifier's answers on labelled faces
+              report.html, report.json
+
+A step claims its settings in ``run.json`` before it writes anything. The same settings again mean: do what is missing.
+Other settings are refused, so that a folder never holds a mixture.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ... import __version__
+from ...runtime.errors import DataError, UsageError
+from ...runtime.files import printable, write_atomically
+
+FORMAT = 1
+RUNS = Path("runs")
+_VERSIONS_OF = ("torch", "keras", "numpy", "pillow")
+
+
+class RunFolder:
+    """One run folder on disk.
+
+    Args:
+        name: a plain name is a folder under ``runs/`` of the current folder; anything with a slash is a path, also as
+            ``file://``.
+
+    Raises:
+        UsageError: the name is empty.
+        DataError: the folder's ``run.json`` is damaged or was written by another version of the format.
+    """
+
+    def __init__(self, name: str | Path) -> None:
+        text = str(name).removeprefix("file://")
+        if not text.strip():
+            raise UsageError("the run has no name; give --run NAME")
+        self.path = Path(text) if "/" in text or text in (".", "..") else RUNS / text
+        self.name = self.path.resolve().name
+        self._record = self._read()
+
+    @property
+    def faces(self) -> Path:
+        return self.path / "faces"
+
+    @property
+    def labels(self) -> Path:
+        return self.path / "labels"
+
+    @property
+    def labels_csv(self) -> Path:
+        return self.path / "labels.csv"
+
+    @property
+    def skipped_csv(self) -> Path:
+        return self.path / "skipped.csv"
+
+    @property
+    def validation(self) -> Path:
+        """What the classifier said about labelled faces; the report corrects by it. Absent where that is not known."""
+        return self.path / "validation.npz"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The contents of ``run.json``; empty before the first step."""
+        return self._record
+
+    def settings(self, step: str) -> dict[str, Any] | None:
+        """The settings with which a step (``generate``, ``classify``) was run, or None if it was not."""
+        return self._record.get(step)
+
+    def claim(self, step: str, settings: Mapping[str, Any]) -> None:
+        """Fix the settings of a step, or check that they are those of before.
+
+        Raises:
+            UsageError: the step was run with other settings; the message names each difference.
+        """
+        wanted = json.loads(json.dumps(settings))
+        found = self.settings(step)
+        if found is None:
+            self._update({step: wanted})
+            return
+        differing = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+        if differing:
+            what = "; ".join(
+                f"{key} was {_short(found.get(key))}, is now {_short(wanted.get(key))}" for key in differing
+            )
+            raise UsageError(
+                f"{printable(self.path)} holds a '{step}' with other settings ({what}). "
+                f"Choose another folder with --run NAME, or delete {printable(self.path)} to start over"
+            )
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other fergan process out of the folder, and clear away what a killed one left half-written.
+
+        The operating system drops the lock when its process ends, however it ends.
+
+        Raises:
+            UsageError: another process holds the lock.
+        """
+        self._make_folder()
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise UsageError(
+                f"{printable(self.path)}: another fergan process is at work on this run{self._holder()}; wait for it, "
+                "or choose another folder with --run NAME"
+            ) from error
+        except OSError as error:
+            raise DataError(f"{printable(self.path)}: cannot be written to ({error.strerror})") from error
+        try:
+            holder = {
+                "pid": os.getpid(),
+                "host": platform.node(),
+                "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            write_atomically(self._holder_file, json.dumps(holder).encode())
+            for folder in (self.path, self.faces, self.labels):
+                for leftover in folder.glob(".*.tmp"):
+                    leftover.unlink(missing_ok=True)
+            self.reread()
+            yield
+        finally:
+            lock.release()
+
+    @property
+    def _holder_file(self) -> Path:
+        return self.path / ".lock.json"
+
+    def _holder(self) -> str:
+        """Who holds the lock, for a message; what a process that is gone left there is never asked for."""
+        try:
+            found = json.loads(self._holder_file.read_bytes())
+            return printable(f" (process {found['pid']} on {found['host']}, since {found['since']})")
+        except (OSError, ValueError, TypeError, KeyError):
+            return ""
+
+    def reread(self) -> None:
+        """Take ``run.json`` as it is on disk now."""
+        self._record = self._read()
+
+    def put(self, name: str, value: Any) -> None:
+        """Record something in ``run.json`` that is no setting; what stands there already is not written again."""
+        wanted = json.loads(json.dumps(value))
+        if self._record.get(name) != wanted:
+            self._update({name: wanted})
+
+    def note(self, step: str, seconds: float) -> None:
+        """Add the duration of a finished step."""
+        timings = {**self._record.get("timings", {}), f"{step}_seconds": round(seconds, 2)}
+        self._update({"timings": timings})
+
+    def _update(self, entries: dict[str, Any]) -> None:
+        record = {
+            "format": FORMAT,
+            "run": self.name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            **self._record,
+            **entries,
+            "versions": versions(),
+            "hardware": hardware(),
+        }
+        self._make_folder()
+        write_atomically(self.path / "run.json", (json.dumps(record, indent=2) + "\n").encode())
+        self._record = record
+
+    def _make_folder(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{printable(self.path)}: the run folder cannot be made ({error.strerror})") from error
+
+    def _read(self) -> dict[str, Any]:
+        path = self.path / "run.json"
+        try:
+            record = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise DataError(f"{printable(path)}: cannot be read ({error.strerror})") from error
+        except ValueError as error:
+            raise DataError(f"{printable(path)}: is damaged ({error}); delete the folder to start over") from error
+        found = record.get("format") if isinstance(record, dict) else None
+        if found != FORMAT:
+            raise DataError(
+                f"{printable(path)}: has the run-folder format {_short(found)}, this fergan ({__version__}) writes "
+                f"format {FORMAT}; choose another folder with --run NAME"
+            )
+        return record
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers, without importing any of it."""
+    found = {"fergan": __version__, "python": platform.python_version()}
+    for package in _VERSIONS_OF:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Machine, processors and, where torch is loaded anyway, the GPU."""
+    found: dict[str, Any] = {"machine": platform.machine(), "system": platform.system(), "cpus": os.cpu_count()}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def make_faces_folder(run: RunFolder) -> None:
+    try:
+        run.faces.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{printable(run.faces)}: the folder cannot be made ({error.strerror})") from error

@@ -1,0 +1,89 @@
+"""What a report is made of, read from a run folder: labels, pictures, and what is known of the classifier's errors."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ...reports.statistics.preparation import PreparationSensitivity, read_preparation
+from ...reports.statistics.prevalence import Validation
+from ...reports.statistics.table import LabelTable
+from ...runtime.errors import DataError
+from ...runtime.files import printable, read_json
+from .folder import RunFolder
+from .table import read_table
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """A classified run.
+
+    Attributes:
+        run: its folder.
+        table: the labelled faces.
+        skipped: files that could not be judged, or None.
+        validation: the classifier's answers on labelled faces, or None.
+    """
+
+    run: RunFolder
+    table: LabelTable
+    skipped: pd.DataFrame | None
+    validation: Validation | None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.run.record
+
+
+def read_inputs(run: RunFolder) -> RunInputs:
+    """Labels of a run with what belongs to them.
+
+    Raises:
+        DataError: there are no labels, or a file is damaged.
+    """
+    return RunInputs(run, *read_table(run), read_validation(run))
+
+
+def sensitivity_path(run: RunFolder) -> Path:
+    """Where ``report --sensitivity`` keeps its labels."""
+    return run.path / "sensitivity.json"
+
+
+def read_sensitivity(inputs: RunInputs) -> PreparationSensitivity | None:
+    """How the labels depend on crop and filter, where that was measured.
+
+    Raises:
+        DataError: the file is damaged or of another classifier.
+    """
+    path = sensitivity_path(inputs.run)
+    record = read_json(path)
+    if record is None:
+        return None
+    try:
+        sha256 = (inputs.run.settings("classify") or {}).get("sha256")
+        return read_preparation(record, inputs.table.classes, sha256)
+    except DataError as error:
+        raise DataError(f"{printable(path)}: {error}; delete it, or give --sensitivity again") from error
+
+
+def read_validation(run: RunFolder) -> Validation | None:
+    """``validation.npz`` of a run, None where its classifier came without one.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    if not run.validation.exists():
+        return None
+    try:
+        with np.load(run.validation, allow_pickle=False) as stored:
+            return Validation(str(stored["name"]), stored["labels"].astype(np.int64), stored["probabilities"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{printable(run.validation)}: is damaged ({error}); delete it and classify again") from error

@@ -1,0 +1,143 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+import pandas as pd
+
+from ...reports.statistics.table import LabelTable, read_labels
+from ...runtime.errors import DataError
+from ...runtime.files import printable
+from .folder import RunFolder
+from .labels import count_parts, read_labels_csv, read_parts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+_MOST_CSV_ROWS = 200_000
+
+
+_ROWS = 65_536
+
+
+def read_table(run: RunFolder) -> tuple[LabelTable, pd.DataFrame | None]:
+    """The labels of a run, from ``labels.csv`` or, where there are many, its Parquet parts, and the skipped faces.
+
+    Raises:
+        DataError: as for :func:`read_inputs`.
+    """
+    if _by_parts(run):
+        return _read_parts(run)
+    labels, skipped = read_labels_csv(run)
+    return read_labels(labels, run.record), skipped
+
+
+def _by_parts(run: RunFolder) -> bool:
+    """Whether labels are read from the Parquet parts: where there is no CSV, or one too large to be read at once."""
+    if not run.labels_csv.exists():
+        return any(run.labels.glob("part-*.parquet"))
+    return int((run.record.get("labels") or {}).get("n", 0)) > _MOST_CSV_ROWS
+
+
+def _read_parts(run: RunFolder) -> tuple[LabelTable, pd.DataFrame | None]:
+    """The labels of a run from its Parquet parts, a few at a time into one compact table, and the skipped faces.
+
+    With seven classes 42 bytes a label stay in memory, and its name as Arrow keeps it, some 20 bytes.
+
+    Raises:
+        DataError: a part is damaged or holds something else than labels, or the parts are not all there.
+    """
+    settings = run.settings("generate") or run.settings("classify") or {}
+    expected, count = int(settings.get("n") or 0), count_parts(run)
+    table: LabelTable | None = None
+    names: list[pa.ChunkedArray] = []
+    lost, done = [], 0
+    for rows in _together(read_parts(run, count)):
+        frame = rows.to_pandas(split_blocks=True)
+        skipped = frame["skipped"].notna()
+        if skipped.any():
+            lost.append(frame.loc[skipped, ["face", "skipped"]].rename(columns={"skipped": "reason"}))
+            rows, frame = rows.filter((~skipped).to_numpy()), frame[~skipped]
+        if not len(frame):
+            continue
+        part = read_labels(frame.drop(columns="skipped"), run.record)
+        if table is None:
+            table = _empty(part, max(expected, len(part)))
+        if done + len(part) > len(table.codes) or (part.seeds is None) != (table.seeds is None):
+            raise DataError(f"{printable(run.labels)}: holds other faces than run.json says; classify them again")
+        here = slice(done, done + len(part))
+        table.codes[here], table.confidence[here] = part.codes, part.confidence
+        table.probabilities[here] = part.probabilities
+        if table.seeds is not None and part.seeds is not None:
+            table.seeds[here] = part.seeds
+        if table.psi is not None and part.psi is not None:
+            table.psi[here] = part.psi
+        names.append(rows["face"])
+        done += len(part)
+    missed = sum(map(len, lost))
+    if table is None or done + missed != expected:
+        raise DataError(
+            f"{printable(run.labels)}: holds {done + missed} faces of {expected}; "
+            f"run 'fergan classify --run {run.name}' to finish them"
+        )
+    whole = LabelTable(
+        table.classes,
+        _Names(names),
+        None if table.seeds is None else table.seeds[:done],
+        table.codes[:done],
+        table.confidence[:done],
+        table.probabilities[:done],
+        None if table.psi is None else table.psi[:done],
+    )
+    return whole, pd.concat(lost, ignore_index=True) if lost else None
+
+
+def _together(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Tables of some ten thousand rows out of smaller ones."""
+    import pyarrow as pa
+
+    held: list[pa.Table] = []
+    for part in parts:
+        held.append(part)
+        if sum(map(len, held)) >= _ROWS:
+            yield pa.concat_tables(held, promote_options="permissive")
+            held = []
+    if held:
+        yield pa.concat_tables(held, promote_options="permissive")
+
+
+def _empty(like: LabelTable, n: int) -> LabelTable:
+    return LabelTable(
+        like.classes,
+        (),
+        None if like.seeds is None else np.empty(n, np.int64),
+        np.empty(n, np.int16),
+        np.empty(n, np.float32),
+        np.empty((n, len(like.classes)), np.float32),
+        None if like.psi is None else np.empty(n, np.float64),
+    )
+
+
+class _Names(Sequence[str]):
+    """File names in Arrow's memory, a tenth of what Python's strings take."""
+
+    def __init__(self, chunks: list[pa.ChunkedArray]) -> None:
+        import pyarrow as pa
+
+        self._names = pa.chunked_array([part for chunk in chunks for part in chunk.chunks])
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return str(self._names[int(index)].as_py())

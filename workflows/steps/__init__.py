@@ -1,0 +1,1 @@
+"""The steps of the pipeline over a run folder."""

@@ -1,0 +1,81 @@
+"""Step three: labels become a page, or Markdown for a log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ...reports.findings import evaluate, quality_notes
+from ...reports.formatting import plural
+from ...reports.html.document import write_report
+from ...reports.markdown import markdown
+from ...reports.pages.report import build_report
+from ...reports.report_json import report_data
+from ..run_folder.folder import RunFolder
+from ..run_folder.inputs import read_inputs, read_sensitivity
+from ..run_folder.pictures import FaceReader, Picture, kept_rows, preparer
+from .label_audit import read_audit
+
+
+def report(run: RunFolder, pictures: Mapping[str, Picture] | None = None, out: Path | None = None) -> Path:
+    """Write ``report.html`` and ``report.json`` of a classified run.
+
+    Args:
+        run: classified.
+        pictures: pictures that are still in memory, by file name; others are read from disk.
+        out: another place for the page; the numbers go beside it.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        DataError: there are no labels, or a file of the run is damaged or cannot be written.
+    """
+    inputs = read_inputs(run)
+    kept = kept_rows(run, inputs.table)
+    shown = kept is None or len(kept) > 0
+    result = build_report(
+        inputs.table,
+        settings=inputs.settings,
+        load_face=FaceReader(run, pictures) if shown else None,
+        prepare=preparer(run),
+        among=kept if shown else None,
+        skipped=inputs.skipped,
+        validation=inputs.validation,
+        audit=read_audit(inputs),
+        preparation=read_sensitivity(inputs),
+        created=now(),
+    )
+    page = out or run.path / "report.html"
+    return write_report(result, page.parent, page.stem)[0]
+
+
+def report_markdown(run: RunFolder) -> str:
+    """The numbers of a report as Markdown; nothing is written and no picture is read.
+
+    Raises:
+        DataError: as for :func:`report`.
+    """
+    inputs = read_inputs(run)
+    findings = evaluate(
+        inputs.table,
+        validation=inputs.validation,
+        audit=read_audit(inputs),
+        preparation=read_sensitivity(inputs),
+        skipped=inputs.skipped,
+    )
+    return markdown(
+        report_data(
+            findings,
+            settings=inputs.settings,
+            created=now(),
+            title=f"Facial expressions in {plural(len(inputs.table), 'face')}",
+            notes=quality_notes(findings),
+        )
+    )
+
+
+def now() -> str:
+    """The time as reports tell it: ISO 8601, UTC, seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,149 @@
+"""How much do labels depend on crop and filter? The same faces, judged in several ways by the run's classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PIL import Image
+
+from ...classify.classifier import bundled_classifiers
+from ...classify.feature_reference import mahalanobis, read_feature_reference
+from ...data.faces import CROPS, FFHQ_BOX, FILTER, SIZE, Box, detect_faces
+from ...reports.settings import plain
+from ...reports.statistics.preparation import preparation_record
+from ...runtime.errors import DataError, UsageError
+from ...runtime.files import json_text, printable, write_atomically
+from ..progress import OnProgress, no_progress
+from ..run_folder.folder import RunFolder
+from ..run_folder.inputs import read_inputs, sensitivity_path
+from ..run_folder.pictures import FaceReader, Picture
+from .classify import ClassifyOptions, Judge
+
+FACES = 200
+_SHARD = 32
+
+Shrink = Callable[[Image.Image, Box], Image.Image]
+
+
+def _antialiased(resampling: Image.Resampling) -> Shrink:
+    return lambda picture, box: picture.resize((SIZE, SIZE), resampling, box=box)
+
+
+def _pointwise(resampling: Image.Resampling) -> Shrink:
+    """Interpolated between neighbouring pixels only, however many lie under one pixel of the result."""
+    return lambda picture, box: picture.transform((SIZE, SIZE), Image.Transform.EXTENT, box, resampling)
+
+
+FILTERS: dict[str, Shrink] = {
+    FILTER: _antialiased(Image.Resampling.BICUBIC),
+    "Pillow bilinear": _antialiased(Image.Resampling.BILINEAR),
+    "Pillow Lanczos": _antialiased(Image.Resampling.LANCZOS),
+    "Pillow box": _antialiased(Image.Resampling.BOX),
+    "bilinear, not antialiased": _pointwise(Image.Resampling.BILINEAR),
+    "nearest, not antialiased": _pointwise(Image.Resampling.NEAREST),
+}
+"""Ways to shrink a face to 48x48; the first is that of :mod:`fergan.data.faces`."""
+
+
+def measure_sensitivity(
+    run: RunFolder,
+    n: int = FACES,
+    model: str | None = None,
+    device: str = "auto",
+    on_progress: OnProgress = no_progress,
+) -> int:
+    """Judge a random sample of a run's faces under each crop, and under each filter with the run's own crop.
+
+    The labels go into ``sensitivity.json``, and how far the faces lie from the classifier's training faces in its
+    features, where it comes with those (see :mod:`.feature_reference`); the report shows both. The sample depends on
+    the run alone.
+
+    Args:
+        run: a classified run.
+        n: faces in the sample; all of them where there are not more.
+        model: the file of the run's classifier; by default the bundled one of its name.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Returns:
+        The number of faces judged.
+
+    Raises:
+        DataError: a picture cannot be read, or the classifier is not the one of the run.
+        UsageError: the run's classifier is not bundled and ``model`` not given, or that is another one.
+    """
+    inputs = read_inputs(run)
+    used = run.settings("classify") or {}
+    own = used.get("crop")
+    if own not in CROPS:
+        raise DataError(f"{printable(run.path)}: does not tell the crop of its faces; classify them again")
+    if model is None and used.get("model") not in bundled_classifiers():
+        raise UsageError(
+            f"{printable(run.path)} was labelled by {used.get('model')}, not a bundled one; give its file with --model"
+        )
+    said = {key: used[key] for key in ("labels", "input_range") if key in used}
+    judge = Judge(ClassifyOptions(model=model or used["model"], crop=own, device=device, **said))
+    if judge.classifier.sha256 != used.get("sha256"):
+        raise UsageError(
+            f"{printable(run.path)} was labelled by another classifier than the {judge.classifier.name} that is here "
+            f"(SHA-256 {str(used.get('sha256'))[:12]}…, now {judge.classifier.sha256[:12]}…); "
+            "give that one's file with --model, or classify again"
+        )
+    table = inputs.table
+    size = min(n, len(table))
+    rows = np.sort(np.random.default_rng(0).choice(len(table), size, replace=False))
+    variants = [(own, FILTER)]
+    variants += [(crop, FILTER) for crop in CROPS if crop != own]
+    variants += [(own, name) for name in FILTERS if name != FILTER]
+    codes = np.empty((len(variants), size), np.int64)
+    missed = dict.fromkeys(CROPS, 0)
+    read = FaceReader(run)
+    assert judge.classifier.source is not None
+    stored = read_feature_reference(judge.classifier.source)
+    distances: list[float] = []
+    for start in range(0, size, _SHARD):
+        part = rows[start : start + _SHARD]
+        pictures = [read(table.faces[row]) for row in part]
+        boxes = _boxes(pictures, missed)
+        for index, (crop, name) in enumerate(variants):
+            prepared = np.stack([_prepared(p, box, name) for p, box in zip(pictures, boxes[crop], strict=True)])
+            codes[index, start : start + len(part)] = judge.classifier.predict(prepared).argmax(axis=1)
+            if index == 0 and stored is not None:
+                distances += mahalanobis(judge.classifier.features(prepared), stored.training).tolist()
+        on_progress(start + len(part), size)
+    record = preparation_record(
+        judge.classifier.sha256,
+        table.classes,
+        [str(plain(table.faces[row])) for row in rows],
+        [
+            {"crop": crop, "filter": name, "codes": codes[index].tolist(), "missed": missed[crop]}
+            for index, (crop, name) in enumerate(variants)
+        ],
+        None if stored is None else (distances, stored.validation_distances.tolist()),
+    )
+    write_atomically(sensitivity_path(run), json_text(record).encode())
+    return size
+
+
+def _boxes(pictures: Sequence[Picture], missed: dict[str, int]) -> dict[str, list[Box]]:
+    """The part of each picture that each crop takes; counts the faces that the detector did not find."""
+    whole = [_square(picture, (0.0, 0.0, 1.0, 1.0)) for picture in pictures]
+    found = detect_faces(pictures)
+    missed["detect"] += sum(box is None for box in found)
+    return {
+        "none": whole,
+        "ffhq": [_square(picture, FFHQ_BOX) for picture in pictures],
+        "detect": [otherwise if box is None else box for box, otherwise in zip(found, whole, strict=True)],
+    }
+
+
+def _square(picture: Picture, part: Box) -> Box:
+    height, width = picture.shape[:2]
+    side = min(width, height)
+    x, y = (width - side) // 2, (height - side) // 2
+    return x + part[0] * side, y + part[1] * side, x + part[2] * side, y + part[3] * side
+
+
+def _prepared(picture: Picture, box: Box, name: str) -> np.ndarray:
+    gray = Image.fromarray(np.ascontiguousarray(picture)).convert("L")
+    return np.asarray(FILTERS[name](gray, box))
