@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..data.readers.fer2013 import FaceSet
-from ..reports.statistics.depth import Floats
 from ..runtime.errors import DataError
 from ..runtime.files import printable, write_atomically
 from .classifier import Classifier
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Exporting a classifier to other programs: TensorFlow Serving, ONNX Runtime, Keras.
 
-SavedModel and ONNX are made by Keras on TensorFlow, in a child process (:mod:`fergan.classify.export.export.worker`), since
+SavedModel and ONNX are made by Keras on TensorFlow, in a child process (:mod:`fergan.classify.export.worker`), since
 Keras has one backend a process and fergan's is torch. Before a file gets its name, it is loaded again and its outputs
 are compared with those of Keras and of fergan.
 """
@@ -210,7 +210,7 @@ def _in_child(classifier: Classifier, format: str, draft: Path, faces: np.ndarra
     (draft / "job.json").write_text(json.dumps(job))
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment["CUDA_VISIBLE_DEVICES"] = "-1"  # the outputs of GPUs are less exact
-    command = [sys.executable, "-m", "fergan.classify.export.export.worker", str(draft)]
+    command = [sys.executable, "-m", "fergan.classify.export.worker", str(draft)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]

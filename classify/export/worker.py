@@ -1,6 +1,6 @@
-"""The child process of :mod:`fergan.classify.export.export`: Keras on TensorFlow. It imports nothing that imports torch.
+"""The child process of :mod:`fergan.classify.export.export`: Keras on TensorFlow. It imports nothing of torch.
 
-``python -m fergan.classify.export_worker FOLDER`` reads ``job.json`` and ``check.npz`` in the folder, writes the
+``python -m fergan.classify.export.worker FOLDER`` reads ``job.json`` and ``check.npz`` in the folder, writes the
 exported model, loads it again, and writes its outputs for the check to ``outputs.npz`` beside those of Keras.
 """
 

@@ -16,7 +16,7 @@ from .duplicates import pixel_hashes
 
 
 def drop_rows(faces: FaceSet, path: str | Path) -> FaceSet:
-    """Leave out the rows that a list names, such as the one that ``fergan audit --drop-leaks`` writes.
+    """Leave out the rows that a list names, such as the one that ``fergan audit data --drop-leaks`` writes.
 
     Args:
         faces: the data that the list was made for, in the same order.

@@ -13,13 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..formatting import NBSP, count, percent, plural
+from .arrays import Floats, Ints
 from .prevalence import Validation, estimate_prevalence, unmixed_shares
 from .references import Reference
 from .shares import wilson_interval
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
 
 _DRAWS = 9999  # of a Monte Carlo test: p-values in steps of 0.0001
 _NOISE = 2000  # draws behind the interval of a distance

@@ -12,14 +12,11 @@ they are normalised and cannot be had from these; confidence and entropy can.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..formatting import percent
 from .prevalence import Validation
 from .shares import entropy_bits
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _CHUNK = 1 << 16  # points at a time, so that millions of faces need little memory beside their scores
 _NOTICEABLE = 0.147  # Cliff's delta below this counts as negligible (Romano et al. 2006)

@@ -10,13 +10,11 @@ that rare labels and doubtful faces are in it.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from .arrays import Floats, Ints
 from .shares import wilson_interval
 from .table import LabelTable
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 NO_ANSWER = -1
 _LEAST = 2  # faces of a stratum, for a variance

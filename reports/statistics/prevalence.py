@@ -25,10 +25,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .arrays import Floats, Ints
 from .shares import wilson_interval
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 METHODS = ("CC", "PCC", "ACC", "PACC", "EM")
 

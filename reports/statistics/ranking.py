@@ -1,4 +1,4 @@
-"""TODO."""
+"""Who is better on the same faces, and by more than chance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Shares of expressions to compare with: FER2013's, or those of a table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from ...data.labels import FER2013, canonical_label
 from ...runtime.errors import DataError
 from ..formatting import listed, printable
-from .comparison import Floats, Ints
+from .arrays import Floats, Ints
 
 FER2013_TRAINING = (3995, 436, 4097, 7215, 4830, 3171, 4965)
 """Faces of each class in FER2013's Training split, in the order of `FER2013` (counted in fer2013.csv)."""

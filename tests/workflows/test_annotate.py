@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from fergan.classify.classifier import load_classifier
 from fergan.data.detection.detectors import Face, cut_faces, overlap
-from fergan.workflows.cli.signals import _stop_on_signal
+from fergan.workflows.cli.signals import stop_on_signal
 from fergan.workflows.live.annotate import AnnotateOptions, annotate
 from fergan.workflows.live.face_table import COLUMNS
 from fergan.workflows.live.tracking import Smoother, Tracker
@@ -274,7 +274,7 @@ def test_ctrl_c_finishes_the_files(faces: np.ndarray, tmp_path: Path) -> None:
     options = AnnotateOptions(
         str(tmp_path / "film.mp4"), str(tmp_path / "out.mp4"), str(tmp_path / "out.csv"), detector="haar"
     )
-    with _stop_on_signal() as stop:
+    with stop_on_signal() as stop:
         result = annotate(
             options, lambda done, total: os.kill(os.getpid(), signal.SIGINT) if done == 10 else None, stop=stop
         )

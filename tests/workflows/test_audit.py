@@ -30,7 +30,7 @@ def test_audit_writes_findings_page_and_lists(tmp_path: Path, invoke: Invoke) ->
     rows = 13
     probabilities = np.full((rows, 2), 0.5)
     pd.DataFrame(probabilities, columns=["Anger", "happy"]).to_csv(tmp_path / "p.csv", index=False)
-    done = invoke("audit", "--data", "faces", "--drop-leaks", "--predictions", "p.csv", "--out", "result")
+    done = invoke("audit", "data", "--data", "faces", "--drop-leaks", "--predictions", "p.csv", "--out", "result")
     assert done.returncode == 0, done.stderr
     assert "1 pairs of the same pixels: 1 across splits, 1 with different labels" in done.stdout
     findings = pd.read_csv(tmp_path / "result" / "findings.csv")
@@ -43,7 +43,7 @@ def test_audit_writes_findings_page_and_lists(tmp_path: Path, invoke: Invoke) ->
 
     (tmp_path / "labels.csv").write_text("name,label\ntest/angry/again<b>.png,happy\n")
     lists = ("--exclude", "result/exclude.csv", "--relabel", "labels.csv")
-    done = invoke("audit", "--data", "faces", *lists, "--out", "clean")
+    done = invoke("audit", "data", "--data", "faces", *lists, "--out", "clean")
     assert done.returncode == 0, done.stderr
     assert "12 faces, 0 of them exact copies" in done.stdout and "across splits" in done.stdout
     changes = pd.read_csv(tmp_path / "clean" / "relabelled.csv")
@@ -62,11 +62,11 @@ def test_bad_input_is_one_clear_error(tmp_path: Path, invoke: Invoke) -> None:
         ("--data faces --labels bored", 2, "bored"),
         ("--data faces --model x", 2, "--predict"),
     ):
-        done = invoke("audit", *arguments.split())
+        done = invoke("audit", "data", *arguments.split())
         assert done.returncode == code, (arguments, done.stderr)
         assert said in done.stderr and "Traceback" not in done.stderr
 
 
 def test_help_is_light_and_has_an_example(tmp_path: Path, invoke: Invoke) -> None:
-    assert "Example: fergan audit" in invoke("audit", "--help").stdout
-    assert not imported_by(["audit", "--help"], tmp_path) & {"torch", "keras", "pandas", "numpy", "scipy"}
+    assert "Example: fergan audit data" in invoke("audit", "data", "--help").stdout
+    assert not imported_by(["audit", "data", "--help"], tmp_path) & {"torch", "keras", "pandas", "numpy", "scipy"}

@@ -163,7 +163,7 @@ def test_few_training_faces_leave_the_feature_reference_away(tmp_path: Path) -> 
 @pytest.mark.parametrize("kind", ["json", "csv"])
 def test_answers_come_back_into_the_report(small_run: Path, invoke: Invoke, tmp_path: Path, kind: str) -> None:
     run = small_run / "runs" / "small"
-    done = invoke("audit-labels", "--run", "small", "--n", "12", folder=small_run)
+    done = invoke("audit", "labels", "--run", "small", "--n", "12", folder=small_run)
     assert done.returncode == 0, done.stderr
     page = page_data(run / "audit.html")
     assert len(page["faces"]) == len(page["pictures"]) == 12
@@ -181,14 +181,14 @@ def test_answers_come_back_into_the_report(small_run: Path, invoke: Invoke, tmp_
         buffer = io.StringIO()
         csv.writer(buffer).writerows([("face", "answer"), *((face, answer or "") for face, answer in pairs)])
         file_.write_text(buffer.getvalue())
-    done = invoke("audit-labels", "--run", "small", "--answers", str(file_), folder=small_run)
+    done = invoke("audit", "labels", "--run", "small", "--answers", str(file_), folder=small_run)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("11 of 12 faces have an answer")
     assert invoke("report", "--run", "small", folder=small_run).returncode == 0
     audit = json.loads((run / "report.json").read_text())["audit"]
     assert audit["answered"] == 11 and audit["agreement"] == pytest.approx(1)
 
-    done = invoke("audit-labels", "--run", "small", "--n", "13", folder=small_run)
+    done = invoke("audit", "labels", "--run", "small", "--n", "13", folder=small_run)
     assert done.returncode == 2 and "another sample" in done.stderr
     (run / "audit.json").unlink()
 
@@ -197,9 +197,9 @@ def test_wrong_answers_are_refused(small_run: Path, invoke: Invoke, tmp_path: Pa
     run = small_run / "runs" / "small"
     file = tmp_path / "answers.csv"
     file.write_text("face,answer\n")
-    done = invoke("audit-labels", "--run", "small", "--answers", str(file), folder=small_run)
+    done = invoke("audit", "labels", "--run", "small", "--answers", str(file), folder=small_run)
     assert done.returncode == 2 and "no audit was begun" in done.stderr
-    assert invoke("audit-labels", "--run", "small", "--n", "4", folder=small_run).returncode == 0
+    assert invoke("audit", "labels", "--run", "small", "--n", "4", folder=small_run).returncode == 0
     faces = page_data(run / "audit.html")["faces"]
     whole = [f"{face},happy" for face in faces]
     for lines, said in (
@@ -210,11 +210,11 @@ def test_wrong_answers_are_refused(small_run: Path, invoke: Invoke, tmp_path: Pa
         ([f"{face}," for face in faces], "has 0 answers"),
     ):
         file.write_text("\n".join(["face,answer", *lines]) + "\n")
-        done = invoke("audit-labels", "--run", "small", "--answers", str(file), folder=small_run)
+        done = invoke("audit", "labels", "--run", "small", "--answers", str(file), folder=small_run)
         assert done.returncode == 1 and said in done.stderr
     for content, said in ((b'{"answers": 3}', "neither"), (b"\xff\xfe\x00", "UTF-8"), (b"a,b\n1,2\n", "neither")):
         file.write_bytes(content)
-        done = invoke("audit-labels", "--run", "small", "--answers", str(file), folder=small_run)
+        done = invoke("audit", "labels", "--run", "small", "--answers", str(file), folder=small_run)
         assert done.returncode == 1 and said in done.stderr
     record = json.loads((run / "audit.json").read_text())
     record["faces"] = record["faces"][::-1]

@@ -73,7 +73,7 @@ def run_evaluation(
     Args:
         options: see :class:`EvaluateOptions`.
         out: a folder, made if it is not there; None for ``runs/evaluation/MODEL-SPLIT``. It receives
-            ``evaluation.json`` (:func:`fergan.reports.pages.evaluation.schema`), ``evaluation.html`` and ``answers.npz``
+            ``evaluation.json`` (see ``reports.pages.evaluation.schema``), ``evaluation.html`` and ``answers.npz``
             (``labels`` int16 [N] and ``probabilities`` float16 [N, K] of the single view in the order of
             ``label_names``, ``rows`` int32 [N] in the data, and one of ``probabilities_flip`` and
             ``probabilities_ten`` where asked for).

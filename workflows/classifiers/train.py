@@ -17,8 +17,8 @@ def train_classifier(options: ClassifierOptions, out: str | Path) -> tuple[Path,
     """Read the data, show what they are, train, and write the model with its feature reference.
 
     Returns:
-        The model file, and its scores (:func:`fergan.classify.training.train.train_classifier`), empty in all but the first
-        of several processes.
+        The model file, and its scores (:func:`fergan.classify.training.train.train_classifier`), empty in all but the
+        first of several processes.
 
     Raises:
         DataError, UsageError: as the readers and the trainer say.

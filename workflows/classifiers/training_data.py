@@ -1,4 +1,4 @@
-"""TODO."""
+"""The faces that a classifier learns from and is judged on, from the files that a person names."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .options import classifier_options, device_option
-from .signals import _stop_on_signal
+from .signals import stop_on_signal
 
 
 @click.command(epilog="Example: fergan annotate --source film.mp4 --out labelled.mp4 --csv faces.csv")
@@ -53,7 +53,7 @@ def annotate(source: str, **options: Any) -> None:
     from ..progress import progress
 
     wanted = AnnotateOptions(source, **options)
-    with _stop_on_signal() as stop, progress("Annotating", unit="frames") as show:
+    with stop_on_signal() as stop, progress("Annotating", unit="frames") as show:
         done = step(wanted, show, stop=stop)
     for complaint in done.complaints[:5]:
         click.echo(f"fergan: {complaint}", err=True)

@@ -1,4 +1,4 @@
-"""TODO."""
+"""``fergan calibrate``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""``fergan classify``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .main import cli
-from .options import _run_option, classifier_options, device_option
+from .options import classifier_options, device_option, run_option
 
 if TYPE_CHECKING:
     from ..steps.classify import ClassifyOptions
 
 
-def _classify_options(command: Any) -> Any:
+def classify_options(command: Any) -> Any:
     for option in reversed(
         [
             classifier_options,
@@ -31,14 +30,14 @@ def _classify_options(command: Any) -> Any:
     return command
 
 
-@cli.command(epilog="Example: fergan classify --images my_gan/samples --run my_gan")
-@_classify_options
+@click.command(epilog="Example: fergan classify --images my_gan/samples --run my_gan")
+@classify_options
 @click.option("--images", metavar="DIR|ZIP", help="Judge these pictures in place of the run's own faces.")
-@_run_option
+@run_option
 @device_option
 def classify(run_name: str, **options: Any) -> None:
     """Label faces with their expressions: runs/NAME/labels.csv."""
-    wanted = _to_classify(options)
+    wanted = to_classify(options)
     from ..progress import progress
     from ..run_folder.folder import RunFolder
     from ..steps.classify import classify as step
@@ -51,7 +50,7 @@ def classify(run_name: str, **options: Any) -> None:
         click.echo(f"{skipped} pictures could not be read and were skipped: see {run.skipped_csv}", err=True)
 
 
-def _to_classify(options: dict[str, Any]) -> ClassifyOptions:
+def to_classify(options: dict[str, Any]) -> ClassifyOptions:
     from ..steps.classify import ClassifyOptions
 
     return ClassifyOptions(

@@ -1,4 +1,4 @@
-"""``fergan audit``: a look at the data before they are trained on. Like ``cli``, imports nothing heavy."""
+"""``fergan audit data``: a look at the data before they are trained on. Like ``cli``, imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from ...runtime.errors import UsageError
 
 
-@click.command(epilog="Example: fergan audit --data fer2013.csv --drop-leaks")
+@click.command("data", epilog="Example: fergan audit data --data fer2013.csv --drop-leaks")
 @click.option(
     "--data",
     multiple=True,
@@ -35,7 +35,7 @@ from ...runtime.errors import UsageError
 @click.option("--relabel", metavar="CSV", help="Change labels first: columns row (or name) and label.")
 @click.option("--drop-leaks", is_flag=True, help="Write exclude.csv, the rows that leak across splits.")
 @click.option("--out", default="runs/audit", show_default=True, metavar="DIR", help="Folder of the results.")
-def audit(out: str, **options: Any) -> None:
+def audit_data(out: str, **options: Any) -> None:
     """Look for what is wrong with a data set.
 
     Duplicates and near duplicates, leaks across splits, contradicting labels, pictures of nothing, and likely wrong

@@ -1,4 +1,4 @@
-"""TODO."""
+"""``fergan generate``."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...runtime.errors import UsageError
-from .main import cli
 from .options import (
     NOISE_MODES,
-    _run_option,
     class_option,
     device_option,
     network_option,
     noise_option,
     parse_psi_sweep,
+    run_option,
     trunc_option,
 )
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 DEFAULT_N = 500
 
 
-def _generate_options(command: Any) -> Any:
+def generate_options(command: Any) -> Any:
     for option in reversed(
         [
             click.option("--n", type=click.IntRange(1), help=f"Seeds 0..n-1.  [default: {DEFAULT_N}]"),
@@ -47,9 +46,9 @@ def _generate_options(command: Any) -> Any:
     return command
 
 
-@cli.command(epilog="Example: fergan generate --n 500")
-@_generate_options
-@_run_option
+@click.command(epilog="Example: fergan generate --n 500")
+@generate_options
+@run_option
 @device_option
 def generate(run_name: str, **options: Any) -> None:
     """Make faces: one PNG a seed in runs/NAME/faces.
@@ -57,7 +56,7 @@ def generate(run_name: str, **options: Any) -> None:
     With --psi-sweep, each seed is made at each psi, and the report shows how truncation moves the
     expressions. A face depends on its seed alone. Called again with the same options, only missing faces are made.
     """
-    wanted = _to_generate(options)
+    wanted = to_generate(options)
     from ..generators.catalogue import ensure_network
     from ..progress import progress
     from ..run_folder.folder import RunFolder
@@ -70,7 +69,7 @@ def generate(run_name: str, **options: Any) -> None:
     click.echo(f"{count} faces in {folder}")
 
 
-def _to_generate(options: dict[str, Any]) -> GenerateOptions:
+def to_generate(options: dict[str, Any]) -> GenerateOptions:
     from ..run_folder.seeds import seed_sequence
 
     if options["n"] is not None and options["seeds"] is not None:

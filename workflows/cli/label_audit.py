@@ -1,4 +1,4 @@
-"""TODO."""
+"""``fergan audit labels``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...runtime.errors import DataError
 from .report import run_option
 
 
-@click.command("audit-labels", epilog="Example: fergan audit-labels --run first --n 200")
+@click.command("labels", epilog="Example: fergan audit labels --run first --n 200")
 @run_option
 @click.option("--n", type=click.IntRange(2), default=200, show_default=True, help="Faces to label, of all labels.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of faces.")

@@ -1,48 +1,82 @@
-"""The ``fergan`` command. Only click is imported here at start; each command imports what it needs."""
+"""The ``fergan`` command: a table of sections, and the one place where errors become exit codes.
+
+Only click is imported at start. A command's module is imported when the command is called or listed, and what it works
+with when it runs. A new command is a module here and a line in ``SECTIONS``.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from importlib import import_module
 
 import click
 
 from ... import __version__
 from ...runtime.errors import DataError, UsageError
 from ...runtime.memory import tune_malloc
-from .annotate import annotate
-from .app import app
-from .calibrate import calibrate
-from .check import check
-from .data_audit import audit
-from .doctor import doctor
-from .ensemble import ensemble
-from .evaluate import evaluate, leaderboard
-from .export import export
-from .label_audit import audit_labels
-from .metrics import metrics
-from .networks import convert, inspect, models
-from .plan import plan
-from .recipes import recipes
-from .report import report
-from .serve import serve
-from .styles import interpolate, mix
-from .train import train
-from .tune import tune
 
-if TYPE_CHECKING:
-    pass
+SECTIONS: dict[str, dict[str, str]] = {
+    "Pipeline": {
+        "run": "run",
+        "generate": "generate",
+        "classify": "classify",
+        "report": "report",
+        "check": "check",
+        "plan": "plan",
+    },
+    "Generators": {
+        "models": "networks",
+        "inspect": "networks",
+        "convert": "networks",
+        "mix": "styles",
+        "interpolate": "styles",
+        "metrics": "metrics",
+        "train": "train",
+    },
+    "Classifiers": {
+        "recipes": "recipes",
+        "tune": "tune",
+        "evaluate": "evaluate",
+        "leaderboard": "evaluate",
+        "calibrate": "calibrate",
+        "ensemble": "ensemble",
+        "export": "export",
+    },
+    "Data": {"audit": "audit"},
+    "Serve and show": {"serve": "serve", "app": "app", "annotate": "annotate"},
+    "This machine": {"doctor": "doctor"},
+}
+"""Section -> command -> the module of this package that holds it, under the command's own name."""
 
 
-class _Commands(click.Group):
-    """Lists commands in the order of the pipeline, not of the alphabet."""
+class Sections(click.Group):
+    """Imports a command's module when it is asked for, and lists commands by section, in the order of the work."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return [name for commands in SECTIONS.values() for name in commands]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        for commands in SECTIONS.values():
+            if name in commands:
+                command = getattr(import_module(f".{commands[name]}", __package__), name)
+                assert isinstance(command, click.Command)
+                return command
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        room = formatter.width - 6 - max(len(name) for name in self.list_commands(ctx))
+        for section, commands in SECTIONS.items():
+            rows = []
+            for name in commands:
+                command = self.get_command(ctx, name)
+                assert command is not None
+                rows.append((name, command.get_short_help_str(room)))
+            with formatter.section(section):
+                formatter.write_dl(rows)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="fergan")
 def cli() -> None:
     """Which facial expressions does a face generator make?
@@ -57,36 +91,6 @@ def cli() -> None:
     'fergan run' does all three at once.
     """
     tune_malloc()
-
-
-cli.add_command(report)
-
-
-for _command in (
-    check,
-    audit_labels,
-    mix,
-    interpolate,
-    metrics,
-    models,
-    inspect,
-    convert,
-    audit,
-    recipes,
-    train,
-    tune,
-    evaluate,
-    leaderboard,
-    calibrate,
-    ensemble,
-    export,
-    serve,
-    app,
-    annotate,
-    plan,
-    doctor,
-):
-    cli.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -114,6 +114,6 @@ def parse_psi_sweep(text: str) -> tuple[float, ...]:
     return tuple(sorted(values))
 
 
-_run_option = click.option(
+run_option = click.option(
     "--run", "run_name", default="default", show_default=True, metavar="NAME", help="Run folder: runs/NAME, or a path."
 )

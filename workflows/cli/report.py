@@ -1,4 +1,4 @@
-"""``fergan report`` and ``fergan audit-labels``. Like ``cli``, imports nothing heavy."""
+"""``fergan report`` and ``fergan audit labels``. Like ``cli``, imports nothing heavy."""
 
 from __future__ import annotations
 

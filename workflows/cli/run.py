@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .classify import _classify_options, _to_classify
-from .generate import _generate_options, _to_generate
-from .main import cli
-from .options import _run_option, device_option
+from .classify import classify_options, to_classify
+from .generate import generate_options, to_generate
+from .options import device_option, run_option
 from .signals import stopped_by_sigterm
 
 if TYPE_CHECKING:
@@ -69,18 +68,18 @@ def to_engine(options: dict[str, Any]) -> EngineOptions:
     )
 
 
-@cli.command(epilog="Example: fergan run --n 500 --run first")
-@_generate_options
-@_classify_options
+@click.command(epilog="Example: fergan run --n 500 --run first")
+@generate_options
+@classify_options
 @engine_options
-@_run_option
+@run_option
 @device_option
 def run(run_name: str, **options: Any) -> None:
     """Generate, classify and report at once, by one process or many.
 
     A run that was stopped, killed or damaged is finished by the same command, with the same labels.
     """
-    faces, labels, engine = _to_generate(options), _to_classify(options), to_engine(options)
+    faces, labels, engine = to_generate(options), to_classify(options), to_engine(options)
     from ..engines.run import run_all
     from ..generators.catalogue import ensure_network
     from ..progress import progress

@@ -1,4 +1,4 @@
-"""TODO."""
+"""How long-running commands end when they are told to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def stopped_by_sigterm() -> Iterator[None]:
 
 
 @contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
+def stop_on_signal() -> Iterator[threading.Event]:
     """An event that Ctrl-C or SIGTERM sets; the second time the signal does what it did before."""
     stop = threading.Event()
     before: dict[signal.Signals, Any] = {}

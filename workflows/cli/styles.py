@@ -1,4 +1,4 @@
-"""TODO."""
+"""``fergan mix`` and ``fergan interpolate``: pictures by way of their styles."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def run_all(
 
     Raises:
         DataError, UsageError: as :func:`fergan.workflows.steps.generate.generate`,
-            :func:`fergan.workflows.steps.classify.classify` and :func:`fergan.workflows.steps.report.report`; an engine is not
+            :func:`~.steps.classify.classify` and :func:`~.steps.report.report`; an engine is not
             installed or lost too many workers.
     """
     started, engine = time.monotonic(), engine or EngineOptions()

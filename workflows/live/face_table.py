@@ -1,4 +1,4 @@
-"""TODO."""
+"""The table that ``fergan annotate`` writes: a row a face and frame."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = ("source", "frame", "time_s", "track", "x", "y", "width", "height", "s
 
 source: name of the film or picture. frame: from 0. time_s: seconds from the film's start, empty for pictures. track:
 number of the face, the same for as long as it is followed; pictures number their faces on. x, y, width, height: the
-square that was judged, in whole pixels from the top left. score: of the detector (:class:`fergan.data.detection.detectors.Face`).
+square that was judged, in whole pixels from the top left. score: of the detector (:class:`~.detectors.Face`).
 label, confidence: the likeliest class and its probability; these and the probabilities are of this frame alone, not
 smoothed.
 """

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The pictures of a run: which are kept, where each lies, and how they are read again for the page."""
 
 from __future__ import annotations
 

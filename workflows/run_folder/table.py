@@ -1,4 +1,4 @@
-"""TODO."""
+"""The labels of a run as one table: from its exact Parquet parts, or from a labels.csv alone."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def import_answers(run: RunFolder, answers: Path) -> tuple[int, int]:
     record = read_json(path)
     if record is None:
         raise UsageError(
-            f"{printable(run.path)}: no audit was begun; run 'fergan audit-labels --run {run.name}' and label the faces"
+            f"{printable(run.path)}: no audit was begun; run 'fergan audit labels --run {run.name}' and label the faces"
         )
     design, names = _design(inputs, record)
     given = _read_answers(answers)
