@@ -147,7 +147,7 @@ def test_the_command_lists_and_shows_without_keras() -> None:
     assert CliRunner().invoke(command, ["cnn11"]).output == (FOLDER / "cnn11.toml").read_text()
     program = (
         "import sys\n"
-        "from fergan.workflows.cli_recipes import recipes\n"
+        "from fergan.workflows.cli.recipes import recipes\n"
         "recipes([], standalone_mode=False)\n"
         "sys.exit(str({'keras', 'torch', 'pandas'} & set(sys.modules)) if 'torch' in sys.modules else 0)\n"
     )

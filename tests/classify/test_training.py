@@ -377,7 +377,7 @@ SECOND = """
 import pickle, sys
 from pathlib import Path
 import numpy as np
-from fergan.classify.training import train_classifier
+from fergan.classify.training.train import train_classifier
 from fergan.data.face_set import FaceSet
 folder = Path(sys.argv[1])
 held = np.load(folder / "faces.npz")

@@ -10,7 +10,7 @@ import pytest
 FAULTS = """
 import resource
 import numpy as np
-from fergan.data.memory import tune_malloc
+from fergan.runtime.memory import tune_malloc
 taken = tune_malloc()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(8):

@@ -258,7 +258,7 @@ def test_files_are_written_whole_and_the_old_ones_survive_a_failure(
 
 def test_the_report_imports_nothing_heavy() -> None:
     code = (
-        "import sys, fergan.reports.page; "
+        "import sys, fergan.reports.pages.report; "
         "print([m for m in ('torch', 'keras', 'tensorflow', 'matplotlib', 'scipy', 'sklearn') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

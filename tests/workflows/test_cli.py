@@ -15,7 +15,7 @@ from .conftest import Invoke
 def imported_by(arguments: list[str], folder: Path) -> set[str]:
     """The top-level modules that a command leaves in memory."""
     code = (
-        "import sys\nfrom fergan.workflows.cli import main\n"
+        "import sys\nfrom fergan.workflows.cli.main import main\n"
         f"try: main({arguments!r})\nexcept SystemExit: pass\n"
         "print('MODULES', *{name.split('.')[0] for name in sys.modules})"
     )
@@ -109,8 +109,8 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     save_generator(tmp_path / "noise.safetensors", network)
     code = (
         "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from fergan.workflows.cli import main\n"
-        "import fergan.workflows.generate\n"
+        "from fergan.workflows.cli.main import main\n"
+        "import fergan.workflows.steps.generate\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "main(['generate', '--n', '20', '--network', 'noise.safetensors'])"
     )

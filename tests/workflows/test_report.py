@@ -252,7 +252,7 @@ def test_two_runs_on_one_page(small_run: Path, invoke: Invoke, tmp_path: Path) -
 
 def test_a_report_imports_no_torch(small_run: Path) -> None:
     code = (
-        "import sys; from fergan.workflows.cli import main\n"
+        "import sys; from fergan.workflows.cli.main import main\n"
         "try: main(['report', '--run', 'small'])\n"
         "except SystemExit as stop: assert not stop.code\n"
         "print([m for m in ('torch', 'keras', 'tensorflow', 'cv2') if m in sys.modules])"
