@@ -68,7 +68,7 @@ def test_bad_model_files(tmp_path: Path) -> None:
 def test_keras_saves_without_loading_tensorflow(tmp_path: Path) -> None:
     program = """if True:
         import sys
-        from fergan.classify.architectures import fernet
+        from fergan.classify.networks.architectures import fernet
         from fergan.classify.backend import keras
         from fergan.classify.classifier import save_classifier
         keras.utils.set_random_seed(0)
