@@ -22,7 +22,7 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MOST_CONFIG = 2**24
 
 
-class LegacyFile:
+class KerasH5File:
     """An open HDF5 file; close it by leaving its ``with`` block. Serves in place of a :class:`.keras_file.KerasFile`.
 
     Attributes:
@@ -47,7 +47,7 @@ class LegacyFile:
             self._file.close()
             raise
 
-    def __enter__(self) -> LegacyFile:
+    def __enter__(self) -> KerasH5File:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -15,7 +15,7 @@ import torch
 from ...runtime.errors import DataError
 from ..translate.graph import translate
 from .keras3 import KerasFile, Untranslatable
-from .keras_h5 import SIGNATURE, LegacyFile, read_config, version_of
+from .keras_h5 import SIGNATURE, KerasH5File, read_config, version_of
 from .onnx import open_onnx
 from .safety import Refused, check_archive, check_config, check_hdf5
 
@@ -71,9 +71,9 @@ def open_network(path: Path, content: bytes, device: str) -> Network:
         Exception: of almost any type, from Keras, where the file is damaged.
     """
     if content.startswith(b"PK"):
-        reader: type[KerasFile | LegacyFile] = KerasFile
+        reader: type[KerasFile | KerasH5File] = KerasFile
     elif content.startswith(SIGNATURE):
-        reader = LegacyFile
+        reader = KerasH5File
     elif path.suffix == ".onnx":
         return open_onnx(path, content, device)
     else:
