@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 from fergan.classify.backend import keras
-from fergan.classify.classifier import WEIGHTS, load_classifier, save_classifier
+from fergan.classify.card import WEIGHTS
+from fergan.classify.classifier import load_classifier
+from fergan.classify.saving import save_classifier
 from torch import nn
 
 NARROW: dict[str, Any] = {"widths": (24, 48, 88, 160), "depths": (1, 2, 2, 1), "stem": 12}
@@ -76,7 +78,7 @@ class Plain(nn.Module):
 
 def narrow(folder: Path) -> Path:
     """A fernet of about 30 MMAC with random weights, and statistics as after training, saved."""
-    from fergan.classify.networks.architectures import fernet
+    from fergan.classify.networks.fernet import fernet
 
     keras.utils.set_random_seed(0)
     backbone = fernet(**NARROW)

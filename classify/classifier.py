@@ -1,56 +1,37 @@
-"""Loading, saving and applying a facial-expression classifier."""
+"""Loading and applying a facial-expression classifier."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-import tempfile
+import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
-from ..data.labels import FER2013, FERPLUS, canonical_label
-from ..runtime.errors import DataError, UsageError
-from ..runtime.files import write_atomically
-from .files.open import Network, open_network
+from ..data.faces import prepare_faces
+from ..data.images import read_image
+from ..runtime.errors import DataError, UsageError, first_line
+from ..runtime.files import printable
+from .card import ENDINGS, PIXELS, GivenRange, Range, card_labels, card_range, find_classifier, read_card
+from .files.open import Network, open_keras_model, open_network
 
 if TYPE_CHECKING:
     from .backend import keras
 
-WEIGHTS = Path(__file__).parent / "weights"
-BUNDLED = "fernet"
-ENDINGS = (".keras", ".h5", ".hdf5", ".onnx")
 _BATCH = {"cpu": 16, "cuda": 512}
 """Faces that a network sees at once. On CPUs more are no faster, and a single face waits for a whole batch."""
 _SMALL = 96
 """Pixels of the side above which a network sees an eighth of that."""
-Range = tuple[float, float] | tuple[tuple[float, float], ...]
-"""Black and white of a network's input, once or for each channel."""
-GivenRange = Range | Literal["imagenet"]
-_RANGE = (0.0, 255.0)
-IMAGENET = tuple(
-    (-mean / deviation, (1 - mean) / deviation) for mean, deviation in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))
-)
-"""Black and white of each channel for networks of torchvision and timm: red, green, blue of 0..1, less ImageNet's mean,
-by its deviation."""
-_AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
-_ORDERS = (
-    ("of fer2013.csv", FER2013),
-    ("of folders, which is alphabetical,", tuple(sorted(FER2013))),
-    ("of AffectNet", _AFFECTNET[:7]),
-    ("of RAF-DB", ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")),
-    ("of FER+", FERPLUS),
-    ("of AffectNet", _AFFECTNET),
-    ("of folders, which is alphabetical,", tuple(sorted(FERPLUS))),
-)
-"""Orders in which published models number the expressions, to choose from; never one to assume."""
+
+
+Faces = np.ndarray | str | os.PathLike[str] | Image.Image | Sequence[Any]
 
 
 class Classifier:
@@ -81,7 +62,7 @@ class Classifier:
         device: str,
         source: Path | None = None,
         validation: bytes | None = None,
-        input_range: Range = _RANGE,
+        input_range: Range = PIXELS,
     ) -> None:
         self.name, self.labels, self.sha256, self.card = name, labels, sha256, card
         self.source, self.validation = source, validation
@@ -95,14 +76,19 @@ class Classifier:
         alone = network.engine == "keras" or device != "cpu"  # Keras, and _exact, have settings of the whole process
         self._lock = threading.Lock() if alone else nullcontext()
 
-    def predict(self, faces: np.ndarray) -> np.ndarray:
-        """Expression probabilities of prepared faces.
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.input_shape))
+        return f"<Classifier {self.name}: {shape} to {', '.join(self.labels)} ({self.engine}, {self.device})>"
+
+    def predict(self, faces: Faces) -> np.ndarray:
+        """Expression probabilities of faces.
 
         A network that was made for something else than 48x48 gray faces in 0..255 gets them resized (bilinear,
         antialiased where they shrink), as three equal channels and in its range, as it needs them.
 
         Args:
-            faces: uint8 [N, 48, 48], gray, 0..255 (see :func:`fergan.data.faces.prepare_faces`).
+            faces: uint8 [N, 48, 48], gray, 0..255 (see :func:`fergan.data.faces.prepare_faces`); or a picture's path or
+                Pillow image, or several, which are prepared as whole pictures (crop ``none``).
 
         Returns:
             float32 [N, K], rows sum to 1. A row depends on its face alone: the network always sees batches of one
@@ -143,7 +129,7 @@ class Classifier:
             raise UsageError(f"the inputs of {self.name} must be float32 {wanted}, not {list(inputs.shape)}")
         return self._apply(self._network.outputs, inputs, lambda batch: batch)
 
-    def features(self, faces: np.ndarray) -> np.ndarray:
+    def features(self, faces: Faces) -> np.ndarray:
         """What the network's head sees of prepared faces: the input of its last layer with a kernel.
 
         That is one number a channel; a head that is itself a convolution over space sees the mean over space. Distances
@@ -164,13 +150,37 @@ class Classifier:
         entering = self._network.head_inputs(batch)
         return entering.mean(dim=(1, 2)) if entering.ndim == 4 else entering.flatten(1)
 
-    def _checked(self, faces: np.ndarray) -> np.ndarray:
-        faces = np.asarray(faces)
+    def _checked(self, faces: Faces) -> np.ndarray:
+        if not isinstance(faces, np.ndarray):
+            faces = _prepared_pictures(faces)
         if faces.dtype != np.uint8 or faces.ndim != 3 or faces.shape[1:] != (48, 48):
             raise UsageError(
                 f"faces must be uint8 [N, 48, 48], not {faces.dtype} {list(faces.shape)}; use prepare_faces"
             )
         return faces[..., None]
+
+    def keras_model(self) -> keras.Model:
+        """The network as Keras has it, on the CPU, with gradients.
+
+        Raises:
+            DataError: it is no Keras model, or Keras cannot open it.
+        """
+        where = printable(self.source or self.name)
+        if self.source is None or self.engine == "onnxruntime":
+            raise DataError(f"{where}: an ONNX network is not a Keras model, and has no gradients here")
+        try:
+            return open_keras_model(self.source, self.source.read_bytes())
+        except DataError:
+            raise
+        except Exception as error:  # older files make Keras raise almost any type
+            raise DataError(f"{where}: Keras cannot open it ({type(error).__name__})") from error
+
+    def full_card(self) -> dict[str, Any]:
+        """The card with what was given in place of it when the model was loaded."""
+        card = {**self.card, "labels": list(self.labels)}
+        if self.input_range != PIXELS:
+            card["input_range"] = np.asarray(self.input_range).tolist()
+        return card
 
     def prepared(self, batch: torch.Tensor) -> torch.Tensor:
         """float32 [N, 48, 48, 1], 0..255 -> [N, *input_shape], what the network was made for."""
@@ -179,7 +189,7 @@ class Classifier:
             # [N, 1, 48, 48] and [N, 48, 48, 1] are the same memory
             resized = F.interpolate(batch.reshape(-1, 1, 48, 48), (height, width), mode="bilinear", antialias=True)
             batch = resized.reshape(-1, height, width, 1)
-        if self.input_range != _RANGE:
+        if self.input_range != PIXELS:
             scale, offset = (torch.tensor(of, dtype=batch.dtype, device=batch.device) for of in self.scaling)
             batch = batch * scale + offset
         return batch if channels == 1 else batch.expand(-1, -1, -1, channels).contiguous()
@@ -206,6 +216,23 @@ class Classifier:
                 outputs = network(prepare(torch.from_numpy(batch).to(self.device).float()))
                 rows.append(outputs[: len(part)].cpu().numpy())
         return np.concatenate(rows)
+
+
+def _prepared_pictures(pictures: Any) -> np.ndarray:
+    """Arrays, tensors, paths or Pillow images, one or several, as uint8 [N, 48, 48]."""
+    if isinstance(pictures, str | os.PathLike | Image.Image):
+        pictures = [pictures]
+    if not isinstance(pictures, list | tuple):  # a tensor, or anything else that numpy takes
+        return np.asarray(pictures)
+    if not any(isinstance(picture, str | os.PathLike | Image.Image) for picture in pictures):
+        return np.asarray(pictures)
+    return prepare_faces([_pixels(picture) for picture in pictures])
+
+
+def _pixels(picture: Any) -> Any:
+    if isinstance(picture, Image.Image):
+        return np.asarray(picture.convert("L" if picture.mode in ("1", "L") else "RGB"))
+    return read_image(picture) if isinstance(picture, str | os.PathLike) else picture
 
 
 def _exact(device: str) -> AbstractContextManager[None]:
@@ -248,22 +275,21 @@ def load_classifier(
         raise UsageError(f"device {device!r} is not one of auto, cpu, cuda")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    path = _find(source)
+    path = find_classifier(source)
     try:
         content = path.read_bytes()
     except OSError as error:
         endings = ", ".join(ENDINGS)
         raise DataError(f"{path}: cannot be read ({error.strerror}); give a {endings} file") from error
-    card = _read_card(path, labels, input_range)
+    card = read_card(path, labels, input_range)
     try:
         network = open_network(path, content, device)
     except (DataError, UsageError):
         raise
     except Exception as error:  # on damaged files Keras raises almost any type
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"{path}: is no model that can be opened safely ({reason})") from error
+        raise DataError(f"{path}: is no model that can be opened safely ({first_line(error)})") from error
     card = {**getattr(network, "card", {}), **card}
-    names = _labels(path, network, card)
+    names = card_labels(path, card, network.input_shape, network.output_shape)
     beside = path.with_suffix(".validation.npz")
     return Classifier(
         network,
@@ -274,135 +300,5 @@ def load_classifier(
         device=device,
         source=path,
         validation=beside.read_bytes() if beside.exists() else None,
-        input_range=_input_range(path, card, int(network.input_shape[-1] or 0)),
+        input_range=card_range(path, card, int(network.input_shape[-1] or 0)),
     )
-
-
-def _read_card(path: Path, labels: Sequence[str] | None, input_range: Range | str | None) -> dict[str, Any]:
-    """``NAME.json``, an empty one where there is none, with what was given in place of what it says."""
-    sidecar = path.with_suffix(".json")
-    card: Any = {}
-    if sidecar.exists():
-        try:
-            card = json.loads(sidecar.read_text())
-        except (OSError, ValueError, RecursionError) as error:
-            raise DataError(f"{sidecar}: is no JSON that can be read ({error})") from error
-        if not isinstance(card, dict):
-            raise DataError(f"{sidecar}: is no JSON object")
-    if labels is not None:
-        card["labels"] = list(labels)
-    if input_range is not None:
-        card["input_range"] = input_range
-    if card.get("outputs", "probabilities") not in ("probabilities", "logits"):
-        raise DataError(f'{sidecar}: "outputs" is {card["outputs"]!r}; write "probabilities" or "logits"')
-    return card
-
-
-def _labels(path: Path, network: Network, card: dict[str, Any]) -> tuple[str, ...]:
-    """The names of a network's outputs, after a look at the shapes."""
-    shapes = " to ".join(
-        str(["N", *("?" if n is None else n for n in shape)]).replace("'", "")
-        for shape in (network.input_shape, network.output_shape)
-    )
-    picture = len(network.input_shape) == 3 and all(network.input_shape) and network.input_shape[-1] in (1, 3)
-    if not picture or len(network.output_shape) != 1 or not network.output_shape[0]:
-        raise DataError(
-            f"{path}: maps {shapes}; expected [N, height, width, 1 or 3] of fixed size to one output for each label"
-        )
-    count, sidecar = network.output_shape[0], path.with_suffix(".json")
-    names = card.get("labels")
-    if names is None:
-        usual = "; ".join(f"{where} {','.join(order)}" for where, order in _ORDERS if len(order) == count)
-        raise DataError(
-            f"{path}: nothing says what its {count} outputs are called, and guessing would swap expressions. Name them "
-            f'with --labels A,B,... or write {{"labels": ["A", "B", ...]}} into {sidecar.name} beside the file'
-            + (f". Usual orders of {count}: {usual}" if usual else "")
-        )
-    if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
-        raise DataError(f'{sidecar}: "labels" must be a list of names')
-    labels = tuple(canonical_label(name) for name in names)
-    if len(set(labels)) != len(labels):
-        raise DataError(f"{path}: a label occurs twice in {','.join(labels)}")
-    if len(labels) != count:
-        raise DataError(f"{path}: maps {shapes}; expected one output for each label, of which there are {len(labels)}")
-    return labels
-
-
-def _input_range(path: Path, card: dict[str, Any], channels: int) -> Range:
-    given = card.get("input_range", _RANGE)
-    try:
-        values = np.array(IMAGENET if given == "imagenet" else given, np.float64)
-    except (TypeError, ValueError):
-        values = np.empty(0)
-    if values.shape not in ((2,), (3, 2)):
-        raise DataError(
-            f"{path}: its input range is {given!r}; it must be two numbers, what black and white are to the network, "
-            'three such pairs for red, green and blue, or "imagenet"'
-        )
-    if not np.isfinite(values).all() or (values[..., 0] == values[..., 1]).any():
-        raise DataError(f"{path}: its input range is {given!r}; it must be two different numbers")
-    if values.ndim == 2 and channels != 3:
-        raise DataError(f"{path}: its input range is {given!r}, of three channels, but its input has {channels}")
-    low, high = values.T
-    return (float(low), float(high)) if values.ndim == 1 else tuple(zip(low.tolist(), high.tolist(), strict=True))
-
-
-def validation_bytes(labels: np.ndarray, probabilities: np.ndarray, name: str) -> bytes:
-    """What a classifier said about faces it was not fitted on: by this, label counts can be corrected for its mistakes.
-
-    Args:
-        labels: int [M], the true classes.
-        probabilities: float32 [M, K].
-        name: of the faces, for example ``FER2013 PublicTest``.
-
-    Returns:
-        An ``.npz`` file with ``labels`` int16, ``probabilities`` float32 and ``name``.
-    """
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, labels=labels.astype(np.int16), probabilities=probabilities, name=np.array(name))
-    return buffer.getvalue()
-
-
-def save_classifier(
-    model: keras.Model, path: str | Path, card: dict[str, Any], validation: bytes | None = None
-) -> None:
-    """Write ``NAME.keras`` and, beside it, ``NAME.json``; each appears complete or not at all.
-
-    Args:
-        model: from ``pixels`` float32 [N, 48, 48, 1] in 0..255 to probabilities float32 [N, K].
-        path: ends in ``.keras``.
-        card: what the model file cannot say; at least ``labels``, the names of the K outputs in order.
-        validation: from :func:`validation_bytes`; written to ``NAME.validation.npz``.
-    """
-    from .backend import keras
-
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / "model.keras"
-        keras.saving.save_model(model, draft)
-        content = draft.read_bytes()
-    if validation is not None:
-        write_atomically(path.with_suffix(".validation.npz"), validation)
-    write_atomically(path.with_suffix(".json"), (json.dumps(card, indent=2) + "\n").encode())
-    write_atomically(path, content)
-
-
-def bundled_classifiers() -> list[str]:
-    """Names that :func:`load_classifier` takes in place of a file, in alphabetical order."""
-    return sorted(path.stem for path in WEIGHTS.glob("*.keras"))
-
-
-def _find(source: str | Path | None) -> Path:
-    name = str(source or BUNDLED)
-    if "/" not in name and not name.endswith(ENDINGS):
-        bundled = WEIGHTS / f"{name}.keras"
-        if bundled.exists():
-            return bundled
-        known = ", ".join(bundled_classifiers()) or "none"
-        if not Path(name).exists():
-            raise UsageError(
-                f"no bundled classifier is called {name!r} (there is: {known}); give a name or a model file "
-                f"({', '.join(ENDINGS)})"
-            )
-    return Path(name)

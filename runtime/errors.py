@@ -1,4 +1,4 @@
-"""The two ways in which a person's input can be wrong, told apart by exit code."""
+"""The two ways in which a person's input can be wrong, told apart by exit code; and foreign errors in one line."""
 
 
 class DataError(Exception):
@@ -13,3 +13,8 @@ class UsageError(Exception):
 
     The message names the option or setting and says what would be accepted.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says anything, or its type."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

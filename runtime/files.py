@@ -44,6 +44,19 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         raise DataError(f"{label}: cannot be written: {reason}") from error
 
 
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder and its parents where they are missing.
+
+    Raises:
+        DataError: something else has its name, or the place is not writable.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{printable(path)}: cannot be made ({error.strerror}); give another --out") from error
+    return Path(path)
+
+
 def printable(text: object) -> str:
     """Text on one line that any terminal and log can take: odd characters (line ends, lone bytes) as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

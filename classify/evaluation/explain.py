@@ -11,10 +11,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...runtime.errors import DataError
 from ..backend import keras
 from ..classifier import Classifier
-from ..files.open import open_keras_model
 
 _BATCH = 32
 _FINE = 6
@@ -37,22 +35,6 @@ class FirstLayer:
     name: str
     kernels: np.ndarray
     responses: np.ndarray
-
-
-def keras_model(classifier: Classifier) -> keras.Model:
-    """The network of a classifier as Keras has it, on the CPU, with gradients.
-
-    Raises:
-        Unexplainable: it is no Keras model, or Keras cannot open it.
-    """
-    if classifier.source is None or classifier.engine == "onnxruntime":
-        raise Unexplainable("an ONNX network has no gradients here")
-    try:
-        return open_keras_model(classifier.source, classifier.source.read_bytes())
-    except DataError as error:
-        raise Unexplainable(str(error)) from error
-    except Exception as error:  # older files make Keras raise almost any type
-        raise Unexplainable(f"Keras cannot open it ({type(error).__name__})") from error
 
 
 def network_inputs(classifier: Classifier, faces: np.ndarray) -> np.ndarray:

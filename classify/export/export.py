@@ -26,9 +26,10 @@ from ... import __version__
 from ...data.faces import Preparation
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import write_atomically
-from ..classifier import Classifier, load_classifier, save_classifier
+from ..classifier import Classifier, load_classifier
 from ..files.open import open_keras_model
 from ..files.safety import Refused, check_archive
+from ..saving import save_classifier
 
 FORMATS = ("savedmodel", "onnx", "keras")
 """``savedmodel``: for TensorFlow Serving. ``onnx``: for ONNX Runtime. ``keras``: one ``.keras`` file."""

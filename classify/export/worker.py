@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime.errors import first_line
+
 SIZE = 48
 OPSET = 17
 """Of ONNX, 2022: ONNX Runtime 1.12 and later."""
@@ -29,11 +31,11 @@ def main(folder: Path) -> None:
     try:
         model = keras.saving.load_model(job["source"], compile=False)
     except Exception as error:  # of almost any type
-        sys.exit(f"Keras {keras.__version__} on TensorFlow cannot load it ({_first_line(error)})")
+        sys.exit(f"Keras {keras.__version__} on TensorFlow cannot load it ({first_line(error)})")
     try:
         outputs = (_savedmodel if job["format"] == "savedmodel" else _onnx)(model, job, inputs, faces)
     except Exception as error:  # conversions fail in as many ways as there are layers
-        sys.exit(f"cannot be converted ({_first_line(error)})")
+        sys.exit(f"cannot be converted ({first_line(error)})")
     outputs["keras"] = np.concatenate([np.asarray(model(part, training=False)) for part in _batches(inputs)])
     np.savez(folder / "outputs.npz", **outputs)
 
@@ -174,10 +176,6 @@ def _batches(values: Any) -> Iterator[Any]:
         start += size
     for first in range(start, len(values), 32):
         yield values[first : first + 32]
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 if __name__ == "__main__":

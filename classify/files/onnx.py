@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...runtime.errors import DataError
+from ...runtime.errors import DataError, first_line
 
 _log = logging.getLogger(__name__)
 
@@ -57,8 +57,7 @@ def open_onnx(path: Path, content: bytes, device: str) -> OnnxNetwork:
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except Exception as error:  # onnxruntime's errors have no common base either
-        reason = str(error).strip().splitlines()[0]
-        raise DataError(f"{path}: onnxruntime cannot run it ({reason})") from error
+        raise DataError(f"{path}: onnxruntime cannot run it ({first_line(error)})") from error
 
 
 def _card(model: Any) -> dict[str, Any]:
@@ -228,7 +227,7 @@ def _check_sizes(path: Path, model: Any) -> None:
     try:
         known = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:
-        raise DataError(f"{path}: is an inconsistent ONNX graph ({str(error).strip().splitlines()[0]})") from error
+        raise DataError(f"{path}: is an inconsistent ONNX graph ({first_line(error)})") from error
     for value in (*known.graph.value_info, *known.graph.input, *known.graph.output):
         count = math.prod(max(d.dim_value, 1) for d in value.type.tensor_type.shape.dim)
         if count > _MOST_VALUES:

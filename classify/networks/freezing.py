@@ -19,7 +19,7 @@ def set_trainable(network: keras.Model, model: ModelSettings, phase: int) -> Non
     A frozen batch normalisation uses and keeps its averages. Without weights to keep nothing is frozen.
 
     Args:
-        network: made by :func:`.registry.build_model`, or a clone of that with heads; layers are known by order and name.
+        network: made by :func:`.registry.build_model`, or a clone of that with heads.
         model: the settings that it was built by.
         phase: 1 or 2.
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...runtime.errors import UsageError
-from . import Recipe, resolve, settings_of
+from . import Recipe, settings_of
+from .overrides import resolve
 
 
 @dataclass(frozen=True)

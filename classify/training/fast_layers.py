@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from ..backend import keras
+from ..translate.operations import pad_same
 
 
 def fast_clone(model: keras.Model, precision: str = "float32") -> keras.Model:
@@ -48,27 +49,13 @@ def _nhwc(outputs: torch.Tensor) -> torch.Tensor:
     return outputs.permute(0, 2, 3, 1)
 
 
-def _pad_same(x: torch.Tensor, window: tuple[int, int], strides: tuple[int, int], value: float = 0.0) -> torch.Tensor:
-    """TensorFlow's 'same' padding: the odd pixel goes below and to the right. x: [N, C, H, W]."""
-    pads: list[int] = []
-    for size, width, stride in zip((x.shape[3], x.shape[2]), window[::-1], strides[::-1], strict=True):
-        total = max((-(-size // stride) - 1) * stride + width - size, 0)
-        pads += [total // 2, total - total // 2]
-    return F.pad(x, pads, value=value) if any(pads) else x
-
-
 class _Conv2D(keras.layers.Conv2D):
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         if self.data_format != "channels_last":
             return super().call(inputs)
-        x, window = _nchw(inputs), self.kernel_size
-        dilated = tuple((size - 1) * rate + 1 for size, rate in zip(window, self.dilation_rate, strict=True))
-        padding: Any = 0
+        x, padding = _nchw(inputs), (0, 0)
         if self.padding == "same":
-            if self.strides == (1, 1) and all(size % 2 for size in dilated):
-                padding = tuple(size // 2 for size in dilated)
-            else:
-                x = _pad_same(x, dilated, self.strides)
+            x, padding = pad_same(x, self.kernel_size, self.strides, self.dilation_rate)
         kernel = torch.as_tensor(self.kernel.value).to(x.dtype).permute(3, 2, 0, 1)
         bias = self.bias.value.to(x.dtype) if self.use_bias else None
         outputs = F.conv2d(
@@ -106,17 +93,19 @@ class _BatchNormalization(keras.layers.BatchNormalization):
 class _AveragePooling2D(keras.layers.AveragePooling2D):
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         x = inputs.permute(0, 3, 1, 2)
-        if self.padding == "same" and _pad_same(x, self.pool_size, self.strides).shape != x.shape:
-            return super().call(inputs)
+        if self.padding == "same":
+            padded, padding = pad_same(x, self.pool_size, self.strides)
+            if padded is not x or padding != (0, 0):
+                return super().call(inputs)
         return _nhwc(F.avg_pool2d(x, self.pool_size, self.strides))
 
 
 class _MaxPooling2D(keras.layers.MaxPooling2D):
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
-        x = inputs.permute(0, 3, 1, 2)
+        x, padding = inputs.permute(0, 3, 1, 2), (0, 0)
         if self.padding == "same":
-            x = _pad_same(x, self.pool_size, self.strides, -torch.inf)
-        return _nhwc(F.max_pool2d(x, self.pool_size, self.strides))
+            x, padding = pad_same(x, self.pool_size, self.strides, value=-torch.inf)
+        return _nhwc(F.max_pool2d(x, self.pool_size, self.strides, padding))
 
 
 _FAST: dict[type, Any] = {

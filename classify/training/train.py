@@ -18,9 +18,10 @@ from ...data.labels import FER2013
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import write_atomically
 from ..backend import keras
-from ..classifier import save_classifier, validation_bytes
-from ..networks.registry import build_model, set_trainable
+from ..networks.freezing import set_trainable
+from ..networks.registry import build_model
 from ..recipes import Recipe, load_recipe, recipe_names
+from ..saving import save_classifier, validation_bytes
 from .batches import Batches, validation_data
 from .callbacks import MoreLogs, Progress, StartOfEpoch, Summaries, read_scores
 from .distributed import SameEverywhere, averaging, process_group, rank, world_size

@@ -1,7 +1,8 @@
 """A Keras network as a list of torch operations: the same results several times faster, and without importing Keras.
 
-:func:`translate` covers what image classifiers are made of: :data:`.layers.LAYERS` and :data:`.layers.IDENTITIES`. A layer or an option
-that is not known here raises :class:`Untranslatable`, never a guess; such a model is then left to Keras.
+:func:`translate` covers what image classifiers are made of: :data:`.layers.LAYERS` and
+:data:`.layers.IDENTITIES`. A layer or an option that is not known here raises :class:`Untranslatable`, never a guess;
+such a model is then left to Keras.
 
 Values keep Keras' order of axes, [N, H, W, C]. torch calls that memory layout channels-last, and its convolutions work
 on it without copying. Batch normalisation is folded into the convolution before it.

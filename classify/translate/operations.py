@@ -160,7 +160,7 @@ def channels_last(weight: Tensor) -> Tensor:
 
 
 def pad_same(
-    x: Tensor, size: Sequence[int], stride: Sequence[int], dilation: Sequence[int], value: float
+    x: Tensor, size: Sequence[int], stride: Sequence[int], dilation: Sequence[int] = (1, 1), value: float = 0.0
 ) -> tuple[Tensor, tuple[int, int]]:
     """TensorFlow's padding: the odd pixel goes below and right. [N, C, H, W] -> padded, and what is left to torch."""
     missing = []

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 from fergan.classify.backend import keras
-from fergan.classify.classifier import WEIGHTS
+from fergan.classify.card import WEIGHTS
 from fergan.classify.files.keras3 import KerasFile
-from fergan.classify.networks.architectures import fernet
-from fergan.classify.networks.registry import ARCHITECTURES, backbone_layers, build_model, multiply_adds, set_trainable
+from fergan.classify.networks.fernet import fernet
+from fergan.classify.networks.freezing import backbone_layers, set_trainable
+from fergan.classify.networks.registry import ARCHITECTURES, build_model, multiply_adds
 from fergan.classify.recipes import ModelSettings, load_recipe
 from fergan.classify.translate.graph import translate
 from fergan.runtime.errors import DataError, UsageError

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fergan.classify.classifier import WEIGHTS, load_classifier
+from fergan.classify.card import WEIGHTS
+from fergan.classify.classifier import load_classifier
 from fergan.data.labels import FER2013
 from fergan.data.readers.fer2013 import FaceSet
 from fergan.runtime.errors import DataError, UsageError
@@ -68,9 +69,9 @@ def test_bad_model_files(tmp_path: Path) -> None:
 def test_keras_saves_without_loading_tensorflow(tmp_path: Path) -> None:
     program = """if True:
         import sys
-        from fergan.classify.networks.architectures import fernet
+        from fergan.classify.networks.fernet import fernet
         from fergan.classify.backend import keras
-        from fergan.classify.classifier import save_classifier
+        from fergan.classify.saving import save_classifier
         keras.utils.set_random_seed(0)
         save_classifier(fernet(widths=[4], depths=[1], stem=4), "new/tiny.keras", {})
         print("tensorflow" in sys.modules)

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 from fergan.classify.backend import keras
-from fergan.classify.classifier import load_classifier, save_classifier
+from fergan.classify.classifier import load_classifier
 from fergan.classify.files.keras3 import KerasFile, Untranslatable
+from fergan.classify.saving import save_classifier
 from fergan.classify.translate.graph import TorchNetwork, translate
 
 L = keras.layers

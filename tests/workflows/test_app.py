@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from fergan.classify.classifier import WEIGHTS, load_classifier
+from fergan.classify.card import WEIGHTS
+from fergan.classify.classifier import load_classifier
 from fergan.data.faces import prepare_faces
 from fergan.runtime.errors import DataError, UsageError
 from fergan.stylegan.generator import load_generator

@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _save(path: Path, strength: float) -> None:
     """A network that says happy for bright faces and sad for dark ones."""
     from fergan.classify.backend import keras
-    from fergan.classify.classifier import save_classifier
+    from fergan.classify.saving import save_classifier
 
     pixels = keras.Input((48, 48, 1), name="pixels")
     maps = keras.layers.Conv2D(2, 3, padding="same", activation="relu")(pixels)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...classify.classifier import GivenRange, load_classifier, save_classifier, validation_bytes
+from ...classify.card import GivenRange
+from ...classify.classifier import load_classifier
 from ...classify.evaluation.calibration import (
     NotScalable,
     apply_temperature,
@@ -18,8 +19,9 @@ from ...classify.evaluation.calibration import (
     find_heads,
     fit_temperature,
 )
-from ...classify.evaluation.explain import Unexplainable, keras_model, network_inputs
+from ...classify.evaluation.explain import network_inputs
 from ...classify.evaluation.scores import Calibration, calibration, confusion_matrix
+from ...classify.saving import save_classifier, validation_bytes
 from ...data.face_set import FaceSet, role
 from ...data.labels import canonical_label
 from ...data.merge import merge
@@ -95,9 +97,9 @@ def run_calibration(
     faces, codes, name = _validation(data, classifier.labels)
     logits = classifier.card.get("outputs") == "logits"
     try:
-        network = keras_model(classifier)
+        network = classifier.keras_model()
         heads = find_heads(network, logits)
-    except (Unexplainable, NotScalable) as error:
+    except NotScalable as error:
         raise DataError(f"{printable(classifier.source)}: cannot be calibrated: {error}") from error
     given = classifier.predict(faces.images)
     members = given[None] if len(heads.layers) == 1 else _members(network, heads, classifier, faces.images)

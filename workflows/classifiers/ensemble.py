@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ...classify.classifier import Classifier, load_classifier, save_classifier, validation_bytes
+from ...classify.classifier import Classifier, load_classifier
 from ...classify.ensemble import fit_stack, in_order_of, soft_vote, stacked
 from ...classify.evaluation.scores import confusion_matrix
+from ...classify.saving import save_classifier, validation_bytes
 from ...data.face_set import FaceSet, role
 from ...data.readers import read_faces
 from ...runtime.errors import DataError, UsageError

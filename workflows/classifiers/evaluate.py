@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 
 from ... import __version__
-from ...classify.classifier import Classifier, GivenRange, load_classifier
+from ...classify.card import GivenRange
+from ...classify.classifier import Classifier, load_classifier
 from ...classify.evaluation import scores as numbers
 from ...classify.evaluation.calibration import apply_temperature, cross_fitted, fit_temperature
 from ...classify.evaluation.views import TEN
@@ -214,11 +215,9 @@ def _device(asked: str) -> str:
 
 def _opened(classifier: Classifier) -> tuple[Any, str]:
     """The network as Keras has it, or None and why not."""
-    from ...classify.evaluation.explain import Unexplainable, keras_model
-
     try:
-        return keras_model(classifier), ""
-    except Unexplainable as error:
+        return classifier.keras_model(), ""
+    except DataError as error:
         return None, str(error)
 
 

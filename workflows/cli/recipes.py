@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,16 +21,15 @@ def recipes(name: str | None, as_json: bool) -> None:
     A recipe is a TOML file; save one under another name, change it, and give it to --recipe. Weights
     are counted with a head of 7 classes, MACs are multiply-adds for one face.
     """
-    from ...classify.recipes import recipe_path, summaries
+    from ...classify.recipes import read_recipe, recipe_path, summaries
     from ...runtime.errors import DataError
 
     if name is not None:
         path = recipe_path(name)
         try:
-            text = path.read_text(encoding="utf-8")
-            click.echo(json.dumps(tomllib.loads(text), indent=2) if as_json else text.rstrip())
+            click.echo(json.dumps(read_recipe(path), indent=2) if as_json else path.read_text("utf-8-sig").rstrip())
         except (OSError, ValueError) as error:
-            raise DataError(f"{path}: is no recipe that can be read ({error})") from error
+            raise DataError(f"{path}: cannot be read as a recipe ({error})") from error
         return
     listed = summaries()
     if as_json:

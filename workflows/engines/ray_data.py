@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...data.faces import SIZE
-from ...runtime.errors import DataError, UsageError
+from ...runtime.errors import DataError, UsageError, first_line
 from ...runtime.memory import tune_malloc
 from ..run_folder.faces import planned_faces
 from ..run_folder.seeds import shard_size
@@ -148,7 +148,7 @@ def _cluster(ray: Any, options: EngineOptions) -> Iterator[None]:
         try:
             ray.init(address=address, **quiet, **own)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            raise UsageError(f"--address {address}: no Ray cluster answers ({_first_line(error)})") from error
+            raise UsageError(f"--address {address}: no Ray cluster answers ({first_line(error)})") from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -175,10 +175,6 @@ def _one_line_errors(ray: Any) -> Iterator[None]:
             raise (DataError if kind == "DataError" else UsageError)(text.strip()) from error
         if isinstance(error, ray.exceptions.RayError | ConnectionError):
             raise DataError(
-                f"the Ray cluster failed ({_first_line(error)}); run the same command again to go on"
+                f"the Ray cluster failed ({first_line(error)}); run the same command again to go on"
             ) from error
         raise
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ... import classify as classify_package
-from ...runtime.errors import DataError, UsageError
+from ...classify.card import bundled_classifiers, read_card, read_model_card
+from ...runtime.errors import UsageError
 from ...stylegan.zoo import ZOO, Published, cached, default_cache, fetch
 from ..progress import progress
 
@@ -52,8 +51,8 @@ def list_models() -> list[Listed]:
         listed.append(
             Listed(name, f"generator, {found['architecture']}", found["resolution"], size, licence, "bundled")
         )
-    for name, path in _bundled_classifiers().items():
-        licence = str(_card_of(path).get("licence") or "not stated")
+    for name, path in bundled_classifiers().items():
+        licence = str(read_card(path).get("licence") or "not stated")
         listed.append(
             Listed(name, "classifier of expressions", 48, _megabytes(path.stat().st_size), licence, "bundled")
         )
@@ -75,16 +74,10 @@ def model_card(name: str) -> str:
     """
     from ...stylegan.generator import bundled_generators
 
-    bundled = {**bundled_generators(), **_bundled_classifiers()}
+    bundled = {**bundled_generators(), **bundled_classifiers()}
     if name in bundled:
         path = bundled[name]
-        card = path.with_suffix(".md")
-        if not card.exists():
-            return _bundled_without_card(name, path)
-        try:
-            return card.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{card}: cannot be read ({error})") from error
+        return read_model_card(path) or _bundled_without_card(name, path)
     if name in ZOO:
         return _published(ZOO[name])
     known = ", ".join([*bundled, *ZOO])
@@ -109,7 +102,7 @@ def _published(entry: Published) -> str:
 
 def _bundled_without_card(name: str, path: Path) -> str:
     if path.suffix == ".keras":
-        found = _card_of(path)
+        found = read_card(path)
     else:
         from ...stylegan.checkpoints import describe
 
@@ -117,21 +110,6 @@ def _bundled_without_card(name: str, path: Path) -> str:
     keys = ("architecture", "resolution", "channels", "labels", "parameters", "size", "sha256", "licence_notice")
     lines = [f"- {key.replace('_', ' ')}: {found[key]}" for key in keys if found.get(key) is not None]
     return "\n".join([f"# {name}", "", *lines, "", "It has no model card.", ""])
-
-
-def _bundled_classifiers() -> dict[str, Path]:
-    """By name; told by their files, since opening one would import Keras."""
-    weights = Path(classify_package.__file__ or "").with_name("weights")
-    return {path.stem: path for path in sorted(weights.glob("*.keras"))}
-
-
-def _card_of(path: Path) -> dict[str, Any]:
-    """What stands beside a classifier; empty where that cannot be read, which is for those to say who open it."""
-    try:
-        card = json.loads(path.with_suffix(".json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return card if isinstance(card, dict) else {}
 
 
 def _megabytes(size: int) -> str:

@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ...classify.classifier import Classifier, GivenRange, load_classifier
+from ...classify.card import GivenRange
+from ...classify.classifier import Classifier, load_classifier
 from ...data.detection.detectors import SMALLEST, Face, FaceDetector, cut_faces, face_squares, open_detector, overlap
 from ...data.images import SUFFIXES, ImageSource, read_image, write_png
 from ...runtime.errors import DataError, UsageError

@@ -270,9 +270,9 @@ class Repository:
 
 def is_base_folder(path: str) -> bool:
     """Whether a model's path is a folder of version folders; as for ``load_classifier``, bundled names come first."""
-    from ...classify.classifier import WEIGHTS
+    from ...classify.card import bundled_classifiers
 
-    return not ("/" not in path and (WEIGHTS / f"{path}.keras").exists()) and Path(path).is_dir()
+    return path not in bundled_classifiers() and Path(path).is_dir()
 
 
 def _suitable_workers(device: str) -> int:

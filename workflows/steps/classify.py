@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ...classify.classifier import Classifier, GivenRange, load_classifier
+from ...classify.card import GivenRange
+from ...classify.classifier import Classifier, load_classifier
 from ...data.faces import Preparation, prepare_faces
 from ...data.images import ImageSource, read_image
 from ...runtime.errors import DataError, UsageError

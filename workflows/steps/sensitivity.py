@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
-from ...classify.classifier import bundled_classifiers
+from ...classify.card import bundled_classifiers
 from ...classify.feature_reference import mahalanobis, read_feature_reference
 from ...data.faces import CROPS, FFHQ_BOX, FILTER, SIZE, Box, detect_faces
 from ...reports.settings import plain

@@ -1,0 +1,81 @@
+"""Saving of classifiers, with what is known of them beside the model file."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..runtime.errors import UsageError
+from ..runtime.files import make_folder, printable, write_atomically
+
+if TYPE_CHECKING:
+    from .backend import keras
+    from .classifier import Classifier
+
+
+def save_classifier(
+    model: Classifier | keras.Model,
+    path: str | Path,
+    card: Mapping[str, Any] | None = None,
+    validation: bytes | None = None,
+) -> None:
+    """Write ``NAME.keras`` and, beside it, ``NAME.json``; each appears complete or not at all.
+
+    Args:
+        model: what :func:`.classifier.load_classifier` gives; or a Keras model from ``pixels`` float32 [N, 48, 48, 1]
+            in 0..255 to probabilities float32 [N, K].
+        path: ends in ``.keras``.
+        card: what the model file cannot say; at least ``labels``, the names of the K outputs in order. None for that
+            of a :class:`.classifier.Classifier`.
+        validation: from :func:`validation_bytes`; written to ``NAME.validation.npz``. None likewise.
+
+    Raises:
+        UsageError: another ending, or a Keras model without a card.
+        DataError: the folder cannot be written to, or the network is not one of Keras'.
+    """
+    path = Path(path)
+    if path.suffix != ".keras":
+        raise UsageError(f"{printable(path)}: a classifier is saved as a .keras file; write {path.stem}.keras")
+    from .classifier import Classifier
+
+    if isinstance(model, Classifier):
+        card = model.full_card() if card is None else card
+        validation = model.validation if validation is None else validation
+        network = model.keras_model()
+    else:
+        network = model
+    if card is None:
+        raise UsageError("save_classifier needs the card of a Keras model, at least {'labels': [...]}")
+    make_folder(path.parent)
+    from .backend import keras
+
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / "model.keras"
+        keras.saving.save_model(network, draft)
+        content = draft.read_bytes()
+    if validation is not None:
+        write_atomically(path.with_suffix(".validation.npz"), validation)
+    write_atomically(path.with_suffix(".json"), (json.dumps(card, indent=2) + "\n").encode())
+    write_atomically(path, content)
+
+
+def validation_bytes(labels: np.ndarray, probabilities: np.ndarray, name: str) -> bytes:
+    """What a classifier said about faces it was not fitted on: by this, label counts can be corrected for its mistakes.
+
+    Args:
+        labels: int [M], the true classes.
+        probabilities: float32 [M, K].
+        name: of the faces, for example ``FER2013 PublicTest``.
+
+    Returns:
+        An ``.npz`` file with ``labels`` int16, ``probabilities`` float32 and ``name``.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, labels=labels.astype(np.int16), probabilities=probabilities, name=np.array(name))
+    return buffer.getvalue()
