@@ -1,8 +1,9 @@
 """What is in a ``.keras`` file, read without Keras: the configuration and the weights of each layer.
 
-A ``.keras`` file (Keras 3) is a zip of ``metadata.json``, ``config.json`` and ``model.weights.h5``. In the last, each
-layer has a group ``layers/CLASS_NUMBER/vars`` with its variables ``0``, ``1``, ...; nested models have ``layers`` of
-their own. Only that layout is read, and only what is plainly stored: no links, no virtual, external or compressed data.
+A ``.keras`` file of Keras 3, or of 2.12 to 2.15, is a zip of ``metadata.json``, ``config.json`` and
+``model.weights.h5``. In the last, each layer has a group ``layers/CLASS_NUMBER/vars`` with its variables ``0``, ``1``,
+...; nested models have ``layers`` of their own. Only that layout is read, and only what is plainly stored: no links, no
+virtual, external or compressed data.
 """
 
 from __future__ import annotations
@@ -17,22 +18,21 @@ from typing import Any
 import h5py
 import numpy as np
 
+from .errors import Untranslatable
+from .keras2 import in_keras3_words
+
 _MOST_CONFIG = 2**24
 """Largest ``config.json`` that is read, in bytes; those of networks with a thousand layers have a million."""
-
-
-class Untranslatable(Exception):
-    """A file or a layer that only Keras itself can judge; the message says which and why."""
 
 
 class KerasFile:
     """An open ``.keras`` file; close it by leaving its ``with`` block.
 
     Attributes:
-        config: ``config.json``: the model's class and configuration.
+        config: the model's class and configuration, from ``config.json``, in Keras 3's words.
 
     Raises:
-        Untranslatable: no zip, not of Keras 3, or without one of the three parts.
+        Untranslatable: no zip, of another Keras than 2 and 3, or without one of the three parts.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -47,9 +47,14 @@ class KerasFile:
                     raise Untranslatable("the weights are compressed")
                 weights = archive.read("model.weights.h5")
         except (zipfile.BadZipFile, KeyError, TypeError, ValueError, NotImplementedError, RecursionError) as error:
-            raise Untranslatable(f"is no zip of a Keras 3 model ({error})") from error
-        if not version.startswith("3."):
+            raise Untranslatable(f"is no zip of a Keras model ({error})") from error
+        if not version.startswith(("2.", "3.")):
             raise Untranslatable(f"was written by Keras {version}")
+        if version.startswith("2."):
+            try:
+                self.config = in_keras3_words(self.config, 2)
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+                raise Untranslatable(f"has an inconsistent configuration ({error})") from error
         try:
             self._file = h5py.File(io.BytesIO(weights), "r")
         except OSError as error:
@@ -72,6 +77,8 @@ class KerasFile:
             Untranslatable: the group belongs to another layer, or holds something else than plain arrays.
         """
         group: Any = self._file
+        if "_layer_checkpoint_dependencies" in group:  # Keras 2.12's name of ``layers``
+            path = path.replace("layers/", "_layer_checkpoint_dependencies/")
         for part in (*path.split("/"), "vars"):
             group = hard_link(group, part)
             if group is None:
@@ -106,16 +113,6 @@ def layer_paths(layers: Iterable[Mapping[str, Any]], inside: str = "") -> dict[s
         number = counts[kind] = counts.get(kind, -1) + 1
         paths[layer["config"]["name"]] = f"{inside}layers/{kind}" + (f"_{number}" if number else "")
     return paths
-
-
-def is_model(layer: Mapping[str, Any]) -> bool:
-    """Whether a layer's configuration is that of a model of Keras' own."""
-    ours = str(layer.get("module", "")).split(".")[0] == "keras" and layer.get("registered_name") in (
-        None,
-        "Functional",
-        "Sequential",
-    )
-    return ours and layer["class_name"] in ("Functional", "Sequential")
 
 
 def _snake(name: str) -> str:

@@ -2,28 +2,29 @@
 
 Such a file has the model's configuration as JSON in the attribute ``model_config`` and, in the group ``model_weights``,
 one group a layer whose attribute ``weight_names`` lists its arrays in order. A nested model is one such group, with the
-arrays of all its layers. Configurations of Keras 1 and 2 are put into Keras 3's words: the options changed their names
-(``nb_filter`` became ``filters``) and the calls of layers their form.
+arrays of all its layers. Configurations are put into Keras 3's words (:mod:`.keras2`).
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import h5py
 import numpy as np
 
-from .keras3 import Untranslatable, array, hard_link, is_model, layer_paths
+from .errors import Untranslatable
+from .keras2 import in_keras3_words, is_model
+from .keras3 import array, hard_link, layer_paths
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MOST_CONFIG = 2**24
 
 
 class KerasH5File:
-    """An open HDF5 file; close it by leaving its ``with`` block. Serves in place of a :class:`.keras_file.KerasFile`.
+    """An open HDF5 file; close it by leaving its ``with`` block. Serves in place of a :class:`.keras3.KerasFile`.
 
     Attributes:
         config: the model's class and configuration, in Keras 3's words.
@@ -38,7 +39,7 @@ class KerasH5File:
         except OSError as error:
             raise Untranslatable(f"is a damaged HDF5 file ({error})") from error
         try:
-            self.config: dict[str, Any] = _model(read_config(self._file), version_of(self._file))
+            self.config: dict[str, Any] = in_keras3_words(read_config(self._file), version_of(self._file))
             self._places = dict(_places(self.config["config"]["layers"]))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             self._file.close()
@@ -54,7 +55,7 @@ class KerasH5File:
         self._file.close()
 
     def variables(self, path: str, name: str) -> list[np.ndarray]:
-        """The variables of a layer in Keras' order; see :meth:`.keras_file.KerasFile.variables`."""
+        """The variables of a layer in Keras' order; see :meth:`.keras3.KerasFile.variables`."""
         top, nested = self._places[path]
         weights = hard_link(self._file, "model_weights")
         group = hard_link(weights, top) if isinstance(weights, h5py.Group) else None
@@ -130,113 +131,3 @@ def _array(group: h5py.Group, written: str, layer: str) -> np.ndarray:
         if not isinstance(group, h5py.Group):
             raise Untranslatable(f"{layer}: has no array {written}")
     return array(group, last, layer)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Configurations
-
-_CLASSES = {
-    "AtrousConvolution2D": "Conv2D",
-    "Convolution2D": "Conv2D",
-    "DepthwiseConvolution2D": "DepthwiseConv2D",
-    "SeparableConvolution2D": "SeparableConv2D",
-}
-_MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum", "concat": "Concatenate"}
-_RENAMED = {
-    "atrous_rate": "dilation_rate",
-    "bias": "use_bias",
-    "border_mode": "padding",
-    "concat_axis": "axis",
-    "nb_filter": "filters",
-    "output_dim": "units",
-    "subsample": "strides",
-}
-_OF_THE_FIRST = ("batch_input_shape", "batch_shape", "input_shape", "input_dim", "input_dtype", "input_length")
-_DROPPED = (*_OF_THE_FIRST, "init", "weights", "fused")
-
-
-def _model(model: Mapping[str, Any], major: int) -> dict[str, Any]:
-    kind, config = model["class_name"], model["config"]
-    if kind == "Sequential":
-        config = {"layers": config} if isinstance(config, list) else dict(config)
-        layers = list(config["layers"])
-        shape = layers[0]["config"].get("batch_input_shape") if layers else None
-        if shape and layers[0]["class_name"] != "InputLayer":
-            inputs = {"name": f"{layers[0]['config']['name']}_input", "batch_input_shape": shape}
-            layers.insert(0, {"class_name": "InputLayer", "config": inputs})
-        config = {**config, "name": config.get("name", "sequential"), "layers": [_layer(x, major) for x in layers]}
-        return {"module": "keras", "class_name": kind, "config": config}
-    if kind not in ("Model", "Functional"):
-        raise Untranslatable(f"{kind} is neither a Functional nor a Sequential model")
-    config = {**config, "layers": [_layer(layer, major) for layer in config["layers"]]}
-    return {"module": "keras", "class_name": "Functional", "config": config}
-
-
-def _layer(layer: Mapping[str, Any], major: int) -> dict[str, Any]:
-    nodes = [_node(node) for node in layer.get("inbound_nodes", ())]
-    if layer["class_name"] in ("Sequential", "Model", "Functional"):
-        model = _model(layer, major)
-        model["config"].setdefault("name", layer.get("name"))
-        return {**model, "inbound_nodes": nodes}
-    kind, config = layer["class_name"], dict(layer["config"])
-    if kind == "InputLayer":
-        shape = config.get("batch_shape") or config["batch_input_shape"]
-        config = {"name": config["name"], "batch_shape": [None, *shape[1:]], "sparse": config.get("sparse")}
-    else:
-        kind, config = _renamed(kind, config)
-        if major < 3 and config.get("activation") == "hard_sigmoid":
-            config["activation"] = "legacy_hard_sigmoid"
-    config["dtype"] = _dtype(layer["config"].get("dtype"))
-    return {
-        "module": layer.get("module", "keras.layers"),
-        "registered_name": layer.get("registered_name"),
-        "class_name": kind,
-        "config": config,
-        "inbound_nodes": nodes,
-    }
-
-
-def _renamed(kind: str, config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """A layer's class and options in Keras 3's words; those that it does not know stay, and are refused later."""
-    kind = _CLASSES.get(kind, kind)
-    config = {_RENAMED.get(k, k): v for k, v in config.items() if k not in _DROPPED}
-    if kind == "Merge":
-        kind = _MERGES.get(config.pop("mode", None), kind)
-        if kind != "Concatenate":
-            config.pop("axis", None)
-        for key in ("mode_type", "dot_axes", "output_shape", "output_shape_type", "output_mask_type", "arguments"):
-            config.pop(key, None)
-    if "nb_row" in config:
-        config["kernel_size"] = [config.pop("nb_row"), config.pop("nb_col")]
-    if "dim_ordering" in config:
-        ordering = config.pop("dim_ordering")
-        config["data_format"] = {"tf": "channels_last", "th": "channels_first"}.get(ordering, ordering)
-    if kind == "BatchNormalization":
-        config = {"center": True, "scale": True, **config}  # which Keras 1 could not leave out
-        if config.get("mode") == 0:
-            config.pop("mode")
-    if kind == "LeakyReLU" and "alpha" in config:
-        config["negative_slope"] = config.pop("alpha")
-    if kind == "DepthwiseConv2D" and config.get("groups") == 1:
-        config.pop("groups")
-    if kind in ("ZeroPadding2D", "Cropping2D"):
-        key = "padding" if kind == "ZeroPadding2D" else "cropping"
-        config[key] = [side if isinstance(side, list) else [side, side] for side in config[key]]
-    return kind, config
-
-
-def _dtype(written: Any) -> Any:
-    """``float32`` where none is written; the policies of Keras 2 by their name."""
-    if isinstance(written, Mapping) and written.get("class_name") == "Policy":
-        return written["config"]["name"]
-    return written or "float32"
-
-
-def _node(node: Any) -> Any:
-    """A call of a layer: lists of (layer, node, tensor, further arguments) as the dictionary that Keras 3 writes."""
-    if isinstance(node, Mapping):
-        return node
-    calls: Sequence[Any] = [node] if node and isinstance(node[0], str) else node
-    tensors = [{"class_name": "__keras_tensor__", "config": {"keras_history": list(call[:3])}} for call in calls]
-    further = {key: value for call in calls for key, value in (call[3] if len(call) > 3 else {}).items()}
-    return {"args": [tensors if len(tensors) > 1 else tensors[0]], "kwargs": further}

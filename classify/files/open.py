@@ -14,7 +14,8 @@ import torch
 
 from ...runtime.errors import DataError
 from ..translate.graph import translate
-from .keras3 import KerasFile, Untranslatable
+from .errors import Untranslatable
+from .keras3 import KerasFile
 from .keras_h5 import SIGNATURE, KerasH5File, read_config, version_of
 from .onnx import open_onnx
 from .safety import Refused, check_archive, check_config, check_hdf5

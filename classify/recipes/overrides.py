@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...runtime.errors import UsageError
-from ..training.settings import TrainingSettings
 from .settings import ALIASES, ModelSettings, field_types, hint, typed
 
 
@@ -62,6 +61,8 @@ def resolve(key: str, known: Sequence[str]) -> str:
 
 def _known_keys(model: Mapping[str, Any]) -> list[str]:
     """All settings of a recipe with their tables, such as ``training.augmentation.mixup``."""
+    from ..training.settings import TrainingSettings
+
     options = [f"model.{key}" for key in model]
     own = [f"model.{key}" for key in field_types(ModelSettings) if key != "options"]
     return list(dict.fromkeys([*_dotted(TrainingSettings, "training."), *own, *options]))

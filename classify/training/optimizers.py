@@ -94,6 +94,14 @@ class _Grouped:
     def _update_model_variables_moving_average(self: Any, trainable_variables: list[keras.Variable]) -> None:
         averages = [average.value for average in self._model_variables_moving_average]
         weights = [variable.value.detach() for variable in trainable_variables]
-        first = int(keras.ops.convert_to_numpy(self.iterations)) == 0
+        steps = int(keras.ops.convert_to_numpy(self.iterations))
         with torch.no_grad():
-            torch._foreach_lerp_(averages, weights, 1.0 if first else 1 - self.ema_momentum)
+            torch._foreach_lerp_(averages, weights, 1 - ema_momentum(self.ema_momentum, steps))
+
+
+def ema_momentum(highest: float, steps: int) -> float:
+    """Momentum of the weights' average after some steps: low at first, or a short training is mostly initial weights.
+
+    It is ``min(highest, (1 + steps) / (10 + steps))``, and 0 at the first step, where there is nothing to average yet.
+    """
+    return min(highest, (1 + steps) / (10 + steps)) if steps else 0.0

@@ -46,6 +46,7 @@ class TrainingSettings:
             (:func:`fergan.data.readers.ferplus.ferplus_targets`), and validation rows get the majority's.
         votes_weight: weight of the auxiliary head.
         ema: momentum of the exponential moving average of the weights, which is what is validated and kept; 0: none.
+            The first steps have a lower one (:func:`.optimizers.ema_momentum`).
         patience: epochs without a better validation accuracy after which training stops early.
         precision: of convolutions and products: ``float32``; ``bfloat16``; ``float16`` with dynamic loss scaling, for
             GPUs. Weights, batch statistics, heads, losses and the saved model are float32 always.

@@ -16,7 +16,9 @@ from typing import Any
 
 import torch
 
-from ..files.keras3 import KerasFile, Untranslatable, is_model, layer_paths
+from ..files.errors import Untranslatable
+from ..files.keras2 import is_model
+from ..files.keras3 import KerasFile, layer_paths
 from ..files.keras_h5 import KerasH5File
 from .layers import HOMES, IDENTITIES, LAYERS, MOST_VALUES
 from .operations import Convolution, Step, run, schedule, simplified

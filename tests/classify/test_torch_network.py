@@ -14,7 +14,8 @@ import pytest
 import torch
 from fergan.classify.backend import keras
 from fergan.classify.classifier import load_classifier
-from fergan.classify.files.keras3 import KerasFile, Untranslatable
+from fergan.classify.files.errors import Untranslatable
+from fergan.classify.files.keras3 import KerasFile
 from fergan.classify.saving import save_classifier
 from fergan.classify.translate.graph import TorchNetwork, translate
 
@@ -251,15 +252,79 @@ def test_contradictions_are_not_guessed_over(tmp_path: Path) -> None:
         ("activation 'cube'", lambda text: text.replace('"gelu"', '"cube"'), none),
         ("has the options", lambda text: text.replace('"use_bias"', '"use_magic": true, "use_bias"'), none),
         ("data_format is", lambda text: text.replace("channels_last", "channels_first"), none),
-        ("", lambda text: text[:-20], none),
+        ("no zip of a Keras model", lambda text: text[:-20], none),
     ]
     for reason, config, weights in cases:
         with pytest.raises(Untranslatable, match=reason):
             translated(_edited(content, config, weights))
-    with pytest.raises(Untranslatable, match="Keras 2"):
+    with pytest.raises(Untranslatable, match="written by Keras 1"):
         out = io.BytesIO()
         with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(out, "w") as archive:
             for name in source.namelist():
-                old = json.dumps({"keras_version": "2.15.0"}).encode()
+                old = json.dumps({"keras_version": "1.2.0"}).encode()
                 archive.writestr(name, old if name == "metadata.json" else source.read(name))
         translated(out.getvalue())
+
+
+def _keras2(model: dict) -> dict:
+    """A configuration of Keras 3 as Keras 2 would have written it; calls of nested models are counted from 1."""
+    config = dict(model["config"])
+    nested = {layer["config"]["name"] for layer in config["layers"] if "layers" in layer["config"]}
+
+    def called(tensor: dict) -> list:
+        name, node, position = tensor["config"]["keras_history"]
+        return [name, node + (name in nested), position, {}]
+
+    layers = []
+    for layer in config["layers"]:
+        made = _keras2(layer) if "layers" in layer["config"] else {**layer, "config": dict(layer["config"])}
+        made["config"]["dtype"] = "float32"
+        if "batch_shape" in made["config"]:
+            made["config"]["batch_input_shape"] = made["config"].pop("batch_shape")
+        given = [node["args"][0] for node in layer.get("inbound_nodes", ())]
+        made["inbound_nodes"] = [[called(x) for x in (one if isinstance(one, list) else [one])] for one in given]
+        made["name"] = made["config"]["name"]
+        layers.append(made)
+    config["layers"] = layers
+    for key in ("input_layers", "output_layers"):
+        if key in config:
+            name, node, position = config[key] if isinstance(config[key][0], str) else config[key][0]
+            config[key] = [[name, node + (name in nested), position]]
+    return {"class_name": model["class_name"], "module": "keras", "config": config}
+
+
+def nested() -> keras.Model:
+    """A model inside another that is its last layer too."""
+    pixels, tiles = keras.Input((48, 48, 1)), keras.Input((24, 24, 1))
+    body = keras.Model(tiles, L.GlobalAveragePooling2D()(L.Conv2D(6, 3, activation="relu")(tiles)), name="body")
+    head = keras.Sequential([keras.Input((6,)), L.Dense(3, activation="softmax")], name="head")
+    return keras.Model(pixels, head(body(L.AveragePooling2D(2)(pixels))))
+
+
+def test_models_inside_models_of_keras_2_say_what_they_said(tmp_path: Path) -> None:
+    """Both of its formats: ``.h5``, and ``.keras`` as TensorFlow 2.12 to 2.15 wrote it."""
+    model = trained(nested)
+    faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 1)).astype(np.float32)
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(faces)).numpy()
+    model.save(tmp_path / "old.h5")
+    with h5py.File(tmp_path / "old.h5", "r+") as file:
+        file.attrs["model_config"] = json.dumps(_keras2(json.loads(file.attrs["model_config"])))
+        file.attrs["keras_version"] = "2.15.0"
+    source, out = zipfile.ZipFile(io.BytesIO(saved(model, tmp_path))), tmp_path / "old.keras"
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": "2.15.0"}))
+        archive.writestr("config.json", json.dumps(_keras2(json.loads(source.read("config.json")))))
+        archive.writestr("model.weights.h5", source.read("model.weights.h5"))
+    for path in (tmp_path / "old.h5", out):
+        classifier = load_classifier(path, "cpu", labels=LABELS)
+        assert classifier.engine == "torch"
+        np.testing.assert_allclose(classifier.call(faces), expected, atol=1e-6)
+
+
+def test_a_sidecar_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = _classifier(plain, tmp_path)
+    path.with_suffix(".json").write_text(json.dumps({"labels": ["x", "y", "z"]}), encoding="utf-8-sig")
+    classifier = load_classifier(path, "cpu")
+    assert classifier.labels == ("x", "y", "z")
+    assert repr(classifier) == "<Classifier plain: 48x48x1 to x, y, z (torch, cpu)>"
