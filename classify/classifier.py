@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from ..data.labels import FER2013, FERPLUS, canonical_label
+from ..runtime.devices import choose_device
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import write_atomically
 from .files.open import Network, open_network
@@ -244,10 +245,7 @@ def load_classifier(
             output for each label; or nothing says what its labels are.
         UsageError: an unknown device or name.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"device {device!r} is not one of auto, cpu, cuda")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(device, numbered=False).type
     path = _find(source)
     try:
         content = path.read_bytes()

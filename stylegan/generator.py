@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..runtime.cache import cache_folder
+from ..runtime.devices import choose_device
 from ..runtime.errors import UsageError
 from .checkpoints import CheckpointError, read_checkpoint
 from .networks import StyleGAN2
 from .synthesis.cpu import CPUSynthesis
 from .synthesis.cuda_graphs import GraphedSynthesis
-from .zoo import ZOO, default_cache, fetch
+from .zoo import ZOO, fetch
 
 WEIGHTS = Path(__file__).with_name("weights")
 NOISE_MODES = ("const", "random", "none")
@@ -290,7 +292,7 @@ def load_generator(source: str | Path | None = None, device: str = "auto") -> Ge
     path = find_checkpoint(source)
     checkpoint = read_checkpoint(path)
     metadata = dict(checkpoint.metadata)
-    if path.parent == default_cache() and path.stem in ZOO:
+    if path.parent == cache_folder() and path.stem in ZOO:
         metadata.setdefault("licence", ZOO[path.stem].licence)
     return Generator(
         checkpoint.generator,
@@ -329,21 +331,6 @@ def find_checkpoint(source: str | Path | None) -> Path:
         f"no file and no generator is called {str(source)!r}{meant}; bundled are: {names}; "
         "'fergan models' lists the published ones too"
     )
-
-
-def choose_device(name: str) -> torch.device:
-    """``cpu``, ``cuda``, ``cuda:1`` ..., or ``auto``: the first GPU if there is one. UsageError: it is not here."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"device {name!r} is none of auto, cpu, cuda, cuda:1 ...") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"device {name!r} is none of auto, cpu, cuda, cuda:1 ...")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"there is no device {name!r} here ({torch.cuda.device_count()} GPUs); use auto or cpu")
-    return device
 
 
 def _seed(seed: int) -> int:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ... import classify as classify_package
+from ...runtime.cache import cache_folder
 from ...runtime.errors import DataError, UsageError
-from ...stylegan.zoo import ZOO, Published, cached, default_cache, fetch
+from ...stylegan.zoo import ZOO, Published, cached, fetch
 from ..progress import progress
 
 
@@ -101,7 +102,7 @@ def _published(entry: Published) -> str:
         "File": entry.url,
         "Size": f"about {entry.megabytes} MB" if entry.megabytes else None,
         "Licence": entry.licence,
-        "Here": str(path) if path else f"not yet; would go to {default_cache() / entry.file}",
+        "Here": str(path) if path else f"not yet; would go to {cache_folder() / entry.file}",
     }
     lines = [f"- {key}: {value}" for key, value in facts.items() if value is not None]
     return "\n".join([f"# {entry.name}", "", *lines, "", f"Use it with `fergan generate --network {entry.name}`.", ""])
