@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ..data.faces import prepare_faces
 from ..data.images import read_image
+from ..runtime.devices import choose_device
 from ..runtime.errors import DataError, UsageError, first_line
 from ..runtime.files import printable
 from .card import ENDINGS, PIXELS, GivenRange, Range, card_labels, card_range, find_classifier, read_card
@@ -271,10 +272,7 @@ def load_classifier(
             output for each label; or nothing says what its labels are.
         UsageError: an unknown device or name.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"device {device!r} is not one of auto, cpu, cuda")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(device, numbered=False).type
     path = find_classifier(source)
     try:
         content = path.read_bytes()

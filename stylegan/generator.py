@@ -2,24 +2,29 @@
 
 import contextlib
 import difflib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
+from ..runtime.cache import cache_folder
+from ..runtime.devices import choose_device
 from ..runtime.errors import UsageError
 from .checkpoints import CheckpointError, read_checkpoint
 from .networks import StyleGAN2
 from .synthesis.cpu import CPUSynthesis
 from .synthesis.cuda_graphs import GraphedSynthesis
-from .zoo import ZOO, default_cache, fetch
+from .zoo import ZOO, fetch
 
 WEIGHTS = Path(__file__).with_name("weights")
 NOISE_MODES = ("const", "random", "none")
 MAX_SEED = 2**32 - 1
+
+T = TypeVar("T")
 
 
 class Generator:
@@ -118,12 +123,21 @@ class Generator:
         styles = torch.as_tensor(ws).to(self.device, torch.float32)
         if styles.ndim != 3 or styles.shape[1:] != (self.num_ws, self.w_dim):
             raise ValueError(f"ws has shape {tuple(styles.shape)}, where [N, {self.num_ws}, {self.w_dim}] is needed")
-        if noise_mode not in NOISE_MODES:
-            raise UsageError(f"noise mode {noise_mode!r} is none of {', '.join(NOISE_MODES)}")
+        _check_noise_mode(noise_mode)
         with _reproducible():
             if isinstance(self.network, StyleGAN2):
                 return self._synthesis(styles, noise_mode, noise_generators)
             return self.network(styles[:, 0])
+
+    @property
+    def batch_size(self) -> int:
+        """Faces that the network sees at a time.
+
+        Constant for a generator, because on a GPU a face's bytes may depend on it. A CPU is fastest with one.
+        """
+        if self.device.type == "cpu":
+            return 1
+        return max(1, min(64, 2**22 // self.img_resolution**2))  # 4 at 1024 px, 64 from 256 px down
 
     def generate(
         self,
@@ -133,11 +147,32 @@ class Generator:
         noise_mode: str = "const",
         class_index: int | None = None,
     ) -> np.ndarray:
-        """The faces of ``seeds``, with NVIDIA's convention: z = ``numpy.random.RandomState(seed).randn(1, z_dim)``.
+        """Draw the faces of ``seeds`` into one array; :meth:`faces` takes the same arguments.
 
-        A face depends on its seed (and the settings) alone: on one machine its bytes are the same whatever the batch,
-        its size and its order. On a CPU the network therefore sees one face at a time, which is also the fastest
-        way there; on a GPU it always sees batches of one size, the last one padded.
+        Returns:
+            uint8 [N, H, W, C].
+        """
+        seeds = list(seeds)
+        images = np.empty((len(seeds), self.img_resolution, self.img_resolution, self.img_channels), np.uint8)
+        for image, face in zip(
+            images, self.faces(seeds, truncation_psi, truncation_cutoff, noise_mode, class_index), strict=True
+        ):
+            image[:] = face
+        return images
+
+    def faces(
+        self,
+        seeds: Iterable[int],
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        noise_mode: str = "const",
+        class_index: int | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Draw one face a seed, by NVIDIA's convention: z = ``numpy.random.RandomState(seed).randn(1, z_dim)``.
+
+        A face depends on its seed (and the settings) alone: on one machine its bytes are the same whatever seeds are
+        drawn with it. Pass all seeds at once: the network sees them :attr:`batch_size` at a time, a last incomplete
+        batch padded, and only one batch of faces is held in memory.
 
         Args:
             seeds: integers 0 .. 2**32 - 1.
@@ -145,33 +180,83 @@ class Generator:
             noise_mode: as in :meth:`synthesis`; ``random`` is drawn from the face's seed.
             class_index: 0 .. c_dim - 1 for a conditional generator.
 
-        Returns:
-            uint8 [N, H, W, C], rounded as the published programs do: (x * 127.5 + 128), clamped, truncated.
+        Yields:
+            uint8 [H, W, C], rounded as the published programs do: (x * 127.5 + 128), clamped, truncated.
 
         Raises:
-            UsageError: a seed, the class or the noise mode is not what the generator takes.
+            UsageError: the class or the noise mode is not what the generator takes (at the call), or a seed is not
+                (when its batch is drawn).
         """
-        seeds = [_seed(seed) for seed in seeds]
         self.check_class(class_index)
-        if noise_mode not in NOISE_MODES:
-            raise UsageError(f"noise mode {noise_mode!r} is none of {', '.join(NOISE_MODES)}")
-        work = self._work_batch()
-        faces = np.empty((len(seeds), self.img_resolution, self.img_resolution, self.img_channels), np.uint8)
-        for start in range(0, len(seeds), work):
-            part = seeds[start : start + work]
-            padded = part + part[-1:] * (work - len(part))
-            z = np.concatenate([np.random.RandomState(seed).randn(1, self.z_dim) for seed in padded])
-            c = None if class_index is None else np.eye(self.c_dim)[[class_index] * work]
-            noise = [torch.Generator().manual_seed(seed) for seed in padded] if noise_mode == "random" else None
-            ws = self.mapping(z, c, truncation_psi, truncation_cutoff)
-            faces[start : start + len(part)] = to_uint8(self.synthesis(ws, noise_mode, noise))[: len(part)]
-        return faces
+        _check_noise_mode(noise_mode)
 
-    def _work_batch(self) -> int:
-        """How many faces the network sees at a time; constant for a generator, as results may depend on it."""
-        if self.device.type == "cpu":
-            return 1
-        return max(1, min(64, 2**22 // self.img_resolution**2))  # 4 at 1024 px, 64 from 256 px down
+        def drawn() -> Iterator[np.ndarray]:
+            for count, batch in _padded(seeds, self.batch_size):
+                ws = self._seed_styles(batch, truncation_psi, truncation_cutoff, class_index)
+                yield from self._images(ws, noise_mode, batch)[:count]
+
+        return drawn()
+
+    def styles(
+        self,
+        seeds: Iterable[int],
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        class_index: int | None = None,
+    ) -> np.ndarray:
+        """Map seeds to truncated styles, which :meth:`draw` turns into the same faces as :meth:`faces`.
+
+        Args:
+            seeds, truncation_psi, truncation_cutoff, class_index: as in :meth:`faces`.
+
+        Returns:
+            float32 [N, num_ws, w_dim].
+        """
+        self.check_class(class_index)
+        seeds = list(seeds)
+        styles = np.empty((0, self.num_ws, self.w_dim), np.float32)
+        parts = [
+            self._seed_styles(batch, truncation_psi, truncation_cutoff, class_index)[:count].cpu().numpy()
+            for count, batch in _padded(seeds, self.batch_size)
+        ]
+        return np.concatenate([styles, *parts])
+
+    def draw(
+        self, styles: Iterable[np.ndarray], noise_mode: str = "const", noise_seeds: Iterable[int] | None = None
+    ) -> Iterator[np.ndarray]:
+        """Draw one face a style, :attr:`batch_size` at a time.
+
+        Args:
+            styles: [num_ws, w_dim] each, of any float type.
+            noise_mode: as in :meth:`synthesis`.
+            noise_seeds: for ``random``, one a face; None counts from 0.
+
+        Yields:
+            uint8 [H, W, C], rounded as by :meth:`faces`.
+
+        Raises:
+            UsageError: the noise mode is unknown.
+        """
+        _check_noise_mode(noise_mode)
+        pairs = zip(styles, itertools.count() if noise_seeds is None else noise_seeds)  # noqa: B905 - one is endless
+
+        def drawn() -> Iterator[np.ndarray]:
+            for count, batch in _padded(pairs, self.batch_size):
+                ws = np.stack([style for style, _ in batch])
+                yield from self._images(ws, noise_mode, [seed for _, seed in batch])[:count]
+
+        return drawn()
+
+    def _seed_styles(
+        self, seeds: Sequence[int], truncation_psi: float, truncation_cutoff: int | None, class_index: int | None
+    ) -> torch.Tensor:
+        z = np.concatenate([np.random.RandomState(_seed(seed)).randn(1, self.z_dim) for seed in seeds])
+        c = None if class_index is None else np.eye(self.c_dim)[[class_index] * len(seeds)]
+        return self.mapping(z, c, truncation_psi, truncation_cutoff)
+
+    def _images(self, ws: torch.Tensor | np.ndarray, noise_mode: str, noise_seeds: Sequence[int]) -> np.ndarray:
+        noise = [torch.Generator().manual_seed(seed) for seed in noise_seeds] if noise_mode == "random" else None
+        return to_uint8(self.synthesis(ws, noise_mode, noise))
 
     def check_class(self, class_index: int | None) -> None:
         """Raise a UsageError unless the generator draws this class (None: unless it has no classes)."""
@@ -207,7 +292,7 @@ def load_generator(source: str | Path | None = None, device: str = "auto") -> Ge
     path = find_checkpoint(source)
     checkpoint = read_checkpoint(path)
     metadata = dict(checkpoint.metadata)
-    if path.parent == default_cache() and path.stem in ZOO:
+    if path.parent == cache_folder() and path.stem in ZOO:
         metadata.setdefault("licence", ZOO[path.stem].licence)
     return Generator(
         checkpoint.generator,
@@ -248,25 +333,22 @@ def find_checkpoint(source: str | Path | None) -> Path:
     )
 
 
-def choose_device(name: str) -> torch.device:
-    """``cpu``, ``cuda``, ``cuda:1`` ..., or ``auto``: the first GPU if there is one. UsageError: it is not here."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"device {name!r} is none of auto, cpu, cuda, cuda:1 ...") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"device {name!r} is none of auto, cpu, cuda, cuda:1 ...")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"there is no device {name!r} here ({torch.cuda.device_count()} GPUs); use auto or cpu")
-    return device
-
-
 def _seed(seed: int) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= MAX_SEED:
         raise UsageError(f"seed {seed!r} is no integer from 0 to {MAX_SEED}")
     return int(seed)
+
+
+def _check_noise_mode(noise_mode: str) -> None:
+    if noise_mode not in NOISE_MODES:
+        raise UsageError(f"noise mode {noise_mode!r} is none of {', '.join(NOISE_MODES)}")
+
+
+def _padded(items: Iterable[T], size: int) -> Iterator[tuple[int, list[T]]]:
+    """Lists of ``size`` items, the last one filled up with its last item; each with the number of items it had."""
+    remaining = iter(items)
+    while part := list(itertools.islice(remaining, size)):
+        yield len(part), part + part[-1:] * (size - len(part))
 
 
 @contextlib.contextmanager

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from .. import __version__
+from ..runtime.cache import cache_folder
 from ..runtime.errors import DataError
-from ..stylegan.ops import build, cuda
+from ..stylegan.ops import build, cuda, toolchain
 from ..stylegan.synthesis import cpu_kernels as cpu
 
 OPERATIONS = ("bias_act", "upfirdn2d", "modulated_conv2d", "styled_conv2d")
@@ -29,9 +30,9 @@ def machine() -> list[Row]:
         ("System", f"{platform.system()} {platform.machine()}, {cores} cores, PyTorch uses {torch.get_num_threads()}"),
         ("PyTorch", f"{torch.__version__}, CUDA {torch.version.cuda or 'none'}"),
         ("GPUs", "\n".join(_gpus()) or "PyTorch sees none"),
-        ("C++ compiler", _found(build.find_compiler)),
-        ("ninja", _found(build.find_ninja)),
-        ("nvcc", "\n".join(_nvccs()) or f"none; {build.toolkit_advice()}"),
+        ("C++ compiler", _found(toolchain.find_compiler)),
+        ("ninja", _found(toolchain.find_ninja)),
+        ("nvcc", "\n".join(_nvccs()) or f"none; {toolchain.toolkit_advice()}"),
         ("Cache", _cache()),
         ("FERGAN_OPS", build.mode()),
         ("FERGAN_MALLOC", _malloc()),
@@ -64,9 +65,9 @@ def build_now(architectures: Sequence[str]) -> Iterator[str]:
     for kind in kinds:
         started = time.perf_counter()
         try:
-            library = build.build(build.recipe(kind, architectures or None), force=True)
+            library = build.build(build.plan_build(kind, architectures or None), force=True)
             yield f"{kind}: built in {time.perf_counter() - started:.1f} s, {library}"
-        except build.BuildError as error:
+        except toolchain.BuildError as error:
             failures.append(f"{error.output}\nthe {kind} operations: {error}".strip())
     if "cuda" not in kinds:
         yield "cuda: no GPU here, so nothing to build for; --arch sm_90 builds for another machine's"
@@ -85,7 +86,7 @@ def _gpus() -> list[str]:
 def _nvccs() -> list[str]:
     """Each one, and whether it is the one to be used."""
     lines, used = [], False
-    for toolkit in build.toolkits():
+    for toolkit in toolchain.toolkits():
         if toolkit.problem is not None:
             verdict = toolkit.problem
         else:
@@ -94,7 +95,7 @@ def _nvccs() -> list[str]:
         version = "" if toolkit.version is None else f" {toolkit.version[0]}.{toolkit.version[1]}"
         lines.append(f"{toolkit.nvcc}{version} (by {toolkit.source}): {verdict}")
     if lines and not used:
-        lines.append(build.toolkit_advice() if torch.version.cuda else "this PyTorch is built without CUDA")
+        lines.append(toolchain.toolkit_advice() if torch.version.cuda else "this PyTorch is built without CUDA")
     return lines
 
 
@@ -102,14 +103,14 @@ def _found(find: object) -> str:
     assert callable(find)
     try:
         program = find()
-    except build.BuildError as error:
+    except toolchain.BuildError as error:
         return str(error)
     words = subprocess.run([program, "--version"], capture_output=True, text=True).stdout.strip().splitlines()
     return f"{program}, {words[0] if words else 'which does not run'}"
 
 
 def _cache() -> str:
-    folder = next(build.cache_folders())
+    folder = cache_folder() / "ops"
     if folder.exists():
         files = list(folder.glob("*.so"))
         content = f"{len(files)} built, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB"

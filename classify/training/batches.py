@@ -11,9 +11,9 @@ import torch
 from ...data.face_set import FaceSet, role
 from ...data.labels import FERPLUS
 from ...data.readers.ferplus import ferplus_targets
+from ...runtime.distributed import rank, world_size
 from ...runtime.errors import DataError
 from ..backend import keras
-from .distributed import rank, world_size
 from .settings import TrainingSettings
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ...runtime.distributed import rank
 from ...runtime.summaries import summary_writer
 from ..backend import keras
 from .batches import Batches
-from .distributed import rank
 from .optimizers import LearningRate
 from .settings import TrainingSettings
 

@@ -15,6 +15,8 @@ import torch
 
 from ...data.face_set import SPLITS, FaceSet, role
 from ...data.labels import FER2013
+from ...runtime.devices import choose_device
+from ...runtime.distributed import process_group, rank, world_size
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import write_atomically
 from ..backend import keras
@@ -24,7 +26,7 @@ from ..recipes import Recipe, load_recipe, recipe_names
 from ..saving import save_classifier, validation_bytes
 from .batches import Batches, validation_data
 from .callbacks import MoreLogs, Progress, StartOfEpoch, Summaries, read_scores
-from .distributed import SameEverywhere, averaging, process_group, rank, world_size
+from .distributed import SameEverywhere, averaging
 from .fast_layers import fast_clone
 from .losses import FocalCrossEntropy, class_weights
 from .optimizers import LearningRate, make_optimizer
@@ -83,7 +85,7 @@ def train_classifier(
         raise UsageError(f"{head_epochs} head_epochs leave none of {settings.epochs} epochs for the other layers")
     if settings.batch_size % world_size() or (world_size() > 1 and (roles == "train").sum() < settings.batch_size):
         raise UsageError(f"batch_size {settings.batch_size} cannot be shared by {world_size()} processes")
-    with process_group(_device(device, settings)) as own, keras.device(own):
+    with process_group(_device(device, settings)) as placed, keras.device(own := str(placed)):
         return _train(faces, folder, recipe, votes, own, callbacks, roles)
 
 
@@ -310,16 +312,11 @@ def _validation_name(judged: FaceSet) -> str:
     return f"{_split_name(judged)} rows of the training's data"
 
 
-def _device(device: str, settings: TrainingSettings) -> str:
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"device {device!r} is not one of auto, cpu, cuda")
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise UsageError("device cuda: torch finds no GPU; give --device cpu")
-    device = "cpu" if device == "cpu" or not available else "cuda"
-    if settings.precision == "float16" and device == "cpu":
+def _device(device: str, settings: TrainingSettings) -> torch.device:
+    chosen = choose_device(device, numbered=False)
+    if settings.precision == "float16" and chosen.type == "cpu":
         raise UsageError("precision float16 is for GPUs; on a CPU give bfloat16 or float32")
-    return device
+    return chosen
 
 
 def _hardware(device: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import os
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -46,9 +46,16 @@ class LoadedTensor:
         return tensor.contiguous().numpy()
 
 
+class HasNetwork(Protocol):
+    """A network with what its file says about it, such as :class:`fergan.stylegan.Generator`."""
+
+    network: nn.Module
+    metadata: dict[str, Any]
+
+
 def save_generator(
     path: str | os.PathLike[str],
-    module: nn.Module,
+    generator: nn.Module | HasNetwork,
     config: Any = None,
     metadata: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
@@ -57,16 +64,20 @@ def save_generator(
 
     Args:
         path: usually ``NAME.safetensors``.
-        module: :class:`StyleGAN2` or :class:`DCGANGenerator`, on any device.
-        config: its configuration; None takes ``module.config``.
-        metadata: JSON values.
+        generator: what :func:`fergan.load_generator` gives, or its network alone (:class:`StyleGAN2` or
+            :class:`DCGANGenerator`), on any device.
+        config: its configuration; None takes the network's own.
+        metadata: JSON values; None keeps those of a loaded generator.
         dtype: torch.float32 keeps the weights to the bit, torch.float16 halves the file.
 
     Raises:
         ValueError: a number is not finite, or too large for float16; ``metadata`` is not JSON.
-        TypeError: ``module`` is neither generator.
+        TypeError: ``generator`` is none of these.
         DataError: the file cannot be written.
     """
+    module = generator if isinstance(generator, nn.Module) else getattr(generator, "network", generator)
+    if metadata is None:
+        metadata = getattr(generator, "metadata", None)
     if isinstance(module, StyleGAN2):
         architecture = "stylegan2"
     else:

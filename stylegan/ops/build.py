@@ -4,7 +4,7 @@ The sources in ``csrc`` have a plain ``extern "C"`` interface of pointers and si
 in seconds and depend on no ABI of PyTorch's. ninja is called directly, not by ``torch.utils.cpp_extension.load``: that
 one waits for ever on the lock file of a process that was killed, and wants PyTorch's headers and an nvcc of its choice.
 
-What is built lies in ``CACHE/ops`` (see :func:`cache_folders`) under a name that is a hash of everything that it
+What is built lies in ``CACHE/ops`` (see :mod:`fergan.runtime.cache`) under a name that is a hash of everything that it
 depends on: sources, flags, compilers with their versions, PyTorch and CUDA version, architectures. It is built in a
 folder of its own and renamed, under a lock that the operating system lets go when its holder dies, so any number of
 processes may start at once. A failure is remembered for the process and told once; PyTorch's own operations then run
@@ -21,21 +21,20 @@ import os
 import platform
 import re
 import shlex
-import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 
-from ...runtime.errors import UsageError
-from ..zoo import default_cache
+from ...runtime.cache import code_folder, refuse_foreign
+from ...runtime.errors import DataError, UsageError
+from .toolchain import BuildError, cuda_runtime, find_compiler, find_ninja, find_toolkit, stated_version
 
 CSRC = Path(__file__).with_name("csrc")
 KINDS = ("cpu", "cuda")
@@ -48,37 +47,8 @@ CXX_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-
 NVCC_FLAGS = ("-std=c++17", "-O3", "--allow-unsupported-compiler", "-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall")
 
 
-class BuildError(Exception):
-    """Why there is no library: one line; ``output`` is what the compiler said, where one ran."""
-
-    def __init__(self, reason: str, output: str = "") -> None:
-        super().__init__(reason)
-        self.output = output
-
-
 @dataclass(frozen=True)
-class Toolkit:
-    """An nvcc that was found.
-
-    Attributes:
-        home: its CUDA_HOME.
-        version: (major, minor); None if it does not run.
-        source: where it was named: ``CUDA_HOME``, ``PATH`` ...
-        problem: why it does not match this PyTorch; None if it does.
-    """
-
-    home: Path
-    version: tuple[int, int] | None
-    source: str
-    problem: str | None
-
-    @property
-    def nvcc(self) -> Path:
-        return self.home / "bin" / "nvcc"
-
-
-@dataclass(frozen=True)
-class Recipe:
+class BuildPlan:
     """One library: what is compiled, with what.
 
     Attributes:
@@ -154,7 +124,7 @@ def _load(kind: str) -> ctypes.CDLL | BuildError:
     if kind == "cuda" and not torch.cuda.is_available():
         return BuildError("PyTorch sees no CUDA GPU here")  # nothing to be told: nothing is missing
     try:
-        return ctypes.CDLL(str(build(recipe(kind))))
+        return ctypes.CDLL(str(build(plan_build(kind))))
     except BuildError as error:
         failure = error
     except OSError as error:
@@ -165,65 +135,49 @@ def _load(kind: str) -> ctypes.CDLL | BuildError:
     return failure
 
 
-def build(recipe: Recipe, *, force: bool = False, lock_timeout: float = LOCK_TIMEOUT) -> Path:
-    """The library of a recipe: out of the cache, or compiled into it.
+def build(plan: BuildPlan, *, force: bool = False, lock_timeout: float = LOCK_TIMEOUT) -> Path:
+    """The library of a plan: out of the cache, or compiled into it.
 
     Args:
-        recipe: of :func:`recipe`.
+        plan: of :func:`plan_build`.
         force: compile even if it is in the cache.
         lock_timeout: seconds to wait for another process that builds the same.
 
     Raises:
         BuildError: it cannot be had.
     """
-    refusal = "there is no folder to build in"
-    for folder in cache_folders():
-        target = folder / recipe.name
-        if target.exists() and not force:
-            return target
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(target.with_suffix(".lock"), timeout=lock_timeout):
-                if force or not target.exists():  # another process may have built it while this one waited
-                    _compile(recipe, target)
-            return target
-        except Timeout:
-            raise BuildError(
-                f"another process has been building {target.name} for {lock_timeout:.0f} s; try again when it is done"
-            ) from None
-        except (OSError, NotImplementedError) as error:  # read-only, full, or without locks: the next folder
-            refusal = f"the cache {folder} cannot be used ({error}); set FERGAN_CACHE to a folder that can be written"
-    raise BuildError(refusal)
-
-
-def cache_folders() -> Iterator[Path]:
-    """Where libraries are kept: the user's cache, then, for when it cannot be written, one of this user's in /tmp.
-
-    The latter is left out if another user can write to it: what lies in it is run.
-    """
-    yield default_cache() / "ops"
-    temporary = Path(tempfile.gettempdir()) / f"fergan-{os.getuid()}"
     try:
-        temporary.mkdir(mode=0o700, exist_ok=True)
-        status = temporary.lstat()
-    except OSError:
-        return
-    if status.st_uid == os.getuid() and not status.st_mode & 0o022 and not temporary.is_symlink():
-        yield temporary / "ops"
+        folder = code_folder("ops")
+        target = folder / plan.name
+        with FileLock(target.with_suffix(".lock"), timeout=lock_timeout):
+            if force or not target.exists():  # another process may have built it while this one waited
+                _compile(plan, target)
+        refuse_foreign(target)
+        return target
+    except Timeout:
+        raise BuildError(
+            f"another process has been building {plan.name} for {lock_timeout:.0f} s; try again when it is done"
+        ) from None
+    except DataError as error:
+        raise BuildError(str(error)) from None
+    except (OSError, NotImplementedError) as error:  # read-only, full, or without locks
+        raise BuildError(
+            f"the cache cannot be used ({error}); set FERGAN_CACHE to a folder that can be written"
+        ) from None
 
 
-def _compile(recipe: Recipe, target: Path) -> None:
+def _compile(plan: BuildPlan, target: Path) -> None:
     """Run ninja in a new folder beside ``target``, and move its result there."""
     if sys.stderr.isatty():
-        print(f"fergan: compiling the {recipe.kind} operations, this once ...", file=sys.stderr)
+        print(f"fergan: compiling the {plan.kind} operations, this once ...", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=target.parent) as folder:
-        objects = [f"{source.stem}.o" for source, _ in recipe.compile]
+        objects = [f"{source.stem}.o" for source, _ in plan.compile]
         lines = ["rule run", "  command = $line", "  description = $line"]
         steps: list[tuple[str, list[str], list[str]]] = [
             (output, [], [*command, "-c", str(source), "-o", output])
-            for output, (source, command) in zip(objects, recipe.compile, strict=True)
+            for output, (source, command) in zip(objects, plan.compile, strict=True)
         ]
-        steps.append(("library.so", objects, [*recipe.link, *objects, *recipe.trailing, "-o", "library.so"]))
+        steps.append(("library.so", objects, [*plan.link, *objects, *plan.trailing, "-o", "library.so"]))
         for output, needs, command in steps:
             lines += [f"build {output}: run {' '.join(needs)}", "  line = " + shlex.join(command).replace("$", "$$")]
         (Path(folder) / "build.ninja").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -242,6 +196,7 @@ def _compile(recipe: Recipe, target: Path) -> None:
             raise BuildError(f"the compiler did not end within {BUILD_TIMEOUT:.0f} s") from None
         if done.returncode:
             raise BuildError("the compiler failed; 'fergan doctor --build' shows what it says", _tail(done.stdout))
+        os.chmod(Path(folder) / "library.so", 0o755)  # whatever the umask: what others can write is not loaded
         os.replace(Path(folder) / "library.so", target)
 
 
@@ -249,7 +204,7 @@ def _tail(output: str, lines: int = 30) -> str:
     return "\n".join(output.strip().splitlines()[-lines:])
 
 
-def recipe(kind: str, architectures: Sequence[str] | None = None) -> Recipe:
+def plan_build(kind: str, architectures: Sequence[str] | None = None) -> BuildPlan:
     """How to build a library with the compilers that are here.
 
     Args:
@@ -263,7 +218,7 @@ def recipe(kind: str, architectures: Sequence[str] | None = None) -> Recipe:
         raise BuildError(f"they are built on Linux only, and this is {platform.system()}")
     compiler = find_compiler()
     find_ninja()
-    versions = (platform.machine(), torch.__version__, str(torch.version.cuda), _version(compiler))
+    versions = (platform.machine(), torch.__version__, str(torch.version.cuda), stated_version(compiler))
     if kind == "cpu":
         sources = sorted((CSRC / "cpu").glob("*.cpp"))
         _check_sources(sources)
@@ -271,7 +226,7 @@ def recipe(kind: str, architectures: Sequence[str] | None = None) -> Recipe:
         # PyTorch's own OpenMP, if it brought one: a second pool of threads would fight with the first over the cores.
         openmp = sorted(Path(torch.__file__).with_name("lib").glob("libgomp*.so*"))
         trailing = (str(openmp[0]),) if openmp else ("-fopenmp",)
-        return Recipe(kind, tuple(commands), (str(compiler), "-shared"), trailing, versions)
+        return BuildPlan(kind, tuple(commands), (str(compiler), "-shared"), trailing, versions)
 
     toolkit = find_toolkit()
     if architectures is None:
@@ -287,14 +242,12 @@ def recipe(kind: str, architectures: Sequence[str] | None = None) -> Recipe:
     sources = sorted((CSRC / "cuda").glob("*.cu"))
     _check_sources(sources)
     command = (str(toolkit.nvcc), *NVCC_FLAGS, "-ccbin", str(compiler), *targets)
-    # The runtime that PyTorch has loaded already; the wheels have no link "libcudart.so" that -lcudart would need.
-    runtime = _runtime(toolkit)
-    return Recipe(
+    return BuildPlan(
         kind,
         tuple((source, command) for source in sources),
         (str(compiler), "-shared"),
-        (str(runtime),),
-        (*versions, str(toolkit.version), _version(toolkit.nvcc)),
+        (str(cuda_runtime(toolkit)),),
+        (*versions, str(toolkit.version), stated_version(toolkit.nvcc)),
     )
 
 
@@ -307,127 +260,3 @@ def _own_flags(source: Path) -> list[str]:
     found = re.search(r"^// build flags(?: (\w+))?: (.*)$", source.read_text(encoding="utf-8"), re.MULTILINE)
     machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
     return shlex.split(found[2]) if found and found[1] in (None, machine) else []
-
-
-def find_compiler() -> Path:
-    """The C++ compiler: the environment's CXX, else g++, c++ or clang++ on PATH."""
-    named = os.environ.get("CXX")
-    for name in [named] if named else ["g++", "c++", "clang++"]:
-        if found := shutil.which(name):
-            return Path(found)
-    if named:
-        raise BuildError(f"CXX names {named}, which is not there; unset it or name a C++ compiler")
-    raise BuildError("there is no C++ compiler; 'apt-get install g++' or 'dnf install gcc-c++' adds one")
-
-
-def find_ninja() -> Path:
-    """ninja, on PATH or beside this Python (where pip puts it)."""
-    found = shutil.which("ninja") or shutil.which("ninja", path=str(Path(sys.executable).parent))
-    if not found:
-        raise BuildError(f"there is no ninja; '{_python()} -m pip install ninja' adds it")
-    return Path(found)
-
-
-def find_toolkit() -> Toolkit:
-    """The first nvcc that matches this PyTorch (see :func:`toolkits`).
-
-    Raises:
-        BuildError: none does.
-    """
-    if torch.version.cuda is None:
-        raise BuildError("this PyTorch is built without CUDA; https://pytorch.org/get-started has one with it")
-    found = toolkits()
-    for toolkit in found:
-        if toolkit.problem is None:
-            return toolkit
-    seen = "; ".join(f"{toolkit.nvcc}: {toolkit.problem}" for toolkit in found)
-    raise BuildError(f"{seen or 'there is no nvcc'}; {toolkit_advice()}")
-
-
-def toolkit_advice() -> str:
-    """The command that adds an nvcc that matches this PyTorch."""
-    version = str(torch.version.cuda)
-    if int(version.split(".")[0]) < 13:  # older wheels have no nvcc that runs
-        return f"install the CUDA toolkit {version} (https://developer.nvidia.com/cuda-toolkit-archive), set CUDA_HOME"
-    packages = " ".join(f"'{name}=={version}.*'" for name in ("nvidia-cuda-nvcc", "nvidia-nvvm", "nvidia-cuda-crt"))
-    return f"add one with: {_python()} -m pip install {packages}"
-
-
-def toolkits() -> list[Toolkit]:
-    """Every nvcc there is, in the order in which they are tried.
-
-    That is CUDA_HOME, CUDA_PATH, PATH, /usr/local/cuda, then the pip wheels of the extra ``cuda``. One matches if its
-    major version is that of ``torch.version.cuda`` and its minor version is not newer: a library made by an older minor
-    version runs on a newer runtime, which is NVIDIA's promise; the other way round it may miss functions.
-    """
-    places: list[tuple[str, Path]] = []
-    for variable in ("CUDA_HOME", "CUDA_PATH"):
-        if os.environ.get(variable):
-            places.append((variable, Path(os.environ[variable])))
-    if on_path := shutil.which("nvcc"):
-        places.append(("PATH", _home(Path(on_path))))
-    places.append(("/usr/local/cuda", Path("/usr/local/cuda")))
-    major = (torch.version.cuda or "0").split(".")[0]
-    wheels = Path(sysconfig.get_path("purelib")) / "nvidia" / f"cu{major}"
-    beside = Path(torch.__file__).parents[1] / "nvidia" / f"cu{major}"
-    places += [("pip wheels", wheels), ("pip wheels", beside)]
-
-    found: dict[Path, Toolkit] = {}
-    for source, home in places:
-        nvcc = home / "bin" / "nvcc"
-        if home.resolve() not in found and (nvcc.exists() or source in ("CUDA_HOME", "CUDA_PATH")):
-            version = _nvcc_version(nvcc)
-            found[home.resolve()] = Toolkit(home, version, source, _mismatch(home, version))
-    return list(found.values())
-
-
-def _home(nvcc: Path) -> Path:
-    """CUDA_HOME of an nvcc on PATH, which may be a link to it or a script that starts it."""
-    try:
-        dry = subprocess.run([nvcc, "--dryrun", "x.cu"], capture_output=True, text=True, timeout=60).stderr
-    except (OSError, subprocess.SubprocessError):
-        dry = ""
-    top = re.search(r"^#\$ TOP=(.+)$", dry, re.MULTILINE)
-    return Path(top[1].strip()).resolve() if top else nvcc.resolve().parents[1]
-
-
-def _nvcc_version(nvcc: Path) -> tuple[int, int] | None:
-    found = re.search(r"release (\d+)\.(\d+)", _version(nvcc))
-    return (int(found[1]), int(found[2])) if found else None
-
-
-def _mismatch(home: Path, version: tuple[int, int] | None) -> str | None:
-    if not (home / "bin" / "nvcc").exists():
-        return "there is none"
-    if version is None:
-        return "does not run"
-    major, minor = (int(part) for part in str(torch.version.cuda or "0.0").split(".")[:2])
-    if version[0] != major or version[1] > minor:
-        return f"CUDA {version[0]}.{version[1]} does not match PyTorch's {major}.{minor}"
-    if not any((home / folder / "cuda_runtime.h").exists() for folder in ("include", "targets/x86_64-linux/include")):
-        return "has no cuda_runtime.h beside it"
-    return None
-
-
-def _runtime(toolkit: Toolkit) -> Path:
-    assert toolkit.version is not None
-    name = f"libcudart.so.{toolkit.version[0]}"
-    beside = Path(torch.__file__).parents[1] / "nvidia"
-    folders = [beside / f"cu{toolkit.version[0]}" / "lib", beside / "cuda_runtime" / "lib"]
-    folders += [Path(torch.__file__).with_name("lib"), toolkit.home / "lib64", toolkit.home / "lib"]
-    for folder in folders:
-        if (folder / name).exists():
-            return folder / name
-    raise BuildError(f"there is no {name} beside PyTorch or in {toolkit.home}; {toolkit_advice()}")
-
-
-def _version(program: Path) -> str:
-    """What ``program --version`` says; the empty string if it cannot be run."""
-    try:
-        return subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
-
-
-def _python() -> str:
-    return shlex.quote(sys.executable or "python")

@@ -23,10 +23,10 @@ import torch
 from torch import nn
 
 from ...data.images import write_png
+from ...runtime.distributed import rank, world_size
 from ...runtime.errors import DataError, UsageError
 from ...runtime.summaries import summary_writer
 from ..checkpoints.native import save_generator
-from .distributed import rank, world_size
 
 STATE_FILE = "training-state.pt"
 

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ...runtime.distributed import average, mean_over_ranks
 from ..networks import Discriminator, DiscriminatorConfig, StyleGAN2, StyleGAN2Config, channel_table
 from .ada import ada_augment
 from .diffaugment import diff_augment
-from .distributed import average_gradients, mean_over_ranks
 
 AUGMENTATIONS = ("diffaugment", "ada", "none")
 
@@ -253,7 +253,7 @@ class StyleGAN2Recipe:
         optimizer.zero_grad(set_to_none=True)
         for loss in losses:
             loss.backward()
-        average_gradients(module)
+        average([parameter.grad for parameter in module.parameters() if parameter.grad is not None])
         if self.config.num_fp16_res:  # one overflow in float16 must not poison the weights
             for parameter in module.parameters():
                 if parameter.grad is not None:

@@ -31,9 +31,28 @@ def test_a_face_depends_on_its_seed_alone(generator, noise_mode):
 def test_padded_batches_give_the_faces_of_their_seeds(generator, monkeypatch):
     """The path that GPUs take: batches of one size, the last one padded."""
     one_by_one = generator.generate(range(5), noise_mode="random").astype(int)
-    monkeypatch.setattr(Generator, "_work_batch", lambda self: 4)
+    monkeypatch.setattr(Generator, "batch_size", 4)
     in_batches = generator.generate(range(5), noise_mode="random").astype(int)
     assert np.abs(in_batches - one_by_one).max() <= 1  # another order of summation may round to a neighbour
+
+
+def test_seeds_fill_batches_and_only_the_last_is_padded(generator, monkeypatch):
+    monkeypatch.setattr(Generator, "batch_size", 4)
+    seen, synthesis = [], Generator.synthesis
+    monkeypatch.setattr(Generator, "synthesis", lambda self, ws, *a: seen.append(len(ws)) or synthesis(self, ws, *a))
+    faces = generator.faces(iter(range(9)))
+    next(faces)
+    assert seen == [4]  # faces are drawn as they are taken
+    assert len(list(faces)) == 8 and seen == [4, 4, 4]
+
+
+@pytest.mark.parametrize("noise_mode", ["const", "random"])
+def test_drawing_the_styles_of_seeds_gives_their_faces(generator, noise_mode):
+    styles = generator.styles([3, 9], truncation_psi=0.7)
+    assert styles.shape == (2, generator.num_ws, generator.w_dim) and styles.dtype == np.float32
+    drawn = np.stack(list(generator.draw(styles, noise_mode, [3, 9])))
+    assert np.array_equal(drawn, generator.generate([3, 9], 0.7, noise_mode=noise_mode))
+    assert generator.styles([]).shape == (0, generator.num_ws, generator.w_dim)
 
 
 def test_faces_follow_the_published_seed_convention(generator):

@@ -173,7 +173,7 @@ def test_processes_stay_together(tmp_path: Path) -> None:
         "import sys, hashlib, numpy as np, torch, torch.distributed as dist\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_stylegan2_training import *\n"
-        "from fergan.stylegan.training.distributed import process_group, rank\n"
+        "from fergan.runtime.distributed import process_group, rank\n"
         "with process_group(CPU):\n"
         "    it = recipe()\n"
         "    loop = LoopSettings(total_kimg=0.08, batch_size=8, snapshot_kimg=0.04)\n"

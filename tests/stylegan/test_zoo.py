@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
+from fergan.runtime import downloads
 from fergan.runtime.errors import DataError, UsageError
-from fergan.stylegan import generator, zoo
+from fergan.stylegan import generator
 from fergan.stylegan.checkpoints import CheckpointError
 from fergan.stylegan.zoo import ZOO, Published, cached, fetch
 
@@ -28,6 +29,7 @@ class Server:
     breaks: list[int] = field(default_factory=list)  # bytes after which the next connections break off
     statuses: list[int] = field(default_factory=list)  # answers in place of the file
     wrong_range: bool = False
+    extra: tuple[str, str] | None = None  # the only header of those answers
     asked: list[str | None] = field(default_factory=list)  # the Range of each request
     url: str = ""
 
@@ -41,7 +43,13 @@ def server(monkeypatch):
             asked = self.headers.get("Range")
             state.asked.append(asked)
             if state.statuses:
-                self.send_error(state.statuses.pop(0))
+                status = state.statuses.pop(0)
+                if state.extra:
+                    self.send_response(status)
+                    self.send_header(*state.extra)
+                    self.end_headers()
+                else:
+                    self.send_error(status)
                 return
             fits = self.headers.get("If-Range") in (None, state.etag)
             start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and state.ranges and fits else 0
@@ -64,7 +72,7 @@ def server(monkeypatch):
         state.url = f"http://127.0.0.1:{running.server_port}/tiny.pkl"
         entry = Published(NAME, state.url, 16, "noise", "someone/something", "Test Licence", 1)
         monkeypatch.setitem(ZOO, NAME, entry)
-        monkeypatch.setattr(zoo, "PAUSE", 0.0)
+        monkeypatch.setattr(downloads, "PAUSE", 0.0)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         yield state
         running.shutdown()
@@ -95,7 +103,7 @@ def test_a_broken_download_goes_on_where_it_was(server, tmp_path):
 
 
 def test_a_later_call_goes_on_too(server, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(zoo, "ATTEMPTS", 1)
+    monkeypatch.setattr(downloads, "ATTEMPTS", 1)
     server.breaks = [500_000]
     with pytest.raises(DataError, match=r"broke off \(0\.5 MB are kept.*put it at .*tiny\.pkl"):
         fetch(NAME, tmp_path)
@@ -119,7 +127,7 @@ def test_without_a_trusted_range_it_starts_afresh(server, tmp_path, server_witho
 
 
 def test_parts_of_two_files_are_never_joined(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(zoo, "ATTEMPTS", 1)
+    monkeypatch.setattr(downloads, "ATTEMPTS", 1)
     server.breaks = [400_000]
     with pytest.raises(DataError):
         fetch(NAME, tmp_path)
@@ -159,6 +167,13 @@ def test_a_busy_server_is_asked_again_and_a_missing_file_is_not(server, tmp_path
     assert len(server.asked) == 1
 
 
+@pytest.mark.parametrize("header", [("Content-Length", "9" * 5000), ("Location", "http://[::1")])
+def test_answers_without_sense_are_one_clear_error(server, tmp_path, header):
+    server.statuses, server.extra = [302 if header[0] == "Location" else 200], header
+    with pytest.raises(DataError, match="tiny: cannot be downloaded: the server's answer makes no sense.*by hand"):
+        fetch(NAME, tmp_path)
+
+
 def test_offline_it_says_what_to_fetch_and_where_to_put_it(server, tmp_path, monkeypatch):
     address = "http://127.0.0.1:9/tiny.pkl"  # nobody listens there
     monkeypatch.setitem(ZOO, NAME, Published(NAME, address, 16, "noise", "someone", "Test Licence"))
@@ -188,7 +203,7 @@ def test_several_at_once_download_once(server, tmp_path):
 
 
 def test_generators_are_found_by_published_names(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(zoo, "default_cache", lambda: tmp_path)
+    monkeypatch.setenv("FERGAN_CACHE", str(tmp_path))
     with pytest.raises(CheckpointError, match=r"tiny\.pkl"):  # downloaded, and then read as the noise it is
         generator.load_generator(NAME, device="cpu")
     assert cached(NAME) == tmp_path / "tiny.pkl"

@@ -12,7 +12,6 @@ from fergan.stylegan import zoo
 from fergan.stylegan.checkpoints import save_generator
 from fergan.stylegan.generator import load_generator
 from fergan.stylegan.networks import StyleGAN2, StyleGAN2Config
-from fergan.workflows.generators import catalogue as networks
 
 from .conftest import Invoke
 
@@ -97,8 +96,7 @@ def two_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "weights" / "stylegan2-small.md").write_text("# A small network\n\nIt draws noise.\n")
     monkeypatch.setattr(generators, "WEIGHTS", tmp_path / "weights")
     cache = tmp_path / "cache"
-    for module in (zoo, networks):
-        monkeypatch.setattr(module, "default_cache", lambda: cache)
+    monkeypatch.setenv("FERGAN_CACHE", str(cache))
     return cache
 
 

@@ -15,7 +15,6 @@ from fergan.stylegan.checkpoints import save_generator
 from fergan.stylegan.dcgan import DCGANConfig, DCGANGenerator
 from fergan.stylegan.generator import load_generator
 from fergan.stylegan.networks import StyleGAN2, StyleGAN2Config
-from fergan.stylegan.styles import seed_styles
 from fergan.workflows.generators.interpolate import InterpolateOptions, film
 from PIL import Image
 
@@ -112,7 +111,7 @@ def test_a_film_as_mp4(tmp_path: Path, dcgan: str, invoke: Invoke) -> None:
 
 def test_the_projected_style_of_a_seed_is_its_face(tmp_path: Path, network: str, invoke: Invoke) -> None:
     generator = load_generator(tmp_path / network, device="cpu")
-    np.savez(tmp_path / "projected_w.npz", w=seed_styles(generator, [4, 9], 0.6))
+    np.savez(tmp_path / "projected_w.npz", w=generator.styles([4, 9], 0.6))
     done = invoke("run", "--projected-w", "projected_w.npz", "--network", network, "--run", "w")
     assert done.returncode == 0, done.stderr
     assert invoke("generate", "--seeds", "4,9", "--trunc", "0.6", "--network", network).returncode == 0
@@ -122,7 +121,7 @@ def test_the_projected_style_of_a_seed_is_its_face(tmp_path: Path, network: str,
     with open(tmp_path / "runs" / "w" / "labels.csv", newline="") as file:
         assert [(row["face"], row["seed"]) for row in csv.DictReader(file)] == [("proj00.png", ""), ("proj01.png", "")]
 
-    np.savez(tmp_path / "projected_w.npz", w=seed_styles(generator, [4, 10], 0.6))
+    np.savez(tmp_path / "projected_w.npz", w=generator.styles([4, 10], 0.6))
     again = invoke("generate", "--projected-w", "projected_w.npz", "--network", network, "--run", "w")
     assert again.returncode == 2
     assert "projected_w_sha256 was" in again.stderr

@@ -128,7 +128,7 @@ def run_evaluation(
         "learning": _learning(classifier, options.log),
         "speed": {
             "faces_per_second": round(answers.faces_per_second, 1),
-            "device": _device(options.device),
+            "device": classifier.device,
             "engine": classifier.engine,
             "threads": torch.get_num_threads(),
         },
@@ -207,10 +207,6 @@ def _row_hash(faces: FaceSet) -> str:
 def _interval(correct: int, n: int) -> dict[str, float]:
     low, high = numbers.accuracy_interval(correct, n)
     return {"value": correct / n, "low": low, "high": high}
-
-
-def _device(asked: str) -> str:
-    return asked if asked != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _opened(classifier: Classifier) -> tuple[Any, str]:

@@ -27,8 +27,8 @@ def train_classifier(options: ClassifierOptions, out: str | Path) -> tuple[Path,
     faces, votes = read_training_data(options, recipe)
     from ...classify.classifier import load_classifier
     from ...classify.feature_reference import write_feature_reference
-    from ...classify.training.distributed import rank
     from ...classify.training.train import train_classifier as train
+    from ...runtime.distributed import rank
     from ..progress import epoch_display
 
     if rank() == 0:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ...classify.card import bundled_classifiers, read_card, read_model_card
+from ...runtime.cache import cache_folder
 from ...runtime.errors import UsageError
-from ...stylegan.zoo import ZOO, Published, cached, default_cache, fetch
+from ...stylegan.zoo import ZOO, Published, cached, fetch
 from ..progress import progress
 
 
@@ -94,7 +95,7 @@ def _published(entry: Published) -> str:
         "File": entry.url,
         "Size": f"about {entry.megabytes} MB" if entry.megabytes else None,
         "Licence": entry.licence,
-        "Here": str(path) if path else f"not yet; would go to {default_cache() / entry.file}",
+        "Here": str(path) if path else f"not yet; would go to {cache_folder() / entry.file}",
     }
     lines = [f"- {key}: {value}" for key, value in facts.items() if value is not None]
     return "\n".join([f"# {entry.name}", "", *lines, "", f"Use it with `fergan generate --network {entry.name}`.", ""])

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ...data.faces import Preparation, prepare_faces
+from ...runtime.devices import choose_device
 from ...runtime.errors import UsageError
 from ..progress import OnProgress, no_progress
 
@@ -79,7 +80,7 @@ def inception_features(device: str = "auto") -> FeatureSpace:
             f"the Inception weights cannot be had ({error}); download {_INCEPTION} into "
             f"{torch.hub.get_dir()}/checkpoints, or take --features fer"
         ) from error
-    chosen = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    chosen = choose_device(device)
     network = network.to(chosen)
 
     def compute(pictures: Sequence[np.ndarray]) -> np.ndarray:

@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,6 @@ from PIL import Image
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
 from ...stylegan.generator import Generator, default_psi, load_generator
-from ...stylegan.styles import draw_styles, seed_styles
 from ..progress import OnProgress, no_progress
 
 SUFFIXES = (".webp", ".mp4")
@@ -92,13 +91,19 @@ def film(
     Frame ``k * options.frames`` is the face of seed ``k``, and those between lie on a straight line in w.
     """
     psi = default_psi(generator, options.truncation_psi)
-    keys = seed_styles(generator, list(options.seeds), psi, class_index=options.class_index)
-    for frame in range(options.total):
-        k, step = divmod(frame, options.frames)
-        share = np.float32(step / options.frames)
-        w = keys[k] if step == 0 else keys[k] * (1 - share) + keys[(k + 1) % len(keys)] * share
-        yield draw_styles(generator, w[None], options.noise_mode)[0]
-        on_progress(frame + 1, options.total)
+    keys = generator.styles(options.seeds, psi, class_index=options.class_index)
+
+    def path() -> Iterator[np.ndarray]:
+        for frame in range(options.total):
+            k, step = divmod(frame, options.frames)
+            share = np.float32(step / options.frames)
+            yield keys[k] if step == 0 else keys[k] * (1 - share) + keys[(k + 1) % len(keys)] * share
+
+    # the same noise in every frame, or the film would flicker
+    pictures = generator.draw(path(), options.noise_mode, noise_seeds=repeat(0))
+    for done, picture in enumerate(pictures, start=1):
+        yield picture
+        on_progress(done, options.total)
 
 
 def _write_webp(

@@ -12,7 +12,6 @@ from ...data.images import write_png
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
 from ...stylegan.generator import Generator, default_psi, load_generator
-from ...stylegan.styles import draw_styles, seed_styles
 from ..progress import OnProgress, no_progress
 
 _MAX_PIXELS = 2**28
@@ -74,19 +73,24 @@ def mix(options: MixOptions, outdir: str | Path, on_progress: OnProgress = no_pr
 
     seeds = list(dict.fromkeys([*rows, *cols]))
     psi = default_psi(generator, options.truncation_psi)
-    of_seed = dict(zip(seeds, seed_styles(generator, seeds, psi, class_index=options.class_index), strict=True))
+    of_seed = dict(zip(seeds, generator.styles(seeds, psi, class_index=options.class_index), strict=True))
     grid = np.zeros(((len(rows) + 1) * edge, (len(cols) + 1) * edge, generator.img_channels), np.uint8)
     pairs = [(seed, seed) for seed in seeds] + [(row, col) for row in rows for col in cols if row != col]
-    for done, (row, col) in enumerate(pairs, start=1):
-        w = of_seed[row].copy()
-        w[styles] = of_seed[col][styles]
-        picture = draw_styles(generator, w[None], options.noise_mode, [row])[0]
+    mixed = (_mixed(of_seed[row], of_seed[col], styles) for row, col in pairs)
+    pictures = generator.draw(mixed, options.noise_mode, [row for row, _ in pairs])
+    for done, ((row, col), picture) in enumerate(zip(pairs, pictures, strict=True), start=1):
         write_png(folder / f"{row}-{col}.png", picture)
         for y, x in _places(row, col, rows, cols):
             grid[y * edge : (y + 1) * edge, x * edge : (x + 1) * edge] = picture
         on_progress(done, len(pairs))
     write_png(folder / "grid.png", grid)
     return folder / "grid.png", len(pairs)
+
+
+def _mixed(row: np.ndarray, col: np.ndarray, styles: list[int]) -> np.ndarray:
+    w = row.copy()
+    w[styles] = col[styles]
+    return w
 
 
 def _styles(wanted: Sequence[int] | None, generator: Generator) -> list[int]:

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ...runtime.devices import choose_device
+from ...runtime.distributed import process_group, world_size
 from ...runtime.errors import UsageError
 from ...stylegan.checkpoints import read_checkpoint
 from ...stylegan.dcgan import DCGANConfig
-from ...stylegan.generator import choose_device, find_checkpoint
+from ...stylegan.generator import find_checkpoint
 from ...stylegan.networks import StyleGAN2
 from ...stylegan.training.dcgan import DCGANRecipe, DCGANSettings
 from ...stylegan.training.diffaugment import POLICIES
-from ...stylegan.training.distributed import process_group
 from ...stylegan.training.images import load_training_set
 from ...stylegan.training.loop import LoopSettings, Progress, seeded, train_gan
 from ...stylegan.training.stylegan2 import StyleGAN2Recipe, StyleGAN2Settings, default_config, default_r1_gamma
@@ -44,6 +45,8 @@ def train_dcgan(
     images = load_training_set(data, resolution, int(channels)).images
     config = DCGANConfig(img_resolution=resolution, img_channels=int(channels), base_channels=base_channels)
     settings = DCGANSettings(learning_rate=learning_rate, augment=policy)
+    if world_size() > 1:
+        raise UsageError("a DCGAN is trained by one process; start it without torchrun")
     recipe = seeded(seed, lambda: DCGANRecipe(config, settings, choose_device(device)))
     kimg = len(images) / 1000
     loop = LoopSettings(total_kimg=epochs * kimg, batch_size=batch_size, snapshot_kimg=kimg, seed=seed)

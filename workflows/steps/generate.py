@@ -14,7 +14,6 @@ import numpy as np
 from ...runtime.errors import UsageError
 from ...runtime.files import printable
 from ...stylegan.generator import Generator, default_psi, load_generator
-from ...stylegan.styles import draw_styles
 from ..background import PictureWriter
 from ..progress import OnProgress, no_progress
 from ..run_folder.faces import Face, planned_faces
@@ -112,7 +111,7 @@ class FaceMaker:
         options = self.options
         if self._projected is not None:
             rows = [face.row or 0 for face in faces]
-            return draw_styles(self.generator, self._projected[0][rows], options.noise_mode, rows)
+            return np.stack(list(self.generator.draw(self._projected[0][rows], options.noise_mode, rows)))
         return np.concatenate(
             [
                 self.generator.generate(

@@ -7,22 +7,20 @@ import ctypes
 import os
 import shutil
 import signal
-import stat
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 import torch
-from fergan.stylegan.ops import build
+from fergan.stylegan.ops import build, toolchain
 
 if not sys.platform.startswith("linux"):
     pytest.skip("the operations are built on Linux only", allow_module_level=True)
 if not shutil.which("g++"):
     pytest.skip("no g++ here; install g++ to run these tests", allow_module_level=True)
 
-NINJA = str(build.find_ninja())
+NINJA = str(toolchain.find_ninja())
 SOURCE = """// build flags x86_64: -mavx2
 extern "C" __attribute__((visibility("default"))) int answer() {
     int sum = 0;
@@ -75,7 +73,6 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tools))
     monkeypatch.setenv("FERGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "executable", str(tools / "python"))  # ninja is looked for beside it
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(build, "CSRC", tmp_path / "csrc")
     monkeypatch.setattr(build, "_loaded", {})
     return tmp_path
@@ -107,22 +104,21 @@ def test_built_once_and_found_again(place, monkeypatch, capfd):
     assert compilations(place) == 1
     lock, library = sorted(path.suffix for path in (place / "cache" / "ops").iterdir())
     assert (lock, library) == (".lock", ".so")  # nothing else is left behind
-    assert not (place / f"fergan-{os.getuid()}").exists()
     assert capfd.readouterr().err == ""
 
 
 def test_whatever_it_depends_on_changes_its_name(place, monkeypatch):
-    names = {build.recipe("cpu").name}
+    names = {build.plan_build("cpu").name}
     (place / "csrc" / "cpu" / "header.h").write_text("// new\n")
-    names.add(build.recipe("cpu").name)
+    names.add(build.plan_build("cpu").name)
     (place / "csrc" / "cpu" / "answer.cpp").write_text(SOURCE.replace("42", "43"))
-    names.add(build.recipe("cpu").name)
+    names.add(build.plan_build("cpu").name)
     monkeypatch.setattr(build, "CXX_FLAGS", (*build.CXX_FLAGS, "-g"))
-    names.add(build.recipe("cpu").name)
+    names.add(build.plan_build("cpu").name)
     monkeypatch.setattr(torch, "__version__", "0.0")
-    names.add(build.recipe("cpu").name)
+    names.add(build.plan_build("cpu").name)
     script(place / "bin" / "g++", "echo another 1.0")
-    names.add(build.recipe("cpu").name)
+    names.add(build.plan_build("cpu").name)
     assert len(names) == 6
 
 
@@ -148,29 +144,34 @@ def test_a_compiler_that_fails_is_quoted(place, capfd):
 def test_a_cache_that_cannot_be_written(place, monkeypatch, capfd):
     (place / "file").write_text("")
     monkeypatch.setenv("FERGAN_CACHE", str(place / "file" / "cache"))
-    assert build.cpu_library().answer() == 42  # in the temporary folder
-    temporary = place / f"fergan-{os.getuid()}"
-    assert list((temporary / "ops").glob("cpu-*.so"))
-    monkeypatch.setattr(build, "_loaded", {})
-    shutil.rmtree(temporary)
-    temporary.write_text("")  # nor is there a temporary folder
     assert "set FERGAN_CACHE to a folder that can be written" in refused(capfd)
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_a_cache_without_permission(place):
-    (place / "cache").mkdir(mode=0o555)
+@pytest.mark.parametrize("planted", ["cache", "cache/ops", "library"])
+def test_what_others_can_write_is_not_loaded(place, monkeypatch, capfd, planted):
+    library = build.build(build.plan_build("cpu"))
+    path = library if planted == "library" else place / planted
+    path.chmod(0o777)
+    assert f"{path}: other users can write to it" in refused(capfd)
+    monkeypatch.setattr(build, "_loaded", {})
+    path.chmod(0o755)
     assert build.cpu_library().answer() == 42
-    assert not list((place / "cache").iterdir())
 
 
-def test_nothing_is_run_out_of_a_temporary_folder_of_others(place):
-    temporary = place / f"fergan-{os.getuid()}"
-    temporary.mkdir()
-    temporary.chmod(stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO)
-    assert list(build.cache_folders()) == [place / "cache" / "ops"]
-    temporary.chmod(stat.S_IRWXU)
-    assert list(build.cache_folders()) == [place / "cache" / "ops", temporary / "ops"]
+def test_a_wide_umask_does_not_lock_the_user_out(place, monkeypatch):
+    before = os.umask(0)
+    try:
+        assert build.cpu_library().answer() == 42
+        monkeypatch.setattr(build, "_loaded", {})
+        assert build.cpu_library().answer() == 42
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another user")
+def test_what_belongs_to_another_user_is_not_loaded(place, capfd):
+    os.chown(build.build(build.plan_build("cpu")), 65534, 65534)
+    assert "belongs to another user" in refused(capfd)
 
 
 def test_two_processes_at_once_build_once(place, monkeypatch):
@@ -189,18 +190,18 @@ def test_two_processes_at_once_build_once(place, monkeypatch):
 
 
 def test_the_lock_of_a_dead_process_stops_nobody_and_that_of_a_live_one_not_for_ever(place):
-    recipe = build.recipe("cpu")
-    lock = place / "cache" / "ops" / recipe.name.replace(".so", ".lock")
+    plan = build.plan_build("cpu")
+    lock = place / "cache" / "ops" / plan.name.replace(".so", ".lock")
     lock.parent.mkdir(parents=True)
     python = [os.path.realpath("/proc/self/exe"), "-c", f"import site; site.addsitedir({SITE!r})\n{HOLD}", str(lock)]
     holder = subprocess.Popen(python, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(build.BuildError, match="another process has been building"):
-        build.build(recipe, lock_timeout=0.2)
+    with pytest.raises(toolchain.BuildError, match="another process has been building"):
+        build.build(plan, lock_timeout=0.2)
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
     assert lock.exists()  # stale
-    assert build.build(recipe, lock_timeout=5).exists()
+    assert build.build(plan, lock_timeout=5).exists()
 
 
 needs_cuda = pytest.mark.skipif(torch.version.cuda is None, reason="this PyTorch is built without CUDA")
@@ -220,36 +221,36 @@ def test_an_nvcc_of_another_cuda_is_passed_over(place, monkeypatch):
         fake_nvcc(home, release)
         monkeypatch.setenv("CUDA_HOME", str(home))
         problem = f"CUDA {release} does not match PyTorch's {torch.version.cuda}"
-        assert [toolkit.problem for toolkit in build.toolkits() if toolkit.source == "CUDA_HOME"] == [problem]
+        assert [toolkit.problem for toolkit in toolchain.toolkits() if toolkit.source == "CUDA_HOME"] == [problem]
         try:
-            assert build.find_toolkit().home != home
-        except build.BuildError as error:  # there is no other
+            assert toolchain.find_toolkit().home != home
+        except toolchain.BuildError as error:  # there is no other
             assert problem in str(error)
             assert f"nvidia-cuda-nvcc=={torch.version.cuda}" in str(error)
     older = place / "older"
     fake_nvcc(older, f"{major}.0")
     monkeypatch.setenv("CUDA_HOME", str(older))
-    assert build.find_toolkit().home == older  # the first that matches
+    assert toolchain.find_toolkit().home == older  # the first that matches
 
 
 @needs_cuda
 def test_a_cuda_home_without_nvcc_is_named(place, monkeypatch):
     monkeypatch.setenv("CUDA_HOME", str(place / "nowhere"))
-    assert build.toolkits()[0].problem == "there is none"
+    assert toolchain.toolkits()[0].problem == "there is none"
     script(place / "broken" / "bin" / "nvcc", "exit 1")
     monkeypatch.setenv("CUDA_HOME", str(place / "broken"))
-    assert build.toolkits()[0].problem == "does not run"
+    assert toolchain.toolkits()[0].problem == "does not run"
 
 
 def test_the_advice_is_a_command_for_this_pytorch(monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", "13.2")
-    advice = build.toolkit_advice()
+    advice = toolchain.toolkit_advice()
     assert f"{sys.executable} -m pip install 'nvidia-cuda-nvcc==13.2.*' 'nvidia-nvvm==13.2.*'" in advice
     monkeypatch.setattr(torch.version, "cuda", "12.8")
-    assert "CUDA toolkit 12.8" in build.toolkit_advice()
+    assert "CUDA toolkit 12.8" in toolchain.toolkit_advice()
     monkeypatch.setattr(torch.version, "cuda", None)
-    with pytest.raises(build.BuildError, match="built without CUDA"):
-        build.find_toolkit()
+    with pytest.raises(toolchain.BuildError, match="built without CUDA"):
+        toolchain.find_toolkit()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -263,13 +264,13 @@ def test_without_a_gpu_cuda_is_not_tried(place, capfd):
 def test_the_cuda_kernels_compile(tmp_path, monkeypatch):
     """For the A100, the H100 and H200, and the B200, with the real nvcc; no GPU is needed."""
     try:
-        toolkit = build.find_toolkit()
-    except build.BuildError as error:
+        toolkit = toolchain.find_toolkit()
+    except toolchain.BuildError as error:
         pytest.skip(f"no nvcc for this PyTorch: {error}")
     monkeypatch.setenv("FERGAN_CACHE", str(tmp_path))
     try:
-        library = build.build(build.recipe("cuda", ["sm_80", "sm_90", "sm_100"]))
-    except build.BuildError as error:
+        library = build.build(build.plan_build("cuda", ["sm_80", "sm_90", "sm_100"]))
+    except toolchain.BuildError as error:
         pytest.fail(f"{toolkit.nvcc}: {error}\n{error.output}")
     content = library.read_bytes()
     assert all(f"sm_{n}".encode() in content for n in (80, 90, 100))
