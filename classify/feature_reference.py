@@ -6,14 +6,17 @@ import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..data.readers.fer2013 import FaceSet
+from ..data.face_set import FaceSet
 from ..runtime.errors import DataError
 from ..runtime.files import printable, write_atomically
-from .classifier import Classifier
+
+if TYPE_CHECKING:
+    from .classifier import Classifier
 
 Floats = NDArray[np.float64]
 

@@ -77,3 +77,28 @@ def role(usage: np.ndarray) -> np.ndarray:
     """
     roles = dict(zip((*SPLITS, *OWN_SPLITS), OWN_SPLITS * 2, strict=True))
     return np.array([roles.get(name, "") for name in usage.tolist()], dtype="<U10")
+
+
+def class_counts(faces: FaceSet) -> dict[str, dict[str, int]]:
+    """Rows of each class in each split, splits as the data call them: ``{"Training": {"angry": 3995, ...}, ...}``."""
+    counts: dict[str, dict[str, int]] = {}
+    present = dict.fromkeys([*SPLITS, *faces.usage.tolist()])
+    for usage in present:
+        of = np.bincount(faces.labels[faces.usage == usage], minlength=len(faces.label_names)).tolist()
+        if any(of):
+            counts[usage or "no split"] = dict(zip(faces.label_names, of, strict=True))
+    return counts
+
+
+def confusion_counts(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Faces by true class (rows) and predicted class (columns).
+
+    Args:
+        labels, predicted: int [N], 0..classes - 1.
+        classes: K.
+
+    Returns:
+        int64 [K, K].
+    """
+    pairs = np.asarray(labels, np.int64) * classes + predicted
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _LOWEST = 1e-30
 """Probabilities below this are taken as this, so that logarithms are finite."""
 
-_RANGE = (0.05, 20.0)
+TEMPERATURES = (0.05, 20.0)
 
 _LINEAR = (
     "AveragePooling2D",
@@ -67,7 +67,7 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, weights: Sequ
         scaled = apply_temperature(probabilities, float(np.exp(log_temperature)), weights)
         return float(-np.log(np.maximum(scaled[rows, labels], _LOWEST)).mean())
 
-    found = minimize_scalar(loss, bounds=tuple(np.log(_RANGE)), method="bounded", options={"xatol": 1e-5})
+    found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded", options={"xatol": 1e-5})
     return float(np.exp(found.x))
 
 

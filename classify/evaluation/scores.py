@@ -58,13 +58,6 @@ class Calibration:
     counts: np.ndarray
 
 
-def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """int64 [K, K]: faces by true class (rows) and given class (columns)."""
-    matrix = np.zeros((classes, classes), np.int64)
-    np.add.at(matrix, (labels, predicted), 1)
-    return matrix
-
-
 def class_scores(confusion: np.ndarray) -> ClassScores:
     """Precision, recall and F1 of each class from a confusion matrix [K, K]."""
     right = np.diag(confusion).astype(np.float64)

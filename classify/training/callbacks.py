@@ -98,7 +98,7 @@ class Summaries(keras.callbacks.Callback):
             board.close()
 
 
-class Progress(keras.callbacks.Callback):
+class EarlyStopping(keras.callbacks.Callback):
     """Stops early, and lowers the learning rate on a plateau; knows from ``log.csv`` what was before a resume.
 
     Args:

@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...data.face_set import SPLITS, FaceSet, role
+from ...data.face_set import FaceSet, class_counts, confusion_counts, role
 from ...data.labels import FER2013
+from ...runtime.claims import claim
 from ...runtime.devices import choose_device
 from ...runtime.distributed import process_group, rank, world_size
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import write_atomically
 from ..backend import keras
 from ..networks.freezing import set_trainable
 from ..networks.registry import build_model
 from ..recipes import Recipe, load_recipe, recipe_names
 from ..saving import save_classifier, validation_bytes
 from .batches import Batches, validation_data
-from .callbacks import MoreLogs, Progress, StartOfEpoch, Summaries, read_scores
+from .callbacks import EarlyStopping, MoreLogs, StartOfEpoch, Summaries, read_scores
 from .distributed import SameEverywhere, averaging
 from .fast_layers import fast_clone
 from .losses import FocalCrossEntropy, class_weights
@@ -151,7 +151,7 @@ def _train(
                 str(folder / "backup"), double_checkpoint=True, delete_checkpoint=False
             ),
             *([keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema > 0 else []),
-            Progress(log, monitor, settings, learning_rate),
+            EarlyStopping(log, monitor, settings, learning_rate),
             *(files if first else []),
         ],
     )
@@ -207,26 +207,13 @@ def predict(model: keras.Model, images: np.ndarray, batch_size: int = 256) -> np
 def evaluate(probabilities: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
     """Accuracy, log loss and confusion matrix (rows: true class, columns: predicted class)."""
     predicted = probabilities.argmax(axis=1)
-    confusion = np.zeros((len(names), len(names)), dtype=int)
-    np.add.at(confusion, (labels, predicted), 1)
     likelihood = probabilities[np.arange(len(labels)), labels].clip(1e-12)
     return {
         "n": len(labels),
         "accuracy": round(float((predicted == labels).mean()), 4),
         "log_loss": round(float(-np.log(likelihood).mean()), 4),
-        "confusion": confusion.tolist(),
+        "confusion": confusion_counts(labels, predicted, len(names)).tolist(),
     }
-
-
-def class_counts(faces: FaceSet) -> dict[str, dict[str, int]]:
-    """Rows of each class in each split, splits as the data call them: ``{"Training": {"angry": 3995, ...}, ...}``."""
-    counts: dict[str, dict[str, int]] = {}
-    present = dict.fromkeys([*SPLITS, *faces.usage.tolist()])
-    for usage in present:
-        of = np.bincount(faces.labels[faces.usage == usage], minlength=len(faces.label_names)).tolist()
-        if any(of):
-            counts[usage or "no split"] = dict(zip(faces.label_names, of, strict=True))
-    return counts
 
 
 def training_network(backbone: keras.Model, classes: int, second_head: bool, settings: TrainingSettings) -> keras.Model:
@@ -370,17 +357,4 @@ def _claim(folder: Path, recipe: Recipe, digest: str, faces: FaceSet, votes: np.
         "rows": len(faces),
         "data": digest[:16],
     }
-    wanted = json.loads(json.dumps(wanted))
-    path = folder / "training.json"
-    if not path.exists():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, (json.dumps(wanted, indent=2) + "\n").encode())
-        except OSError as error:
-            raise DataError(f"{folder}: cannot be written to ({error.strerror}); give another --out") from error
-        return
-    found = json.loads(path.read_text())
-    differing = [key for key in wanted if wanted[key] != found.get(key)]
-    if differing:
-        what = "; ".join(f"{key} was {found.get(key)}, is now {wanted[key]}" for key in differing)
-        raise UsageError(f"{folder}: holds a training with other settings ({what}); choose another output folder")
+    claim(folder / "training.json", wanted, "training")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...runtime.errors import UsageError
-from ..face_set import OWN_SPLITS, FaceSet, role
+from ..face_set import OWN_SPLITS, FaceSet, class_counts, role
 from .duplicates import THRESHOLD, exact_groups, is_flat, near_duplicates, pixel_hashes
 from .label_noise import find_label_noise
 
@@ -114,14 +114,13 @@ def audit(
         table.add("label_issue", judged[noise.rows], suggested_label=suggested, score=noise.margin.round(4))
         joint = pd.DataFrame(noise.joint, index=list(faces.label_names), columns=list(faces.label_names))
     findings = table.frame()
-    return Audit(findings, _summary(faces, findings, groups, flat), class_counts(faces), joint)
+    return Audit(findings, _summary(faces, findings, groups, flat), _class_table(faces), joint)
 
 
-def class_counts(faces: FaceSet) -> pd.DataFrame:
+def _class_table(faces: FaceSet) -> pd.DataFrame:
     """Faces by label (index, in the order of ``label_names``) and split (columns, in order of first occurrence)."""
-    counts = pd.crosstab(pd.Series(faces.label_texts()), pd.Series(faces.usage))
-    columns = list(dict.fromkeys(faces.usage.tolist()))
-    return counts.reindex(index=list(faces.label_names), columns=columns, fill_value=0)
+    counts = pd.DataFrame(class_counts(faces), index=list(faces.label_names)).rename(columns={"no split": ""})
+    return counts[list(dict.fromkeys(faces.usage.tolist()))]
 
 
 def leaks_to_drop(faces: FaceSet, findings: pd.DataFrame) -> pd.DataFrame:

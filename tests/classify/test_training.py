@@ -19,7 +19,7 @@ from fergan.classify.networks.registry import build_model
 from fergan.classify.recipes import ModelSettings, Recipe
 from fergan.classify.training.augmentation import Augmentation
 from fergan.classify.training.batches import Batches, with_voted_labels
-from fergan.classify.training.callbacks import Progress
+from fergan.classify.training.callbacks import EarlyStopping
 from fergan.classify.training.fast_layers import fast_clone
 from fergan.classify.training.losses import FocalCrossEntropy, class_weights
 from fergan.classify.training.optimizers import LearningRate, make_optimizer
@@ -255,7 +255,7 @@ def test_plateau_and_early_stopping_count_from_the_log(tmp_path: Path) -> None:
     log.write_text("epoch,val_accuracy\n" + "".join(f"{n},{v}\n" for n, v in enumerate([0.5, 0.6, 0.6, 0.55, 0.6])))
     settings = dataclasses.replace(SETTINGS, schedule="plateau", decay=0.1, decay_epochs=2, patience=5)
     rate = LearningRate(settings, 10)
-    progress = Progress(log, "val_accuracy", settings, rate)
+    progress = EarlyStopping(log, "val_accuracy", settings, rate)
     assert rate.scale == pytest.approx(0.1)  # after two epochs that were no better; a third has begun to count
     model = type("Model", (), {"stop_training": False})()
     progress.set_model(model)
@@ -297,7 +297,9 @@ def test_optimizers_are_keras_with_elastic_net_and_average(name: str) -> None:
         model = keras.Model(inputs, keras.layers.Dense(3, kernel_regularizer=regularizer)(inputs))
         model.compile(optimizer, "mse")
         x = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
-        for _ in range(4):
+        for step in range(4):
+            if optimizer is own:
+                own.ema_momentum = min(0.9, (1 + step) / (10 + step))
             model.train_on_batch(x, x[:, :3])
         averages = [average.numpy() for average in optimizer._model_variables_moving_average]
         results.append([*model.get_weights(), *averages])

@@ -12,6 +12,7 @@ import numpy as np
 from ...classify.card import GivenRange
 from ...classify.classifier import load_classifier
 from ...classify.evaluation.calibration import (
+    TEMPERATURES,
     NotScalable,
     apply_temperature,
     cross_fitted,
@@ -20,9 +21,9 @@ from ...classify.evaluation.calibration import (
     fit_temperature,
 )
 from ...classify.evaluation.explain import network_inputs
-from ...classify.evaluation.scores import Calibration, calibration, confusion_matrix
+from ...classify.evaluation.scores import Calibration, calibration
 from ...classify.saving import save_classifier, validation_bytes
-from ...data.face_set import FaceSet, role
+from ...data.face_set import FaceSet, confusion_counts, role
 from ...data.labels import canonical_label
 from ...data.merge import merge
 from ...data.readers import read_faces
@@ -66,6 +67,16 @@ class Calibrated:
         lines.append("'after' is cross-fitted: each half of the faces by the temperature of the other half")
         if self.members > 1:
             lines.append(f"{self.changed} of {self.n} faces have another label, as each member is scaled by itself")
+        low, high = TEMPERATURES
+        if not low * 1.01 < self.temperature < high / 1.01:
+            lines.append(
+                f"remark: the temperature is at its limit ({low:g} to {high:g}); the answers say little about how sure to "
+                "be, so look at the labels and the input range first"
+            )
+        elif self.after.nll >= self.before.nll:
+            lines.append(
+                "remark: nothing is gained; faces that were not fitted on are judged no better, keep the old file"
+            )
         return lines
 
 
@@ -124,7 +135,7 @@ def run_calibration(
         "n": len(codes),
         "accuracy": round(float((expected.argmax(axis=1) == codes).mean()), 4),
         "log_loss": round(float(-np.log(expected[np.arange(len(codes)), codes].clip(1e-12)).mean()), 4),
-        "confusion": confusion_matrix(codes, expected.argmax(axis=1), len(classifier.labels)).tolist(),
+        "confusion": confusion_counts(codes, expected.argmax(axis=1), len(classifier.labels)).tolist(),
     }
     _check(network, classifier, faces.images, expected, logits)
     save_classifier(network, out, card, validation_bytes(codes, expected.astype(np.float32), name))

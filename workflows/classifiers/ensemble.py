@@ -10,9 +10,8 @@ import numpy as np
 
 from ...classify.classifier import Classifier, load_classifier
 from ...classify.ensemble import fit_stack, in_order_of, soft_vote, stacked
-from ...classify.evaluation.scores import confusion_matrix
 from ...classify.saving import save_classifier, validation_bytes
-from ...data.face_set import FaceSet, role
+from ...data.face_set import FaceSet, confusion_counts, role
 from ...data.readers import read_faces
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import write_atomically
@@ -80,7 +79,7 @@ def make_ensemble(
         "n": len(codes),
         "accuracy": round(float((predicted == codes).mean()), 4),
         "log_loss": round(float(-np.log(probabilities[np.arange(len(codes)), codes].clip(1e-12)).mean()), 4),
-        "confusion": confusion_matrix(codes, predicted, len(labels)).tolist(),
+        "confusion": confusion_counts(codes, predicted, len(labels)).tolist(),
         "members": [round(float((answer.argmax(axis=1) == codes).mean()), 4) for answer in answers],
         **({"cross_fitted": True} if stack else {}),
     }

@@ -22,7 +22,7 @@ from ...classify.evaluation.calibration import apply_temperature, cross_fitted, 
 from ...classify.evaluation.views import TEN
 from ...classify.networks.registry import multiply_adds
 from ...data.audit.duplicates import THRESHOLD, exact_groups, near_duplicates
-from ...data.face_set import OWN_SPLITS, SPLITS, FaceSet, role
+from ...data.face_set import OWN_SPLITS, SPLITS, FaceSet, confusion_counts, role
 from ...data.merge import merge
 from ...data.readers import read_faces
 from ...reports.pages.evaluation import build_evaluation_page
@@ -156,7 +156,7 @@ def scores(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """The scores of one set of answers, float [N, K], as plain JSON values."""
     predicted = probabilities.argmax(axis=1)
     correct = int((predicted == labels).sum())
-    by_class = numbers.class_scores(numbers.confusion_matrix(labels, predicted, probabilities.shape[1]))
+    by_class = numbers.class_scores(confusion_counts(labels, predicted, probabilities.shape[1]))
     calibrated = numbers.calibration(probabilities, labels)
     return {
         "n": len(labels),
@@ -219,7 +219,7 @@ def _opened(classifier: Classifier) -> tuple[Any, str]:
 
 def _by_class(answers: Answers) -> dict[str, Any]:
     predicted = answers.single.argmax(axis=1)
-    confusion = numbers.confusion_matrix(answers.labels, predicted, len(answers.names))
+    confusion = confusion_counts(answers.labels, predicted, len(answers.names))
     by_class = numbers.class_scores(confusion)
     curves = numbers.roc_curves(answers.single, answers.labels)
     classes = [

@@ -11,7 +11,7 @@ import numpy as np
 from ...classify.recipes import Recipe
 from ...data.audit.audit import audit, leaks_to_drop
 from ...data.audit.corrections import relabel
-from ...data.face_set import FaceSet, role
+from ...data.face_set import FaceSet, class_counts, role
 from ...data.merge import merge
 from ...data.readers import read_faces
 from ...data.readers.ferplus import read_ferplus
@@ -116,8 +116,6 @@ def with_validation(faces: FaceSet, seed: int) -> FaceSet:
 
 def data_summary(faces: FaceSet) -> str:
     """Rows of each class in each split, as a text table; classes without training rows are pointed out."""
-    from ...classify.training.train import class_counts
-
     counts = class_counts(faces)
     lines = [["", *counts]]
     for name in faces.label_names:

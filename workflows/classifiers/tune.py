@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import json
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,6 +20,7 @@ from ...classify.recipes import Recipe, load_recipe, recipe_toml
 from ...classify.recipes.search import Dimension, search_space
 from ...data.face_set import FaceSet
 from ...reports.pages.study import build_study_page
+from ...runtime.claims import claim
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable, write_atomically
 from .train import chosen_recipe
@@ -69,6 +70,7 @@ def tune(options: TuneOptions, out: str | Path, tell: Callable[[str], None] = la
     optuna = _optuna()
     folder = Path(out)
     recipe = chosen_recipe(options.training)
+    full = load_recipe(options.training.recipe, options.training.overrides).training.epochs
     space = search_space(recipe, options.search)
     faces, votes = read_training_data(options.training, recipe)
     with _locked(folder), warnings.catch_warnings():
@@ -83,7 +85,7 @@ def tune(options: TuneOptions, out: str | Path, tell: Callable[[str], None] = la
                 tell(f"trial {options.trials - missing + 1} of {options.trials}")
                 study.optimize(trial_of, n_trials=1)
         finally:
-            _write(optuna, folder, study, recipe, space)
+            _write(optuna, folder, study, recipe, space, full)
     if not any(trial.state.name == "COMPLETE" for trial in study.trials):
         raise DataError(
             f"{printable(folder)}: no training came to an end, so there is no best one; ask for more --trials"
@@ -190,14 +192,16 @@ def _count_done(study: optuna.Study) -> int:
     return sum(trial.state.name in _DONE for trial in study.get_trials(deepcopy=False))
 
 
-def _write(optuna: Any, folder: Path, study: optuna.Study, recipe: Recipe, space: Sequence[Dimension]) -> None:
+def _write(
+    optuna: Any, folder: Path, study: optuna.Study, recipe: Recipe, space: Sequence[Dimension], epochs: int
+) -> None:
     """``trials.csv``, ``study.html`` and ``best.toml`` of what there is so far."""
     import pandas as pd
 
     keys = [dimension.key for dimension in space]
     rows = [
         {
-            "trial": trial.number,
+            "trial": number,
             "state": {"COMPLETE": "finished", "PRUNED": "ended early"}[trial.state.name],
             "accuracy": trial.value if trial.state.name == "COMPLETE" else max(trial.intermediate_values.values()),
             "epochs": trial.user_attrs.get("epochs"),
@@ -205,8 +209,7 @@ def _write(optuna: Any, folder: Path, study: optuna.Study, recipe: Recipe, space
             **{key: trial.params.get(key) for key in keys},
             "folder": trial.user_attrs.get("folder"),
         }
-        for trial in study.trials
-        if trial.state.name in _DONE
+        for number, trial in enumerate((trial for trial in study.trials if trial.state.name in _DONE), start=1)
     ]
     if not rows:
         return
@@ -221,6 +224,8 @@ def _write(optuna: Any, folder: Path, study: optuna.Study, recipe: Recipe, space
         best = finished.iloc[int(finished["accuracy"].to_numpy().argmax())]
         overrides = [f"{key}={best[key]}" for key in keys]
         chosen = _with(recipe, overrides, folder)
+        if "training.epochs" not in keys:  # the trials are short, a training by best.toml is not
+            chosen = dataclasses.replace(chosen, training=dataclasses.replace(chosen.training, epochs=epochs))
         write_atomically(folder / "best.toml", recipe_toml(chosen).encode())
     page = build_study_page(
         table,
@@ -244,20 +249,9 @@ def _claim(folder: Path, options: TuneOptions, recipe: Recipe, space: Sequence[D
         "votes": options.training.votes,
     }
     path = folder / "study.json"
-    if path.exists():
-        try:
-            found = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise DataError(f"{printable(path)}: cannot be read ({error}); choose another folder with --out") from error
-        differing = [key for key in wanted if wanted[key] != found.get(key)]
-        if differing:
-            raise UsageError(
-                f"{printable(folder)}: holds a study with another {', '.join(differing)}; choose another folder "
-                "with --out"
-            )
-        return
-    write_atomically(folder / f"{recipe.name}.toml", recipe_toml(recipe).encode())
-    write_atomically(path, (json.dumps(wanted, indent=2) + "\n").encode())
+    if not path.exists():
+        write_atomically(folder / f"{recipe.name}.toml", recipe_toml(recipe).encode())
+    claim(path, wanted, "study")
 
 
 def _locked(folder: Path) -> ExitStack:
