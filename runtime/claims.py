@@ -37,7 +37,7 @@ def claim(file: Path, wanted: Mapping[str, Any], what: str, free: Collection[str
                 f"{key} was {_short(found.get(key))}, is now {_short(wanted[key])}" for key in differing
             )
             raise UsageError(
-                f"{printable(file.parent)}: holds a {what} with other settings ({printable('; '.join(pairs))}); choose another "
+                f"{printable(file.parent)}: holds a {what} with other settings ({printable(changes)}); choose another "
                 "output folder with --out"
             )
         if not free:

@@ -123,6 +123,24 @@ def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
         load_recipe("mobilenet")
 
 
+def test_a_recipe_extends_another(tmp_path: Path) -> None:
+    (tmp_path / "child.toml").write_text('extends = "fernet"\ntitle = "mine"\n[training]\nepochs = 3\n')
+    (tmp_path / "grandchild.toml").write_text('extends = "child.toml"\n[training.augmentation]\nzoom = 0.4\n')
+    base, found = load_recipe("fernet"), load_recipe(tmp_path / "grandchild.toml", ["lr=0.5"])
+    assert (found.name, found.title, found.model) == ("grandchild", "mine", base.model)
+    augmentation = dataclasses.replace(base.training.augmentation, zoom=0.4)
+    assert found.training == dataclasses.replace(base.training, epochs=3, learning_rate=0.5, augmentation=augmentation)
+    for text, message in (
+        ('extends = "grandchild.toml"', "extends itself"),
+        ('extends = "fernett"', "child.toml: extends 'fernett', but no recipe .* did you mean fernet"),
+        ('extends = "gone.toml"', "gone.toml: cannot be read"),
+        ("extends = 3", "must be a recipe's name"),
+    ):
+        (tmp_path / "child.toml").write_text(text)
+        with pytest.raises(DataError, match=message):
+            load_recipe(tmp_path / "grandchild.toml")
+
+
 def test_what_keras_or_the_settings_refuse() -> None:
     for settings, message in (
         (ModelSettings("vgg61"), "known are: fernet"),

@@ -165,3 +165,32 @@ def test_calibration_keeps_the_labels_and_lowers_the_loss(invoke, folder: Path, 
         assert np.array_equal(stored["labels"], faces.labels)
     refused = invoke("calibrate", "--model", str(source), "--data", data, "--out", "calm.h5")
     assert refused.returncode == 2 and "must end in .keras" in refused.stderr
+
+
+def test_two_models_of_one_name_have_two_folders(invoke, folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    _save(other / "good.keras", 0.1)
+    data = ["--data", str(folder / "faces.csv"), "--no-explain", "--without-leaks"]
+    for model in (folder / "good.keras", other / "good.keras", folder / "good.keras"):
+        assert invoke("evaluate", *data, "--model", str(model)).returncode == 0
+    found = sorted(path.parent.name for path in (tmp_path / "runs" / "evaluation").rglob("evaluation.json"))
+    assert len(found) == 2 and found[0] == "good-PublicTest" and found[1].startswith("good-PublicTest-")
+    first = invoke("evaluate", *data, "--model", str(folder / "good.keras"), "--out", "here")
+    second = invoke("evaluate", *data, "--model", str(other / "good.keras"), "--out", "here")
+    assert first.returncode == 0 and second.returncode == 2 and "another model" in second.stderr
+
+
+def test_a_set_without_splits_has_validation_rows_beside_one_with(folder: Path, tmp_path: Path) -> None:
+    from fergan.data.images import write_png
+    from fergan.workflows.classifiers.evaluate import EvaluateOptions, run_evaluation
+
+    rng = np.random.default_rng(1)
+    (tmp_path / "more").mkdir()
+    for i in range(40):
+        write_png(tmp_path / "more" / f"{i}.png", rng.integers(0, 100, (48, 48), dtype=np.uint8))
+    sets = [str(folder / "faces.csv"), f"sad={tmp_path / 'more'}"]
+    options = EvaluateOptions(sets, str(folder / "good.keras"), split="validation", leaks=False, explain=False)
+    data, _ = run_evaluation(options, tmp_path / "out")
+    assert data["data"]["n"] == 40 + 4  # PublicTest, and a tenth of the others
+    assert any("shared out" in note for note in data["notes"])

@@ -186,3 +186,10 @@ def test_bad_input_is_one_clear_error(tmp_path: Path, invoke: Invoke) -> None:
 
 def test_help_is_light(tmp_path: Path) -> None:
     assert not imported_by(["train", "classifier", "--help"], tmp_path) & {"torch", "keras", "pandas", "numpy"}
+
+
+def test_a_classifier_that_is_worse_than_the_commonest_class_is_remarked() -> None:
+    from fergan.workflows.classifiers.train import below_majority
+
+    assert below_majority({"accuracy": 0.6, "confusion": [[6, 0], [4, 0]]}) is None
+    assert "50.0 % is below 60.0 %" in (below_majority({"accuracy": 0.5, "confusion": [[5, 1], [4, 0]]}) or "")

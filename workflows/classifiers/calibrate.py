@@ -70,13 +70,11 @@ class Calibrated:
         low, high = TEMPERATURES
         if not low * 1.01 < self.temperature < high / 1.01:
             lines.append(
-                f"remark: the temperature is at its limit ({low:g} to {high:g}); the answers say little about how sure to "
-                "be, so look at the labels and the input range first"
+                f"remark: the temperature is at its limit ({low:g} to {high:g}); the answers say little about "
+                "how sure to be; check --labels and --input-range first"
             )
         elif self.after.nll >= self.before.nll:
-            lines.append(
-                "remark: nothing is gained; faces that were not fitted on are judged no better, keep the old file"
-            )
+            lines.append("remark: nothing is gained on faces that it was not fitted on; keep the old file")
         return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
@@ -17,24 +18,22 @@ import torch
 from ... import __version__
 from ...classify.card import GivenRange
 from ...classify.classifier import Classifier, load_classifier
-from ...classify.evaluation import scores as numbers
-from ...classify.evaluation.calibration import apply_temperature, cross_fitted, fit_temperature
 from ...classify.evaluation.views import TEN
 from ...classify.networks.registry import multiply_adds
-from ...data.audit.duplicates import THRESHOLD, exact_groups, near_duplicates
-from ...data.face_set import OWN_SPLITS, SPLITS, FaceSet, confusion_counts, role
+from ...data.face_set import OWN_SPLITS, SPLITS, FaceSet, role
 from ...data.merge import merge
 from ...data.readers import read_faces
 from ...reports.pages.evaluation import build_evaluation_page
 from ...reports.settings import plain
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import json_text, printable, write_atomically
+from ...runtime.files import json_text, make_folder, printable, read_json, write_atomically
 from ..progress import OnProgress, no_progress
 from .answers import Answers
 from .heat_maps import make_pictures
+from .measure import by_class, calibration, leak_scores, scores, training_sample
+from .training_data import with_validation
 
 _MISTAKES = 48
-_ROC_POINTS = 200
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,8 @@ def run_evaluation(
 
     Args:
         options: see :class:`EvaluateOptions`.
-        out: a folder, made if it is not there; None for ``runs/evaluation/MODEL-SPLIT``. It receives
+        out: a folder, made if it is not there; None for ``runs/evaluation/MODEL-SPLIT``, or one with digits of the
+            hash behind it where another model or other data have that name. It receives
             ``evaluation.json`` (see ``reports.pages.evaluation.schema``), ``evaluation.html`` and ``answers.npz``
             (``labels`` int16 [N] and ``probabilities`` float16 [N, K] of the single view in the order of
             ``label_names``, ``rows`` int32 [N] in the data, and one of ``probabilities_flip`` and
@@ -86,14 +86,14 @@ def run_evaluation(
     Raises:
         DataError, UsageError: as the readers say; no such split; no label in common.
     """
-    faces = merge([read_faces(path) for path in options.data], "all")
+    faces = _read(options.data)
     split, rows = _rows(faces, options.split)
     classifier = load_classifier(options.model, options.device, labels=options.labels, input_range=options.input_range)
     answers = Answers(classifier, faces, rows, show)
     views = {"single": answers.single}
     if options.views != "single":
         views[options.views] = answers.predict(answers.rows, options.views)
-    leaks = _leaks(faces, answers, views, options.leaks)
+    leaks = leak_scores(faces, answers, views, options.leaks)
     network, closed = _opened(classifier)
     data = {
         "format": {"name": "fergan.evaluation", "version": 1},
@@ -121,10 +121,10 @@ def run_evaluation(
         },
         "views": {name: scores(p, answers.labels) for name, p in views.items()},
         "view_list": [list(view) for view in TEN] if "ten" in views else None,
-        **_by_class(answers),
-        "calibration": _calibration(answers, options.seed),
+        **by_class(answers),
+        "calibration": calibration(answers, options.seed),
         "leaks": leaks,
-        "training_sample": _training_sample(answers, options.seed),
+        "training_sample": training_sample(answers, options.seed),
         "learning": _learning(classifier, options.log),
         "speed": {
             "faces_per_second": round(answers.faces_per_second, 1),
@@ -136,37 +136,54 @@ def run_evaluation(
         "notes": _notes(faces, answers),
     }
     data = plain(data)
+    folder = _folder(data, out)
     pictures = make_pictures(answers, network, closed if options.explain else "they were not asked for")
-    folder = Path(out) if out is not None else Path("runs/evaluation") / f"{classifier.name}-{split}"
     contents = {
         "answers.npz": _answers_file(answers, views),
         "evaluation.html": build_evaluation_page(data, pictures).encode(),
         "evaluation.json": json_text(data).encode(),
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{printable(folder)}: cannot be made ({error.strerror}); give another --out") from error
+    make_folder(folder)
     for name, content in contents.items():
         write_atomically(folder / name, content)
     return data, [folder / name for name in contents]
 
 
-def scores(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """The scores of one set of answers, float [N, K], as plain JSON values."""
-    predicted = probabilities.argmax(axis=1)
-    correct = int((predicted == labels).sum())
-    by_class = numbers.class_scores(confusion_counts(labels, predicted, probabilities.shape[1]))
-    calibrated = numbers.calibration(probabilities, labels)
-    return {
-        "n": len(labels),
-        "correct": correct,
-        "accuracy": _interval(correct, len(labels)),
-        "macro_f1": float(np.nanmean(by_class.f1)),
-        "balanced_accuracy": float(np.nanmean(by_class.recall)),
-        "ece": calibrated.ece,
-        "nll": calibrated.nll,
-    }
+def _read(paths: Sequence[str]) -> FaceSet:
+    """All data as one set. Beside a set with splits, one without is shared out as a training does by default."""
+    sets = [read_faces(path) for path in paths]
+    if len(sets) > 1 and any((faces.usage != "").any() for faces in sets):
+        sets = [_shared_out(dataclasses.replace(faces, names=faces.row_names())) for faces in sets]
+    return merge(sets, "all")
+
+
+def _shared_out(faces: FaceSet) -> FaceSet:
+    if (faces.usage != "").any():
+        return faces
+    note = "A set without splits was shared out 80:10:10, as 'fergan train classifier' does by default (seed 0)."
+    shared = with_validation(faces, 0)
+    return dataclasses.replace(shared, record={**shared.record, "notes": [*shared.record.get("notes", ()), note]})
+
+
+def _folder(data: Mapping[str, Any], out: str | Path | None) -> Path:
+    """Where the results go: never over those of another model or of other faces."""
+    model, judged = data["model"], data["data"]
+    folder = Path(out) if out is not None else Path("runs/evaluation") / f"{model['name']}-{judged['split']}"
+    found = read_json(folder / "evaluation.json")
+    if found is None or _identity(found) == _identity(data):
+        return folder
+    if out is None:
+        return folder.with_name(f"{folder.name}-{model['sha256'][:6]}{judged['row_hash'][:6]}")
+    raise UsageError(
+        f"{printable(folder)}: holds the evaluation of another model or of other faces; give another --out"
+    )
+
+
+def _identity(data: Any) -> Any:
+    try:
+        return data["model"]["sha256"], data["data"]["row_hash"]
+    except (KeyError, TypeError):
+        return None
 
 
 def _rows(faces: FaceSet, split: str | None) -> tuple[str, np.ndarray]:
@@ -204,146 +221,12 @@ def _row_hash(faces: FaceSet) -> str:
     return digest.hexdigest()
 
 
-def _interval(correct: int, n: int) -> dict[str, float]:
-    low, high = numbers.accuracy_interval(correct, n)
-    return {"value": correct / n, "low": low, "high": high}
-
-
 def _opened(classifier: Classifier) -> tuple[Any, str]:
     """The network as Keras has it, or None and why not."""
     try:
         return classifier.keras_model(), ""
     except DataError as error:
         return None, str(error)
-
-
-def _by_class(answers: Answers) -> dict[str, Any]:
-    predicted = answers.single.argmax(axis=1)
-    confusion = confusion_counts(answers.labels, predicted, len(answers.names))
-    by_class = numbers.class_scores(confusion)
-    curves = numbers.roc_curves(answers.single, answers.labels)
-    classes = [
-        {
-            "label": name,
-            "support": int(by_class.support[k]),
-            "precision": by_class.precision[k],
-            "recall": _interval(int(confusion[k, k]), int(by_class.support[k])) if by_class.support[k] else None,
-            "f1": by_class.f1[k],
-            "auc": curves[k].auc,
-        }
-        for k, name in enumerate(answers.names)
-    ]
-    auc = [curve.auc for curve in curves if np.isfinite(curve.auc)]
-    return {
-        "classes": classes,
-        "macro": {
-            "precision": float(np.nanmean(by_class.precision)),
-            "recall": float(np.nanmean(by_class.recall)),
-            "f1": float(np.nanmean(by_class.f1)),
-            "auc": float(np.mean(auc)) if auc else None,
-        },
-        "confusion": confusion.tolist(),
-        "roc": [_thinned(name, curve) for name, curve in zip(answers.names, curves, strict=True)],
-    }
-
-
-def _thinned(name: str, curve: numbers.Roc) -> dict[str, Any]:
-    """The curve at some of its points, evenly along its length; the area is that of the whole."""
-    if not np.isfinite(curve.auc):
-        return {"label": name, "auc": None, "false_positive_rate": [], "true_positive_rate": []}
-    along = curve.false_positive_rate + curve.true_positive_rate
-    chosen = np.unique(np.searchsorted(along, np.linspace(0, along[-1], _ROC_POINTS)))
-    return {
-        "label": name,
-        "auc": curve.auc,
-        "false_positive_rate": curve.false_positive_rate[chosen].round(5).tolist(),
-        "true_positive_rate": curve.true_positive_rate[chosen].round(5).tolist(),
-    }
-
-
-def _calibration(answers: Answers, seed: int) -> dict[str, Any]:
-    """As given and scaled; the temperature comes from the validation rows, else it is cross-fitted."""
-    p, labels = answers.single, answers.labels
-    validation = np.flatnonzero((role(answers.faces.usage) == "validation") & (answers.all_codes >= 0))
-    validation = np.setdiff1d(validation, answers.rows)
-    halves: list[float] | None = None
-    if len(validation):
-        temperature = fit_temperature(answers.predict(validation, "single"), answers.all_codes[validation])
-        scaled = apply_temperature(p, temperature)
-        fitted_on = f"the {len(validation)} other validation rows"
-    elif len(labels) > 1:
-        temperature = fit_temperature(p, labels)
-        scaled, halves = cross_fitted(p, labels, seed)
-        fitted_on = f"these {len(labels)} faces"
-    else:
-        temperature, scaled, fitted_on = 1.0, p, "nothing: one face is too few"
-    return {
-        "as_given": _calibration_data(p, labels),
-        "scaled": _calibration_data(scaled, labels),
-        "temperature": {
-            "value": temperature,
-            "fitted_on": fitted_on,
-            "cross_fitted": halves is not None,
-            "halves": halves,
-        },
-    }
-
-
-def _calibration_data(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    found = numbers.calibration(probabilities, labels)
-    return {
-        "ece": found.ece,
-        "mce": found.mce,
-        "nll": found.nll,
-        "brier": found.brier,
-        "mean_confidence": float(probabilities.max(axis=1).mean(dtype=np.float64)),
-        "mean_accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
-        "bins": {"confidence": found.confidence, "accuracy": found.accuracy, "counts": found.counts},
-    }
-
-
-def _leaks(faces: FaceSet, answers: Answers, views: Mapping[str, np.ndarray], wanted: bool) -> dict[str, Any]:
-    roles = role(faces.usage)
-    training = np.flatnonzero(roles == "train")
-    reason = None
-    if not wanted:
-        reason = "not asked for"
-    elif not len(training):
-        reason = "the data have no training rows"
-    elif (roles[answers.rows] == "train").any():
-        reason = "training rows are evaluated themselves"
-    result: dict[str, Any] = {"looked": reason is None, "reason": reason, "threshold": THRESHOLD}
-    if reason is not None:
-        return {**result, "rows": None, "exact": None, "near": None, "without": None}
-    images = faces.images[np.concatenate([answers.rows, training])]
-    n = len(answers.rows)
-    exact, leaked = np.zeros(n, bool), np.zeros(n, bool)
-    groups = exact_groups(images)
-    exact[:] = np.isin(groups[:n], groups[n:])
-    pairs = near_duplicates(images)
-    across = (pairs.first < n) & (pairs.second >= n)
-    leaked[pairs.first[across]] = True
-    leaked |= exact
-    kept = ~leaked
-    return {
-        **result,
-        "rows": int(leaked.sum()),
-        "exact": int(exact.sum()),
-        "near": int((leaked & ~exact).sum()),
-        "without": {name: scores(p[kept], answers.labels[kept]) for name, p in views.items()} if kept.any() else None,
-    }
-
-
-def _training_sample(answers: Answers, seed: int) -> dict[str, Any] | None:
-    """Scores on as many training rows, which tell how much better it knows what it was fitted on."""
-    roles = role(answers.faces.usage)
-    training = np.flatnonzero((roles == "train") & (answers.all_codes >= 0))
-    if not len(training) or (roles[answers.rows] == "train").any():
-        return None
-    rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.permutation(training)[: len(answers.rows)])
-    found = scores(answers.predict(chosen, "single"), answers.all_codes[chosen])
-    return {"n": found["n"], "correct": found["correct"], "accuracy": found["accuracy"]}
 
 
 def _learning(classifier: Classifier, log: str | None) -> dict[str, Any] | None:

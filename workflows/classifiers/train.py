@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,24 @@ def train_classifier(options: ClassifierOptions, out: str | Path) -> tuple[Path,
     model = Path(out) / f"{recipe.name}.keras"
     if rank() > 0:
         return model, scores
+    if remark := below_majority(scores):
+        click.echo(remark, err=True)
     roles = role(faces.usage)
     classifier = load_classifier(model, device=options.device)
     write_feature_reference(model, classifier, faces.take(roles == "train"), faces.take(roles == "validation"))
     return model, scores
+
+
+def below_majority(scores: Mapping[str, Any]) -> str | None:
+    """A warning where always answering the commonest class would have been right more often."""
+    support = [sum(row) for row in scores["confusion"]]
+    share = max(support) / max(sum(support), 1)
+    if scores["accuracy"] >= share:
+        return None
+    return (
+        f"warning: accuracy {100 * scores['accuracy']:.1f} % is below {100 * share:.1f} %, the share of the commonest "
+        "class: this classifier has learnt nothing useful; train it for more epochs, or look at the data"
+    )
 
 
 def chosen_recipe(options: ClassifierOptions) -> Recipe:

@@ -1,0 +1,22 @@
+"""A folder goes on with what it was claimed for, and with nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fergan.runtime.claims import claim
+from fergan.runtime.errors import DataError, UsageError
+
+
+def test_a_claim_holds_but_for_what_is_free(tmp_path: Path) -> None:
+    record = tmp_path / "new" / "training.json"
+    claim(record, {"seed": 1, "sizes": (1, 2)}, "training")
+    claim(record, {"seed": 1, "sizes": [1, 2]}, "training")
+    with pytest.raises(UsageError, match="holds a training with other settings .seed was 1, is now 2.*--out"):
+        claim(record, {"seed": 2, "sizes": [1, 2]}, "training")
+    claim(record, {"seed": 2, "sizes": [1, 2]}, "training", free=("seed",))
+    claim(record, {"seed": 2, "sizes": [1, 2]}, "training")
+    record.write_text("{")
+    with pytest.raises(DataError, match="training.json: cannot be read"):
+        claim(record, {"seed": 2}, "training")
