@@ -15,7 +15,8 @@ from pathlib import Path
 import fergan
 import numpy as np
 from fergan.data.labels import FER2013
-from fergan.reports.statistics.comparison import compare_to_reference, corrected_distance
+from fergan.reports.statistics.comparison import compare_to_reference
+from fergan.reports.statistics.distance import corrected_distance
 from fergan.reports.statistics.label_audit import prediction_powered, stratified_sample
 from fergan.reports.statistics.prevalence import Validation, estimate_prevalence
 from fergan.reports.statistics.references import reference

@@ -78,8 +78,8 @@ def label_shift_test(
     statistic, shares = _misfit(c[None], matrix[None])
     n, sizes = int(c.sum()), v.sum(axis=0)
     _, drawn = _drawn_misfits(n, matrix @ shares[0], matrix, sizes, _ALTERNATIVES, rng)
-    # A share that may be 0 is taken as 0 under the null: there the statistic is largest, and at a limit a bootstrap from
-    # the estimate itself gives too many alarms (Andrews 2000, Econometrica 68:399).
+    # A share that may be 0 is taken as 0 under the null: there the statistic is largest, and at a limit a bootstrap
+    # from the estimate itself gives too many alarms (Andrews 2000, Econometrica 68:399).
     sure = shares[0] > _CERTAIN * drawn.std(axis=0)
     sure[shares[0].argmax()] = True
     edge = np.zeros(len(c))
@@ -105,7 +105,7 @@ def smoothed_columns(confusion_counts: ArrayLike) -> Floats:
 def _drawn_misfits(
     n: int, expected: Floats, matrix: Floats, validation: Ints, draws: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Statistics [draws] and shares [draws, K] of n labels drawn by `expected` [K], each with validation answers of its own."""
+    """Statistics [draws] and shares [draws, K] of n labels by `expected` [K], each with validation answers anew."""
     labels = rng.multinomial(n, expected / expected.sum(), draws)
     answers = np.stack(
         [rng.multinomial(size, column, draws) for size, column in zip(validation, matrix.T, strict=True)], axis=2

@@ -1,4 +1,4 @@
-"""Maximum likelihood shares from posteriors (EM), and the calibration that makes posteriors of a classifier's outputs."""
+"""Maximum likelihood shares from posteriors (EM), and the calibration that makes outputs posteriors."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

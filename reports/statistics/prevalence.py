@@ -142,7 +142,7 @@ def estimate_prevalence(
         raise ValueError(f"unknown method '{unknown[0]}'; known are {', '.join(METHODS)}")
     estimates = []
     for method in methods:
-        outputs = _Outputs.of(method, p, y, v)
+        outputs = Outputs.of(method, p, y, v)
         draws = None
         if interval == "bootstrap" and outputs.matrix is not None:
             draws = _bootstrap(outputs, y, replicates, seed)
@@ -157,6 +157,11 @@ def estimate_prevalence(
         interval=interval,
         replicates=replicates if interval == "bootstrap" else 0,
     )
+
+
+def method_outputs(method: str, probabilities: ArrayLike, validation: Validation) -> "Outputs":
+    """What `method` counts on these faces and on validation faces, for tests that need more than the estimate."""
+    return Outputs.of(method, *_checked(probabilities, validation.labels, validation.probabilities))
 
 
 def unmixed_shares(
@@ -178,16 +183,15 @@ def unmixed_shares(
     Raises:
         ValueError: as for :func:`estimate_prevalence`.
     """
-    p, y, v = _checked(probabilities, validation.labels, validation.probabilities)
-    outputs = _Outputs.of("ACC", p, y, v)
+    outputs = method_outputs("ACC", probabilities, validation)
     assert outputs.matrix is not None
-    means, matrices = _resampled(outputs, y, replicates, seed, sample)
+    means, matrices = _resampled(outputs, np.asarray(validation.labels, np.int64), replicates, seed, sample)
     draws = np.linalg.pinv(matrices) @ means[:, :, None]
     return np.linalg.pinv(outputs.matrix) @ outputs.mean, draws[:, :, 0]
 
 
 @dataclass(frozen=True)
-class _Outputs:
+class Outputs:
     """What a method counts: `values` [R, K], each of them `counts` [R] times, and the same on validation faces."""
 
     method: str
@@ -201,7 +205,7 @@ class _Outputs:
     shares: Floats
 
     @classmethod
-    def of(cls, method: str, p: NDArray[np.floating], y: Ints, v: Floats) -> "_Outputs":
+    def of(cls, method: str, p: NDArray[np.floating], y: Ints, v: Floats) -> "Outputs":
         k = p.shape[1]
         if method in ("CC", "ACC"):
             values: NDArray[np.floating] = np.eye(k)
@@ -259,7 +263,7 @@ def _checked(
     return p, y, v
 
 
-def _limits(outputs: _Outputs, labels: Ints, n: int, level: float, draws: Floats | None) -> tuple[Floats, Floats]:
+def _limits(outputs: Outputs, labels: Ints, n: int, level: float, draws: Floats | None) -> tuple[Floats, Floats]:
     """Limits [K] of each share by itself: percentiles of `draws` where there are some."""
     if draws is not None:
         low, high = np.percentile(draws, [50 * (1 - level), 50 * (1 + level)], axis=0)
@@ -325,13 +329,13 @@ def score_interval(
     return low, high
 
 
-def _bootstrap(outputs: _Outputs, labels: Ints, replicates: int, seed: int) -> Floats:
+def _bootstrap(outputs: Outputs, labels: Ints, replicates: int, seed: int) -> Floats:
     """Shares [replicates, K] of resampled faces and, within their class, resampled validation faces."""
     means, matrices = _resampled(outputs, labels, replicates, seed)
     return np.stack([simplex_least_squares(m, q) for m, q in zip(matrices, means, strict=True)])
 
 
-def _resampled(outputs: _Outputs, labels: Ints, replicates: int, seed: int, sample: int = 0) -> tuple[Floats, Floats]:
+def _resampled(outputs: Outputs, labels: Ints, replicates: int, seed: int, sample: int = 0) -> tuple[Floats, Floats]:
     """Mean outputs [replicates, K] and confusion matrices [replicates, K, K] of a two-level bootstrap.
 
     Faces get random weights (Rubin 1981, the Bayesian bootstrap). Validation faces are drawn within their class, for
