@@ -1,8 +1,9 @@
 """How often the intervals of the report hold the truth: ``python -m benchmarks.coverage`` prints a Markdown table.
 
 The truth is known because the faces are simulated: the bundled classifier's answers to FER2013 PublicTest (without the
-faces that have copies in Training) are the whole population. For each simulated report, expressions are drawn by the true shares, an answer to a face of that expression
-is drawn for each, and as many validation faces as there are of each class are drawn too. So the confusion is the
+faces that have copies in Training) are the whole population. For each simulated report, expressions are drawn by the
+true shares, an answer to a face of that expression is drawn for each, and as many validation faces as there are of each
+class are drawn too. So the confusion is the
 measured one and the assumption of the correction holds; where it does not hold, no interval of a corrected share means
 what it says, and only the audit's still does.
 """
@@ -82,9 +83,8 @@ def simulate(truth: np.ndarray, n: int, replicates: int, seed: int = 0) -> dict[
             note(estimate.method, estimate.low, estimate.high, truth)
         joint = (corrected["ACC"].joint_low <= truth + 1e-12) & (truth <= corrected["ACC"].joint_high + 1e-12)
         held.setdefault("ACC, all labels at once", []).append(np.array([joint.all()]))
-        fit = label_shift_test(
-            shares.counts, confusion_counts(validation.probabilities, validation.labels), seed=number
-        )
+        confusion = confusion_counts(validation.probabilities, validation.labels)
+        fit = label_shift_test(shares.counts, confusion, draws=199, seed=number)
         held.setdefault("fit test silent", []).append(np.array([fit.p_value >= ALARM]))
         if number % SLOW == 0:
             resampled = estimate_prevalence(
