@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from .correction import Correction, label_shift_sentence
 from .findings import Findings
 from .formatting import NBSP, count, listed, percent, percent_range, plural, printable
 from .statistics.shares import LabelShares
@@ -54,7 +55,7 @@ def _counted(shares: LabelShares) -> str:
 
 
 def _bearing(findings: Findings) -> str:
-    shares, corrected, audit = findings.shares, findings.corrected, findings.audit
+    shares, correction, audit = findings.shares, findings.correction, findings.audit
     first = shares.ranking()[0]
     name = printable(shares.classes[first], 60)
     raw = "Raw counts carry the classifier’s mistakes. "
@@ -64,15 +65,25 @@ def _bearing(findings: Findings) -> str:
             f"{percent(audit.agreement, 0)}; by their answers {name} is {percent(audit.shares[first])} "
             f"({percent_range(audit.low[first], audit.high[first])})."
         )
-        if corrected is not None:
-            acc = corrected["ACC"]
+        if correction is not None and not correction.refuted:
+            acc = correction.prevalence["ACC"]
             text += f" Corrected for its known mistakes alone it would be {percent(acc.shares[first])}."
-    elif corrected is not None:
-        acc = corrected["ACC"]
-        validated = plural(int(corrected.validation_counts.sum()), "labelled face")
+    elif correction is not None and correction.refuted:
         text = (
-            f"{raw}Corrected for those it makes on {validated}, {name} is {percent(acc.shares[first])} "
-            f"({percent_range(acc.low[first], acc.high[first])}), if it errs here as it does there{_depth(findings)}."
+            f"{raw}{label_shift_sentence(correction, shares.classes, shares.counts)} How often each expression "
+            f"occurs is therefore not known, in spite of {_validated(correction)} to correct by; people can tell "
+            "(fergan audit labels)."
+        )
+    elif correction is not None:
+        acc = correction.prevalence["ACC"]
+        checked = {
+            "holds": ", which these labels do not speak against",
+            "cannot tell": ", which these labels cannot tell",
+        }[correction.label_shift.verdict]
+        text = (
+            f"{raw}Corrected for those it makes on {_validated(correction)}, {name} is {percent(acc.shares[first])} "
+            f"({percent_range(acc.low[first], acc.high[first])}), if it errs here as it does there{checked}"
+            f"{_depth(findings)}."
         )
     else:
         text = (
@@ -87,15 +98,19 @@ def _bearing(findings: Findings) -> str:
     return text
 
 
+def _validated(correction: Correction) -> str:
+    return plural(int(correction.prevalence.validation_counts.sum()), "labelled face")
+
+
 def _depth(findings: Findings) -> str:
     """Whether the condition of the correction is in doubt."""
-    if findings.depth is None or findings.shares.n == 1:
+    if findings.correction is None or findings.shares.n == 1:
         return ""
     return {
         "as expected": "; it is about as sure here as there",
         "less sure": "; but it is less sure here than there, so it may not",
         "surer": "; but it is surer here than there, which does not make it right",
-    }[findings.depth.verdict]
+    }[findings.correction.depth.verdict]
 
 
 def _uncertain(findings: Findings) -> str:

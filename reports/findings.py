@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 
 from ..runtime.errors import DataError
+from .correction import Correction, correct, few_validation_faces, missing_validation
 from .formatting import plural, printable
 from .statistics.comparison import Comparison, compare_to_reference
-from .statistics.depth import DepthCheck, compare_confidence
 from .statistics.label_audit import AuditEstimate
 from .statistics.preparation import PreparationSensitivity
-from .statistics.prevalence import Prevalence, SensitivityBand, Validation, estimate_prevalence, sensitivity_band
-from .statistics.references import NAMED_REFERENCES, Reference, reference
+from .statistics.prevalence import Validation
+from .statistics.references import NAMED_REFERENCES, Reference, as_labelled, reference
 from .statistics.shares import ConfidenceSummary, LabelShares, confidence_summary, label_shares
 from .statistics.sweep import Sweep, sweep_of
 from .statistics.table import LabelTable
@@ -27,10 +27,9 @@ class Findings:
     shares: LabelShares
     confidence: ConfidenceSummary
     sweep: Sweep | None
-    corrected: Prevalence | None
-    band: SensitivityBand | None
-    depth: DepthCheck | None
-    validation_name: str | None
+    correction: Correction | None
+    uncorrected: str | None
+    """why validation faces could not be used, where there were some"""
     references: tuple[tuple[Reference, Comparison], ...]
     audit: AuditEstimate | None
     preparation: PreparationSensitivity | None
@@ -59,21 +58,11 @@ def evaluate(
         DataError: the validation faces do not fit, or the table of skipped files lacks a column.
     """
     shares = label_shares(table.codes, table.classes)
-    corrected = band = depth = None
+    correction = uncorrected = None
     if validation is not None:
         try:
-            corrected = estimate_prevalence(
-                table.probabilities, validation.labels, validation.probabilities, methods=("ACC", "PACC", "EM")
-            )
-            band = sensitivity_band(table.codes, [validation])
-            far = preparation is not None and len(preparation.validation_distances or ()) == len(validation.labels)
-            depth = compare_confidence(
-                table.probabilities,
-                validation,
-                corrected["ACC"].shares,
-                distances=preparation.distances if far and preparation else None,
-                validation_distances=preparation.validation_distances if far and preparation else None,
-            )
+            uncorrected = missing_validation(validation, table.classes)
+            correction = None if uncorrected else correct(table, validation, preparation)
         except ValueError as error:
             name = printable(validation.name, 120)
             raise DataError(f"the validation faces '{name}' do not serve: {error}") from error
@@ -82,24 +71,23 @@ def evaluate(
         shares=shares,
         confidence=confidence_summary(table.confidence, table.probabilities),
         sweep=sweep_of(table),
-        corrected=corrected,
-        band=band,
-        depth=depth,
-        validation_name=None if validation is None else validation.name,
-        references=_references(shares),
+        correction=correction,
+        uncorrected=uncorrected,
+        references=_references(shares, validation if correction else None),
         audit=audit,
         preparation=preparation,
         skipped=_skipped_rows(skipped),
     )
 
 
-def _references(shares: LabelShares) -> tuple[tuple[Reference, Comparison], ...]:
+def _references(shares: LabelShares, validation: Validation | None) -> tuple[tuple[Reference, Comparison], ...]:
     found = []
     for name in NAMED_REFERENCES:
         try:
             against = reference(name, shares.classes)
         except DataError:  # FER2013 has seven labels; others are compared with equal shares only
             continue
+        against = against if validation is None else as_labelled(against, validation)
         found.append((against, compare_to_reference(shares.counts, shares.classes, against)))
     return tuple(found)
 
@@ -121,7 +109,10 @@ def quality_notes(findings: Findings, unreadable: Sequence[tuple[str, str]] = ()
         unreadable: names and reasons of pictures that could not be shown although the face was judged.
     """
     table, sweep = findings.table, findings.sweep
-    notes = []
+    notes = [] if findings.uncorrected is None else [findings.uncorrected]
+    few = None if findings.correction is None else few_validation_faces(findings.correction.prevalence, table.classes)
+    if few is not None:
+        notes.append(few)
     mismatched = int((table.probabilities.argmax(axis=1) != table.codes).sum())
     if mismatched:
         notes.append(

@@ -16,6 +16,13 @@ def markdown(data: Mapping[str, Any]) -> str:
     corrected, depth, audit = data["corrected"], data["depth"], data["audit"]
     if corrected is not None:
         blocks.append(f"{_text(corrected['assumption'])} Validation faces: {_text(corrected['validation'])}.")
+        shift = data["label_shift"]
+        blocks.append(
+            f"{_text(shift['sentence'])} Fit test: {shift['verdict']} (likelihood ratio {shift['statistic']:.1f}, "
+            f"p {shift['p_value']:.3g})."
+        )
+        doubts = [f"- {method} does not stand: {_text(why)}." for method, why in corrected["doubts"].items()]
+        blocks += ["\n".join(doubts)] if doubts else []
     if audit is not None:
         blocks.append(
             f"People labelled {plural(audit['answered'], 'face')} and agree with the classifier on an estimated "
@@ -32,7 +39,7 @@ def markdown(data: Mapping[str, Any]) -> str:
                 ("Reference", "Total variation", "Interval", "p"),
                 (
                     (
-                        _text(entry["name"]),
+                        _text(entry["name"]) + (", as labels" if entry["as_labelled"] else ""),
                         f"{entry['total_variation']['value']:.3f}",
                         f"{entry['total_variation']['low']:.3f} to {entry['total_variation']['high']:.3f}",
                         f"{entry['test']['p_value']:.3g}",
@@ -110,7 +117,8 @@ def _shares(data: Mapping[str, Any], names: list[str]) -> str:
         row = [_text(name), count(data["counts"][name]), percent(share["share"])]
         row.append(percent_range(share["low"], share["high"]))
         if corrected is not None:
-            row.append(_share(corrected["methods"]["ACC"][name]))
+            text = _share(corrected["methods"]["ACC"][name])
+            row.append(f"~~{text}~~" if "ACC" in corrected["doubts"] else text)
         if audit is not None:
             row.append(_share(audit["shares"][name]))
         rows.append(row)

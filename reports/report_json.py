@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .correction import label_shift_sentence
 from .findings import Findings
 from .samples import Compared
 from .settings import plain
-from .statistics.comparison import Comparison, Interval, LabelDifference, PairedComparison, TestResult
+from .statistics.comparison import Comparison, LabelDifference, PairedComparison, TestResult
 from .statistics.depth import DepthCheck
+from .statistics.distance import Interval
 from .statistics.preparation import PreparationSensitivity
 from .statistics.prevalence import ASSUMPTION
 from .statistics.shares import LabelShares
@@ -70,9 +72,15 @@ def report_data(
         },
         "corrected": _corrected(names, findings),
         "audit": _audit(names, findings),
-        "depth": None if findings.depth is None else _depth(findings.depth),
+        "label_shift": _label_shift(names, findings),
+        "depth": None if findings.correction is None else _depth(findings.correction.depth),
         "references": [
-            {"name": plain(against.name), "shares": by_name(names, against.shares), **comparison_data(comparison)}
+            {
+                "name": plain(against.name),
+                "as_labelled": against.error is not None,
+                "shares": by_name(names, against.shares),
+                **comparison_data(comparison),
+            }
             for against, comparison in findings.references
         ],
         "preparation": None if findings.preparation is None else _preparation(names, findings.preparation),
@@ -148,26 +156,49 @@ def _difference(row: LabelDifference) -> dict[str, float]:
 
 
 def _corrected(names: list[str], findings: Findings) -> dict[str, Any] | None:
-    corrected, band = findings.corrected, findings.band
-    if corrected is None or band is None:
+    correction = findings.correction
+    if correction is None:
         return None
+    corrected, band = correction.prevalence, correction.band
     return {
         "assumption": ASSUMPTION,
-        "validation": plain(findings.validation_name),
+        "validation": plain(correction.name),
         "condition_number": plain(corrected.condition_number),
         "validation_counts": dict(zip(names, corrected.validation_counts.tolist(), strict=True)),
         "interval": corrected.interval,
         "replicates": corrected.replicates,
         "level": corrected.level,
         "methods": {row.method: estimate(names, row.shares, row.low, row.high) for row in corrected.estimates},
+        "all_labels": {
+            row.method: {
+                name: {"low": float(low), "high": float(high)}
+                for name, low, high in zip(names, row.joint_low, row.joint_high, strict=True)
+            }
+            for row in corrected.estimates
+        },
+        "doubts": correction.doubts,
+        "agreement": {"statistic": plain(correction.agreement.statistic), "p_value": correction.agreement.p_value},
         "sensitivity": {
             "low": by_name(names, band.low),
             "high": by_name(names, band.high),
             "rows": [
-                {"validation": plain(row.validation), "errors": row.errors, "shares": by_name(names, row.shares)}
-                for row in band.rows
+                {"errors": row.errors, "shares": estimate(names, row.shares, row.low, row.high)} for row in band.rows
             ],
         },
+    }
+
+
+def _label_shift(names: list[str], findings: Findings) -> dict[str, Any] | None:
+    if findings.correction is None:
+        return None
+    test = findings.correction.label_shift
+    return {
+        "statistic": test.statistic,
+        "p_value": test.p_value,
+        "power": test.power,
+        "verdict": test.verdict,
+        "expected_counts": by_name(names, test.expected_counts),
+        "sentence": label_shift_sentence(findings.correction, findings.table.classes, findings.shares.counts),
     }
 
 

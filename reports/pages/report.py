@@ -14,6 +14,7 @@ from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
 from ..conclusions import conclude
+from ..correction import label_shift_sentence
 from ..figures import bars as figures
 from ..findings import Findings, evaluate, quality_notes
 from ..formatting import count, moment, percent, plural, printable
@@ -129,13 +130,16 @@ def build_report(
         references=[(against, result, _largest(result)) for against, result in found.references],
         shares=found.shares,
         confidence=found.confidence,
-        corrected=found.corrected,
+        correction=found.correction,
         sweep=found.sweep,
         n=len(table),
         ranking=found.shares.ranking(),
         label_chart=_label_chart(found),
         estimates=_estimates(found),
-        validation_name=printable(found.validation_name, 120),
+        shift=None
+        if found.correction is None
+        else label_shift_sentence(found.correction, found.shares.classes, found.shares.counts),
+        validation_name="" if found.correction is None else printable(found.correction.name, 120),
         assumption=ASSUMPTION,
         confidence_chart=figures.confidence_chart(
             found.confidence, ident="confidence", title="Confidences of the given labels"
@@ -187,8 +191,8 @@ def _pictures(
 
 def _label_chart(found: Findings) -> Markup:
     marks = []
-    if found.corrected is not None:
-        marks.append(("diamond", "corrected", found.corrected["ACC"].shares))
+    if found.correction is not None and not found.correction.refuted:
+        marks.append(("diamond", "corrected", found.correction.prevalence["ACC"].shares))
     if found.audit is not None:
         marks.append(("square", "by people", found.audit.shares))
     return figures.label_chart(found.shares, ident="distribution", title="Shares of the expression labels", marks=marks)
@@ -200,32 +204,42 @@ def _largest(result: Comparison) -> list[LabelDifference]:
 
 @dataclass(frozen=True)
 class Estimates:
-    """All estimates of the same shares, for one table and one figure."""
+    """All estimates of the same shares, for one table and one figure.
+
+    `doubts` say by the name of a series why it does not stand; such a series is struck in the table and not drawn.
+    `chart` is None where only the raw shares are left to draw.
+    """
 
     series: list[figures.Series]
+    doubts: dict[str, str]
     legend: list[tuple[Markup, str]]
-    chart: Markup
+    chart: Markup | None
 
 
 def _estimates(found: Findings) -> Estimates | None:
     """The raw shares beside the corrected ones and those by people; None where there are only raw ones."""
     series = [figures.Series("Counted", found.shares.shares, found.shares.low, found.shares.high)]
-    names = {"ACC": "Corrected (ACC)", "PACC": "Corrected (PACC)", "EM": "Corrected (EM)"}
-    if found.corrected is not None:
+    doubts: dict[str, str] = {}
+    if found.correction is not None:
         series += [
-            figures.Series(names.get(row.method, row.method), row.shares, row.low, row.high)
-            for row in found.corrected.estimates
+            figures.Series(f"Corrected ({row.method})", row.shares, row.low, row.high)
+            for row in found.correction.prevalence.estimates
         ]
+        doubts = {f"Corrected ({method})": why for method, why in found.correction.doubts.items()}
     if found.audit is not None:
         series.append(figures.Series("By people", found.audit.shares, found.audit.low, found.audit.high))
     if len(series) == 1:
         return None
     order = found.shares.ranking()
-    sorted_series = [figures.Series(s.name, s.shares[order], s.low[order], s.high[order]) for s in series]
+    drawn = [
+        figures.Series(s.name, s.shares[order], s.low[order], s.high[order]) for s in series if s.name not in doubts
+    ]
+    if len(drawn) == 1:
+        return Estimates(series, doubts, [], None)
     chart = figures.interval_chart(
-        [found.shares.classes[k] for k in order], sorted_series, ident="estimates", title="Estimates of the shares"
+        [found.shares.classes[k] for k in order], drawn, ident="estimates", title="Estimates of the shares"
     )
-    return Estimates(series, [(figures.legend_mark(i), one.name) for i, one in enumerate(series)], chart)
+    return Estimates(series, doubts, [(figures.legend_mark(i), one.name) for i, one in enumerate(drawn)], chart)
 
 
 def _sections(found: Findings, chosen: Selection, sprites: Sprites, index: Mapping[int, int]) -> list[LabelSection]:

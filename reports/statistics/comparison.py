@@ -14,24 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..formatting import NBSP, count, percent, plural
 from .arrays import Floats, Ints
-from .prevalence import Validation, estimate_prevalence, unmixed_shares
+from .distance import NOISE_DRAWS, Interval, share_noise, total_variation_interval
 from .references import Reference
 from .shares import wilson_interval
 
 _DRAWS = 9999  # of a Monte Carlo test: p-values in steps of 0.0001
-_NOISE = 2000  # draws behind the interval of a distance
 _EXPECTED = 5  # below this the chi-square approximation is not trusted (Cochran 1954)
 _SMALL = 100
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with its confidence limits."""
-
-    value: float
-    low: float
-    high: float
-    level: float
 
 
 @dataclass(frozen=True)
@@ -98,7 +87,7 @@ def compare_to_reference(
     Args:
         counts: faces of each label, whole numbers [K].
         classes: their K names.
-        against: the reference; one with counts is compared as a second sample.
+        against: the reference; one with counts is compared as a second sample, one with `error` as an estimate.
         level: of the intervals.
         seed: of the draws.
 
@@ -108,18 +97,44 @@ def compare_to_reference(
     if against.counts is not None:
         return compare_counts(counts, against.counts, classes, level=level, seed=seed)
     observed, shares = _checked(counts, classes), np.asarray(against.shares, np.float64)
+    if against.error is not None:
+        return _compare_to_estimate(observed, classes, shares, against.error, level, seed)
     n = int(observed.sum())
     rng = np.random.default_rng(seed)
     expected = n * shares
     seen = (expected > 0) | (observed > 0)
     draws = rng.multinomial(n, shares, _DRAWS) if _few(expected[expected > 0]) else None
     test = _chi_square("chi-square test of fit", observed[None], expected[None], int(seen.sum()) - 1, draws)
-    noise = _noise(observed, rng)
+    noise = share_noise(observed, rng)
     low, high = wilson_interval(observed, n, level)
     p_values = [_binomial_p(int(k), n, float(share)) for k, share in zip(observed, shares, strict=True)]
     labels = _differences(classes, observed / n, shares, low - shares, high - shares, p_values)
     distance = total_variation_interval(observed / n - shares, noise, level)
     return Comparison(test, distance, None, labels, (n, None), _notes([n], test, distance))
+
+
+def _compare_to_estimate(
+    observed: Ints, classes: Sequence[str], shares: Floats, error: Floats, level: float, seed: int
+) -> Comparison:
+    """The same where the expected shares [K] have draws [B, K] of their own error: all p-values are Monte Carlo."""
+    n, rng = int(observed.sum()), np.random.default_rng(seed)
+    expected = np.maximum(shares + error, 1e-9)
+    drawn = rng.multinomial(n, shares, len(expected))
+
+    def pearson(counts: NDArray[np.integer], means: Floats) -> Floats:
+        return ((counts - means) ** 2 / means).sum(axis=-1)
+
+    statistic = float(pearson(observed, n * np.maximum(shares, 1e-9)))
+    p_value = _monte_carlo_p(statistic, pearson(drawn, n * expected))
+    test = TestResult("chi-square test of fit", statistic, len(classes) - 1, p_value, "Monte Carlo")
+    difference, deviation = observed / n - shares, np.abs(drawn / n - expected)
+    p_values = [_monte_carlo_p(abs(difference[k]), deviation[:, k]) for k in range(len(classes))]
+    low, high = wilson_interval(observed, n, level)
+    spread = NormalDist().inv_cdf(0.5 + level / 2) * error.std(axis=0)
+    below, above = np.hypot(observed / n - low, spread), np.hypot(high - observed / n, spread)
+    labels = _differences(classes, observed / n, shares, difference - below, difference + above, p_values)
+    distance = total_variation_interval(difference, share_noise(observed, rng) - error[:NOISE_DRAWS], level)
+    return Comparison(test, distance, None, labels, (n, None), _notes([n], test, distance, rare=False))
 
 
 def compare_counts(
@@ -153,7 +168,7 @@ def compare_counts(
     draws = None if splits is None else np.stack([splits, total - splits], axis=1)
     test = _chi_square("chi-square test of homogeneity", np.stack([a, b]), expected, seen - 1, draws)
     p, q = a / n_a, b / n_b
-    noise = _noise(a, rng) - _noise(b, rng)
+    noise = share_noise(a, rng) - share_noise(b, rng)
     (low_a, high_a), (low_b, high_b) = wilson_interval(a, n_a, level), wilson_interval(b, n_b, level)
     low = p - q - np.sqrt((p - low_a) ** 2 + (high_b - q) ** 2)
     high = p - q + np.sqrt((high_a - p) ** 2 + (q - low_b) ** 2)
@@ -218,7 +233,7 @@ def compare_paired(
         swapped = net @ (np.eye(k)[rows] - np.eye(k)[columns])
         p_value = _monte_carlo_p(statistic, ((swapped @ inverse) * swapped).sum(axis=1))
     test = TestResult("Stuart-Maxwell test", statistic, df, p_value, method)
-    drawn = rng.multinomial(n, table.ravel() / n, _NOISE).reshape(-1, k, k) / n
+    drawn = rng.multinomial(n, table.ravel() / n, NOISE_DRAWS).reshape(-1, k, k) / n
     noise = drawn.sum(axis=2) - drawn.sum(axis=1) - difference / n
     z = NormalDist().inv_cdf(0.5 + level / 2)
     centre = difference / (n + 2)
@@ -229,84 +244,6 @@ def compare_paired(
     labels = _differences(classes, p, q, np.maximum(centre - half, -1), np.minimum(centre + half, 1), p_values)
     changed = n - int(np.trace(table))
     return PairedComparison(test, changed, n, table, distance, labels, _notes([n], test, distance))
-
-
-def corrected_distance(
-    ours: tuple[ArrayLike, Validation],
-    theirs: Reference | tuple[ArrayLike, Validation],
-    *,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Total variation between shares that are corrected for the classifier's confusion (ACC).
-
-    Args:
-        ours: probabilities [N, K] of a set of faces, and labelled faces of the same classifier.
-        theirs: the same of another set, or a reference for true expressions, which needs no correction.
-        level: of the interval.
-        seed: of the draws.
-
-    Raises:
-        ValueError: as for :func:`fergan.reports.statistics.prevalence.estimate_prevalence`.
-    """
-    shares, draws = unmixed_shares(*ours, replicates=_NOISE, seed=seed)
-    noise, best = draws - shares, _acc(*ours)
-    if isinstance(theirs, Reference):
-        other = other_best = theirs.shares
-        if theirs.counts is not None:
-            noise = noise - _noise(theirs.counts, np.random.default_rng(seed))
-    else:
-        # what one classifier is unsure of is the same on both sides, so the same validation faces are drawn
-        same = all(
-            np.array_equal(getattr(ours[1], field), getattr(theirs[1], field)) for field in ("labels", "probabilities")
-        )
-        other, other_draws = unmixed_shares(*theirs, replicates=_NOISE, seed=seed if same else seed + 1, sample=1)
-        noise, other_best = noise - (other_draws - other), _acc(*theirs)
-    limits = total_variation_interval(shares - other, noise, level)
-    value = float(np.abs(best - other_best).sum() / 2)
-    return Interval(value, min(limits.low, value), max(limits.high, value), level)
-
-
-def _acc(probabilities: ArrayLike, validation: Validation) -> Floats:
-    estimate = estimate_prevalence(probabilities, validation.labels, validation.probabilities, methods=("ACC",))
-    return estimate["ACC"].shares
-
-
-def total_variation_interval(difference: ArrayLike, noise: ArrayLike, level: float = 0.95) -> Interval:
-    """The total variation distance of two estimated distributions, half the sum of |difference|, with its interval.
-
-    Noise alone makes a distance, so the usual bootstrap intervals lie too high and never reach 0. Here the true
-    difference is taken as s times the observed one, and the limits are those s at which the observed distance would
-    be just too large or just too small under the noise (a test inversion). How the difference is spread over the
-    labels is estimated too, which the draws do not hold; for that the tails are halved (``python -m
-    benchmarks.coverage`` measures what remains).
-
-    Args:
-        difference: [K], estimate minus estimate, or minus a reference.
-        noise: [B, K] draws of the error of `difference`, for example bootstrap replicates minus the estimate.
-        level: of the interval.
-    """
-    d, e = np.asarray(difference, np.float64), np.asarray(noise, np.float64)
-    distance = float(np.abs(d).sum() / 2)
-    tail = (1 - level) / 4
-
-    def quantile(scale: float, at: float) -> float:
-        return float(np.quantile(np.abs(scale * d + e).sum(axis=1) / 2, at))
-
-    def scale_at(at: float, low: float, high: float) -> float:
-        for _ in range(30):
-            middle = (low + high) / 2
-            low, high = (low, middle) if quantile(middle, at) > distance else (middle, high)
-        return (low + high) / 2
-
-    if distance == 0:
-        return Interval(0.0, 0.0, min(quantile(0, 1 - tail), 1.0), level)
-    low = 0.0 if quantile(0, 1 - tail) >= distance else scale_at(1 - tail, 0, 1) * distance
-    top = 1.0
-    while quantile(top, tail) < distance and top * distance < 1:
-        top *= 2
-    high = scale_at(tail, 0, top) * distance
-    return Interval(distance, min(low, distance), min(max(high, distance), 1.0), level)
 
 
 def holm(p_values: ArrayLike) -> Floats:
@@ -338,12 +275,6 @@ def _chi_square(name: str, observed: Ints, expected: Floats, df: int, draws: Int
     else:
         p_value = _monte_carlo_p(statistic, pearson(draws.reshape(len(draws), *observed.shape)))
     return TestResult(name, statistic, df, p_value, method)
-
-
-def _noise(counts: Ints, rng: np.random.Generator) -> Floats:
-    """Draws [B, K] of the error of the shares of `counts` [K]; one more face of each label lets absent ones vary."""
-    n, shares = int(counts.sum()), (counts + 1) / (counts.sum() + len(counts))
-    return rng.multinomial(n, shares, _NOISE) / n - shares
 
 
 def _monte_carlo_p(statistic: float, drawn: Floats) -> float:
@@ -410,14 +341,14 @@ def _checked(counts: ArrayLike, classes: Sequence[str]) -> Ints:
     return array.astype(np.int64)
 
 
-def _notes(sizes: Sequence[int], test: TestResult, distance: Interval) -> tuple[str, ...]:
+def _notes(sizes: Sequence[int], test: TestResult, distance: Interval, rare: bool = True) -> tuple[str, ...]:
     notes = []
     if min(sizes) < _SMALL:
         notes.append(
             f"A small sample: with {plural(min(sizes), 'face')} even a large difference can go unnoticed, so a test "
             "that finds none shows little."
         )
-    if test.method == "Monte Carlo":
+    if test.method == "Monte Carlo" and rare:
         notes.append(
             f"Some labels are too rare for the chi-square approximation; the p-value comes from {count(_DRAWS)} "
             "random draws."

@@ -17,7 +17,6 @@ All functions are pure; shares are fractions, probabilities float [N, K] with ro
 0..K-1.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -26,6 +25,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arrays import Floats, Ints
+from .confusion import confusion_matrix, hard_outputs, simplex_least_squares, smoothing_for
+from .likelihood import CHUNK, calibrate, chunks, expectation_maximisation, fit_calibration
 from .shares import wilson_interval
 
 METHODS = ("CC", "PCC", "ACC", "PACC", "EM")
@@ -37,19 +38,32 @@ ASSUMPTION = (
 )
 """Prior probability shift, in plain words; whoever shows a corrected share shows this with it."""
 
-_CHUNK = 1 << 16  # faces at a time: a million of them never need more than a few of these tables beside their own
 _SMOOTHING = 0.1  # share of all classes alike in the weights of EM posteriors: less makes votes with heavy tails
 _TINY = 1e-12
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class PrevalenceEstimate:
-    """One method's shares [K] with interval limits [K]."""
+    """One method's shares [K], with limits [K] for each label by itself and wider ones for all labels at once.
+
+    `low` and `high` hold each share with the nominal level. `joint_low` and `joint_high` hold all of them together
+    (Šidák), cut to what is possible when the shares sum to 1. Limits are as they were found: where the assumption
+    fails they can lie beside the share that they belong to.
+    """
 
     method: str
     shares: Floats
     low: Floats
     high: Floats
+    joint_low: Floats
+    joint_high: Floats
+
+    @property
+    def outside(self) -> Ints:
+        """Numbers of the labels whose share lies outside the limits for all labels at once: the method does not fit."""
+        wrong = (self.shares < self.joint_low - _ROUNDING) | (self.shares > self.joint_high + _ROUNDING)
+        return np.flatnonzero(wrong | (self.joint_low > self.joint_high + _ROUNDING)).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -74,180 +88,17 @@ class Prevalence:
 
 @dataclass(frozen=True)
 class Validation:
-    """Labelled faces that the classifier never learned from: `labels` int [M] in 0..K-1, `probabilities` [M, K].
+    """Labelled faces that the classifier was not fitted to: `labels` int [M] in 0..K-1, `probabilities` [M, K].
 
     `name` says which, for the reader: 'FER2013 PublicTest'. The class order is that of the faces to be corrected.
+    `kept` bool says which of the stored faces these are, where some were left out because they have copies among the
+    training faces; None where that is not known.
     """
 
     name: str
     labels: Ints
     probabilities: Floats
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Bias-corrected temperature scaling: `softmax(log p / temperature + bias)`, bias [K] with mean 0."""
-
-    temperature: float
-    bias: Floats
-
-
-@dataclass(frozen=True)
-class SensitivityRow:
-    """ACC shares [K] by one validation set, had the classifier made `errors` times as many mistakes as there."""
-
-    validation: str
-    errors: float
-    shares: Floats
-
-
-@dataclass(frozen=True)
-class SensitivityBand:
-    """What the corrected shares would be under other confusions: `low` and `high` [K] are the extremes of `rows`."""
-
-    rows: tuple[SensitivityRow, ...]
-    low: Floats
-    high: Floats
-
-
-def hard_outputs(probabilities: ArrayLike) -> Floats:
-    """One-hot rows [N, K] of the most probable class; the first one wins a tie."""
-    p = np.asarray(probabilities)
-    return np.eye(p.shape[1])[p.argmax(axis=1)]
-
-
-def confusion_matrix(outputs: ArrayLike, labels: ArrayLike) -> Floats:
-    """The mean output for each true class: M [K, K], `M[i, y] = E[output_i | true class y]`; columns sum to 1.
-
-    Args:
-        outputs: [M, K], probabilities or one-hot decisions on validation faces.
-        labels: the true classes, int [M].
-
-    Raises:
-        ValueError: a class without validation faces, for nothing can be said about how it is mistaken.
-    """
-    p, y = np.asarray(outputs, np.float64), np.asarray(labels, np.int64)
-    per_class = np.bincount(y, minlength=p.shape[1])
-    if np.any(per_class == 0):
-        raise ValueError(f"no validation faces for the classes {np.flatnonzero(per_class == 0).tolist()}")
-    return (p.T @ np.eye(p.shape[1])[y]) / per_class
-
-
-def simplex_least_squares(matrix: ArrayLike, target: ArrayLike) -> Floats:
-    """The p [K] with p >= 0 and sum 1 that minimises ||matrix @ p - target||.
-
-    Since the entries of p sum to 1, the residual is E p with E = matrix - target 1', and the shortest E p over the
-    simplex is the direction of the non-negative least squares solution of [E; 1'] x = [0; 1]: exact, without a penalty.
-    (With x = t p the objective is t² ||E p||² + (t - 1)², whose minimum over t grows with ||E p||.)
-    """
-    from scipy.optimize import nnls
-
-    m, q = np.asarray(matrix, np.float64), np.asarray(target, np.float64)
-    system = np.vstack([m - q[:, None], np.ones((1, m.shape[1]))])
-    x = nnls(system, np.append(np.zeros(len(q)), 1.0))[0]
-    return x / x.sum()
-
-
-def expectation_maximisation(
-    probabilities: ArrayLike, prior: ArrayLike, tolerance: float = 1e-8, max_iterations: int = 200
-) -> Floats:
-    """The maximum likelihood shares [K]: the fixed point of EM (Saerens et al. 2002, eq. 2.9).
-
-    The log likelihood, the sum of log(p_i . (shares / prior)) over faces, is concave. EM creeps towards shares of 0,
-    so it is maximised by Newton steps over the simplex instead (as in Kim, Carbonetto & Stephens 2020,
-    arXiv:1806.01412), each a small least squares problem; a handful suffice.
-
-    Args:
-        probabilities: calibrated posteriors [N, K] under the shares `prior`.
-        prior: the class shares [K] for which the posteriors are calibrated, all > 0.
-        tolerance: stop when no share moves by more.
-        max_iterations: Newton steps at most.
-    """
-    base = np.asarray(prior, np.float64)
-    rows = np.asarray(probabilities)
-    ratio = _Ratio(rows, base.astype(rows.dtype))
-    shares = base / base.sum()
-    likelihood = _log_likelihood(ratio, shares)
-    for _ in range(max_iterations):
-        curvature = np.zeros((len(base), len(base)))
-        for part in ratio.chunks():
-            scaled = part / np.maximum(part @ shares, _TINY)[:, None]
-            curvature += scaled.T @ scaled
-        # The gradient is curvature @ shares, so the quadratic model is -||R (new - 2 shares)||²/2 with R'R = curvature.
-        curvature += 1e-10 * np.trace(curvature) * np.eye(len(base))
-        root = np.linalg.cholesky(curvature / np.trace(curvature)).T
-        step = simplex_least_squares(root, 2 * root @ shares) - shares
-        reached = False
-        for _ in range(40):
-            new = _log_likelihood(ratio, shares + step)
-            if new >= likelihood:
-                reached = True
-                break
-            step /= 2
-        if not reached:
-            return shares
-        shares, likelihood = shares + step, new
-        if np.abs(step).max() < tolerance:
-            return shares
-    return shares
-
-
-@dataclass(frozen=True)
-class _Ratio:
-    """Posteriors over their prior, made a chunk at a time: a table of millions of faces is not held twice."""
-
-    rows: NDArray[np.floating]
-    prior: NDArray[np.floating]
-
-    def chunks(self) -> Iterator[NDArray[np.floating]]:
-        return (part / self.prior for part in _chunks(self.rows))
-
-
-def _log_likelihood(ratio: _Ratio, shares: Floats) -> float:
-    return float(sum(np.log(np.maximum(part @ shares, _TINY)).sum() for part in ratio.chunks()))
-
-
-def _chunks(rows: NDArray[np.floating]) -> list[NDArray[np.floating]]:
-    return [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
-
-
-def fit_calibration(probabilities: ArrayLike, labels: ArrayLike) -> Calibration:
-    """Fit temperature and bias on validation faces by maximum likelihood (Alexandari et al. 2020, section 3.2).
-
-    Args:
-        probabilities: [M, K] on the validation faces.
-        labels: the true classes, int [M].
-    """
-    from scipy.optimize import minimize
-
-    logits = np.log(np.clip(np.asarray(probabilities, np.float64), 1e-7, 1))
-    y = np.asarray(labels, np.int64)
-    k = logits.shape[1]
-    truth = np.eye(k)[y]
-
-    def loss(x: Floats) -> tuple[float, Floats]:
-        inverse = np.exp(x[0])  # 1 / temperature, positive by construction
-        scaled = logits * inverse + x[1:]
-        scaled -= scaled.max(axis=1, keepdims=True)
-        log_p = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
-        error = np.exp(log_p) - truth
-        gradient = np.concatenate([[(error * logits).sum(axis=1).mean() * inverse], error.mean(axis=0)])
-        # the small ridge only fixes what adding a constant to the bias leaves open
-        penalty = 1e-6 * float((x[1:] ** 2).sum())
-        gradient[1:] += 2e-6 * x[1:]
-        return float(-log_p[np.arange(len(y)), y].mean()) + penalty, gradient
-
-    x = minimize(loss, np.zeros(k + 1), jac=True, method="L-BFGS-B").x
-    return Calibration(float(np.exp(-x[0])), x[1:] - x[1:].mean())
-
-
-def calibrate(probabilities: ArrayLike, calibration: Calibration) -> Floats:
-    """Apply a calibration to probabilities [N, K]; rows sum to 1."""
-    logits = np.log(np.clip(np.asarray(probabilities, np.float64), 1e-7, 1))
-    logits = logits / calibration.temperature + calibration.bias
-    logits -= logits.max(axis=1, keepdims=True)
-    p = np.exp(logits)
-    return p / p.sum(axis=1, keepdims=True)
+    kept: NDArray[np.bool_] | None = None
 
 
 def estimate_prevalence(
@@ -289,23 +140,15 @@ def estimate_prevalence(
     unknown = [method for method in methods if method not in METHODS]
     if unknown:
         raise ValueError(f"unknown method '{unknown[0]}'; known are {', '.join(METHODS)}")
-    z = NormalDist().inv_cdf(0.5 + level / 2)
     estimates = []
     for method in methods:
-        outputs = _Outputs.of(method, p, y, v)
-        if method == "CC":
-            low, high = wilson_interval(outputs.counts, len(p), level)
-        elif method == "PCC":
-            half = z * outputs.deviation / np.sqrt(len(p))
-            low, high = np.clip(outputs.mean - half, 0, 1), np.clip(outputs.mean + half, 0, 1)
-        elif interval == "score":
-            low, high = _score_interval(outputs, y, len(p), z)
-        else:
+        outputs = Outputs.of(method, p, y, v)
+        draws = None
+        if interval == "bootstrap" and outputs.matrix is not None:
             draws = _bootstrap(outputs, y, replicates, seed)
-            tail = 100 * (1 - level) / 2
-            low, high = np.percentile(draws, [tail, 100 - tail], axis=0)
-        shares = outputs.shares
-        estimates.append(PrevalenceEstimate(method, shares, np.minimum(low, shares), np.maximum(high, shares)))
+        low, high = _limits(outputs, y, len(p), level, draws)
+        joint = _possible(*_limits(outputs, y, len(p), level ** (1 / p.shape[1]), draws))
+        estimates.append(PrevalenceEstimate(method, outputs.shares, low, high, *joint))
     return Prevalence(
         tuple(estimates),
         condition_number=float(np.linalg.cond(confusion_matrix(hard_outputs(v), y))),
@@ -314,6 +157,11 @@ def estimate_prevalence(
         interval=interval,
         replicates=replicates if interval == "bootstrap" else 0,
     )
+
+
+def method_outputs(method: str, probabilities: ArrayLike, validation: Validation) -> "Outputs":
+    """What `method` counts on these faces and on validation faces, for tests that need more than the estimate."""
+    return Outputs.of(method, *_checked(probabilities, validation.labels, validation.probabilities))
 
 
 def unmixed_shares(
@@ -335,55 +183,18 @@ def unmixed_shares(
     Raises:
         ValueError: as for :func:`estimate_prevalence`.
     """
-    p, y, v = _checked(probabilities, validation.labels, validation.probabilities)
-    outputs = _Outputs.of("ACC", p, y, v)
+    outputs = method_outputs("ACC", probabilities, validation)
     assert outputs.matrix is not None
-    means, matrices = _resampled(outputs, y, replicates, seed, sample)
+    means, matrices = _resampled(outputs, np.asarray(validation.labels, np.int64), replicates, seed, sample)
     draws = np.linalg.pinv(matrices) @ means[:, :, None]
     return np.linalg.pinv(outputs.matrix) @ outputs.mean, draws[:, :, 0]
 
 
-def sensitivity_band(
-    codes: ArrayLike, validations: Sequence[Validation], *, errors: Sequence[float] = (0.75, 1.0, 1.25)
-) -> SensitivityBand:
-    """How far the corrected shares (ACC) depend on the confusion that they are corrected by.
-
-    The intervals take the confusion as the validation faces have it. Here each validation set gives its own, and each
-    confusion is also taken with fewer and with more mistakes of the same kinds: an `errors` of 1.25 means that a face
-    of any expression is a quarter more often mistaken.
-
-    Args:
-        codes: labels of the faces in question, int [N] in 0..K-1.
-        validations: one or more sets of labelled faces, same classifier and classes.
-        errors: factors on the off-diagonal of the confusion matrix; a class never gets more mistakes than faces.
-
-    Returns:
-        A row for each set and factor; the first validation set comes first.
-
-    Raises:
-        ValueError: no validation set, or one without faces of a class.
-    """
-    if not validations:
-        raise ValueError("no validation faces")
-    k = np.asarray(validations[0].probabilities).shape[1]
-    labels = np.asarray(codes, np.int64)
-    raw = np.bincount(labels, minlength=k) / labels.size
-    rows = []
-    for validation in validations:
-        matrix = confusion_matrix(hard_outputs(validation.probabilities), validation.labels)
-        wrong = matrix - np.diag(np.diag(matrix))
-        for factor in errors:
-            scaled = wrong * np.minimum(factor, 1 / np.maximum(wrong.sum(axis=0), _TINY))
-            changed = scaled + np.diag(1 - scaled.sum(axis=0))
-            rows.append(SensitivityRow(validation.name, float(factor), simplex_least_squares(changed, raw)))
-    shares = np.stack([row.shares for row in rows])
-    return SensitivityBand(tuple(rows), shares.min(axis=0), shares.max(axis=0))
-
-
 @dataclass(frozen=True)
-class _Outputs:
+class Outputs:
     """What a method counts: `values` [R, K], each of them `counts` [R] times, and the same on validation faces."""
 
+    method: str
     values: NDArray[np.floating]
     counts: Ints
     mean: Floats
@@ -394,7 +205,7 @@ class _Outputs:
     shares: Floats
 
     @classmethod
-    def of(cls, method: str, p: NDArray[np.floating], y: Ints, v: Floats) -> "_Outputs":
+    def of(cls, method: str, p: NDArray[np.floating], y: Ints, v: Floats) -> "Outputs":
         k = p.shape[1]
         if method in ("CC", "ACC"):
             values: NDArray[np.floating] = np.eye(k)
@@ -406,21 +217,33 @@ class _Outputs:
         if method == "EM":
             calibration = fit_calibration(v, y)
             prior = np.bincount(y, minlength=k) / len(y)
-            for part in _chunks(values):
+            for part in chunks(values):
                 part[:] = calibrate(part, calibration)
             best = expectation_maximisation(values, prior)
             # posteriors under the found shares; a little of all classes keeps a class of share 0 in sight
             now = (1 - _SMOOTHING) * best + _SMOOTHING / k
-            for part in _chunks(values):
+            for part in chunks(values):
                 part[:] = _reweighted(part, now / prior)
             validation = _reweighted(calibrate(v, calibration), now / prior)
-        size = range(0, len(values), _CHUNK)
-        mean = sum(counts[i : i + _CHUNK] @ values[i : i + _CHUNK] for i in size) / counts.sum()
+        size = range(0, len(values), CHUNK)
+        mean = sum(counts[i : i + CHUNK] @ values[i : i + CHUNK] for i in size) / counts.sum()
         second = counts @ (values * values) / counts.sum() if method == "PCC" else mean
-        matrix = None if method in ("CC", "PCC") else confusion_matrix(validation, y)
+        smoothing = smoothing_for(np.bincount(y, minlength=k))
+        matrix = None if method in ("CC", "PCC") else confusion_matrix(validation, y, smoothing)
         shares = mean / mean.sum() if matrix is None else simplex_least_squares(matrix, mean)
         deviation = np.sqrt(np.maximum(second - mean**2, 0))
-        return cls(values, counts, mean, deviation, validation, matrix, shares)
+        return cls(method, values, counts, mean, deviation, validation, matrix, shares)
+
+    def mean_squares(self, labels: Ints) -> Floats:
+        """The mean squared unmixed vote [y, k] for k of validation faces of class y, those of smoothing included."""
+        assert self.matrix is not None
+        k = len(self.mean)
+        inverse = np.linalg.pinv(self.matrix)
+        per_class = np.bincount(labels, minlength=k)
+        smoothing = smoothing_for(per_class)
+        sums = np.eye(k)[labels].T @ (self.validation @ inverse.T) ** 2
+        extra = np.outer(smoothing, (inverse**2).sum(axis=1))
+        return (sums + extra) / (per_class + k * smoothing)[:, None]
 
 
 def _reweighted(probabilities: NDArray[np.floating], ratio: Floats) -> NDArray[np.floating]:
@@ -440,7 +263,31 @@ def _checked(
     return p, y, v
 
 
-def _score_interval(outputs: _Outputs, labels: Ints, n: int, z: float) -> tuple[Floats, Floats]:
+def _limits(outputs: Outputs, labels: Ints, n: int, level: float, draws: Floats | None) -> tuple[Floats, Floats]:
+    """Limits [K] of each share by itself: percentiles of `draws` where there are some."""
+    if draws is not None:
+        low, high = np.percentile(draws, [50 * (1 - level), 50 * (1 + level)], axis=0)
+        return low, high
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    if outputs.matrix is not None:
+        per_class = np.bincount(labels, minlength=len(outputs.mean))
+        weights = per_class + len(per_class) * smoothing_for(per_class)
+        squares = outputs.mean_squares(labels)
+        return score_interval(outputs.matrix, outputs.mean, squares, outputs.shares, n, weights, z)
+    if outputs.method == "CC":
+        return wilson_interval(outputs.counts, n, level)
+    half = z * outputs.deviation / np.sqrt(n)
+    return np.clip(outputs.mean - half, 0, 1), np.clip(outputs.mean + half, 0, 1)
+
+
+def _possible(low: Floats, high: Floats) -> tuple[Floats, Floats]:
+    """Limits that hold all shares at once, cut to those that shares with a sum of 1 can reach."""
+    return np.maximum(low, 1 - (high.sum() - high)), np.minimum(high, 1 - (low.sum() - low))
+
+
+def score_interval(
+    matrix: Floats, mean: Floats, squares: Floats, shares: Floats, n: int, validation: Floats, z: float
+) -> tuple[Floats, Floats]:
     """Limits [K] of the shares c that satisfy (estimate - c)² <= z² variance(c).
 
     With u = M^-1 output, the 'unmixed' vote of a face, the estimate M^-1 q is the mean vote, and on validation faces of
@@ -448,24 +295,27 @@ def _score_interval(outputs: _Outputs, labels: Ints, n: int, z: float) -> tuple[
     the variance c s_k + (1 - c) sum r_y s_y - c² over faces, s_y its mean square in class y, and the error of M adds
     c² v_k + (1 - c)² sum r_y² v_y, v_y the variance of its mean over the validation faces of class y. All of that is
     quadratic in c. For M = 1 and endless validation faces it is Wilson's interval.
+
+    Args:
+        matrix: M [K, K].
+        mean: q [K], the mean output of the faces in question.
+        squares: [y, k], the mean squared vote for k of faces of class y.
+        shares: the estimate [K], for the proportions r.
+        n: faces.
+        validation: [K], labelled faces of each class.
+        z: the normal quantile.
     """
-    k = len(outputs.mean)
-    assert outputs.matrix is not None
-    if np.linalg.matrix_rank(outputs.matrix) < k:
+    k = len(mean)
+    if np.linalg.matrix_rank(matrix) < k:
         return np.zeros(k), np.ones(k)  # some classes cannot be told apart
-    inverse = np.linalg.inv(outputs.matrix)
     # An estimate outside 0..1 is moved to the limit: further from it, a test would refuse every share.
-    estimate = np.clip(inverse @ outputs.mean, 0, 1)
-    votes = outputs.validation @ inverse.T
-    per_class = np.bincount(labels, minlength=k)
-    member = np.eye(k)[labels] / per_class[labels, None]
-    square = member.T @ votes**2  # [y, k]
-    spread = np.maximum(square - np.eye(k), 0) / np.maximum(per_class - 1, 1)[:, None]
+    estimate = np.clip(np.linalg.inv(matrix) @ mean, 0, 1)
+    spread = np.maximum(squares - np.eye(k), 0) / np.maximum(validation - 1, 1)[:, None]
     low, high = np.zeros(k), np.ones(k)
     for j in range(k):
-        rest = np.where(np.arange(k) == j, 0.0, outputs.shares)
+        rest = np.where(np.arange(k) == j, 0.0, shares)
         rest = rest / rest.sum() if rest.sum() > _TINY else np.where(np.arange(k) == j, 0.0, 1 / (k - 1))
-        s, v, s_rest, v_rest = square[j, j], spread[j, j], rest @ square[:, j], rest**2 @ spread[:, j]
+        s, v, s_rest, v_rest = squares[j, j], spread[j, j], rest @ squares[:, j], rest**2 @ spread[:, j]
         # variance(c) = constant + linear c + quadratic c²
         constant = s_rest / n + v_rest
         linear = (s - s_rest) / n - 2 * v_rest
@@ -479,13 +329,13 @@ def _score_interval(outputs: _Outputs, labels: Ints, n: int, z: float) -> tuple[
     return low, high
 
 
-def _bootstrap(outputs: _Outputs, labels: Ints, replicates: int, seed: int) -> Floats:
+def _bootstrap(outputs: Outputs, labels: Ints, replicates: int, seed: int) -> Floats:
     """Shares [replicates, K] of resampled faces and, within their class, resampled validation faces."""
     means, matrices = _resampled(outputs, labels, replicates, seed)
     return np.stack([simplex_least_squares(m, q) for m, q in zip(matrices, means, strict=True)])
 
 
-def _resampled(outputs: _Outputs, labels: Ints, replicates: int, seed: int, sample: int = 0) -> tuple[Floats, Floats]:
+def _resampled(outputs: Outputs, labels: Ints, replicates: int, seed: int, sample: int = 0) -> tuple[Floats, Floats]:
     """Mean outputs [replicates, K] and confusion matrices [replicates, K, K] of a two-level bootstrap.
 
     Faces get random weights (Rubin 1981, the Bayesian bootstrap). Validation faces are drawn within their class, for
@@ -497,7 +347,9 @@ def _resampled(outputs: _Outputs, labels: Ints, replicates: int, seed: int, samp
     matrices = np.empty((replicates, k, k))
     for c in range(k):
         rows = outputs.validation[labels == c]
-        matrices[:, :, c] = _resampled_means(rows, np.ones(len(rows), np.int64), replicates, validation_rng)
+        drawn = _resampled_means(rows, np.ones(len(rows), np.int64), replicates, validation_rng)
+        extra = float(smoothing_for(len(rows)))
+        matrices[:, :, c] = (len(rows) * drawn + extra) / (len(rows) + k * extra)
     return means, matrices
 
 

@@ -12,21 +12,53 @@ from ...data.labels import FER2013, canonical_label
 from ...runtime.errors import DataError
 from ..formatting import listed, printable
 from .arrays import Floats, Ints
+from .confusion import confusion_counts, confusion_matrix, hard_outputs, smoothing_for
+from .prevalence import Validation
 
 FER2013_TRAINING = (3995, 436, 4097, 7215, 4830, 3171, 4965)
 """Faces of each class in FER2013's Training split, in the order of `FER2013` (counted in fer2013.csv)."""
 
+
+_DRAWS = 9999
 
 NAMED_REFERENCES = ("fer2013", "uniform")
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A distribution to compare with: `shares` [K], and where it is itself a sample its `counts` [K]."""
+    """A distribution to compare with: `shares` [K], and where it is itself a sample its `counts` [K].
+
+    Where the shares are an estimate, `error` [B, K] are draws of what it may be wrong by.
+    """
 
     name: str
     shares: Floats
     counts: Ints | None = None
+    error: Floats | None = None
+
+
+def as_labelled(expressions: Reference, validation: Validation, *, seed: int = 0) -> Reference:
+    """The labels that a classifier would give to faces with these true expressions, to compare its labels with.
+
+    Labels are not expressions: faces with exactly the expressions of a reference get other labels, for the classifier
+    mistakes some. So labels are compared with `M r`, the confusion matrix times the shares of the reference. The
+    validation faces that M comes from are a sample; how far M r may be off is drawn (Dirichlet 1/2 columns).
+
+    Args:
+        expressions: true shares, taken as exact.
+        validation: labelled faces, answered by the classifier.
+        seed: of the draws.
+
+    Raises:
+        ValueError: a class without validation faces.
+    """
+    counts = confusion_counts(validation.probabilities, validation.labels)
+    smoothing = smoothing_for(counts.sum(axis=0))
+    matrix = confusion_matrix(hard_outputs(validation.probabilities), validation.labels, smoothing)
+    rng = np.random.default_rng(seed)
+    columns = np.stack([rng.dirichlet(column + 0.5, _DRAWS) for column in counts.T], axis=2)
+    drawn = columns @ expressions.shares
+    return Reference(expressions.name, matrix @ expressions.shares, error=drawn - drawn.mean(axis=0))
 
 
 def reference(name: str, classes: Sequence[str]) -> Reference:

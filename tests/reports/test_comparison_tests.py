@@ -6,10 +6,9 @@ from fergan.reports.statistics.comparison import (
     compare_counts,
     compare_paired,
     compare_to_reference,
-    corrected_distance,
     holm,
-    total_variation_interval,
 )
+from fergan.reports.statistics.distance import corrected_distance, total_variation_interval
 from fergan.reports.statistics.prevalence import Validation
 from fergan.reports.statistics.references import FER2013_TRAINING, Reference, reference, reference_from_table
 from fergan.runtime.errors import DataError

@@ -202,8 +202,16 @@ def test_corrected_shares_are_shown_when_there_are_validation_faces(settings: di
     got = report.data["corrected"]["methods"]["ACC"]
     assert [got[name]["share"] for name in CLASSES] == pytest.approx(expected.shares.tolist())
     assert "Validation faces: <b>PublicTest</b> (40 " in Page(report.html).text
-    with pytest.raises(DataError, match="no validation faces"):
-        build(table, settings, validation=Validation("x", np.zeros(280, np.int64), p))
+    with pytest.raises(DataError, match="do not serve"):
+        build(table, settings, validation=Validation("x", labels, p[:, :6]))
+
+
+def test_a_class_without_validation_faces_leaves_the_raw_report_with_a_note(settings: dict) -> None:
+    labels = np.repeat(np.arange(6), 40)
+    report = build(make_table(80), settings, validation=Validation("PublicTest", labels, np.eye(7)[labels]))
+    assert report.data["corrected"] is None and report.data["label_shift"] is None
+    note = next(note for note in report.data["notes"] if "show no neutral" in note)
+    assert note in Page(report.html).text and "Wilson" in report.html
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,10 @@ from pathlib import Path
 import fergan
 import numpy as np
 import pytest
-from fergan.reports.statistics.prevalence import (
-    Validation,
-    calibrate,
-    confusion_matrix,
-    estimate_prevalence,
-    expectation_maximisation,
-    fit_calibration,
-    hard_outputs,
-    sensitivity_band,
-    simplex_least_squares,
-    unmixed_shares,
-)
+from fergan.reports.statistics.confusion import confusion_matrix, hard_outputs, simplex_least_squares
+from fergan.reports.statistics.likelihood import calibrate, expectation_maximisation, fit_calibration
+from fergan.reports.statistics.prevalence import Validation, estimate_prevalence, unmixed_shares
+from fergan.reports.statistics.sensitivity import sensitivity_band
 from scipy.optimize import minimize
 
 K = 4
@@ -192,12 +184,16 @@ def test_the_sensitivity_band_holds_what_fewer_and_more_mistakes_would_give() ->
     truth = np.array([0.5, 0.3, 0.15, 0.05])
     _, p = sample(truth, 4000, rng)
     validation = Validation("simulated", labels, answers)
-    band = sensitivity_band(p.argmax(axis=1), [validation, validation])
-    assert [row.errors for row in band.rows] == [0.75, 1, 1.25] * 2
-    assert band.rows[1].shares == pytest.approx(estimate_prevalence(p, labels, answers)["ACC"].shares)
-    assert (band.low <= band.rows[1].shares).all() and (band.high - band.low).max() > 0.02
+    band = sensitivity_band(p.argmax(axis=1), validation)
+    assert [row.errors for row in band.rows] == [0.75, 1, 1.25]
+    acc = estimate_prevalence(p, labels, answers, methods=("ACC",))["ACC"]
+    assert band.rows[1].shares == pytest.approx(acc.shares)
+    assert band.rows[1].low == pytest.approx(acc.low) and band.rows[1].high == pytest.approx(acc.high)
+    # never narrower than the interval beside it, and somewhere clearly wider
+    assert (band.low <= acc.low + 1e-9).all() and (acc.high <= band.high + 1e-9).all()
+    assert (band.high - band.low - (acc.high - acc.low)).max() > 0.02
     # no mistakes at all leave the raw shares
-    raw = sensitivity_band(p.argmax(axis=1), [validation], errors=[0]).rows[0].shares
+    raw = sensitivity_band(p.argmax(axis=1), validation, errors=[0]).rows[0].shares
     assert raw == pytest.approx(hard_outputs(p).mean(axis=0))
 
 

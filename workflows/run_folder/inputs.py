@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,6 @@ from ...runtime.errors import DataError
 from ...runtime.files import printable, read_json
 from .folder import RunFolder
 from .table import read_table
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -69,13 +66,21 @@ def read_sensitivity(inputs: RunInputs) -> PreparationSensitivity | None:
         return None
     try:
         sha256 = (inputs.run.settings("classify") or {}).get("sha256")
-        return read_preparation(record, inputs.table.classes, sha256)
+        found = read_preparation(record, inputs.table.classes, sha256)
     except DataError as error:
         raise DataError(f"{printable(path)}: {error}; delete it, or give --sensitivity again") from error
+    kept = None if inputs.validation is None else inputs.validation.kept
+    if kept is None or found.validation_distances is None or len(found.validation_distances) != len(kept):
+        return found
+    distances = np.asarray(found.validation_distances)[kept]
+    return replace(found, validation_distances=tuple(distances.tolist()))
 
 
 def read_validation(run: RunFolder) -> Validation | None:
     """``validation.npz`` of a run, None where its classifier came without one.
+
+    Faces that it marks in ``leaks`` have copies among the training faces and are left out: of these a classifier is
+    surer, and right more often, than of faces that it never saw.
 
     Raises:
         DataError: the file is damaged.
@@ -84,6 +89,15 @@ def read_validation(run: RunFolder) -> Validation | None:
         return None
     try:
         with np.load(run.validation, allow_pickle=False) as stored:
-            return Validation(str(stored["name"]), stored["labels"].astype(np.int64), stored["probabilities"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            name, labels, probabilities = (
+                str(stored["name"]),
+                stored["labels"].astype(np.int64),
+                stored["probabilities"],
+            )
+            if "leaks" not in stored:
+                return Validation(name, labels, probabilities)
+            kept = ~stored["leaks"].astype(bool)
+            name += f" without {int((~kept).sum())} faces that have copies among the training faces"
+            return Validation(name, labels[kept], probabilities[kept], kept)
+    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{printable(run.validation)}: is damaged ({error}); delete it and classify again") from error

@@ -9,9 +9,16 @@ import numpy as np
 import pandas as pd
 
 from ...reports.formatting import plural
-from ...reports.statistics.comparison import Interval, compare_counts, compare_to_reference, corrected_distance
+from ...reports.statistics.comparison import compare_counts, compare_to_reference
+from ...reports.statistics.distance import Interval, corrected_distance
 from ...reports.statistics.prevalence import Validation
-from ...reports.statistics.references import NAMED_REFERENCES, Reference, reference, reference_from_table
+from ...reports.statistics.references import (
+    NAMED_REFERENCES,
+    Reference,
+    as_labelled,
+    reference,
+    reference_from_table,
+)
 from ...reports.statistics.table import LabelTable
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
@@ -112,6 +119,10 @@ def check(
         if corrected:
             distance = _corrected_distance(ours, theirs, level, seed)
         else:
+            validation = read_validation(run) if against in NAMED_REFERENCES else None
+            if validation is not None:  # true expressions are compared with the labels that they would get
+                theirs = as_labelled(theirs, validation)
+                name += " as this classifier would label it"
             distance = compare_to_reference(ours.counts(), classes, theirs, level=level, seed=seed).total_variation
     verdict = "within" if distance.high <= max_tv else "drifted" if distance.low > max_tv else "undecided"
     kind = "corrected shares" if corrected else "raw labels"

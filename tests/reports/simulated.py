@@ -1,0 +1,28 @@
+"""Reports whose truth is known: faces drawn from the bundled classifier's answers to FER2013 PublicTest."""
+
+from pathlib import Path
+
+import fergan
+import numpy as np
+from fergan.reports.statistics.prevalence import Validation
+
+FER2013_SHARES = np.array([3995, 436, 4097, 7215, 4830, 3171, 4965]) / 28709
+HAPPY_AND_NEUTRAL = np.array([0.02, 0, 0, 0.62, 0.03, 0, 0.33])
+
+with np.load(Path(fergan.__file__).parent / "classify/weights/fernet.validation.npz") as stored:
+    kept = ~stored["leaks"]
+    LABELS = stored["labels"][kept].astype(np.int64)
+    ANSWERS = stored["probabilities"][kept].astype(np.float64)
+MEMBERS = [np.flatnonzero(c == LABELS) for c in range(7)]
+
+
+def validation(rng: np.random.Generator, sizes: int | None = None) -> Validation:
+    """As many validation faces of each class as there are, or `sizes`, drawn anew."""
+    drawn = np.concatenate([rng.choice(members, sizes or len(members)) for members in MEMBERS])
+    return Validation("simulated", LABELS[drawn], ANSWERS[drawn])
+
+
+def faces(shares: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Probabilities [n, 7] of faces with these expressions, under label shift."""
+    counts = rng.multinomial(n, shares)
+    return ANSWERS[np.concatenate([rng.choice(m, k) for m, k in zip(MEMBERS, counts, strict=True)])]

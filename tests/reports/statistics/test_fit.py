@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+from fergan.reports.statistics.confusion import confusion_counts
+from fergan.reports.statistics.fit import best_mixture, label_shift_test, smoothed_columns
+from scipy.optimize import minimize
+
+from ..simulated import ANSWERS, FER2013_SHARES, HAPPY_AND_NEUTRAL, LABELS, faces, validation
+
+ALONE = np.eye(7)[3]
+CONFUSION = confusion_counts(ANSWERS, LABELS)
+
+
+def counts(probabilities: np.ndarray) -> np.ndarray:
+    return np.bincount(probabilities.argmax(axis=1), minlength=7)
+
+
+def with_fewer_mistakes(shares: np.ndarray, part: float) -> np.ndarray:
+    matrix = CONFUSION / CONFUSION.sum(axis=0)
+    return (part * matrix + (1 - part) * np.eye(7)) @ shares
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_best_mixture_is_what_a_general_solver_finds(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    matrix, q = rng.dirichlet(np.ones(5), 5).T, rng.dirichlet(np.full(5, 0.4))
+    found = best_mixture(q[None], matrix[None])[0]
+    general = minimize(
+        lambda p: -(q * np.log(matrix @ p)).sum(),
+        np.full(5, 0.2),
+        method="SLSQP",
+        bounds=[(0, 1)] * 5,
+        constraints={"type": "eq", "fun": lambda p: p.sum() - 1},
+        options={"ftol": 1e-13},
+    )
+    assert found.min() >= 0 and found.sum() == pytest.approx(1)
+    assert -(q * np.log(matrix @ found)).sum() <= general.fun + 1e-8
+
+
+@pytest.mark.parametrize("n", [100, 500, 5000])
+def test_under_label_shift_alarms_are_as_rare_as_promised(n: int) -> None:
+    rng = np.random.default_rng(n)
+    alarms = {}
+    for name, shares, reports in (
+        ("edge", HAPPY_AND_NEUTRAL, 200),
+        ("corner", ALONE, 240),
+        ("inside", FER2013_SHARES, 60),
+    ):
+        p_values = []
+        for number in range(reports):
+            v = validation(rng)
+            test = label_shift_test(
+                counts(faces(shares, n, rng)), confusion_counts(v.probabilities, v.labels), draws=199, seed=number
+            )
+            p_values.append(test.p_value)
+        alarms[name] = np.mean(np.array(p_values) < 0.05)
+    assert max(alarms.values()) <= 0.07
+    assert alarms["corner"] >= 0.01  # where the null is as hard as can be, the level is used
+    assert alarms["inside"] <= 0.03  # and where shares are common, the test is conservative
+
+
+def test_a_fifth_of_the_mistakes_is_noticed() -> None:
+    rng = np.random.default_rng(1)
+    q = with_fewer_mistakes(HAPPY_AND_NEUTRAL, 0.2)
+    verdicts = [label_shift_test(rng.multinomial(500, q), CONFUSION, draws=199, seed=i).verdict for i in range(100)]
+    assert verdicts.count("refuted") > 95
+
+
+def test_the_labels_of_the_bare_run_refute_the_correction() -> None:
+    test = label_shift_test([1, 0, 0, 318, 16, 0, 165], CONFUSION)
+    assert test.verdict == "refuted" and test.p_value == 0.001
+    assert test.statistic == pytest.approx(85, abs=5)
+    assert test.expected_counts.sum() == pytest.approx(500) and test.expected_counts[0] > 14
+    assert label_shift_test([1, 0, 0, 318, 16, 0, 165], CONFUSION).p_value == test.p_value
+
+
+def test_it_holds_only_where_fewer_mistakes_would_show() -> None:
+    rng = np.random.default_rng(2)
+    matrix = smoothed_columns(CONFUSION)
+    assert label_shift_test(np.round(5000 * matrix @ HAPPY_AND_NEUTRAL), CONFUSION).verdict == "holds"
+    for shares, n in ((HAPPY_AND_NEUTRAL, 20), (FER2013_SHARES, 5000)):  # too few, and blind inside the hull
+        assert label_shift_test(rng.multinomial(n, matrix @ shares), CONFUSION).verdict == "cannot tell"
+    # what it cannot see: common expressions with a fifth of the mistakes
+    assert label_shift_test(rng.multinomial(5000, with_fewer_mistakes(FER2013_SHARES, 0.2)), CONFUSION).p_value > 0.9
+
+
+def test_many_faces_are_no_harder_and_wrong_input_is_named() -> None:
+    assert label_shift_test(np.array([50, 5, 5, 31_000, 900, 40, 18_000]), CONFUSION).verdict == "refuted"
+    with pytest.raises(ValueError, match=r"no validation faces for the classes \[6\]"):
+        label_shift_test(np.ones(7, int), CONFUSION * (np.arange(7) < 6))
+    with pytest.raises(ValueError, match="do not fit or no faces"):
+        label_shift_test(np.zeros(7, int), CONFUSION)
