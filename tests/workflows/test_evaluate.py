@@ -93,6 +93,22 @@ def test_leaked_faces_are_found_and_scored_without(evaluated: dict) -> None:
     assert leaks["without"]["single"]["n"] == 36 and leaks["without"]["single"]["correct"] == 34
 
 
+def test_evaluations_and_the_data_audit_count_leaks_alike(tmp_path: Path) -> None:
+    """Pictures of one gray show no face, so they leak none; both leave them out."""
+    from fergan.data.audit.audit import audit
+    from fergan.data.face_set import FaceSet
+    from fergan.workflows.classifiers.measure import leak_scores
+
+    images = np.random.default_rng(0).integers(0, 256, (6, 48, 48)).astype(np.uint8)
+    images[3], images[[2, 5]] = images[0], 0
+    usage = np.array(["Training"] * 3 + ["PublicTest"] * 3)
+    faces = FaceSet(images, np.zeros(6, np.int64), usage, ("happy", "sad"))
+    answers = type("Some", (), {"rows": np.arange(3, 6), "labels": np.zeros(3, np.int64)})()
+    found = leak_scores(faces, answers, {}, True)
+    assert (found["rows"], found["exact"]) == (1, 1)
+    assert int(audit(faces).findings["leak"].fillna(False).sum()) == 1
+
+
 def test_learning_curves_and_the_gap(evaluated: dict) -> None:
     learning = evaluated["learning"]
     assert learning["best_epoch"] == 2 and learning["gap"] == pytest.approx(0.3)

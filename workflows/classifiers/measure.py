@@ -141,12 +141,11 @@ def leak_scores(faces: FaceSet, answers: Answers, views: Mapping[str, np.ndarray
     images = faces.images[np.concatenate([answers.rows, training])]
     n = len(answers.rows)
     exact, leaked = np.zeros(n, bool), np.zeros(n, bool)
-    groups = exact_groups(images)
-    exact[:] = np.isin(groups[:n], groups[n:])
-    pairs = near_duplicates(images)
-    across = (pairs.first < n) & (pairs.second >= n)
-    leaked[pairs.first[across]] = True
-    leaked |= exact
+    groups, pairs = exact_groups(images), near_duplicates(images)
+    across = (pairs.first < n) & (pairs.second >= n)  # as the data audit counts; pictures of one gray are in no pair
+    first, second = pairs.first[across], pairs.second[across]
+    leaked[first] = True
+    exact[first[groups[first] == groups[second]]] = True
     kept = ~leaked
     return {
         **result,
