@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fergan.classify import load_classifier
 from fergan.classify.card import WEIGHTS
-from fergan.classify.classifier import load_classifier
 from fergan.data.labels import FER2013
 from fergan.data.readers.fer2013 import FaceSet
 from fergan.runtime.errors import DataError, UsageError
@@ -71,7 +71,7 @@ def test_keras_saves_without_loading_tensorflow(tmp_path: Path) -> None:
         import sys
         from fergan.classify.networks.fernet import fernet
         from fergan.classify.backend import keras
-        from fergan.classify.saving import save_classifier
+        from fergan.classify import save_classifier
         keras.utils.set_random_seed(0)
         save_classifier(fernet(widths=[4], depths=[1], stem=4), "new/tiny.keras", {})
         print("tensorflow" in sys.modules)

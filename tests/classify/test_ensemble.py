@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from fergan.classify import Classifier, load_classifier, save_classifier
 from fergan.classify.backend import keras
-from fergan.classify.classifier import Classifier, load_classifier
 from fergan.classify.ensemble import fit_stack, in_order_of, soft_vote, stacked
-from fergan.classify.saving import save_classifier
 from fergan.runtime.errors import DataError, UsageError
 from fergan.workflows.cli.main import cli
 

@@ -45,8 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _save(path: Path, strength: float) -> None:
     """A network that says happy for bright faces and sad for dark ones."""
+    from fergan.classify import save_classifier
     from fergan.classify.backend import keras
-    from fergan.classify.saving import save_classifier
 
     pixels = keras.Input((48, 48, 1), name="pixels")
     maps = keras.layers.Conv2D(2, 3, padding="same", activation="relu")(pixels)
@@ -163,7 +163,7 @@ def test_a_leaderboard_compares_face_by_face(invoke, folder: Path, evaluated: di
 
 
 def test_calibration_keeps_the_labels_and_lowers_the_loss(invoke, folder: Path, tmp_path: Path) -> None:
-    from fergan.classify.classifier import load_classifier
+    from fergan.classify import load_classifier
     from fergan.data.readers import read_faces
 
     source, data = folder / "sure.keras", str(folder / "faces.csv")

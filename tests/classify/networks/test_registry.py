@@ -209,6 +209,6 @@ def test_imagenet_weights_that_are_there(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_all_architectures_are_used() -> None:
-    from fergan.classify.recipes import recipe_names
+    from fergan.classify import recipe_names
 
     assert {load_recipe(name).model.architecture for name in recipe_names()} == set(ARCHITECTURES)

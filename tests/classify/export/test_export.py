@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fergan.classify import Classifier, load_classifier, save_classifier
 from fergan.classify.backend import keras  # before TensorFlow imports it
 from fergan.classify.card import IMAGENET
-from fergan.classify.classifier import Classifier, load_classifier
 from fergan.classify.export.export import BYTES_INPUT, BYTES_SIGNATURE, export_classifier
-from fergan.classify.saving import save_classifier
 from fergan.data.faces import prepare_faces
 from fergan.data.images import read_image
 from fergan.runtime.errors import DataError, UsageError

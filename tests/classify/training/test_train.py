@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fergan.classify import load_classifier
 from fergan.classify.backend import keras
-from fergan.classify.classifier import load_classifier
 from fergan.classify.networks.registry import build_model
 from fergan.classify.recipes import ModelSettings, Recipe
 from fergan.classify.training.augmentation import Augmentation

@@ -12,11 +12,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from fergan.classify import load_classifier, save_classifier
 from fergan.classify.backend import keras
-from fergan.classify.classifier import load_classifier
 from fergan.classify.files.errors import Untranslatable
 from fergan.classify.files.keras3 import KerasFile
-from fergan.classify.saving import save_classifier
 from fergan.classify.translate.graph import TorchNetwork, translate
 
 L = keras.layers

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fergan.classify.recipes import load_recipe
+from fergan.classify import load_recipe
 from fergan.data.face_set import role
 from fergan.data.images import write_png
 from fergan.data.labels import FER2013

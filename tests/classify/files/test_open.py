@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
+from fergan.classify import Classifier, load_classifier
 from fergan.classify.backend import keras
-from fergan.classify.classifier import Classifier, load_classifier
 from fergan.data.labels import FER2013
 from fergan.data.readers.fer2013 import FaceSet
 from fergan.runtime.errors import DataError, UsageError
