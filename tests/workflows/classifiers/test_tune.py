@@ -11,7 +11,7 @@ from fergan.classify.recipes import load_recipe, recipe_names, recipe_toml
 from fergan.classify.recipes.search import search_space
 from fergan.runtime.errors import UsageError
 
-from .conftest import COMMAND, Invoke
+from ..conftest import COMMAND, Invoke
 from .test_train_classifier import TINY, write_fer2013
 
 pytest.importorskip("optuna")
