@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ...data.detection.squares import centre_square
 from ...data.images import ImageSource
 from ...data.readers.fer2013 import read_fer2013
 from ...runtime.errors import DataError
@@ -63,8 +64,7 @@ def fit_image(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:
     if image.shape == (resolution, resolution, channels):
         return image
     picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).convert("L" if channels == 1 else "RGB")
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    left, top, side = centre_square(*picture.size)
     box = (left, top, left + side, top + side)
     fitted = np.asarray(picture.resize((resolution, resolution), Image.Resampling.LANCZOS, box=box))
     return fitted.reshape(resolution, resolution, channels)
