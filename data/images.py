@@ -186,9 +186,9 @@ class ImageSource:
                     f"{label}: is not a readable zip file ({printable(error)}); give a folder or a zip of images"
                 ) from error
             self._members = {
-                info.filename: info
-                for info in members
-                if not info.is_dir() and _is_image_name(PurePosixPath(info.filename))
+                name: info
+                for info in members  # old .NET and others separate folders by backslashes
+                if not info.is_dir() and _is_image_name(PurePosixPath(name := info.filename.replace("\\", "/")))
             }
             if not self._members:
                 raise DataError(f"{label}: holds no images ({_READABLE}, told by their endings); give another zip")

@@ -85,7 +85,10 @@ def read_classes(path: Path, names: tuple[str, ...]) -> np.ndarray:
         ) from error
     if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         raise DataError(f"{where}: 'labels' is not a list of [name, class] pairs")
-    table = {str(name): label for name, label in pairs}
+    table: dict[str, Any] = {}
+    for name, label in pairs:
+        if table.setdefault(str(name), label) != label:
+            raise DataError(f"{where}: {name} is listed under two classes, {table[str(name)]} and {label}; keep one")
     missing = [name for name in names if name not in table]
     if missing:
         raise DataError(f"{where}: {len(missing)} images have no label, the first is {missing[0]}")
