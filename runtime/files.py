@@ -49,22 +49,6 @@ def require_folder(folder: str | os.PathLike[str], advice: str) -> Path:
     return folder
 
 
-def make_folder(folder: str | os.PathLike[str]) -> Path:
-    """A folder, made with those above it where they are missing.
-
-    Raises:
-        DataError: it cannot be made; the message names it and the reason.
-    """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"{printable(folder)}: the folder cannot be made ({error.strerror}); choose another place"
-        ) from error
-    return folder
-
-
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file so that its name only ever stands for complete contents, even if the process is killed midway.
 
