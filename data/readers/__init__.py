@@ -27,7 +27,8 @@ def read_faces(path: str | Path, *, crop: str | None = None) -> FaceSet:
     Args:
         path: ``fer2013.csv``, ``icml_face_data.csv``, ``ckextended.csv`` (a CSV with ``ck`` as a word in its name is
             read as CK+: the columns are the same and 6 and 7 are its own), AffectNet's tables, or
-            a folder or zip of any layout of :mod:`fergan.data`'s readers. ``LABEL=PATH`` gives every image of a folder or zip one class, as in
+            a folder or zip of any layout of :mod:`fergan.data`'s readers.
+            ``LABEL=PATH`` gives every image of a folder or zip one class, as in
             ``embarrassed=gray_embarrassed.zip``.
         crop: how pictures are framed (:func:`fergan.data.faces.prepare_faces`); None: as fits the layout, which is
             ``detect`` for CK+'s original frames and JAFFE, ``none`` for all others.
