@@ -179,7 +179,7 @@ def parts_damaged(this: Round) -> None:
     content[this.rng.randrange(len(content) // 2)] ^= 1 << this.rng.randrange(8)
     flipped.write_bytes(content)
     other.write_bytes((parts[0] if other != parts[0] else parts[1]).read_bytes())
-    (this.run / "labels" / ".0123.tmp").write_bytes(b"half")
+    (this.run / "labels" / ".fergan-0123456789abcdef.tmp").write_bytes(b"half")
     this.finish()
 
 

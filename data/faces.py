@@ -7,16 +7,19 @@ filter is named, fixed and recorded with the results (:class:`Preparation`).
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ..runtime.errors import UsageError
+from .detection.cascades import HAAR, HAAR_ENLARGE
+from .detection.detectors import SMALLEST, open_detector
+from .detection.face import FaceDetector
+from .detection.squares import centre_square, face_squares
 
 SIZE = 48
 """Side of a prepared face in pixels: that of FER2013."""
@@ -44,17 +47,9 @@ resamples of the faces gave the same box, and sides from 0.69 to 0.74 stay above
 detector, with which FER2013 was cropped, finds much the same: its median box is (0.17, 0.21, 0.84, 0.88).
 """
 
-DETECTOR = "haarcascade_frontalface_alt2"
-"""Finds 1002 of those 1004 faces. Of OpenCV's three frontal cascades it erred least on a quarter of them."""
-
-DETECT_SIDE = 192
-"""Pictures are shrunk for the search until their shorter side has this many pixels: resolution then matters little."""
-
-DETECT_SMALLEST = 24
-"""Smallest face that is searched for, in pixels after shrinking: an eighth of the shorter side."""
-
-DETECT_ENLARGE = 1.08
-"""Its square is enlarged about its centre: the mean face then correlates with FER2013's by 0.930, as found by 0.908."""
+VERSION = 2
+"""Raised whenever the same settings give other pixels. 2: ``detect`` frames faces as the detector ``haar`` does
+everywhere else; version 1 searched a picture of another size. ``none`` and ``ffhq`` are the same in both."""
 
 _FILTER = Image.Resampling.BICUBIC
 _local = threading.local()
@@ -68,12 +63,14 @@ class Preparation:
 
     Attributes:
         crop: one of :data:`CROPS`.
+        version: of the steps from picture to face; see :data:`VERSION`.
 
     Raises:
         UsageError: an unknown crop.
     """
 
     crop: str = "none"
+    version: int = field(default=VERSION, init=False)
 
     def __post_init__(self) -> None:
         if self.crop not in CROPS:
@@ -81,14 +78,19 @@ class Preparation:
 
     def as_dict(self) -> dict[str, Any]:
         """Every setting that decides the prepared pixels, as plain JSON values."""
-        settings: dict[str, Any] = {"crop": self.crop, "size": SIZE, "gray": GRAY, "filter": FILTER}
+        settings: dict[str, Any] = {
+            "preparation_version": self.version,
+            "crop": self.crop,
+            "size": SIZE,
+            "gray": GRAY,
+            "filter": FILTER,
+        }
         if self.crop == "ffhq":
             settings["box"] = list(FFHQ_BOX)
         if self.crop == "detect":
-            settings["detector"] = DETECTOR
-            settings["detect_side"] = DETECT_SIDE
-            settings["detect_smallest"] = DETECT_SMALLEST
-            settings["detect_enlarge"] = DETECT_ENLARGE
+            settings["detector"] = HAAR
+            settings["detect_smallest"] = SMALLEST
+            settings["detect_enlarge"] = HAAR_ENLARGE
         return settings
 
 
@@ -122,11 +124,13 @@ def prepare_faces(images: Any, crop: str = "none", *, missed: list[int] | None =
     faces = []
     for index, picture in enumerate(_pictures(images)):
         gray = _gray(picture)
-        box = _detect(gray) if crop == "detect" else None
+        box = _detect(picture) if crop == "detect" else None
         if crop == "detect" and box is None and missed is not None:
             missed.append(index)
+        if box is not None:  # as cut_faces does: what lies outside the square has no part in the face
+            gray, box = gray.crop(box), None
         if box is None:
-            box = _square(gray.width, gray.height, FFHQ_BOX if crop == "ffhq" else (0.0, 0.0, 1.0, 1.0))
+            box = part_of_square(gray.width, gray.height, FFHQ_BOX if crop == "ffhq" else (0.0, 0.0, 1.0, 1.0))
         faces.append(np.asarray(gray.resize((SIZE, SIZE), _FILTER, box=box)))
     return np.stack(faces) if faces else np.empty((0, SIZE, SIZE), dtype=np.uint8)
 
@@ -139,12 +143,21 @@ def detect_faces(images: Any) -> list[Box | None]:
 
     Returns:
         For each picture a square (left, top, right, bottom) in its pixels, inside the picture; None where no face was
-        found. Faces below an eighth of the shorter side, or below 24 pixels, are not searched for.
+        found. Faces below a tenth of the shorter side, or below 24 pixels, are not searched for.
 
     Raises:
         UsageError: as :func:`prepare_faces`.
     """
-    return [_detect(_gray(picture)) for picture in _pictures(images)]
+    return [_detect(picture) for picture in _pictures(images)]
+
+
+def cut_faces(picture: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """Prepared faces: uint8 [N, 48, 48] from a picture uint8 [H, W, C] and squares of
+    :func:`~.detection.squares.face_squares`.
+
+    Each is ``prepare_faces([picture[y : y + side, x : x + side]])[0]``.
+    """
+    return prepare_faces([picture[y : y + side, x : x + side] for x, y, side in squares.tolist()])
 
 
 def _pictures(images: Any) -> Iterator[np.ndarray]:
@@ -190,44 +203,25 @@ def _gray(picture: np.ndarray) -> Image.Image:
     return image if picture.ndim == 2 else image.convert("L")
 
 
-def _square(width: int, height: int, part: Box) -> Box:
-    """``part``, in fractions of the centre square, in pixels of the picture."""
-    side = min(width, height)
-    x, y = (width - side) // 2, (height - side) // 2
+def part_of_square(width: int, height: int, part: Box) -> Box:
+    """``part``, in fractions of the centre square of a picture, in its pixels."""
+    x, y, side = centre_square(width, height)
     return x + part[0] * side, y + part[1] * side, x + part[2] * side, y + part[3] * side
 
 
-def _detect(gray: Image.Image) -> Box | None:
-    classifier = _classifier()
-    scale = min(1.0, DETECT_SIDE / min(gray.size))
-    small = gray.resize((round(gray.width * scale), round(gray.height * scale)), _FILTER) if scale < 1 else gray
-    found = classifier.detectMultiScale(
-        np.asarray(small), scaleFactor=1.1, minNeighbors=3, minSize=(DETECT_SMALLEST, DETECT_SMALLEST)
-    )
-    if len(found) == 0:
+def _detect(picture: np.ndarray) -> Box | None:
+    """The square about the largest face, enlarged: whole pixels, inside the picture."""
+    height, width = picture.shape[:2]
+    detector = _detector()
+    found = detector.find(np.repeat(picture[:, :, None], 3, axis=2) if picture.ndim == 2 else picture)
+    if not found:
         return None
-    x, y, found_side, _ = max((tuple(map(int, rect)) for rect in found), key=lambda r: (r[2], -r[1], -r[0]))
-    centre_x = (x + found_side / 2) / small.width * gray.width
-    centre_y = (y + found_side / 2) / small.height * gray.height
-    side = min(found_side / scale * DETECT_ENLARGE, *gray.size)
-    left = min(max(centre_x - side / 2, 0), gray.width - side)  # moved inside, never beyond the edge
-    top = min(max(centre_y - side / 2, 0), gray.height - side)
-    return left, top, min(left + side, gray.width), min(top + side, gray.height)
+    [[x, y, side]] = face_squares(found[:1], width, height, detector.enlarge).tolist()
+    return float(x), float(y), float(x + side), float(y + side)
 
 
-def _classifier() -> Any:
-    """The cascade, one a thread: it keeps state while it searches. OpenCV is imported here, where it is needed."""
-    if not hasattr(_local, "classifier"):
-        try:
-            cv2 = importlib.import_module("cv2")  # not 'import': its type stubs have the cascade in OpenCV 4 only
-            classifier = cv2.CascadeClassifier(f"{cv2.data.haarcascades}{DETECTOR}.xml")
-            loaded = not classifier.empty()
-        except (ImportError, AttributeError):
-            loaded = False
-        if not loaded:  # OpenCV 5 moved its cascades out of the main package, and their files too
-            raise UsageError(
-                "crop 'detect' needs the cascade classifier of OpenCV 4, which is not installed; "
-                "run: pip install 'opencv-python-headless<5', or choose the crop 'none' or 'ffhq'"
-            )
-        _local.classifier = classifier
-    return _local.classifier
+def _detector() -> FaceDetector:
+    """The Haar cascade, one a thread: it keeps state while it searches."""
+    if not hasattr(_local, "detector"):
+        _local.detector = open_detector("haar")
+    return _local.detector

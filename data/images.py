@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image, ImageColor, UnidentifiedImageError
 
 from ..runtime.errors import DataError, UsageError
-from ..runtime.files import printable, write_atomically
+from ..runtime.files import printable, require_folder, write_atomically
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 """The formats that are read, by their Pillow names. No other decoder is tried, whatever a file claims to be."""
@@ -127,9 +127,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     """
     folder = Path(folder)
     label = printable(folder)
-    if not folder.is_dir():
-        state = "is not a folder" if folder.exists() else "does not exist"
-        raise DataError(f"{label}: {state}; give a folder of images ({_READABLE})")
+    require_folder(folder, f"give a folder of images ({_READABLE})")
 
     def unreadable(error: OSError) -> None:
         raise DataError(f"{printable(error.filename or folder)}: cannot be read ({error.strerror})") from error
@@ -186,9 +184,9 @@ class ImageSource:
                     f"{label}: is not a readable zip file ({printable(error)}); give a folder or a zip of images"
                 ) from error
             self._members = {
-                info.filename: info
-                for info in members
-                if not info.is_dir() and _is_image_name(PurePosixPath(info.filename))
+                name: info
+                for info in members  # old .NET and others separate folders by backslashes
+                if not info.is_dir() and _is_image_name(PurePosixPath(name := info.filename.replace("\\", "/")))
             }
             if not self._members:
                 raise DataError(f"{label}: holds no images ({_READABLE}, told by their endings); give another zip")

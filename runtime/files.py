@@ -5,13 +5,48 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from .errors import DataError
+
+_TEMPORARY = re.compile(r"\.fergan-[0-9a-f]{16}\.tmp(\.[a-z0-9]+)?$")
+
+
+def temporary_path(path: str | os.PathLike[str], suffix: str = "") -> Path:
+    """A hidden name of our own beside ``path``, free of the length of its name, for a file in the making.
+
+    Args:
+        path: what the file will be called when it is complete.
+        suffix: an ending for writers that choose the format by it, such as ``.mp4``.
+    """
+    return Path(path).with_name(f".fergan-{secrets.token_hex(8)}.tmp{suffix}")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files that killed processes left in a folder: files of :func:`temporary_path`'s names only.
+
+    Call it only where no other process of ours can be writing.
+    """
+    for leftover in folder.glob(".fergan-*.tmp*"):
+        if _TEMPORARY.match(leftover.name) and leftover.is_file() and not leftover.is_symlink():
+            leftover.unlink(missing_ok=True)
+
+
+def require_folder(folder: str | os.PathLike[str], advice: str) -> Path:
+    """The path of a folder that exists.
+
+    Raises:
+        DataError: it is missing or something else; the message ends with ``advice``.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        state = "is not a folder" if folder.exists() else "does not exist"
+        raise DataError(f"{printable(folder)}: {state}; {advice}")
+    return folder
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
@@ -24,7 +59,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         DataError: the disk is full, the folder is missing or not writable; the message says which.
     """
     path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # not path's own name, which may be as long as allowed
+    temporary = temporary_path(path)
     try:
         try:
             with open(temporary, "xb") as file:
@@ -88,7 +123,7 @@ def write_together(contents: Mapping[Path, str], what: str) -> None:
     try:
         # all are complete on disk before any gets its name
         for path, content in contents.items():
-            temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+            temporary = temporary_path(path)
             written[path] = temporary
             with temporary.open("w", encoding="utf-8", newline="\n") as file:
                 file.write(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ...runtime.errors import DataError
@@ -16,15 +17,18 @@ from .jaffe import is_jaffe, read_jaffe
 from .rafdb import LISTS, is_numbered_rafdb, read_rafdb
 
 _TABLES = ("fer2013.csv", "icml_face_data.csv", "ckextended.csv")
+# as a word: not the ck of "backup"
+_CKPLUS = re.compile(r"(?<![a-z])(ck|cohn.?kanade)(\+|plus|extended|48)?(?![a-z])")
 
 
 def read_faces(path: str | Path, *, crop: str | None = None) -> FaceSet:
     """Read a data set; what kind it is, its files tell.
 
     Args:
-        path: ``fer2013.csv``, ``icml_face_data.csv``, ``ckextended.csv`` (a CSV with ``ck`` in its name is read as CK+:
-            the columns are the same and 6 and 7 are its own), AffectNet's tables, or a folder or zip of any layout of
-            :mod:`fergan.data`'s readers. ``LABEL=PATH`` gives every image of a folder or zip one class, as in
+        path: ``fer2013.csv``, ``icml_face_data.csv``, ``ckextended.csv`` (a CSV with ``ck`` as a word in its name is
+            read as CK+: the columns are the same and 6 and 7 are its own), AffectNet's tables, or
+            a folder or zip of any layout of :mod:`fergan.data`'s readers.
+            ``LABEL=PATH`` gives every image of a folder or zip one class, as in
             ``embarrassed=gray_embarrassed.zip``.
         crop: how pictures are framed (:func:`fergan.data.faces.prepare_faces`); None: as fits the layout, which is
             ``detect`` for CK+'s original frames and JAFFE, ``none`` for all others.
@@ -39,7 +43,7 @@ def read_faces(path: str | Path, *, crop: str | None = None) -> FaceSet:
     if path.suffix.lower() == ".csv":
         if is_affectnet_csv(path):
             return read_affectnet_csv(path, crop=crop or "none")
-        return read_ckplus_csv(path) if "ck" in path.stem.lower() else read_fer2013(path)
+        return read_ckplus_csv(path) if _CKPLUS.search(path.stem.lower()) else read_fer2013(path)
     if path.is_dir():
         for name in _TABLES:
             if (path / name).is_file():

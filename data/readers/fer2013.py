@@ -41,7 +41,7 @@ def read_pixel_csv(path: str | Path, label_names: tuple[str, ...]) -> FaceSet:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); give the path of fer2013.csv") from error
     header, _, body = text.partition(b"\n")
-    columns = [name.strip().strip('"').lower() for name in header.decode("utf-8-sig", "replace").split(",")]
+    columns = [name.strip(' "\r\t').lower() for name in header.decode("utf-8-sig", "replace").split(",")]
     missing = {"emotion", "pixels"} - set(columns)
     if missing:
         raise DataError(

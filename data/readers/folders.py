@@ -31,9 +31,11 @@ from ..images import ImageSource
 from ..labels import FER2013, FERPLUS, KNOWN, canonical_label
 
 _SPLIT_FOLDERS = {
-    **dict.fromkeys(("train", "training", "train_set"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "val_set"), "validation"),
-    **dict.fromkeys(("test", "testing", "test_set"), "test"),
+    **dict.fromkeys(("train", "training", "trainset", "trainingset", "traindata"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "valset", "validationset", "devset"), "validation"),
+    **dict.fromkeys(("test", "testing", "testset", "testdata"), "test"),
+    "publictest": "PublicTest",
+    "privatetest": "PrivateTest",
 }
 _FER2013_NAME = re.compile(rf"({'|'.join(SPLITS)})_[0-9]+$")
 _ORDER = tuple(dict.fromkeys((*FER2013, *FERPLUS, "embarrassed")))
@@ -51,7 +53,7 @@ def read_image_folder(path: str | Path, *, label: str | None = None, crop: str =
 
     Returns:
         The faces in the order of :func:`fergan.data.images.list_images`; ``label_names`` are the classes found, in the
-        order of FER2013, then FER+, then the alphabet. ``official`` where all file names carry FER2013's splits.
+        order of FER2013, then FER+, then the alphabet. ``official`` where file names or folders carry FER2013's splits.
 
     Raises:
         DataError: an image cannot be read, lies in no class folder, or class folders are mere numbers.
@@ -110,6 +112,14 @@ def load_faces(
     return images, record
 
 
+def left_out_notes(names: Sequence[str], kept: Sequence[str]) -> list[str]:
+    """A note on the images that do not fit a layout, if there are any."""
+    others = sorted(set(names) - set(kept))
+    if not others:
+        return []
+    return [f"left out: {len(others)} of {len(names)} images are not named as this data set's, such as {others[0]}"]
+
+
 def make_face_set(
     images: np.ndarray,
     classes: Sequence[str],
@@ -142,7 +152,7 @@ def label_of_folder(root: str | Path, name: PurePosixPath) -> str:
     Raises:
         DataError: there is none, it is a split's, or a number.
     """
-    folders = [part for part in reversed(name.parts[:-1]) if part.lower() not in _SPLIT_FOLDERS]
+    folders = [part for part in reversed(name.parts[:-1]) if not _split_name(part)]
     for folder in folders:
         if canonical_label(folder) in KNOWN:
             return canonical_label(folder)
@@ -160,15 +170,32 @@ def label_of_folder(root: str | Path, name: PurePosixPath) -> str:
 
 
 def split_of_folder(name: PurePosixPath) -> str:
-    """One of ``train``, ``validation``, ``test`` as an image's folders say; empty if they say nothing."""
-    return next((_SPLIT_FOLDERS[part.lower()] for part in name.parts[:-1] if part.lower() in _SPLIT_FOLDERS), "")
+    """The split that an image's folders name, one of ``train``, ``validation``, ``test``, ``PublicTest`` and
+    ``PrivateTest``; empty if they name none."""
+    return next((split for part in name.parts[:-1] if (split := _split_name(part))), "")
+
+
+def _split_name(folder: str) -> str:
+    return _SPLIT_FOLDERS.get(re.sub(r"[ _.-]", "", folder.lower()), "")
 
 
 def _splits(paths: list[PurePosixPath], classes: set[str]) -> tuple[list[str], bool, list[str]]:
     matches = [_FER2013_NAME.match(path.stem) for path in paths]
-    if all(matches):
-        return [match[1] for match in matches if match], True, ["official split of FER2013, by the file names"]
     usage = [split_of_folder(path) for path in paths]
+    odd = [path for path, match in zip(paths, matches, strict=True) if match is None]
+    if 2 * len(odd) < len(paths):
+        usage = [match[1] if match else folder for match, folder in zip(matches, usage, strict=True)]
+        notes = ["official split of FER2013, by the file names"]
+        if odd:
+            notes.append(
+                f"{len(odd)} of {len(paths)} files are not named as FER2013's, such as {printable(odd[0])}: "
+                "their split is that of their folder"
+            )
+        # pictures of others may be trained on, but not be tested on as if they were FER2013's
+        return usage, all(split_of_folder(path) == "train" for path in odd), notes
+    if {"PublicTest", "PrivateTest"} & set(usage):
+        usage = ["Training" if split == "train" else split for split in usage]
+        return usage, set(usage) <= set(SPLITS), ["split of FER2013, by the folders' names"]
     numbered = all(path.stem.isdigit() for path in paths)
     if set(usage) == {"train", "validation"} and numbered and classes <= set(FER2013):
         return usage, False, ["looks like a copy of FER2013 with a shuffled split: official test faces are in train"]

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from ...runtime.errors import DataError
 from ..face_set import FaceSet
 from ..images import ImageSource
-from .folders import load_faces, make_face_set
+from .folders import left_out_notes, load_faces, make_face_set
 
 CODES = {
     "AN": "angry",
@@ -28,8 +28,8 @@ _NAME = re.compile(rf"([A-Z]{{2}})\.({'|'.join(CODES)})[0-9]+\.[0-9]+$", re.IGNO
 
 
 def is_jaffe(names: tuple[str, ...]) -> bool:
-    """Whether all images are named as JAFFE's."""
-    return all(_NAME.match(PurePosixPath(name).stem) for name in names)
+    """Whether most images are named as JAFFE's."""
+    return 2 * sum(bool(_NAME.match(PurePosixPath(name).stem)) for name in names) > len(names)
 
 
 def read_jaffe(path: str | Path, *, crop: str = "detect") -> FaceSet:
@@ -40,19 +40,19 @@ def read_jaffe(path: str | Path, *, crop: str = "detect") -> FaceSet:
         crop: the pictures show more than the face, so by default it is searched for.
 
     Raises:
-        DataError: a file is not named as JAFFE's, or cannot be read.
+        DataError: no file is named as JAFFE's, or one cannot be read. Others are left out, and noted.
     """
     with ImageSource(path) as source:
-        matches = [_NAME.match(PurePosixPath(name).stem) for name in source.names]
-        for name, match in zip(source.names, matches, strict=True):
-            if match is None:
-                raise DataError(f"{source.label(name)}: is not named as JAFFE's pictures are (KA.AN1.39.tiff)")
-        images, record = load_faces(source, source.names, crop)
+        found = [(name, match) for name in source.names if (match := _NAME.match(PurePosixPath(name).stem))]
+        if not found:
+            raise DataError(f"{source.label(source.names[0])}: is not named as JAFFE's pictures are (KA.AN1.39.tiff)")
+        names = [name for name, _ in found]
+        images, record = load_faces(source, names, crop)
         return make_face_set(
             images,
-            [CODES[match[2].upper()] for match in matches if match],
-            usage=[""] * len(matches),
-            names=source.names,
-            subjects=[match[1].upper() for match in matches if match],
-            record={"path": str(path), "layout": "JAFFE", **record},
+            [CODES[match[2].upper()] for _, match in found],
+            usage=[""] * len(found),
+            names=names,
+            subjects=[match[1].upper() for _, match in found],
+            record={"path": str(path), "layout": "JAFFE", **record, "notes": left_out_notes(source.names, names)},
         )

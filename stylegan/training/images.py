@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ...data.detection.squares import centre_square
 from ...data.images import ImageSource
 from ...data.readers.fer2013 import read_fer2013
 from ...runtime.errors import DataError
@@ -63,8 +64,7 @@ def fit_image(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:
     if image.shape == (resolution, resolution, channels):
         return image
     picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).convert("L" if channels == 1 else "RGB")
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    left, top, side = centre_square(*picture.size)
     box = (left, top, left + side, top + side)
     fitted = np.asarray(picture.resize((resolution, resolution), Image.Resampling.LANCZOS, box=box))
     return fitted.reshape(resolution, resolution, channels)
@@ -85,7 +85,10 @@ def read_classes(path: Path, names: tuple[str, ...]) -> np.ndarray:
         ) from error
     if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         raise DataError(f"{where}: 'labels' is not a list of [name, class] pairs")
-    table = {str(name): label for name, label in pairs}
+    table: dict[str, Any] = {}
+    for name, label in pairs:
+        if table.setdefault(str(name), label) != label:
+            raise DataError(f"{where}: {name} is listed under two classes, {table[str(name)]} and {label}; keep one")
     missing = [name for name in names if name not in table]
     if missing:
         raise DataError(f"{where}: {len(missing)} images have no label, the first is {missing[0]}")

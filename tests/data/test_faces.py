@@ -1,6 +1,7 @@
 """The same face gives the same 48x48 bytes however it comes, without aliasing, framed as asked for."""
 
 import io
+import subprocess
 import sys
 import types
 import zipfile
@@ -9,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fergan.data import faces as faces_module
-from fergan.data.faces import CROPS, FFHQ_BOX, Preparation, detect_faces, prepare_faces
+from fergan.data.detection.detectors import open_detector
+from fergan.data.detection.squares import face_squares
+from fergan.data.faces import CROPS, FFHQ_BOX, Preparation, cut_faces, detect_faces, prepare_faces
 from fergan.data.images import read_image, write_png
 from fergan.runtime.errors import UsageError
 from PIL import Image
@@ -122,22 +125,21 @@ def test_box_of_a_face_off_centre_in_a_wide_picture(stylegan2_faces, detector):
     assert min(box) >= 0 and box[2] <= 400 and box[3] <= 160
 
 
-def test_largest_found_box_is_scaled_enlarged_kept_inside_and_cut_out(monkeypatch):
-    class Cascade:
-        def detectMultiScale(self, image, **options):
-            found = {192: [(10, 10, 30, 30), (0, 60, 100, 100), (90, 60, 99, 99)], 100: []}
-            return np.array(found[image.shape[0]])
-
-    monkeypatch.setattr(faces_module, "_local", types.SimpleNamespace(classifier=Cascade()))
-    picture = np.zeros((384, 768), np.uint8)
-    side = 200 * faces_module.DETECT_ENLARGE  # found 100 wide at half the resolution, at the left edge
-    top = 220 - side / 2
-    assert detect_faces([picture, picture[:100]]) == [pytest.approx((0, top, side, top + side)), None]
-    picture[round(top) - 5 : round(top + side) + 5, : round(side) + 5] = 255
+def test_detect_cuts_out_the_largest_face_of_the_one_haar_detector(stylegan2_faces, detector):
+    canvas = np.full((300, 420, 3), 110, np.uint8)
+    canvas[100:228, 10:138] = stylegan2_faces[0]
+    canvas[20:276, 150:406] = np.asarray(Image.fromarray(stylegan2_faces[1]).resize((256, 256)))
+    haar = open_detector("haar")
+    found = haar.find(canvas)
+    assert len(found) == 2
+    squares = face_squares(found[:1], 420, 300, haar.enlarge)
+    x, y, side = squares[0].tolist()
     missed = []
-    faces = prepare_faces([picture[:100], picture], crop="detect", missed=missed)
-    assert missed == [0] and (faces[1] == 255).all()
-    np.testing.assert_array_equal(faces[:1], prepare_faces([picture[:100]]))
+    faces = prepare_faces([canvas, canvas[:60]], crop="detect", missed=missed)
+    assert detect_faces([canvas]) == [(x, y, x + side, y + side)] and x > 140
+    np.testing.assert_array_equal(faces[:1], cut_faces(canvas, squares))
+    assert missed == [1]
+    np.testing.assert_array_equal(faces[1:], prepare_faces([canvas[:60]]))
 
 
 def test_without_a_cascade_the_message_says_what_to_install(monkeypatch):
@@ -146,6 +148,25 @@ def test_without_a_cascade_the_message_says_what_to_install(monkeypatch):
         monkeypatch.setitem(sys.modules, "cv2", cv2)
         with pytest.raises(UsageError, match="pip install 'opencv-python-headless<5'"):
             prepare_faces(np.zeros((1, 48, 48), np.uint8), crop="detect")
+
+
+def test_many_threads_that_detect_first_all_get_a_whole_opencv():
+    script = """
+import sys, threading
+import numpy as np
+from fergan.data.faces import prepare_faces
+assert "cv2" not in sys.modules
+gate, faults = threading.Barrier(8), []
+def work():
+    gate.wait()
+    try: prepare_faces(np.zeros((1, 64, 64), np.uint8), crop="detect")
+    except BaseException as error: faults.append(repr(error))
+threads = [threading.Thread(target=work) for _ in range(8)]
+[t.start() for t in threads]; [t.join() for t in threads]
+sys.exit(faults[0] if faults else 0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

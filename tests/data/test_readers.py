@@ -1,5 +1,6 @@
 """Each data set is told by its files and read as its publishers laid it out; names decide the class."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -173,3 +174,40 @@ def test_a_folder_needs_names_of_classes(tmp_path: Path) -> None:
     assert faces.label_names == ("happy", "bored") and set(faces.usage) == {"", "validation"}
     with pytest.raises(DataError, match="does not exist"):
         read_faces(tmp_path / "gone")
+
+
+def test_ck_within_a_word_does_not_make_fer2013_a_ckplus(tmp_path: Path) -> None:
+    pixels = " ".join(["7"] * 2304)
+    text = f'"emotion"," Usage"," pixels"\n"3","PublicTest","{pixels}"\n'  # all fields quoted, blanks inside
+    for name, layout in (("fer2013_backup", "fer2013 csv"), ("ck_plus", "CK+ csv"), ("CKextended", "CK+ csv")):
+        (tmp_path / f"{name}.csv").write_text(text)
+        faces = read_faces(tmp_path / f"{name}.csv")
+        assert faces.record["layout"] == layout and faces.official == (layout == "fer2013 csv")
+
+
+def test_folders_named_by_usage_give_the_official_split(tmp_path: Path) -> None:
+    for name in ("Training/happy/1.png", "PublicTest/sad/2.png", "Private_Test/sad/3.png"):
+        picture(tmp_path / name)
+    faces = read_faces(tmp_path)
+    assert faces.official and of(faces, "1.png") == ("happy", "Training")
+    assert of(faces, "2.png") == ("sad", "PublicTest") and of(faces, "3.png") == ("sad", "PrivateTest")
+
+
+def test_one_picture_of_another_name_is_noted_and_the_rest_keeps_its_layout(tmp_path: Path) -> None:
+    for name in ("train/happy/Training_1.png", "test/sad/PublicTest_2.png", "test/sad/PrivateTest_3.png"):
+        picture(tmp_path / "fer" / name)
+    picture(tmp_path / "fer" / "train" / "happy" / "aug_1.png")
+    faces = read_faces(tmp_path / "fer")
+    assert faces.official and "aug_1.png" in faces.record["notes"][1] and of(faces, "aug_1.png")[1] == "train"
+    assert of(faces, "PrivateTest_3.png") == ("sad", "PrivateTest")
+    for name in ("KA.AN1.39.png", "KA.SU2.37.png", "readme.png"):
+        picture(tmp_path / "jaffe" / name)
+    faces = read_faces(tmp_path / "jaffe", crop="none")
+    assert faces.label_texts().tolist() == ["angry", "surprise"] and "readme.png" in faces.record["notes"][0]
+
+
+def test_a_zip_with_backslashes_has_folders(tmp_path: Path) -> None:
+    picture(tmp_path / "1.png")
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("train\\happy\\1.png", (tmp_path / "1.png").read_bytes())
+    assert of(read_faces(tmp_path / "x.zip"), "1.png") == ("happy", "train")

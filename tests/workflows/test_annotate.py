@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fergan.classify.classifier import load_classifier
-from fergan.data.detection.detectors import Face, cut_faces, overlap
+from fergan.data.detection.face import Face, overlap
+from fergan.data.faces import cut_faces
 from fergan.workflows.cli.signals import stop_on_signal
 from fergan.workflows.live.annotate import AnnotateOptions, annotate
 from fergan.workflows.live.face_table import COLUMNS

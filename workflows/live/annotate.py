@@ -18,7 +18,10 @@ import numpy as np
 
 from ...classify.card import GivenRange
 from ...classify.classifier import Classifier, load_classifier
-from ...data.detection.detectors import SMALLEST, Face, FaceDetector, cut_faces, face_squares, open_detector, overlap
+from ...data.detection.detectors import SMALLEST, open_detector
+from ...data.detection.face import Face, FaceDetector, overlap
+from ...data.detection.squares import face_squares
+from ...data.faces import cut_faces
 from ...data.images import SUFFIXES, ImageSource, read_image, write_png
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable

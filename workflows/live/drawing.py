@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from ...runtime.opencv import opencv
 
 COLOURS = (
     (230, 80, 60),
@@ -32,7 +33,7 @@ def draw_faces(picture: np.ndarray, faces: Sequence[tuple[int, np.ndarray, np.nd
         faces: of each its number (0 is not shown), its square x, y, side in pixels, and probabilities float [K].
         labels: the K names.
     """
-    cv2 = importlib.import_module("cv2")  # not 'import': its type stubs are of another version
+    cv2 = opencv()
     taken = [(x, y, x + side, y + side) for _, (x, y, side), _ in faces]
     for _, (x, y, side), probabilities in faces:
         panel = _free_panel(picture.shape[1], picture.shape[0], int(x), int(y), int(side), len(labels), taken)

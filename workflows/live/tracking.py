@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...data.detection.detectors import Face
+from ...data.detection.face import Face
 
 PATIENCE = 1.5
 """Seconds for which a face that is not found keeps its number: a blink of the detector, or someone who walks past.

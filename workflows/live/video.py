@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
-import secrets
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable
+from ...runtime.files import printable, temporary_path
+from ...runtime.opencv import opencv
 
 FPS = 25.0
 """Frames a second where a source does not know its own."""
-
-
-def opencv() -> Any:
-    """OpenCV, which then keeps its own messages to itself: errors are raised instead."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read when the first film is opened
-    cv2 = importlib.import_module("cv2")  # not 'import': its type stubs lack what only some versions have
-    with suppress(AttributeError):
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    return cv2
 
 
 class VideoSource:
@@ -134,7 +122,7 @@ class VideoFile:
         self._cv2 = opencv()
         self._path, self._frames = path, 0
         self._size = max(2, width // 2 * 2), max(2, height // 2 * 2)  # the encoder takes even sides only
-        self._temporary = path.with_name(f".{secrets.token_hex(8)}.mp4")
+        self._temporary = temporary_path(path, ".mp4")
         fourcc = self._cv2.VideoWriter.fourcc(*"mp4v")
         self._writer = self._cv2.VideoWriter(str(self._temporary), self._cv2.CAP_FFMPEG, fourcc, fps, self._size)
         if not self._writer.isOpened():

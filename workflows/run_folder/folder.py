@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 
 from ... import __version__
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable, write_atomically
+from ...runtime.files import printable, remove_leftovers, write_atomically
 
 FORMAT = 1
 RUNS = Path("runs")
@@ -133,8 +133,7 @@ class RunFolder:
             }
             write_atomically(self._holder_file, json.dumps(holder).encode())
             for folder in (self.path, self.faces, self.labels):
-                for leftover in folder.glob(".*.tmp"):
-                    leftover.unlink(missing_ok=True)
+                remove_leftovers(folder)
             self.reread()
             yield
         finally:
@@ -203,6 +202,9 @@ class RunFolder:
                 f"{printable(path)}: has the run-folder format {_short(found)}, this fergan ({__version__}) writes "
                 f"format {FORMAT}; choose another folder with --run NAME"
             )
+        judged = record.get("classify")
+        if isinstance(judged, dict):  # earlier runs do not tell it; only the crop detect has changed since
+            judged.setdefault("preparation_version", 1 if judged.get("crop") == "detect" else 2)
         return record
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ...runtime.errors import DataError
-from ...runtime.files import printable, write_atomically
+from ...runtime.files import printable, temporary_path, write_atomically
 from .faces import Face
 from .folder import RunFolder
 
@@ -280,7 +280,7 @@ class _CSVDraft:
     """A CSV that takes its name when it is finished, and is gone if it is not."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._draft = path, path.with_name(f".{path.name}.tmp")
+        self._path, self._draft = path, temporary_path(path)
         self._dropped = self._begun = False
 
     def __enter__(self) -> _CSVDraft:

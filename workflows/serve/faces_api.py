@@ -16,8 +16,9 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from ... import __version__
-from ...data.detection.detectors import cut_faces, face_squares, open_detector
-from ...data.faces import FFHQ_BOX, prepare_faces
+from ...data.detection.detectors import open_detector
+from ...data.detection.squares import face_squares
+from ...data.faces import FFHQ_BOX, cut_faces, part_of_square, prepare_faces
 from ...runtime.errors import DataError, UsageError
 from .refusal import Refusal
 from .repository import Repository
@@ -209,10 +210,7 @@ def _find(picture: bytes, crop: Crop, limit: int, max_pixels: int) -> _Found:
             squares = face_squares(found, width, height, detector.enlarge)
             boxes = [(float(x), float(y), float(x + size), float(y + size)) for x, y, size in squares]
             return _Found(cut_faces(image, squares), boxes, width, height)
-        side = min(width, height)
-        x, y = (width - side) // 2, (height - side) // 2
-        part = FFHQ_BOX if crop == "ffhq" else (0.0, 0.0, 1.0, 1.0)
-        box = (x + part[0] * side, y + part[1] * side, x + part[2] * side, y + part[3] * side)
+        box = part_of_square(width, height, FFHQ_BOX if crop == "ffhq" else (0.0, 0.0, 1.0, 1.0))
         return _Found(prepare_faces([image], crop), [box], width, height)
     except (DataError, UsageError) as error:
         raise Refusal(str(error)) from error

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ...classify.card import bundled_classifiers
 from ...classify.feature_reference import mahalanobis, read_feature_reference
-from ...data.faces import CROPS, FFHQ_BOX, FILTER, SIZE, Box, detect_faces
+from ...data.faces import CROPS, FFHQ_BOX, FILTER, SIZE, Box, detect_faces, part_of_square
 from ...reports.settings import plain
 from ...reports.statistics.preparation import preparation_record
 from ...runtime.errors import DataError, UsageError
@@ -106,7 +106,7 @@ def measure_sensitivity(
         pictures = [read(table.faces[row]) for row in part]
         boxes = _boxes(pictures, missed)
         for index, (crop, name) in enumerate(variants):
-            prepared = np.stack([_prepared(p, box, name) for p, box in zip(pictures, boxes[crop], strict=True)])
+            prepared = np.stack([_prepared(picture, box, name) for picture, box in boxes[crop]])
             codes[index, start : start + len(part)] = judge.classifier.predict(prepared).argmax(axis=1)
             if index == 0 and stored is not None:
                 distances += mahalanobis(judge.classifier.features(prepared), stored.training).tolist()
@@ -125,23 +125,26 @@ def measure_sensitivity(
     return size
 
 
-def _boxes(pictures: Sequence[Picture], missed: dict[str, int]) -> dict[str, list[Box]]:
-    """The part of each picture that each crop takes; counts the faces that the detector did not find."""
-    whole = [_square(picture, (0.0, 0.0, 1.0, 1.0)) for picture in pictures]
+def _boxes(pictures: Sequence[Picture], missed: dict[str, int]) -> dict[str, list[tuple[Picture, Box]]]:
+    """For each crop the picture that is shrunk and the part of it; counts the faces that the detector did not find."""
+    whole = [(picture, _part(picture, (0.0, 0.0, 1.0, 1.0))) for picture in pictures]
     found = detect_faces(pictures)
     missed["detect"] += sum(box is None for box in found)
     return {
         "none": whole,
-        "ffhq": [_square(picture, FFHQ_BOX) for picture in pictures],
-        "detect": [otherwise if box is None else box for box, otherwise in zip(found, whole, strict=True)],
+        "ffhq": [(picture, _part(picture, FFHQ_BOX)) for picture in pictures],
+        "detect": [view if box is None else _cut(view[0], box) for box, view in zip(found, whole, strict=True)],
     }
 
 
-def _square(picture: Picture, part: Box) -> Box:
-    height, width = picture.shape[:2]
-    side = min(width, height)
-    x, y = (width - side) // 2, (height - side) // 2
-    return x + part[0] * side, y + part[1] * side, x + part[2] * side, y + part[3] * side
+def _part(picture: Picture, part: Box) -> Box:
+    return part_of_square(picture.shape[1], picture.shape[0], part)
+
+
+def _cut(picture: Picture, box: Box) -> tuple[Picture, Box]:
+    """A found face cut out before it is shrunk, as :func:`fergan.data.faces.prepare_faces` does."""
+    left, top, right, bottom = map(int, box)
+    return picture[top:bottom, left:right], (0.0, 0.0, float(right - left), float(bottom - top))
 
 
 def _prepared(picture: Picture, box: Box, name: str) -> np.ndarray:

@@ -1,0 +1,16 @@
+"""Only temporary files of fergan's own form are cleared away."""
+
+from pathlib import Path
+
+from fergan.runtime.files import remove_leftovers, temporary_path
+
+
+def test_leftovers_of_others_and_folders_stay(tmp_path: Path) -> None:
+    ours = temporary_path(tmp_path / "faces.png")
+    ours.write_bytes(b"half")
+    (tmp_path / ".important.tmp").write_bytes(b"theirs")
+    (tmp_path / ".x.tmp").mkdir()
+    folder = temporary_path(tmp_path / "folder")
+    folder.mkdir()
+    remove_leftovers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / ".important.tmp", tmp_path / ".x.tmp", folder])
