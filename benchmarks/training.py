@@ -1,6 +1,6 @@
 """Speed of StyleGAN2 training: ``python -m benchmarks.training`` prints a Markdown table.
 
-The same training step (main and regularisation updates of both networks, DiffAugment) is taken by fergan's recipe and
+The same training step (main and regularisation updates of both networks, DiffAugment) is taken by fergan's trainer and
 by a textbook StyleGAN2 in plain torch, written below with nothing of fergan's but the augmentation: per-sample weights
 in a grouped convolution, as the papers' equations have it. Steps alternate; a cycle of 16 holds one R1 update and four
 path-length updates, and its mean is what counts. Medians over the cycles.
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from fergan.runtime.memory import tune_malloc
 from fergan.stylegan.training.diffaugment import diff_augment
-from fergan.stylegan.training.stylegan2 import StyleGAN2Recipe, StyleGAN2Settings, default_config
+from fergan.stylegan.training.stylegan2 import StyleGAN2Settings, StyleGAN2Trainer, default_config
 from torch import nn
 
 POLICY = ("color", "translation", "cutout")
@@ -209,20 +209,20 @@ def main() -> None:
         for resolution in arguments.resolution:
             config = default_config(resolution, 3, 0, width, half=False)
             reals = torch.rand(arguments.batch_size, 3, resolution, resolution, device=device) * 2 - 1
-            recipe = StyleGAN2Recipe(config, StyleGAN2Settings(), device)
+            trainer = StyleGAN2Trainer(config, StyleGAN2Settings(), device)
             plain = textbook(config.channels, config.w_dim, config.num_mapping_layers, device)
             rng = torch.Generator()
             for number in range(2):
                 plain(reals, number)
-                recipe.step(reals, None, rng)
-            recipe.state.steps.zero_()
+                trainer.step(reals, None, rng)
+            trainer.state.steps.zero_()
             seconds: dict[str, list[float]] = {"plain": [], "fergan": []}
             for _ in range(arguments.cycles):
                 totals = dict.fromkeys(seconds, 0.0)
                 for number in range(16):
                     for name in seconds:
                         started = time.perf_counter()
-                        plain(reals, number) if name == "plain" else recipe.step(reals, None, rng)
+                        plain(reals, number) if name == "plain" else trainer.step(reals, None, rng)
                         if device.type == "cuda":
                             torch.cuda.synchronize()
                         totals[name] += time.perf_counter() - started
