@@ -60,13 +60,22 @@ _TITLE = {
 @click.option("--out", metavar="FILE", help="Add the results to this file, as JSON lines.")
 @click.option("--neighbours", metavar="PNG", help="Show 16 samples beside the nearest training images.")
 @click.option("--grid", metavar="PNG", help="Show 64 samples, not chosen by anyone; needs no --data.")
+@click.option(
+    "--blind",
+    nargs=2,
+    metavar="A B",
+    help="Write a page to --out: 40 pairs of two generators to compare by eye.",
+)
 @device_option
-def metrics(data: str | None, out: str | None, grid: str | None, **options: Any) -> None:
+def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[str, str] | None, **options: Any) -> None:
     """Judge a generator, or any pictures, against real pictures.
 
     KID, FID, precision and recall, density and coverage, sliced Wasserstein distance and Vendi score, each with its
     95 % confidence interval and beside its floor: the same measure between one half of the real pictures and the other.
     """
+    if blind is not None:
+        _write_blind(blind, out, data, grid, options)
+        return
     if data is None and grid is None:
         raise UsageError(
             "--data is missing: name the real pictures (a folder, a zip or fer2013.csv), or ask for a --grid"
@@ -118,6 +127,24 @@ def metrics(data: str | None, out: str | None, grid: str | None, **options: Any)
     for path in (out, options["neighbours"]):
         if path is not None:
             click.echo(f"written: {path}")
+
+
+def _write_blind(
+    networks: tuple[str, str], out: str | None, data: str | None, grid: str | None, options: dict[str, Any]
+) -> None:
+    given = {"data": data, "grid": grid, **{name: options[name] for name in ("network", "images", "n", "neighbours")}}
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"--blind and --{name} exclude each other; --blind only shows two generators")
+    if out is None or not out.endswith(".html"):
+        raise UsageError("--blind writes a page; name it, such as --out blind.html")
+    from ..generators.blind import write_blind_page
+    from ..generators.catalogue import ensure_network
+
+    for network in networks:
+        ensure_network(network)
+    write_blind_page(out, networks, options["psi"], options["class_index"], options["seed"], options["device"])
+    click.echo(f"written: {out}; open it in a browser")
 
 
 def _row(record: dict[str, Any]) -> tuple[str, ...]:
