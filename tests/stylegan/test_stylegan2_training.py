@@ -186,7 +186,7 @@ def test_a_relativistic_loss_knows_differences_only() -> None:
         torch.manual_seed(0)
         (loss,) = it._discriminator_losses(reals, None, rng(), 8)
         torch.manual_seed(0)
-        return [float(loss), float(it._generator_loss(reals, None, rng()))]
+        return [float(loss.detach()), float(it._generator_loss(reals, None, rng()).detach())]
 
     before = losses()
     with torch.no_grad():
