@@ -1,6 +1,6 @@
 """Speed of StyleGAN2 training: ``python -m benchmarks.training`` prints a Markdown table.
 
-The same training step (main and regularisation updates of both networks, DiffAugment) is taken by fergan's recipe and
+The same training step (main and regularisation updates of both networks, DiffAugment) is taken by fergan's trainer and
 by a textbook StyleGAN2 in plain torch, written below with nothing of fergan's but the augmentation: per-sample weights
 in a grouped convolution, as the papers' equations have it. Steps alternate; a cycle of 16 holds one R1 update and four
 path-length updates, and its mean is what counts. Medians over the cycles.
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from fergan.runtime.memory import tune_malloc
 from fergan.stylegan.training.diffaugment import diff_augment
-from fergan.stylegan.training.stylegan2 import StyleGAN2Recipe, StyleGAN2Settings, default_config
+from fergan.stylegan.training.stylegan2 import StyleGAN2Settings, StyleGAN2Trainer, default_config
 from torch import nn
 
 POLICY = ("color", "translation", "cutout")
@@ -193,14 +193,48 @@ def textbook(channels: tuple[int, ...], w_dim: int, layers: int, device: torch.d
     return step
 
 
+def compare_options(widths: list[str], resolutions: list[int], batch: int, cycles: int) -> None:
+    """Kimg an hour in float32 with path length and style mixing, and in bfloat16 without; steps alternate."""
+    variants = {
+        "before": StyleGAN2Settings(),
+        "after": StyleGAN2Settings(precision="bfloat16", pl_weight=0.0, style_mixing=0.0),
+    }
+    print("| px | width | float32, path length, mixing: kimg/hour | bfloat16, neither: kimg/hour | ratio |")
+    print("|---|---|---|---|---|")
+    for width in widths:
+        for resolution in resolutions:
+            config = default_config(resolution, 3, 0, width, half=False)
+            reals = torch.rand(batch, 3, resolution, resolution) * 2 - 1
+            trainers = {name: StyleGAN2Trainer(config, it, torch.device("cpu")) for name, it in variants.items()}
+            seconds: dict[str, list[float]] = {name: [] for name in trainers}
+            for cycle in range(cycles + 1):  # the first warms up, with one step
+                totals = dict.fromkeys(trainers, 0.0)
+                for _ in range(16 if cycle else 1):
+                    for name, trainer in trainers.items():
+                        started = time.perf_counter()
+                        trainer.step(reals, None, torch.Generator())
+                        totals[name] += time.perf_counter() - started
+                for name, trainer in trainers.items():
+                    trainer.state.steps.zero_()
+                    if cycle:
+                        seconds[name].append(totals[name] / 16)
+            before, after = (batch * 3.6 / statistics.median(times) for times in seconds.values())
+            print(f"| {resolution} | {width} | {before:.0f} | {after:.0f} | {after / before:.2f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--resolution", type=int, nargs="+", default=[32, 64])
     parser.add_argument("--width", nargs="+", default=["tiny"])
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--cycles", type=int, default=3)
+    parser.add_argument("--options", action="store_true", help="Compare options of the trainer, on one thread.")
     arguments = parser.parse_args()
     tune_malloc()
+    if arguments.options:
+        torch.set_num_threads(1)
+        compare_options(arguments.width, arguments.resolution, arguments.batch_size, arguments.cycles)
+        return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     print(f"{device}, torch {torch.__version__}, {torch.get_num_threads()} threads, batch {arguments.batch_size}\n")
     print("| px | width | channels | plain torch, ms/step | fergan, ms/step | ratio | kimg/hour | s/kimg |")
@@ -209,20 +243,20 @@ def main() -> None:
         for resolution in arguments.resolution:
             config = default_config(resolution, 3, 0, width, half=False)
             reals = torch.rand(arguments.batch_size, 3, resolution, resolution, device=device) * 2 - 1
-            recipe = StyleGAN2Recipe(config, StyleGAN2Settings(), device)
+            trainer = StyleGAN2Trainer(config, StyleGAN2Settings(), device)
             plain = textbook(config.channels, config.w_dim, config.num_mapping_layers, device)
             rng = torch.Generator()
             for number in range(2):
                 plain(reals, number)
-                recipe.step(reals, None, rng)
-            recipe.state.steps.zero_()
+                trainer.step(reals, None, rng)
+            trainer.state.steps.zero_()
             seconds: dict[str, list[float]] = {"plain": [], "fergan": []}
             for _ in range(arguments.cycles):
                 totals = dict.fromkeys(seconds, 0.0)
                 for number in range(16):
                     for name in seconds:
                         started = time.perf_counter()
-                        plain(reals, number) if name == "plain" else recipe.step(reals, None, rng)
+                        plain(reals, number) if name == "plain" else trainer.step(reals, None, rng)
                         if device.type == "cuda":
                             torch.cuda.synchronize()
                         totals[name] += time.perf_counter() - started

@@ -22,6 +22,7 @@ class DCGANConfig:
         z_dim: length of a latent.
         img_resolution: side of the square image in pixels, a multiple of 16.
         img_channels: 1 (gray) or 3 (RGB).
+        c_dim: classes, of which a latent is followed by a one-hot vector; 0 = unconditional.
         base_channels: channels of the generator's last hidden layer; each layer before has twice as many.
     """
 
@@ -29,6 +30,12 @@ class DCGANConfig:
     img_resolution: int = 48
     img_channels: int = 1
     base_channels: int = 32
+    c_dim: int = 0
+
+    @property
+    def w_dim(self) -> int:
+        """Length of what the generator takes: the latent and the class."""
+        return self.z_dim + self.c_dim
 
     def __post_init__(self) -> None:
         if self.img_resolution < 32 or self.img_resolution % 16:
@@ -36,14 +43,24 @@ class DCGANConfig:
 
 
 class DCGANGenerator(nn.Module):
-    """z float32 [N, z_dim] ~ N(0, 1) -> image float32 [N, img_channels, R, R] in [-1, 1]."""
+    """w float32 [N, w_dim] -> image float32 [N, img_channels, R, R] in [-1, 1].
+
+    w is a latent z ~ N(0, 1) and, where conditional, a one-hot class after it.
+
+    A class becomes a vector as long as a latent, which is as loud as the latent from the first image on.
+    """
 
     def __init__(self, config: DCGANConfig) -> None:
         super().__init__()
         self.config = config
         first, c = config.img_resolution // 16, config.base_channels
+        inputs = config.z_dim
+        if config.c_dim:
+            self.embed = nn.Linear(config.c_dim, config.z_dim, bias=False)
+            nn.init.normal_(self.embed.weight)
+            inputs += config.z_dim
         layers: list[nn.Module] = [  # [N, z, 1, 1]
-            nn.ConvTranspose2d(config.z_dim, 8 * c, first, bias=False),  # [N, 8c, R/16, R/16]
+            nn.ConvTranspose2d(inputs, 8 * c, first, bias=False),  # [N, 8c, R/16, R/16]
             nn.BatchNorm2d(8 * c),
             nn.ReLU(inplace=True),
         ]
@@ -61,12 +78,18 @@ class DCGANGenerator(nn.Module):
             elif isinstance(module, nn.BatchNorm2d):
                 nn.init.normal_(module.weight, 1.0, 0.02)
 
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
-        return self.layers(z[:, :, None, None])
+    def forward(self, w: torch.Tensor) -> torch.Tensor:
+        if self.config.c_dim:
+            z, classes = w.split([self.config.z_dim, self.config.c_dim], dim=1)
+            w = torch.cat([z, self.embed(classes)], dim=1)
+        return self.layers(w[:, :, None, None])
 
 
 class DCGANDiscriminator(nn.Module):
-    """image float32 [N, img_channels, R, R] -> logits float32 [N]."""
+    """image float32 [N, img_channels, R, R] and, where conditional, classes [N, c_dim] -> logits float32 [N].
+
+    The class enters by projection (Miyato and Koyama 2018, arXiv:1802.05637).
+    """
 
     def __init__(self, config: DCGANConfig) -> None:
         super().__init__()
@@ -77,6 +100,14 @@ class DCGANDiscriminator(nn.Module):
             layers += [spectral_norm(convolution), nn.LeakyReLU(0.2, inplace=True)]
         layers.append(spectral_norm(nn.Conv2d(8 * c, 1, config.img_resolution // 16)))  # [N, 1, 1, 1]
         self.layers = nn.Sequential(*layers)
+        self.c_dim = config.c_dim
+        if config.c_dim:
+            self.embed = spectral_norm(nn.Linear(config.c_dim, 8 * c, bias=False))
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.layers(image).flatten()
+    def forward(self, image: torch.Tensor, classes: torch.Tensor | None = None) -> torch.Tensor:
+        features = self.layers[:-1](image)  # [N, 8c, R/16, R/16]
+        logits = self.layers[-1](features).flatten()
+        if self.c_dim:
+            assert classes is not None
+            logits = logits + (self.embed(classes) * features.mean(dim=(2, 3))).sum(dim=1)
+        return logits

@@ -30,7 +30,7 @@ T = TypeVar("T")
 class Generator:
     """A face generator on a device, ready to draw.
 
-    StyleGAN2 and DCGAN have the same face: a DCGAN's w is z itself, and there is one of it.
+    StyleGAN2 and DCGAN have the same face: a DCGAN's w is z itself, then the class; there is one of it.
 
     Attributes:
         network: :class:`StyleGAN2` or :class:`DCGANGenerator` in evaluation mode.
@@ -101,7 +101,8 @@ class Generator:
         if isinstance(self.network, StyleGAN2):
             return self.network.mapping(latents, classes, truncation_psi, truncation_cutoff)
         cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
-        return latents.unsqueeze(1) * (truncation_psi if cutoff > 0 else 1.0)
+        latents = latents * (truncation_psi if cutoff > 0 else 1.0)
+        return (latents if classes is None else torch.cat([latents, classes], dim=1)).unsqueeze(1)
 
     @torch.inference_mode()
     def synthesis(
@@ -145,7 +146,7 @@ class Generator:
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
         noise_mode: str = "const",
-        class_index: int | None = None,
+        class_index: int | str | None = None,
     ) -> np.ndarray:
         """Draw the faces of ``seeds`` into one array; :meth:`faces` takes the same arguments.
 
@@ -166,7 +167,7 @@ class Generator:
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
         noise_mode: str = "const",
-        class_index: int | None = None,
+        class_index: int | str | None = None,
     ) -> Iterator[np.ndarray]:
         """Draw one face a seed, by NVIDIA's convention: z = ``numpy.random.RandomState(seed).randn(1, z_dim)``.
 
@@ -178,7 +179,7 @@ class Generator:
             seeds: integers 0 .. 2**32 - 1.
             truncation_psi, truncation_cutoff: as in :meth:`mapping`.
             noise_mode: as in :meth:`synthesis`; ``random`` is drawn from the face's seed.
-            class_index: 0 .. c_dim - 1 for a conditional generator.
+            class_index: 0 .. c_dim - 1 or a name, for a conditional generator.
 
         Yields:
             uint8 [H, W, C], rounded as the published programs do: (x * 127.5 + 128), clamped, truncated.
@@ -187,12 +188,12 @@ class Generator:
             UsageError: the class or the noise mode is not what the generator takes (at the call), or a seed is not
                 (when its batch is drawn).
         """
-        self.check_class(class_index)
+        index = self.find_class(class_index)
         _check_noise_mode(noise_mode)
 
         def drawn() -> Iterator[np.ndarray]:
             for count, batch in _padded(seeds, self.batch_size):
-                ws = self._seed_styles(batch, truncation_psi, truncation_cutoff, class_index)
+                ws = self._seed_styles(batch, truncation_psi, truncation_cutoff, index)
                 yield from self._images(ws, noise_mode, batch)[:count]
 
         return drawn()
@@ -202,7 +203,7 @@ class Generator:
         seeds: Iterable[int],
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
-        class_index: int | None = None,
+        class_index: int | str | None = None,
     ) -> np.ndarray:
         """Map seeds to truncated styles, which :meth:`draw` turns into the same faces as :meth:`faces`.
 
@@ -212,11 +213,11 @@ class Generator:
         Returns:
             float32 [N, num_ws, w_dim].
         """
-        self.check_class(class_index)
+        index = self.find_class(class_index)
         seeds = list(seeds)
         styles = np.empty((0, self.num_ws, self.w_dim), np.float32)
         parts = [
-            self._seed_styles(batch, truncation_psi, truncation_cutoff, class_index)[:count].cpu().numpy()
+            self._seed_styles(batch, truncation_psi, truncation_cutoff, index)[:count].cpu().numpy()
             for count, batch in _padded(seeds, self.batch_size)
         ]
         return np.concatenate([styles, *parts])
@@ -258,13 +259,32 @@ class Generator:
         noise = [torch.Generator().manual_seed(seed) for seed in noise_seeds] if noise_mode == "random" else None
         return to_uint8(self.synthesis(ws, noise_mode, noise))
 
-    def check_class(self, class_index: int | None) -> None:
-        """Raise a UsageError unless the generator draws this class (None: unless it has no classes)."""
-        if self.c_dim == 0 and class_index is not None:
-            raise UsageError(f"the generator {self.name} has no classes, so leave out the class {class_index}")
-        if self.c_dim and (class_index is None or not 0 <= class_index < self.c_dim):
-            wrong = "a class is needed" if class_index is None else f"there is no class {class_index}"
-            raise UsageError(f"{wrong}: the generator {self.name} draws classes 0 to {self.c_dim - 1}; choose one")
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes where the file tells them, else their numbers."""
+        names = self.metadata.get("classes")
+        if isinstance(names, list) and len(names) == self.c_dim:
+            return tuple(str(name) for name in names)
+        return tuple(str(index) for index in range(self.c_dim))
+
+    def find_class(self, wanted: int | str | None) -> int | None:
+        """The index of a class that is given by its index or name.
+
+        Raises:
+            UsageError: the generator does not draw it; or None was given and the generator needs a class.
+        """
+        if self.c_dim == 0:
+            if wanted is not None:
+                raise UsageError(f"the generator {self.name} has no classes, so leave out the class {wanted}")
+            return None
+        names = self.class_names
+        if isinstance(wanted, str) and wanted.strip().lower() in names:
+            return names.index(wanted.strip().lower())
+        if wanted is not None and str(wanted).isdecimal() and int(wanted) < self.c_dim:
+            return int(wanted)
+        wrong = "a class is needed" if wanted is None else f"there is no class {wanted}"
+        named = f" ({', '.join(names)})" if "classes" in self.metadata else ""
+        raise UsageError(f"{wrong}: the generator {self.name} draws classes 0 to {self.c_dim - 1}{named}; choose one")
 
 
 def to_uint8(images: torch.Tensor) -> np.ndarray:

@@ -340,6 +340,7 @@ class SynthesisBlock(nn.Module):
     """One resolution: two synthesis layers (one at 4x4, which starts from a learned constant) and a ToRGB."""
 
     resample_filter: torch.Tensor
+    compute_dtype: torch.dtype | None = None  # of a training; None goes by the weights
 
     def __init__(self, config: StyleGAN2Config, resolution: int) -> None:
         super().__init__()
@@ -380,8 +381,7 @@ class SynthesisBlock(nn.Module):
         noise_generators: Sequence[torch.Generator] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """x [N, Cin, R/2, R/2] and img [N, img_channels, R/2, R/2] -> the same at R; ws [N, num_conv + 1, w_dim]."""
-        half = self.use_fp16 and ws.is_cuda
-        dtype = torch.float16 if half else ws.dtype
+        dtype = self.compute_dtype or (torch.float16 if self.use_fp16 and ws.is_cuda else ws.dtype)
         if self.is_first:
             x = self.const.to(dtype).expand(ws.shape[0], -1, -1, -1)
             x = self.conv1(x, ws[:, 0], noise_mode, noise_generators=noise_generators)
@@ -517,6 +517,7 @@ class DiscriminatorBlock(nn.Module):
     """One resolution of the discriminator: two convolutions, the second halving the resolution."""
 
     resample_filter: torch.Tensor
+    compute_dtype: torch.dtype | None = None  # of a training; None goes by the weights
 
     def __init__(self, config: DiscriminatorConfig, resolution: int) -> None:
         super().__init__()
@@ -538,7 +539,7 @@ class DiscriminatorBlock(nn.Module):
         given = x if x is not None else img
         assert given is not None
         half = self.use_fp16 and given.is_cuda
-        dtype = torch.float16 if half else self.conv0.weight.dtype
+        dtype = self.compute_dtype or (torch.float16 if half else self.conv0.weight.dtype)
         if x is not None:
             x = x.to(dtype=dtype, memory_format=torch.channels_last)
         if hasattr(self, "fromrgb"):

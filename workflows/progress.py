@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,8 +17,17 @@ OnProgress = Callable[[float, float], None]
 """Called with how much is done so far and how much there is to do in all."""
 
 
+Stage = Callable[[str, str], AbstractContextManager[OnProgress]]
+"""Called with a title and a unit when a long piece of work begins."""
+
+
 def no_progress(done: float, total: float) -> None:
     """For callers who do not want to know."""
+
+
+def silent(title: str, unit: str) -> AbstractContextManager[OnProgress]:
+    """A :data:`Stage` that shows nothing."""
+    return nullcontext(no_progress)
 
 
 @contextmanager

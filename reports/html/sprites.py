@@ -24,6 +24,7 @@ ROWS = 16
 _GUTTER = 2
 _QUALITIES = (82, 70, 55, 40)
 _SMALLEST = 60  # pixels: below this a face tells nothing
+PICTURE_EDGE = 320  # pixels of a single picture; larger faces are shrunk
 _BLOCK = 16  # pixels: a JPEG block of subsampled colour
 
 Face = Image.Image | NDArray[np.uint8]
@@ -207,3 +208,12 @@ def _cell(picture: Image.Image, edge: int, mode: str) -> Image.Image:
     if picture.width == picture.height:
         return Image.fromarray(np.pad(array, pad, mode="edge"))
     return Image.fromarray(np.pad(array, pad, mode="constant", constant_values=128))
+
+
+def picture_uri(face: Face) -> str:
+    """One face as a data URI, a JPEG of at most 320 pixels; smaller faces are left for the page to enlarge."""
+    picture = as_picture(face).copy()
+    picture.thumbnail((PICTURE_EDGE, PICTURE_EDGE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

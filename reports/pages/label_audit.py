@@ -1,17 +1,11 @@
 """The page on which people label faces: one face at a time, by keyboard, without the classifier's label."""
 
-import base64
-import io
 from collections.abc import Sequence
-
-from PIL import Image
 
 from ..formatting import plural, printable
 from ..html.document import asset, render_document
-from ..html.sprites import Face, as_picture
+from ..html.sprites import Face, picture_uri
 from ..settings import plain
-
-_EDGE = 320  # pixels; larger faces are shrunk, smaller ones are shown enlarged
 
 
 def build_audit_page(
@@ -35,7 +29,7 @@ def build_audit_page(
             "digest": digest,
             "classes": [str(plain(name)) for name in classes],
             "faces": list(faces),
-            "pictures": [_data_uri(picture) for picture in pictures],
+            "pictures": [picture_uri(picture) for picture in pictures],
         },
         title="Which expression is this?",
         created=plural(len(faces), "face"),
@@ -43,11 +37,3 @@ def build_audit_page(
         n=len(faces),
         run=printable(run, 80),
     )
-
-
-def _data_uri(face: Face) -> str:
-    picture = as_picture(face).copy()
-    picture.thumbnail((_EDGE, _EDGE), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,1 +1,1 @@
-"""GAN training: one loop for every architecture, and a recipe for each."""
+"""GAN training: one loop for every architecture, and a trainer for each."""

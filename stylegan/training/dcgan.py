@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -29,7 +30,7 @@ class DCGANSettings:
     augment: tuple[str, ...] = ("color", "translation")
 
 
-class DCGANRecipe:
+class DCGANTrainer:
     """The networks and optimisers of one DCGAN training, and what one step does to them.
 
     Attributes:
@@ -39,8 +40,16 @@ class DCGANRecipe:
 
     architecture = "dcgan"
 
-    def __init__(self, config: DCGANConfig, settings: DCGANSettings, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: DCGANConfig,
+        settings: DCGANSettings,
+        device: torch.device,
+        class_shares: np.ndarray | None = None,
+    ) -> None:
+        """``class_shares``: float [c_dim], how often each class is drawn for fakes; needed if c_dim is not 0."""
         self.config, self.settings, self.device = config, settings, device
+        self.class_shares = None if class_shares is None else torch.as_tensor(class_shares, dtype=torch.float64)
         generator, discriminator = DCGANGenerator(config).to(device), DCGANDiscriminator(config).to(device)
         self.modules: dict[str, nn.Module] = {"G": generator, "D": discriminator}
         betas = (settings.beta1, 0.999)
@@ -50,34 +59,40 @@ class DCGANRecipe:
         }
 
     def sample_inputs(self, n: int, rng: torch.Generator) -> tuple[torch.Tensor, ...]:
-        """z float32 [n, z_dim] ~ N(0, 1)."""
-        return (torch.randn(n, self.config.z_dim, generator=rng).to(self.device),)
+        """z float32 [n, z_dim] ~ N(0, 1) and, where conditional, one-hot c float32 [n, c_dim], drawn as in the data."""
+        z = torch.randn(n, self.config.z_dim, generator=rng).to(self.device)
+        if self.class_shares is None:
+            return (z,)
+        drawn = torch.multinomial(self.class_shares, n, replacement=True, generator=rng)
+        return z, F.one_hot(drawn, self.config.c_dim).float().to(self.device)
 
     def draw(self, generator: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Images float32 [n, C, R, R] of a generator of this kind."""
-        return generator(*inputs)
+        return generator(torch.cat(inputs, dim=1))
 
     def step(self, reals: torch.Tensor, classes: torch.Tensor | None, rng: torch.Generator) -> dict[str, torch.Tensor]:
         """One update of D, then one of G, on one batch.
 
         Args:
             reals: float32 [N, C, R, R] in [-1, 1].
-            classes: not used; a DCGAN here is unconditional.
+            classes: float32 [N, c_dim], or None for an unconditional generator.
             rng: CPU generator; the source of all randomness.
 
         Returns:
             Scalars to be logged, still on the device.
         """
         G, D, policy = self.modules["G"], self.modules["D"], self.settings.augment
-        fakes = G(*self.sample_inputs(len(reals), rng))
+        inputs = self.sample_inputs(len(reals), rng)
+        asked = inputs[1] if len(inputs) > 1 else None
+        fakes = self.draw(G, inputs)
 
-        real_logits = D(diff_augment(reals, policy, rng))
-        fake_logits = D(diff_augment(fakes.detach(), policy, rng))
+        real_logits = D(diff_augment(reals, policy, rng), classes)
+        fake_logits = D(diff_augment(fakes.detach(), policy, rng), asked)
         d_loss = F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
         self._update("D", d_loss)
 
         D.requires_grad_(False)
-        g_loss = F.softplus(-D(diff_augment(fakes, policy, rng))).mean()
+        g_loss = F.softplus(-D(diff_augment(fakes, policy, rng), asked)).mean()
         self._update("G", g_loss)
         D.requires_grad_(True)
         return {

@@ -28,10 +28,12 @@ class TrainingSet:
     """Attributes:
     images: uint8 [N, resolution, resolution, channels].
     classes: float32 [N, c_dim], one-hot or as the data set has them; None where no classes were asked for.
+    names: of the classes, where the data tell them.
     """
 
     images: np.ndarray
     classes: np.ndarray | None = None
+    names: tuple[str, ...] | None = None
 
 
 def load_training_set(path: str | Path, resolution: int, channels: int, conditional: bool = False) -> TrainingSet:
@@ -54,7 +56,7 @@ def load_training_set(path: str | Path, resolution: int, channels: int, conditio
             raise DataError(f"{path}: holds no row of split Training")
         images = np.stack([fit_image(face[:, :, None], resolution, channels) for face in faces.images])
         one_hot = np.eye(len(faces.label_names), dtype=np.float32)[faces.labels]
-        return TrainingSet(images, one_hot if conditional else None)
+        return TrainingSet(images, one_hot, tuple(faces.label_names)) if conditional else TrainingSet(images)
     with ImageSource(path) as source:
         classes = read_classes(path, source.names) if conditional else None
         return TrainingSet(np.stack([fit_image(image, resolution, channels) for _, image in source.images()]), classes)

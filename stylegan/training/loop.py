@@ -1,4 +1,4 @@
-"""The one GAN training loop: batches, EMA, snapshots, resume, logs. What a step does is the recipe's business.
+"""The one GAN training loop: batches, EMA, snapshots, resume, logs. What a step does is the trainer's business.
 
 A batch, its latents and its augmentation are functions of the seed and the step number alone, and a snapshot holds
 every other state, so that a training that was stopped and resumed ends with the same bytes as one that was not (on a
@@ -8,67 +8,33 @@ CPU).
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from ...data.images import write_png
 from ...runtime.distributed import rank, world_size
 from ...runtime.errors import DataError, UsageError
 from ...runtime.summaries import summary_writer
-from ..checkpoints.native import save_generator
+from .snapshots import (
+    STATE_FILE,
+    LoopSettings,
+    Trainer,
+    claim,
+    load_state,
+    save_networks,
+    save_state,
+    write_grid,
+)
 
-STATE_FILE = "training-state.pt"
-
-
-class Recipe(Protocol):
-    """An architecture's part of a training; see :class:`fergan.stylegan.training.dcgan.DCGANRecipe`."""
-
-    architecture: str
-    config: Any
-    settings: Any
-    device: torch.device
-    modules: dict[str, nn.Module]
-    optimizers: dict[str, torch.optim.Optimizer]
-
-    def sample_inputs(self, n: int, rng: torch.Generator) -> tuple[torch.Tensor, ...]: ...
-
-    def draw(self, generator: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor: ...
-
-    def step(
-        self, reals: torch.Tensor, classes: torch.Tensor | None, rng: torch.Generator
-    ) -> dict[str, torch.Tensor]: ...
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """Attributes:
-    total_kimg: length of the training in thousands of images shown to D.
-    batch_size: images per step.
-    snapshot_kimg: distance between snapshots; at most this much is lost by a kill.
-    ema_kimg: half-life of the generator's moving average.
-    ema_rampup: the half-life is at most this share of what D has seen, so that early snapshots are not stale.
-    xflip: show mirrored images too.
-    seed: of initial weights, order, latents and augmentation.
-    """
-
-    total_kimg: float
-    batch_size: int = 64
-    snapshot_kimg: float = 30.0
-    ema_kimg: float = 10.0
-    ema_rampup: float = 0.05
-    xflip: bool = True
-    seed: int = 0
+__all__ = ["STATE_FILE", "LoopSettings", "Progress", "Trainer", "seeded", "train_gan"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +47,7 @@ class Progress:
 
 
 def train_gan(
-    recipe: Recipe,
+    trainer: Trainer,
     images: np.ndarray,
     folder: str | Path,
     settings: LoopSettings,
@@ -93,10 +59,11 @@ def train_gan(
     """Train until ``settings.total_kimg``, going on from the folder's last snapshot if there is one.
 
     Args:
-        recipe: the networks, already seeded (:func:`seeded`).
+        trainer: the networks, already seeded (:func:`seeded`).
         images: uint8 [N, R, R, C], at least two batches of them.
-        folder: receives ``generator.safetensors`` (the moving average), ``training-state.pt``, ``reals.png``,
-            ``fakes-KIMG.png`` a snapshot, ``training.json``, ``log.jsonl`` and ``tensorboard/``.
+        folder: receives ``generator.safetensors`` (the first moving average; the others are
+            ``generator-emaKIMG.safetensors``), of a StyleGAN2 ``discriminator.safetensors``, ``training-state.pt``,
+            ``reals.png``, ``fakes-KIMG.png`` a snapshot, ``training.json``, ``log.jsonl`` and ``tensorboard/``.
         settings: see :class:`LoopSettings`.
         classes: float32 [N, c_dim], the class of each image for a conditional generator.
         metadata: written into the generator file (data, licence, ...).
@@ -119,27 +86,30 @@ def train_gan(
         raise UsageError(f"a batch of {settings.batch_size} does not divide among {world_size()} processes")
     first = rank() == 0  # the other processes compute, and write nothing
     if first:
-        _claim(folder, recipe, settings, images)
+        claim(folder, trainer, settings, images)
     data = torch.from_numpy(images).permute(0, 3, 1, 2)
-    average = copy.deepcopy(recipe.modules["G"]).eval().requires_grad_(False)
-    inputs = recipe.sample_inputs(64, _rng(settings.seed, 0))
+    averages = [copy.deepcopy(trainer.modules["G"]).eval().requires_grad_(False) for _ in settings.ema_kimg]
+    rates = Rates(trainer, settings)
+    inputs = trainer.sample_inputs(64, _rng(settings.seed, 0))
     log = _Log(folder) if first else None
     state = folder / STATE_FILE
-    step = _load_state(state, recipe, average) if state.exists() else 0
+    step = load_state(state, trainer, averages, settings) if state.exists() else 0
     if step == 0 and first:
-        _write_grid(folder / "reals.png", data[:64].float() / 127.5 - 1)
+        write_grid(folder / "reals.png", data[:64].float() / 127.5 - 1)
 
-    total = math.ceil(settings.total_kimg * 1000 / settings.batch_size)
+    total = settings.steps
     every = max(1, round(settings.snapshot_kimg * 1000 / settings.batch_size))
     since, started = step, time.monotonic()
     while step < total:
+        rates.set(step)
         reals, chosen = _batch(data, step, settings)
-        shown = None if classes is None else torch.from_numpy(classes[chosen]).to(recipe.device)
-        scalars = recipe.step(reals.to(recipe.device), shown, _rng(settings.seed, step + 1, rank()))
+        shown = None if classes is None else torch.from_numpy(classes[chosen]).to(trainer.device)
+        scalars = trainer.step(reals.to(trainer.device), shown, _rng(settings.seed, step + 1, rank()))
         step += 1
         seen = step * settings.batch_size
         kimg = seen / 1000
-        _update_average(average, recipe.modules["G"], seen, settings)
+        for half_life, average in zip(settings.ema_kimg, averages, strict=True):
+            _update_average(average, trainer.modules["G"], seen, half_life, settings)
         if step % 50 == 0 or step == total or step % every == 0:
             values = {name: float(value) for name, value in scalars.items()}
             if not all(math.isfinite(value) for value in values.values()):
@@ -155,10 +125,10 @@ def train_gan(
         if log and (step % every == 0 or step == total):
             with torch.inference_mode():
                 parts = zip(*(values.split(16) for values in inputs), strict=True)
-                fakes = torch.cat([recipe.draw(average, part) for part in parts]).cpu()
-            log.image(seen, _write_grid(folder / f"fakes-{round(kimg):06d}.png", fakes))
-            _save_generator(folder, recipe, average, settings, kimg, metadata)
-            _save_state(state, recipe, average, step)
+                fakes = torch.cat([trainer.draw(averages[0], part) for part in parts]).cpu()
+            log.image(seen, write_grid(folder / f"fakes-{round(kimg):06d}.png", fakes))
+            save_networks(folder, trainer, averages, settings, kimg, metadata)
+            save_state(state, trainer, averages, settings, step)
     if log:
         log.close()
     return folder / "generator.safetensors"
@@ -194,9 +164,26 @@ def _batch(data: torch.Tensor, step: int, settings: LoopSettings) -> tuple[torch
     return batch, chosen
 
 
-def _update_average(average: nn.Module, module: nn.Module, seen: int, settings: LoopSettings) -> None:
+class Rates:
+    """The learning rates of a trainer's optimisers, from step to step."""
+
+    def __init__(self, trainer: Trainer, settings: LoopSettings) -> None:
+        groups = [group for optimizer in trainer.optimizers.values() for group in optimizer.param_groups]
+        self._trainer, self._settings = trainer, settings
+        self._first = [group["lr"] for group in groups]
+
+    def set(self, step: int) -> None:
+        """Half a cosine from the first rates to ``final_rate`` of them: a function of the step alone."""
+        last = self._settings.final_rate
+        share = last + (1 - last) * (1 + math.cos(math.pi * min(1.0, step / self._settings.steps))) / 2
+        groups = [group for optimizer in self._trainer.optimizers.values() for group in optimizer.param_groups]
+        for first, group in zip(self._first, groups, strict=True):
+            group["lr"] = first * share
+
+
+def _update_average(average: nn.Module, module: nn.Module, seen: int, half_life: float, settings: LoopSettings) -> None:
     """EMA as in Karras et al. 2018 (arXiv:1710.10196): half of the average is younger than the half-life."""
-    half_life = min(settings.ema_kimg * 1000, seen * settings.ema_rampup)
+    half_life = min(half_life * 1000, seen * settings.ema_rampup)
     keep = 0.5 ** (settings.batch_size / max(half_life, 1e-8))
     with torch.no_grad():
         pairs = zip(average.state_dict().values(), module.state_dict().values(), strict=True)
@@ -205,84 +192,6 @@ def _update_average(average: nn.Module, module: nn.Module, seen: int, settings: 
                 old.lerp_(new, 1 - keep)
             else:
                 old.copy_(new)
-
-
-def _save_state(path: Path, recipe: Recipe, average: nn.Module, step: int) -> None:
-    state = {
-        "step": step,
-        "average": average.state_dict(),
-        "modules": {name: module.state_dict() for name, module in recipe.modules.items()},
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in recipe.optimizers.items()},
-    }
-    temporary = path.with_name(f".{path.name}.tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
-
-
-def _load_state(path: Path, recipe: Recipe, average: nn.Module) -> int:
-    try:
-        state = torch.load(path, map_location=recipe.device, weights_only=True)
-        average.load_state_dict(state["average"])
-        for name, module in recipe.modules.items():
-            module.load_state_dict(state["modules"][name])
-        for name, optimizer in recipe.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        return int(state["step"])
-    except Exception as error:
-        raise DataError(f"{path}: is no training state of this kind ({error}); delete it to start over") from error
-
-
-def _save_generator(
-    folder: Path,
-    recipe: Recipe,
-    average: nn.Module,
-    settings: LoopSettings,
-    kimg: float,
-    metadata: dict[str, Any] | None,
-) -> None:
-    save_generator(
-        folder / "generator.safetensors",
-        average,
-        recipe.config,
-        {
-            **(metadata or {}),
-            "kimg": kimg,
-            "training": {**dataclasses.asdict(settings), **dataclasses.asdict(recipe.settings)},
-        },
-    )
-
-
-def _write_grid(path: Path, images: torch.Tensor) -> np.ndarray:
-    """Eight rows of eight as one PNG; returns uint8 [H, W, C]."""
-    from torchvision.utils import make_grid
-
-    grid = make_grid(images[:64], nrow=8, padding=2)[: images.shape[1]]
-    pixels = (grid * 127.5 + 128).clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
-    write_png(path, pixels)
-    return pixels
-
-
-def _claim(folder: Path, recipe: Recipe, settings: LoopSettings, images: np.ndarray) -> None:
-    """Remember in the folder what is trained there; refuse to go on with something else. Only the length may grow."""
-    wanted = {
-        "architecture": recipe.architecture,
-        **dataclasses.asdict(recipe.config),
-        **dataclasses.asdict(recipe.settings),
-        **dataclasses.asdict(settings),
-        "images": list(images.shape),
-    }
-    wanted = json.loads(json.dumps(wanted))
-    path = folder / "training.json"
-    if path.exists():
-        found = json.loads(path.read_text())
-        differing = [key for key in wanted if wanted[key] != found.get(key) and key != "total_kimg"]
-        if differing:
-            what = "; ".join(f"{key} was {found.get(key)}, is now {wanted[key]}" for key in differing)
-            raise UsageError(f"{folder}: holds a training with other settings ({what}); choose another output folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(wanted, indent=2))
-    os.replace(temporary, path)
 
 
 class _Log:

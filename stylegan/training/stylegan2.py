@@ -20,6 +20,7 @@ from ...runtime.distributed import average, mean_over_ranks
 from ..networks import Discriminator, DiscriminatorConfig, StyleGAN2, StyleGAN2Config, channel_table
 from .ada import ada_augment
 from .diffaugment import diff_augment
+from .precision import full_precision, set_compute_dtype
 
 AUGMENTATIONS = ("diffaugment", "ada", "none")
 
@@ -38,6 +39,9 @@ class StyleGAN2Settings:
         needs no time to adapt), ``ada`` (strength follows D's overfitting; section 3 of [2]) or ``none``.
     ada_target: mean sign of D's logits on real images that ADA steers towards.
     ada_kimg: thousands of images in which ADA's strength could go from 0 to 1.
+    relativistic: D judges real images against generated ones, and is penalised for its gradient on both (R3GAN; Huang
+        et al. 2024, arXiv:2501.05441).
+    precision: ``float32``, or ``bfloat16`` for the blocks above 4x4, the gradient penalties excepted.
     part_size: images that go through the networks at a time, gradients being added up; None = the whole batch.
     """
 
@@ -51,6 +55,8 @@ class StyleGAN2Settings:
     augment: str = "diffaugment"
     ada_target: float = 0.6
     ada_kimg: float = 500.0
+    relativistic: bool = False
+    precision: str = "float32"
     part_size: int | None = None
 
 
@@ -79,7 +85,7 @@ class _State(nn.Module):
         self.register_buffer("real_sign", torch.zeros(2))  # sum and number since ADA last looked
 
 
-class StyleGAN2Recipe:
+class StyleGAN2Trainer:
     """The networks and optimisers of one StyleGAN2 training, and what one step does to them.
 
     Attributes:
@@ -117,6 +123,9 @@ class StyleGAN2Recipe:
             "G": self._adam(self.G, settings.pl_interval if settings.pl_weight else None),
             "D": self._adam(self.D, settings.r1_interval if settings.r1_gamma else None),
         }
+        self._compute_dtype = torch.bfloat16 if settings.precision == "bfloat16" else None
+        for network in (self.G, self.D):
+            set_compute_dtype(network, self._compute_dtype)
         self._scalars: dict[str, torch.Tensor] = {}
 
     def _adam(self, module: nn.Module, interval: int | None) -> torch.optim.Adam:
@@ -137,7 +146,8 @@ class StyleGAN2Recipe:
 
     def draw(self, generator: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Images float32 [n, C, R, R] of a generator of this kind, with its fixed noise."""
-        return generator(*inputs, noise_mode="const")
+        with full_precision(generator, self._compute_dtype):
+            return generator(*inputs, noise_mode="const")
 
     def step(self, reals: torch.Tensor, classes: torch.Tensor | None, rng: torch.Generator) -> dict[str, torch.Tensor]:
         """One update of G, then one of D, each followed by its regularisation when that is due.
@@ -155,13 +165,14 @@ class StyleGAN2Recipe:
         with torch.random.fork_rng(devices=devices):  # the networks draw their noise from torch's global generator
             torch.manual_seed(int(torch.randint(2**62, (1,), generator=rng)))
             parts = self._parts(reals, classes)
-            self._update("G", (self._generator_loss(len(x), rng) * (len(x) / len(reals)) for x, _ in parts))
+            self._update("G", (self._generator_loss(x, c, rng) * (len(x) / len(reals)) for x, c in parts))
             if settings.pl_weight and count % settings.pl_interval == 0:
                 self._update("G", (self._path_length_loss(len(x), rng) * (len(x) / len(reals)) for x, _ in parts))
             losses = (self._discriminator_losses(x, c, rng, len(reals)) for x, c in parts)
             self._update("D", (loss for pair in losses for loss in pair))
             if settings.r1_gamma and count % settings.r1_interval == 0:
-                self._update("D", (self._r1_loss(x, c, rng) * (len(x) / len(reals)) for x, c in parts))
+                penalties = (self._gradient_penalties(x, c, rng) * (len(x) / len(reals)) for x, c in parts)
+                self._update("D", penalties)
         self.state.steps += 1
         if settings.augment == "ada" and (count + 1) % self.ADA_INTERVAL == 0:
             self._steer_ada(len(reals) * self.ADA_INTERVAL)
@@ -194,10 +205,20 @@ class StyleGAN2Recipe:
             images = ada_augment(images, float(self.state.augment_p), rng)
         return self.D(images, *condition)
 
-    def _generator_loss(self, n: int, rng: torch.Generator) -> torch.Tensor:
-        """Non-saturating logistic loss (Goodfellow et al. 2014, arXiv:1406.2661)."""
+    def _fakes(self, n: int, rng: torch.Generator) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """n images, and their classes where there are classes."""
         inputs = self.sample_inputs(n, rng)
-        logits = self._logits(self.G.synthesis(self._styles(inputs, rng)), inputs[1:], rng)
+        return self.G.synthesis(self._styles(inputs, rng)), inputs[1:]
+
+    def _generator_loss(self, reals: torch.Tensor, classes: torch.Tensor | None, rng: torch.Generator) -> torch.Tensor:
+        """Non-saturating logistic loss (Goodfellow et al. 2014, arXiv:1406.2661), where relativistic of the difference
+        to real images (Jolicoeur-Martineau 2018, arXiv:1807.00734)."""
+        fakes, condition = self._fakes(len(reals), rng)
+        logits = self._logits(fakes, condition, rng)
+        if self.settings.relativistic:
+            with torch.no_grad():
+                real_logits = self._logits(reals, () if classes is None else (classes,), rng)
+            logits = logits - real_logits
         loss = F.softplus(-logits).mean()
         self._scalars["loss/G"] = loss.detach()
         return loss
@@ -205,37 +226,60 @@ class StyleGAN2Recipe:
     def _discriminator_losses(
         self, reals: torch.Tensor, classes: torch.Tensor | None, rng: torch.Generator, batch: int
     ) -> Iterator[torch.Tensor]:
-        """The losses on generated and on real images, one after the other, so that one graph is alive at a time."""
+        """The losses on generated and on real images, one after the other, so that one graph is alive at a time.
+
+        A relativistic loss is one, of both.
+        """
         share = len(reals) / batch
-        inputs = self.sample_inputs(len(reals), rng)
         with torch.no_grad():
-            fakes = self.G.synthesis(self._styles(inputs, rng))
-        fake_logits = self._logits(fakes, inputs[1:], rng)
-        fake_loss = F.softplus(fake_logits).mean()
-        yield fake_loss * share
+            fakes, condition = self._fakes(len(reals), rng)
+        fake_logits = self._logits(fakes, condition, rng)
+        if not self.settings.relativistic:
+            fake_loss = F.softplus(fake_logits).mean()
+            yield fake_loss * share
         real_logits = self._logits(reals, () if classes is None else (classes,), rng)
-        real_loss = F.softplus(-real_logits).mean()
-        yield real_loss * share
+        if self.settings.relativistic:
+            loss = F.softplus(fake_logits - real_logits).mean()
+            yield loss * share
+        else:
+            real_loss = F.softplus(-real_logits).mean()
+            yield real_loss * share
+            loss = fake_loss + real_loss
         signs = real_logits.detach().sign()
         self.state.real_sign += torch.stack([signs.sum(), torch.ones_like(signs).sum()])
-        self._scalars["loss/D"] = (fake_loss + real_loss).detach()
+        self._scalars["loss/D"] = loss.detach()
         self._scalars["logits/real_sign"] = signs.mean()
         self._scalars["logits/fake_sign"] = fake_logits.detach().sign().mean()
 
-    def _r1_loss(self, reals: torch.Tensor, classes: torch.Tensor | None, rng: torch.Generator) -> torch.Tensor:
-        """gamma / 2 * |dD/dx|^2 on real images."""
-        reals = reals.detach().requires_grad_(True)
-        logits = self._logits(reals, () if classes is None else (classes,), rng)
-        (gradient,) = torch.autograd.grad(logits.sum(), reals, create_graph=True)
+    def _gradient_penalties(
+        self, reals: torch.Tensor, classes: torch.Tensor | None, rng: torch.Generator
+    ) -> torch.Tensor:
+        """R1, on real images; R2, on generated ones, too where the loss is relativistic."""
+        loss = self._gradient_penalty("R1", reals, () if classes is None else (classes,), rng)
+        if self.settings.relativistic:
+            with torch.no_grad():
+                fakes, condition = self._fakes(len(reals), rng)
+            loss = loss + self._gradient_penalty("R2", fakes, condition, rng)
+        return loss
+
+    def _gradient_penalty(
+        self, name: str, images: torch.Tensor, condition: tuple[torch.Tensor, ...], rng: torch.Generator
+    ) -> torch.Tensor:
+        """gamma / 2 * |dD/dx|^2 on images."""
+        images = images.detach().requires_grad_(True)
+        with full_precision(self.D, self._compute_dtype):
+            logits = self._logits(images, condition, rng)
+            (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
         penalty = gradient.square().sum(dim=(1, 2, 3)).mean()
-        self._scalars["loss/R1"] = penalty.detach()
+        self._scalars[f"loss/{name}"] = penalty.detach()
         return penalty * (self.settings.r1_gamma / 2 * self.settings.r1_interval)
 
     def _path_length_loss(self, n: int, rng: torch.Generator) -> torch.Tensor:
         """How unevenly images follow their styles: (|J_w^T y| - mean)^2, equation 4 of [1]."""
         settings = self.settings
         ws = self._styles(self.sample_inputs(max(1, n // settings.pl_batch_shrink), rng), rng)
-        images = self.G.synthesis(ws)
+        with full_precision(self.G, self._compute_dtype):
+            images = self.G.synthesis(ws)
         noise = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
         (gradient,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=True)
         lengths = gradient.square().sum(dim=2).mean(dim=1).sqrt()
@@ -289,6 +333,7 @@ def default_config(resolution: int, channels: int, c_dim: int, width: str, half:
 WIDTHS: dict[str, tuple[Any, ...]] = {
     "tiny": (1024, 128, 128, 2),
     "small": (2048, 128, 128, 2),
+    "wide": (2048, 256, 256, 2),
     "medium": (4096, 256, 256, 2),
     "paper": (16384, 512, 512, 8),
     "full": (32768, 512, 512, 8),

@@ -9,7 +9,7 @@ import torch
 from fergan.runtime.errors import DataError, UsageError
 from fergan.stylegan.dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
 from fergan.stylegan.generator import load_generator
-from fergan.stylegan.training.dcgan import DCGANRecipe, DCGANSettings
+from fergan.stylegan.training.dcgan import DCGANSettings, DCGANTrainer
 from fergan.stylegan.training.diffaugment import diff_augment
 from fergan.stylegan.training.loop import LoopSettings, Progress, seeded, train_gan
 
@@ -27,9 +27,9 @@ def discs(n: int) -> np.ndarray:
 
 def train(folder: Path, kimg: float, **changes: object) -> Path:
     settings = DCGANSettings(learning_rate=2e-3)
-    recipe = seeded(0, lambda: DCGANRecipe(CONFIG, settings, torch.device("cpu")))
-    loop = LoopSettings(**{"total_kimg": kimg, "batch_size": 16, "snapshot_kimg": 0.16, "ema_kimg": 0.2, **changes})
-    return train_gan(recipe, discs(128), folder, loop)
+    trainer = seeded(0, lambda: DCGANTrainer(CONFIG, settings, torch.device("cpu")))
+    loop = LoopSettings(**{"total_kimg": kimg, "batch_size": 16, "snapshot_kimg": 0.16, "ema_kimg": (0.2,), **changes})
+    return train_gan(trainer, discs(128), folder, loop)
 
 
 def test_shapes_and_published_sizes() -> None:
@@ -70,13 +70,33 @@ def test_a_killed_training_ends_with_the_same_bytes(tmp_path: Path) -> None:
             raise Killed
 
     straight = train(tmp_path / "straight", 0.64)
-    recipe = seeded(0, lambda: DCGANRecipe(CONFIG, DCGANSettings(learning_rate=2e-3), torch.device("cpu")))
-    loop = LoopSettings(total_kimg=0.64, batch_size=16, snapshot_kimg=0.16, ema_kimg=0.2)
+    trainer = seeded(0, lambda: DCGANTrainer(CONFIG, DCGANSettings(learning_rate=2e-3), torch.device("cpu")))
+    loop = LoopSettings(total_kimg=0.64, batch_size=16, snapshot_kimg=0.16, ema_kimg=(0.2,))
     with pytest.raises(Killed):
-        train_gan(recipe, discs(128), tmp_path / "killed", loop, on_step=kill)
+        train_gan(trainer, discs(128), tmp_path / "killed", loop, on_step=kill)
     resumed = train(tmp_path / "killed", 0.64)
     one, two = (load_generator(path, device="cpu").generate(range(4)) for path in (straight, resumed))
     assert np.array_equal(one, two)
+
+
+def test_a_conditional_dcgan_learns_its_classes(tmp_path: Path) -> None:
+    classes = np.eye(2, dtype=np.float32)[np.arange(128) % 2]
+    images = (
+        np.where(classes[:, 1, None, None, None] > 0, 220, 30).astype(np.uint8).repeat(32, axis=1).repeat(32, axis=2)
+    )
+    config = DCGANConfig(z_dim=8, img_resolution=32, base_channels=8, c_dim=2)
+    settings = DCGANSettings(learning_rate=2e-3)
+    trainer = seeded(0, lambda: DCGANTrainer(config, settings, torch.device("cpu"), classes.mean(axis=0)))
+    loop = LoopSettings(total_kimg=2.4, batch_size=16, snapshot_kimg=2.4, ema_kimg=(0.2,))
+    names = {"classes": ["dark", "bright"]}
+    generator = load_generator(
+        train_gan(trainer, images, tmp_path, loop, classes=classes, metadata=names), device="cpu"
+    )
+    dark, bright = (generator.generate(range(8), class_index=name).astype(float) for name in ("dark", "bright"))
+    assert bright.mean() > dark.mean() + 100
+    assert np.array_equal(dark, generator.generate(range(8), class_index=0))
+    with pytest.raises(UsageError, match=r"there is no class disgust: .* classes 0 to 1 \(dark, bright\)"):
+        generator.generate([0], class_index="disgust")
 
 
 def test_refusals(tmp_path: Path) -> None:
@@ -93,12 +113,15 @@ def test_refusals(tmp_path: Path) -> None:
 def test_diverged_training_keeps_the_last_snapshot(tmp_path: Path) -> None:
     path = train(tmp_path, 0.16)
     good = path.read_bytes()
-    recipe = seeded(0, lambda: DCGANRecipe(CONFIG, DCGANSettings(learning_rate=2e-3), torch.device("cpu")))
-    broken_step = recipe.step
-    recipe.step = lambda *given: {k: v * float("nan") for k, v in broken_step(*given).items()}  # type: ignore
+    trainer = seeded(0, lambda: DCGANTrainer(CONFIG, DCGANSettings(learning_rate=2e-3), torch.device("cpu")))
+    broken_step = trainer.step
+    trainer.step = lambda *given: {k: v * float("nan") for k, v in broken_step(*given).items()}  # type: ignore
     with pytest.raises(DataError, match="diverged"):
         train_gan(
-            recipe, discs(128), tmp_path, LoopSettings(total_kimg=0.48, batch_size=16, snapshot_kimg=0.16, ema_kimg=0.2)
+            trainer,
+            discs(128),
+            tmp_path,
+            LoopSettings(total_kimg=0.48, batch_size=16, snapshot_kimg=0.16, ema_kimg=(0.2,)),
         )
     assert path.read_bytes() == good
 

@@ -103,6 +103,29 @@ def test_torch_fidelity_agrees() -> None:
     assert metrics.kid(real, fake) == pytest.approx(float(kid), rel=1e-6)
 
 
+def test_sliced_wasserstein_of_a_shift_is_its_squared_length() -> None:
+    rng = np.random.default_rng(1)
+    points, shift = rng.normal(size=(300, 8)), rng.normal(size=8)
+    assert metrics.sliced_wasserstein(points, points[::-1]) == pytest.approx(0, abs=1e-12)
+    assert metrics.sliced_wasserstein(points, points + shift) == pytest.approx((shift**2).sum(), rel=0.15)
+    fewer = metrics.sliced_wasserstein(points, rng.normal(size=(200, 8)) + shift)
+    assert fewer == pytest.approx((shift**2).sum(), rel=0.2)
+
+
+def test_sliced_wasserstein_sees_what_two_moments_do_not() -> None:
+    rng = np.random.default_rng(2)
+    signs = rng.choice([-1.0, 1.0], size=(400, 2))  # four heaps with the mean and covariance of a Gaussian
+    gaussian, other = rng.normal(size=(2, 400, 2))
+    assert metrics.sliced_wasserstein(gaussian, signs) > 3 * metrics.sliced_wasserstein(gaussian, other)
+
+
+@pytest.mark.parametrize("width", [5, 40])  # fewer features than images, and more
+def test_vendi_counts_different_images(width: int) -> None:
+    different = np.eye(width)[:4].repeat(5, axis=0) * np.linspace(1, 2, 20)[:, None]
+    assert metrics.vendi(different) == pytest.approx(4)
+    assert metrics.vendi(different[:5]) == pytest.approx(1)
+
+
 def test_nearest_is_sklearns_search() -> None:
     references, queries = _two_sets(5000, 20, width=3)
     theirs = NearestNeighbors(algorithm="brute").fit(references).kneighbors(queries, 4)
@@ -136,6 +159,7 @@ def test_interval_covers_the_mean_as_often_as_it_says() -> None:
     covered = np.mean([low < 3 < high for low, high in intervals])  # type: ignore[misc]
     assert covered == pytest.approx(0.95, abs=0.02)
     assert metrics.mean_and_interval(np.array([3.0])) == (3, None, None)
+    assert metrics.mean_and_interval(np.array([1.0, 3.0])) == (2, pytest.approx(2**0.5), None)
 
 
 @pytest.mark.parametrize(

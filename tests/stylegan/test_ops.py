@@ -198,6 +198,19 @@ def test_upfirdn2d_with_any_filter_and_factor(device, dtype):
         )
 
 
+@pytest.mark.parametrize(("size", "padding", "flip"), [((8, 8), (1, 1, 1, 1), False), ((7, 9), (2, 1, 0, 3), True)])
+def test_the_adjoint_of_a_decimation_is_the_gradient_of_the_reference(size, padding, flip):
+    kernel = torch.rand(4, 3, dtype=torch.float64)
+    x = torch.rand(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    how = {"up": (1, 2), "down": 2, "padding": padding, "flip_filter": flip, "gain": 1.7}
+    assert torch.autograd.gradgradcheck(lambda x: upfirdn2d(x, kernel, **how), x)
+    results = [function(x, kernel, **how) for function in (upfirdn2d, upfirdn2d_reference)]
+    assert torch.equal(*results)
+    weigh = torch.rand_like(results[0])
+    found, wanted = (torch.autograd.grad((result * weigh).sum(), x)[0] for result in results)
+    assert torch.allclose(found, wanted, rtol=1e-12)
+
+
 def test_upfirdn2d_refuses_what_leaves_no_pixel(device):
     with pytest.raises(RuntimeError, match="too small"):
         upfirdn2d(torch.ones(1, 1, 2, 2, device=device), torch.ones(4, 4, device=device))

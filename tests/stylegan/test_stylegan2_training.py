@@ -1,4 +1,4 @@
-"""The StyleGAN2 recipe: its losses, its augmentation, its data, and what a stop and a resume do to a training."""
+"""The StyleGAN2 trainer: its losses, its augmentation, its data, and what a stop and a resume do to a training."""
 
 import json
 import math
@@ -17,16 +17,17 @@ from fergan.stylegan.generator import load_generator
 from fergan.stylegan.metrics import kid
 from fergan.stylegan.networks import StyleGAN2Config
 from fergan.stylegan.training import ada
+from fergan.stylegan.training import loop as loop_module
 from fergan.stylegan.training.images import load_training_set
 from fergan.stylegan.training.loop import LoopSettings, Progress, seeded, train_gan
-from fergan.stylegan.training.stylegan2 import StyleGAN2Recipe, StyleGAN2Settings
+from fergan.stylegan.training.stylegan2 import StyleGAN2Settings, StyleGAN2Trainer
 
 CONFIG = StyleGAN2Config(img_resolution=16, img_channels=1, z_dim=8, w_dim=8, channels=(8, 8, 8), num_mapping_layers=2)
 CPU = torch.device("cpu")
 
 
-def recipe(config: StyleGAN2Config = CONFIG, shares: np.ndarray | None = None, **changes: object) -> StyleGAN2Recipe:
-    return seeded(0, lambda: StyleGAN2Recipe(config, StyleGAN2Settings(**changes), CPU, shares))
+def trainer(config: StyleGAN2Config = CONFIG, shares: np.ndarray | None = None, **changes: object) -> StyleGAN2Trainer:
+    return seeded(0, lambda: StyleGAN2Trainer(config, StyleGAN2Settings(**changes), CPU, shares))
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -43,8 +44,8 @@ def blobs(n: int, size: int = 16) -> np.ndarray:
 
 
 def train(folder: Path, kimg: float, on_step: object = None, **changes: object) -> Path:
-    loop = LoopSettings(total_kimg=kimg, batch_size=8, snapshot_kimg=0.08, ema_kimg=0.1)
-    return train_gan(recipe(**changes), blobs(64), folder, loop, on_step=on_step)  # type: ignore[arg-type]
+    loop = LoopSettings(kimg, batch_size=8, snapshot_kimg=0.08, ema_kimg=(0.1, 0.02), ema_rampup=0.5, final_rate=0.2)
+    return train_gan(trainer(**changes), blobs(64), folder, loop, on_step=on_step)  # type: ignore[arg-type]
 
 
 def test_training_brings_the_faces_nearer_to_real_ones(data_folder: Path, tmp_path: Path) -> None:
@@ -60,18 +61,18 @@ def test_training_brings_the_faces_nearer_to_real_ones(data_folder: Path, tmp_pa
 
     distances = []
     for kimg in (0.016, 0.5, 2.0, 5.0):
-        it = recipe(config, learning_rate=0.001, r1_gamma=1.0)
-        loop = LoopSettings(total_kimg=kimg, batch_size=16, snapshot_kimg=5, ema_kimg=5)
+        it = trainer(config, learning_rate=0.001, r1_gamma=1.0)
+        loop = LoopSettings(total_kimg=kimg, batch_size=16, snapshot_kimg=5, ema_kimg=(5,))
         generator = load_generator(train_gan(it, images, tmp_path, loop), device="cpu")
         distances.append(kid(coarse(images), coarse(generator.generate(range(500)))))
     assert all(later < 0.9 * earlier for earlier, later in pairwise(distances)), distances
 
 
 def test_r1_is_the_squared_gradient_on_real_images() -> None:
-    it = recipe(augment="none", r1_gamma=3.0)
+    it = trainer(augment="none", r1_gamma=3.0)
     it.D.double()
     reals = torch.randn(4, 1, 16, 16, generator=rng(), dtype=torch.float64)
-    loss = it._r1_loss(reals, None, rng())
+    loss = it._gradient_penalties(reals, None, rng())
     jacobian = torch.autograd.functional.jacobian(lambda x: it.D(x).sum(), reals)
     by_hand = jacobian.square().sum(dim=(1, 2, 3)).mean()
     assert loss.item() == pytest.approx(3.0 / 2 * 16 * by_hand.item(), rel=1e-10)
@@ -79,7 +80,7 @@ def test_r1_is_the_squared_gradient_on_real_images() -> None:
 
 
 def test_path_length_is_the_deviation_of_the_jacobians_length() -> None:
-    it = recipe(style_mixing=0.0, pl_batch_shrink=1)
+    it = trainer(style_mixing=0.0, pl_batch_shrink=1)
     it.state.pl_mean.fill_(0.25)
     torch.manual_seed(5)
     loss = it._path_length_loss(3, rng(1))
@@ -98,7 +99,7 @@ def test_path_length_is_the_deviation_of_the_jacobians_length() -> None:
 
 
 def test_styles_are_mixed_from_a_random_layer_on() -> None:
-    it = recipe(style_mixing=1.0)
+    it = trainer(style_mixing=1.0)
     inputs = it.sample_inputs(64, rng())
     ws = it._styles(inputs, rng(1))
     own = it.G.mapping(*inputs, update_w_avg=False)
@@ -106,12 +107,20 @@ def test_styles_are_mixed_from_a_random_layer_on() -> None:
     assert kept[:, 0].all()
     assert (kept.int().diff(dim=1) <= 0).all()  # own styles first, the other latent's after them
     assert {int(k) for k in kept.sum(dim=1)} == {1, 2, 3, 4, 5}
-    none = recipe(style_mixing=0.0)
+    none = trainer(style_mixing=0.0)
     assert torch.equal(none._styles(inputs, rng(1)), none.G.mapping(*inputs, update_w_avg=False))
 
 
-@pytest.mark.parametrize("augment", ["diffaugment", "ada"])
-def test_a_killed_training_ends_with_the_same_bytes(tmp_path: Path, augment: str) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        # snapshots fall between the path-length updates (4 steps), R1's (16) and ADA's (4), and ADA moves fast
+        {"augment": "diffaugment"},
+        {"augment": "ada", "ada_kimg": 0.2, "ada_target": -0.5},
+        {"precision": "bfloat16", "relativistic": True},
+    ],
+)
+def test_a_killed_training_ends_with_the_same_bytes(tmp_path: Path, changes: dict[str, object]) -> None:
     class Killed(BaseException):
         pass
 
@@ -119,36 +128,92 @@ def test_a_killed_training_ends_with_the_same_bytes(tmp_path: Path, augment: str
         if progress.kimg > 0.1:  # after the first snapshot, before the second
             raise Killed
 
-    # snapshots fall between the path-length updates (4 steps), R1's (16) and ADA's (4), and ADA moves fast
-    straight = train(tmp_path / "straight", 0.32, augment=augment, ada_kimg=0.2, ada_target=-0.5)
+    straight = train(tmp_path / "straight", 0.32, **changes)
     with pytest.raises(Killed):
-        train(tmp_path / "killed", 0.32, kill, augment=augment, ada_kimg=0.2, ada_target=-0.5)
-    resumed = train(tmp_path / "killed", 0.32, augment=augment, ada_kimg=0.2, ada_target=-0.5)
+        train(tmp_path / "killed", 0.32, kill, **changes)
+    resumed = train(tmp_path / "killed", 0.32, **changes)
     assert straight.read_bytes() == resumed.read_bytes()
+    for name in ("generator-ema0.02.safetensors", "discriminator.safetensors"):
+        assert straight.with_name(name).read_bytes() == resumed.with_name(name).read_bytes()
+    assert straight.read_bytes() != straight.with_name("generator-ema0.02.safetensors").read_bytes()
     last = json.loads((tmp_path / "killed" / "log.jsonl").read_text().splitlines()[-1])
     wanted = {"loss/D", "loss/G", "loss/R1", "loss/path_length", "logits/real_sign", "speed/kimg_per_hour"}
     assert wanted <= last.keys()
     assert load_generator(resumed, device="cpu").generate([0]).shape == (1, 16, 16, 1)
 
 
+def test_a_diverged_training_keeps_its_networks(tmp_path: Path) -> None:
+    path = train(tmp_path, 0.08)
+    good = {file: file.read_bytes() for file in tmp_path.glob("*.safetensors")}
+    it = trainer()
+    step = it.step
+    it.step = lambda *given: {name: value * math.nan for name, value in step(*given).items()}  # type: ignore[method-assign]
+    loop = LoopSettings(0.32, batch_size=8, snapshot_kimg=0.08, ema_kimg=(0.1, 0.02), ema_rampup=0.5, final_rate=0.2)
+    with pytest.raises(DataError, match="diverged"):
+        train_gan(it, blobs(64), tmp_path, loop)
+    assert path in good and len(good) == 3
+    assert {file: file.read_bytes() for file in good} == good
+
+
+def test_learning_rates_fall_by_a_cosine() -> None:
+    it = trainer(learning_rate=0.01, pl_weight=0, r1_gamma=0)
+    rates = loop_module.Rates(it, LoopSettings(total_kimg=1.0, batch_size=10, final_rate=0.1))
+    found = []
+    for step in (0, 50, 100, 120):
+        rates.set(step)
+        found.append(it.optimizers["D"].param_groups[0]["lr"])
+    assert found == pytest.approx([0.01, 0.0055, 0.001, 0.001])
+
+
+def test_bfloat16_blocks_stay_near_float32_and_penalties_are_float32() -> None:
+    exact, rough = trainer(augment="none"), trainer(augment="none", precision="bfloat16")
+    reals = torch.from_numpy(blobs(8)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    logits = [it._logits(reals, (), rng()).detach() for it in (exact, rough)]
+    assert not torch.equal(*logits)
+    assert torch.allclose(*logits, atol=0.05 * float(logits[0].abs().max()) + 0.02)
+    assert torch.equal(*(it._gradient_penalties(reals, None, rng()) for it in (exact, rough)))
+    assert all(parameter.dtype == torch.float32 for parameter in rough.G.parameters())
+    inputs = exact.sample_inputs(4, rng())
+    assert torch.equal(exact.draw(exact.G, inputs), rough.draw(rough.G, inputs))
+
+
+def test_a_relativistic_loss_knows_differences_only() -> None:
+    """A constant added to all logits changes nothing; R2 is there beside R1."""
+    it = trainer(augment="none", relativistic=True, style_mixing=0.0)
+    reals = torch.from_numpy(blobs(8)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    def losses() -> list[float]:
+        torch.manual_seed(0)
+        (loss,) = it._discriminator_losses(reals, None, rng(), 8)
+        torch.manual_seed(0)
+        return [float(loss.detach()), float(it._generator_loss(reals, None, rng()).detach())]
+
+    before = losses()
+    with torch.no_grad():
+        it.D.b4.out.bias += 3
+    assert losses() == pytest.approx(before, rel=1e-4)
+    it._gradient_penalties(reals, None, rng())
+    assert it._scalars["loss/R1"] > 0 and it._scalars["loss/R2"] > 0
+
+
 def test_a_batch_in_parts_gives_the_gradient_of_the_whole() -> None:
     reals = torch.from_numpy(blobs(8)).permute(0, 3, 1, 2).double() / 127.5 - 1
     gradients = []
     for part in (8, 4):
-        it = recipe(augment="none", part_size=part)
+        it = trainer(augment="none", part_size=part)
         it.D.double()
         it.D.b4.num_channels = 0  # without minibatch statistics, which compare the images of a part
         it.D.b4.conv.weight = torch.nn.Parameter(it.D.b4.conv.weight[:, :8].detach())
         it.D.zero_grad()
         for images, _ in it._parts(reals, None):
-            (it._r1_loss(images, None, rng()) * len(images) / len(reals)).backward()
+            (it._gradient_penalties(images, None, rng()) * len(images) / len(reals)).backward()
         gradients.append(it.D.b16.conv0.weight.grad)
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-10, atol=1e-12)
 
 
 def test_ada_grows_while_d_is_too_sure() -> None:
     for sign, grows in ((1.0, True), (-1.0, False)):
-        it = recipe(augment="ada", ada_kimg=1.0)
+        it = trainer(augment="ada", ada_kimg=1.0)
         it.state.augment_p.fill_(0.1)
         it.state.real_sign.copy_(torch.tensor([sign * 32, 32.0]))
         it._steer_ada(50)
@@ -159,8 +224,8 @@ def test_conditional_training_learns_the_classes(tmp_path: Path) -> None:
     dark_and_bright = np.concatenate([np.full((32, 16, 16, 1), 20), np.full((32, 16, 16, 1), 235)]).astype(np.uint8)
     classes = np.eye(2, dtype=np.float32)[np.repeat([0, 1], 32)]
     config = StyleGAN2Config(**{**CONFIG.__dict__, "c_dim": 2})
-    it = recipe(config, np.array([0.5, 0.5]), augment="none", learning_rate=0.01)
-    loop = LoopSettings(total_kimg=0.96, batch_size=8, snapshot_kimg=1, ema_kimg=0.05)
+    it = trainer(config, np.array([0.5, 0.5]), augment="none", learning_rate=0.01)
+    loop = LoopSettings(total_kimg=0.96, batch_size=8, snapshot_kimg=1, ema_kimg=(0.05,))
     generator = load_generator(train_gan(it, dark_and_bright, tmp_path, loop, classes=classes), device="cpu")
     dark, bright = (generator.generate(range(8), class_index=i).mean() for i in (0, 1))
     assert dark + 60 < bright
@@ -175,7 +240,7 @@ def test_processes_stay_together(tmp_path: Path) -> None:
         "from test_stylegan2_training import *\n"
         "from fergan.runtime.distributed import process_group, rank\n"
         "with process_group(CPU):\n"
-        "    it = recipe()\n"
+        "    it = trainer()\n"
         "    loop = LoopSettings(total_kimg=0.08, batch_size=8, snapshot_kimg=0.04)\n"
         "    train_gan(it, blobs(64), sys.argv[1], loop)\n"
         "    flat = torch.cat([p.detach().flatten() for n in 'GD' for p in it.modules[n].parameters()])\n"

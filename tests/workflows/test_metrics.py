@@ -15,6 +15,7 @@ from fergan.runtime.errors import UsageError
 from fergan.stylegan.checkpoints import save_generator
 from fergan.stylegan.generator import load_generator
 from fergan.stylegan.networks import StyleGAN2, StyleGAN2Config
+from fergan.workflows.generators import fakes as fakes_module
 from fergan.workflows.generators import metrics
 from fergan.workflows.generators.metrics import MetricsOptions, append_lines, judge
 
@@ -48,7 +49,9 @@ def test_a_perfect_generator_reaches_the_floor(real: Path, tmp_path: Path, invok
     assert done.returncode == 0, done.stderr
     assert "60 and 60 pictures, 5 times" in done.stdout
     scores = _values(tmp_path / "scores.jsonl")
-    assert list(scores) == ["kid", "fid", "precision", "recall", "density", "coverage"]
+    assert list(scores) == [
+        *("kid", "fid", "precision", "recall", "density", "coverage", "sliced_wasserstein", "vendi")
+    ]
     for score in scores.values():
         low, high = score["ci95"]
         assert low <= score["value"] <= high
@@ -60,7 +63,7 @@ def test_a_perfect_generator_reaches_the_floor(real: Path, tmp_path: Path, invok
     lines = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
     for line in lines:
         del line["seconds"]
-    assert lines[:6] == lines[6:]  # added, and the same again
+    assert lines[:8] == lines[8:]  # added, and the same again
 
 
 def test_bad_pictures_are_told_from_good_ones(real: Path, tmp_path: Path) -> None:
@@ -120,10 +123,10 @@ def test_a_conditional_generator_draws_classes_as_the_data_have_them(tmp_path: P
     assert (record["fakes"]["class"], record["resolution"], record["channels"]) == ("as in the data", 16, 3)
     generator = load_generator(tmp_path / "cond.safetensors", device="cpu")
     reals = metrics.PictureSet(archive)
-    drawn = metrics._classes_like(generator, reals, 2000, seed=0)
+    drawn = fakes_module.classes_like(generator, reals, 2000, seed=0)
     assert np.bincount(drawn, minlength=3) / 2000 == pytest.approx([0.8, 0, 0.2], abs=0.04)
-    fakes = metrics._of_generator(options, 70, reals)
-    classes = metrics._classes_like(generator, reals, 70, seed=0)
+    fakes = fakes_module.fakes_of_generator(generator, None, None, 0, 70, reals)
+    classes = fakes_module.classes_like(generator, reals, 70, seed=0)
     pictures = list(fakes.pictures())
     assert len(pictures) == 70
     assert np.array_equal(pictures[66], generator.generate([66], class_index=int(classes[66]))[0])
@@ -149,7 +152,7 @@ def test_a_file_of_lines_is_never_cut_short(tmp_path: Path) -> None:
 def test_inception_needs_torch_fidelity(real: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     with pytest.raises(UsageError, match=r"pip install 'fergan\[metrics\]'"):
-        judge(MetricsOptions(str(real), features="both"))
+        judge(MetricsOptions(str(real), features="fer,inception"))
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from fergan.data.images import write_png
 from fergan.runtime.errors import UsageError
 from fergan.stylegan.generator import load_generator
+from fergan.stylegan.ops import setup_filter
+from fergan.stylegan.ops.upfirdn2d import upsample2d
 from fergan.workflows.generators.train import train_stylegan2
+from safetensors.torch import load_file
 
 OPTIONS = {
     "resolution": 32,
@@ -18,11 +22,16 @@ OPTIONS = {
     "batch_size": 16,
     "part_size": None,
     "learning_rate": 0.0025,
+    "final_learning_rate": None,
+    "path_length": 2.0,
+    "style_mixing": 0.9,
+    "relativistic": False,
+    "ema_kimg": None,
     "gamma": None,
     "augment": "diffaugment",
     "mirror": True,
     "snapshot_kimg": 2.0,
-    "fp32": False,
+    "precision": None,
     "seed": 0,
     "device": "cpu",
 }
@@ -54,16 +63,36 @@ def test_refusals(images: Path, tmp_path: Path, change: dict[str, object], messa
     assert not (tmp_path / "out").exists()
 
 
-def test_a_training_can_start_from_a_generator(images: Path, tmp_path: Path) -> None:
-    def train(out: str, **changes: object) -> Path:
-        options = {**OPTIONS, "resolution": 8, "learning_rate": 1e-9, **changes}
-        return train_stylegan2(str(images), str(tmp_path / out), lambda progress: None, kimg=0.016, **options)
+def _train(images: Path, out: Path, **changes: object) -> Path:
+    """One step at next to no learning rate, so that a training ends where it starts."""
+    options = {**OPTIONS, "resolution": 8, "learning_rate": 1e-9, **changes}
+    return train_stylegan2(str(images), str(out), lambda progress: None, kimg=0.016, **options)
 
-    first = train("first", seed=3)
-    second = train("second", seed=4, init=str(first))
-    other = train("other", seed=4)
+
+def test_a_training_can_start_from_a_generator(images: Path, tmp_path: Path) -> None:
+    first = _train(images, tmp_path / "first", seed=3)
+    second = _train(images, tmp_path / "second", seed=4, init=str(first))
+    other = _train(images, tmp_path / "other", seed=4)
     a, b, c = (load_generator(path, device="cpu").generate(range(4)).astype(int) for path in (first, second, other))
-    assert np.abs(a - b).max() <= 1  # with next to no learning rate, a training ends where it starts
+    assert np.abs(a - b).max() <= 1
     assert np.abs(a - c).max() > 20
-    with pytest.raises(UsageError, match="img_resolution 8, but this training has 16"):
-        train("third", init=str(first), resolution=16)
+    discriminators = [load_file(path.with_name("discriminator.safetensors")) for path in (first, second, other)]
+    weights = [tensors["b8.conv0.weight"] for tensors in discriminators]
+    assert torch.allclose(weights[0], weights[1], atol=1e-6)
+    assert not torch.allclose(weights[0], weights[2], atol=0.1)
+    larger = _train(images, tmp_path / "larger", resolution=16)
+    with pytest.raises(UsageError, match="draws 16 pixels, but this training 8"):
+        _train(images, tmp_path / "third", init=str(larger))
+
+
+@pytest.mark.parametrize("file", ["generator.safetensors", "training-state.pt"])
+def test_a_training_grows_from_a_lower_resolution(images: Path, tmp_path: Path, file: str) -> None:
+    small = _train(images, tmp_path / "small", seed=3)
+    large = _train(images, tmp_path / "large", seed=4, resolution=16, init=str(small.with_name(file)))
+    before, after = (load_generator(path, device="cpu") for path in (small, large))
+    assert after.metadata["init"] == {"file": file, "discriminator": True}
+    z = torch.randn(4, before.z_dim, generator=torch.Generator().manual_seed(0))
+    coarse, fine = (generator.synthesis(generator.mapping(z)) for generator in (before, after))
+    assert torch.allclose(fine, upsample2d(coarse, setup_filter([1, 3, 3, 1])), atol=1e-4)  # enlarged, nothing else yet
+    blocks = [load_file(path.with_name("discriminator.safetensors"))["b8.conv0.weight"] for path in (small, large)]
+    assert torch.allclose(*blocks, atol=1e-6)

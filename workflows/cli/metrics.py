@@ -18,9 +18,20 @@ _GOOD = {
     "recall": "high",
     "density": "near 1",
     "coverage": "high",
+    "sliced_wasserstein": "low",
+    "vendi": "near floor",
     "nearest": "near 0.5",
+    "kid_of_class": "low",
+    "agreement": "near floor",
 }
-_TITLE = {"kid": "KID x 1000", "fid": "FID", "nearest": "Nearer than reals"}
+_TITLE = {
+    "kid": "KID x 1000",
+    "fid": "FID",
+    "sliced_wasserstein": "Sliced Wasserstein",
+    "vendi": "Vendi score",
+    "nearest": "Nearer than reals",
+    "kid_of_class": "KID x 1000",
+}
 
 
 @click.command(epilog="Example: fergan metrics --data fer2013.csv --out metrics.jsonl --neighbours sheet.png")
@@ -38,31 +49,41 @@ _TITLE = {"kid": "KID x 1000", "fid": "FID", "nearest": "Nearer than reals"}
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="First seed; choice of pictures.")
 @click.option(
     "--features",
-    type=click.Choice(["fer", "inception", "both"]),
+    metavar="LIST",
     default="fer",
     show_default=True,
-    help="Of our classifier, or of Inception by way of torch-fidelity.",
+    help="fer (our classifier), efficientnet-lite0 (ImageNet: hair, eyes and background too), inception, dinov2, clip.",
 )
+@click.option("--by-class", is_flag=True, help="Compare class by class too, and ask the classifier for agreement.")
 @click.option("--model", metavar="FILE|NAME", help="Classifier of the fer features.  [default: fernet]")
 @click.option("--crop", type=click.Choice(["none", "ffhq", "detect"]), default="none", show_default=True)
 @click.option("--out", metavar="FILE", help="Add the results to this file, as JSON lines.")
 @click.option("--neighbours", metavar="PNG", help="Show 16 samples beside the nearest training images.")
 @click.option("--grid", metavar="PNG", help="Show 64 samples, not chosen by anyone; needs no --data.")
+@click.option(
+    "--blind",
+    nargs=2,
+    metavar="A B",
+    help="Write a page to --out: 40 pairs of two generators to compare by eye.",
+)
 @device_option
-def metrics(data: str | None, out: str | None, grid: str | None, **options: Any) -> None:
+def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[str, str] | None, **options: Any) -> None:
     """Judge a generator, or any pictures, against real pictures.
 
-    KID, FID, precision and recall, density and coverage, each with its 95 % confidence interval and beside its floor:
-    the same measure between one half of the real pictures and the other.
+    KID, FID, precision and recall, density and coverage, sliced Wasserstein distance and Vendi score, each with its
+    95 % confidence interval and beside its floor: the same measure between one half of the real pictures and the other.
     """
+    if blind is not None:
+        _write_blind(blind, out, data, grid, options)
+        return
     if data is None and grid is None:
         raise UsageError(
             "--data is missing: name the real pictures (a folder, a zip or fer2013.csv), or ask for a --grid"
         )
     if data is None:
-        for name in ("images", "n", "neighbours"):
-            if options[name] is not None:
-                raise UsageError(f"--{name} needs --data, the real pictures")
+        for name in ("images", "n", "neighbours", "by_class"):
+            if options[name]:
+                raise UsageError(f"--{name.replace('_', '-')} needs --data, the real pictures")
         if out is not None:
             raise UsageError("--out needs --data, the real pictures")
     if options["images"] is not None:
@@ -108,11 +129,29 @@ def metrics(data: str | None, out: str | None, grid: str | None, **options: Any)
             click.echo(f"written: {path}")
 
 
+def _write_blind(
+    networks: tuple[str, str], out: str | None, data: str | None, grid: str | None, options: dict[str, Any]
+) -> None:
+    given = {"data": data, "grid": grid, **{name: options[name] for name in ("network", "images", "n", "neighbours")}}
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"--blind and --{name} exclude each other; --blind only shows two generators")
+    if out is None or not out.endswith(".html"):
+        raise UsageError("--blind writes a page; name it, such as --out blind.html")
+    from ..generators.blind import write_blind_page
+    from ..generators.catalogue import ensure_network
+
+    for network in networks:
+        ensure_network(network)
+    write_blind_page(out, networks, options["psi"], options["class_index"], options["seed"], options["device"])
+    click.echo(f"written: {out}; open it in a browser")
+
+
 def _row(record: dict[str, Any]) -> tuple[str, ...]:
     metric = record["metric"]
     return (
         record["features"]["name"],
-        _TITLE.get(metric, metric.capitalize()),
+        _TITLE.get(metric, metric.capitalize()) + (f", {record['class']}" if "class" in record else ""),
         _with_interval(record, metric),
         _with_interval(record["floor"], metric),
         _GOOD[metric],
@@ -120,9 +159,10 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _with_interval(summary: dict[str, Any], metric: str) -> str:
-    scale, digits = (1000, 2) if metric == "kid" else (1, 2 if metric == "fid" else 3)
+    scale = 1000 if metric.startswith("kid") else 1
+    digits = 2 if metric in ("kid", "kid_of_class", "fid", "vendi") else 3
     text = f"{scale * summary['value']:.{digits}f}"
     if summary["ci95"] is None:
         return text
-    half = scale * (summary["ci95"][1] - summary["ci95"][0]) / 2
+    half = scale * max(summary["ci95"][1] - summary["value"], summary["value"] - summary["ci95"][0])
     return f"{text} ± {half:.{digits}f}"

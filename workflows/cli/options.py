@@ -24,7 +24,9 @@ network_option = click.option(
 trunc_option = click.option(
     "--trunc", type=click.FloatRange(-2, 2), metavar="PSI", help="Truncation psi.  [default: the generator's]"
 )
-class_option = click.option("--class", "class_index", type=click.IntRange(0), help="Class, for conditional generators.")
+class_option = click.option(
+    "--class", "class_index", metavar="N|NAME", help="Class of a conditional generator, such as 1 or disgust."
+)
 
 
 def noise_option(*modes: str) -> Callable[[Any], Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ...runtime.errors import UsageError
 from .options import device_option
 
 
@@ -72,6 +73,7 @@ def train_classifier(out: str, **options: Any) -> None:
 )
 @click.option("--resolution", type=click.IntRange(32), default=48, show_default=True, help="Pixels, a multiple of 16.")
 @click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True, help="1 gray, 3 RGB.")
+@click.option("--cond", is_flag=True, help="Train by class: the CSV's emotions, or dataset.json's labels.")
 @click.option("--base-channels", type=click.IntRange(4), default=32, show_default=True, help="Width of the networks.")
 @click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True)
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=4e-4, show_default=True)
@@ -94,6 +96,19 @@ def train_dcgan(data: str, out: str, **options: Any) -> None:
     click.echo(f"generator in {path}")
 
 
+def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+    """``"5,20"`` -> ``(5.0, 20.0)``, each once, in this order."""
+    if text is None:
+        return None
+    try:
+        values = tuple(dict.fromkeys(float(part) for part in text.split(",")))
+    except ValueError:
+        values = ()
+    if not values or not all(0 < value < 1e6 for value in values):
+        raise UsageError(f"--ema-kimg {text!r}: write half-lives in thousands of images, such as 5,10,20")
+    return values
+
+
 @train.command("stylegan2", epilog="Example: fergan train stylegan2 --data faces.zip --out runs/my_stylegan2")
 @click.option("--data", required=True, metavar="DIR|ZIP|CSV", help="A folder or zip of images, or fer2013.csv.")
 @click.option("--out", default="runs/stylegan2", show_default=True, metavar="DIR", help="Folder of the training.")
@@ -105,16 +120,32 @@ def train_dcgan(data: str, out: str, **options: Any) -> None:
 @click.option("--cond", is_flag=True, help="Train by class: the CSV's emotions, or dataset.json's labels.")
 @click.option(
     "--width",
-    type=click.Choice(["tiny", "small", "medium", "paper", "full"]),
+    type=click.Choice(["tiny", "small", "wide", "medium", "paper", "full"]),
     default="tiny",
     show_default=True,
-    help="Of the networks: tiny for a CPU, paper and full as published.",
+    help="Of the networks: tiny to wide for a CPU, paper and full as published.",
 )
-@click.option("--init", metavar="FILE|NAME", help="Start from this generator (its width counts, D starts fresh).")
+@click.option(
+    "--init",
+    metavar="FILE|NAME",
+    help="Start from this generator or training-state.pt, of this resolution or a lower one (its width counts), and "
+    "from its discriminator where there is one.",
+)
 @click.option("--batch-size", type=click.IntRange(4), default=16, show_default=True)
 @click.option("--part-size", type=click.IntRange(4), metavar="N", help="Images at a time, where memory is short.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=0.0025, show_default=True)
+@click.option(
+    "--final-learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    metavar="RATE",
+    help="Fall to this by a cosine.  [default: stay]",
+)
 @click.option("--gamma", type=click.FloatRange(0), help="R1's weight.  [default: 0.3 at 64 pixels and batches of 16]")
+@click.option("--path-length", type=click.FloatRange(0), default=2, show_default=True, help="Weight; 0 = none.")
+@click.option(
+    "--style-mixing", type=click.FloatRange(0, 1), default=0.9, show_default=True, help="Share of images; 0 = none."
+)
+@click.option("--relativistic", is_flag=True, help="R3GAN's loss: D compares real with generated images; R1 and R2.")
 @click.option(
     "--augment",
     type=click.Choice(["diffaugment", "ada", "none"]),
@@ -124,7 +155,19 @@ def train_dcgan(data: str, out: str, **options: Any) -> None:
 )
 @click.option("--mirror/--no-mirror", default=True, show_default=True, help="Show mirrored images too.")
 @click.option("--snapshot-kimg", type=click.FloatRange(0, min_open=True), default=20, show_default=True)
-@click.option("--fp32", is_flag=True, help="No half precision on a GPU.")
+@click.option(
+    "--ema-kimg",
+    metavar="LIST",
+    callback=_half_lives,
+    help="Half-lives of averages of G, such as 5,10,20; the first is generator.safetensors, the others are "
+    "generator-ema20.safetensors.  [default: 5 at batches of 16]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "auto"]),
+    help="auto: bfloat16 on a CPU that is fast at it, float16 in the top blocks on a GPU.  "
+    "[default: float32 on a CPU, auto on a GPU]",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @device_option
 def train_stylegan2(data: str, out: str, **options: Any) -> None:

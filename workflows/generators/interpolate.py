@@ -44,7 +44,7 @@ class InterpolateOptions:
     network: str | None = None
     truncation_psi: float | None = None
     noise_mode: str = "const"
-    class_index: int | None = None
+    class_index: int | str | None = None
     device: str = "auto"
 
     @property

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,20 @@ from ...data.images import write_png
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable, write_atomically
 from ...stylegan.generator import Generator, default_psi, load_generator
-from ...stylegan.metrics import DENSITY_K, PRECISION_K, density_coverage, fid, kid, mean_and_interval, precision_recall
-from ..progress import OnProgress, no_progress
-from .features import FeatureSpace, compute_features, fer_features, inception_features, pixel_features
+from ...stylegan.metrics import (
+    DENSITY_K,
+    PRECISION_K,
+    density_coverage,
+    fid,
+    kid,
+    precision_recall,
+    sliced_wasserstein,
+    vendi,
+)
+from ..progress import Stage, silent
+from .by_class import judge_classes, summarize
+from .fakes import Fakes, fakes_of_generator, fakes_of_pictures
+from .features import FeatureSpace, compute_features, feature_spaces, pixel_features
 from .neighbours import CLOSEST, SHOWN, Neighbours, Sample, draw_sheet, find_neighbours
 from .picture_set import PictureSet
 
@@ -35,13 +45,6 @@ SEARCHED = 1000
 
 _SMALLEST = max(PRECISION_K, DENSITY_K) + 1
 _GRID = 8
-
-Stage = Callable[[str, str], AbstractContextManager[OnProgress]]
-"""Called with a title and a unit when a long piece of work begins."""
-
-
-def _silent(title: str, unit: str) -> AbstractContextManager[OnProgress]:
-    return nullcontext(no_progress)
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,10 @@ class MetricsOptions:
         seed: the first of the generator's seeds, and of the choice of pictures.
         truncation_psi: None for the generator's own default.
         class_index: of a conditional generator; None draws classes as often as the data have them.
-        features: ``fer``, ``inception`` or ``both``.
+        features: kinds of features by name, joined by commas: see ``FEATURES``.
         model: the classifier of the ``fer`` features; None for fernet.
         crop: of the ``fer`` features, see :func:`fergan.data.faces.prepare_faces`.
+        by_class: compare class by class too; only for conditional generators.
         neighbours: where to write the sheet of nearest training images; None = not looked for.
         device: ``auto``, ``cpu`` or ``cuda``.
     """
@@ -71,46 +75,26 @@ class MetricsOptions:
     repeats: int = 5
     seed: int = 0
     truncation_psi: float | None = None
-    class_index: int | None = None
+    class_index: int | str | None = None
     features: str = "fer"
     model: str | None = None
     crop: str = "none"
+    by_class: bool = False
     neighbours: str | None = None
     device: str = "auto"
 
 
-@dataclass(frozen=True)
-class _Fakes:
-    """What is judged.
-
-    Attributes:
-        title: for people.
-        about: for the record.
-        count: how many pictures there are.
-        side, channels: of the pictures.
-        pictures: all of them, in order.
-        name: of the picture at a place, and the picture itself.
-    """
-
-    title: str
-    about: dict[str, Any]
-    count: int
-    side: int
-    channels: int
-    pictures: Callable[[], Iterator[np.ndarray]]
-    name: Callable[[int], str]
-    picture: Callable[[int], np.ndarray]
-
-
-def judge(options: MetricsOptions, stage: Stage = _silent) -> list[dict[str, Any]]:
+def judge(options: MetricsOptions, stage: Stage = silent) -> list[dict[str, Any]]:
     """Compare, and write the sheet if there is to be one.
 
     Returns:
         One record for each metric and kind of features, as plain JSON values:
 
-        - ``metric``: ``kid``, ``fid``, ``precision``, ``recall``, ``density``, ``coverage``, or ``nearest`` (below);
+        - ``metric``: ``kid``, ``fid``, ``precision``, ``recall``, ``density``, ``coverage``, ``sliced_wasserstein``,
+          ``vendi``, ``nearest`` (below), or of one class ``kid_of_class`` and ``agreement``, see
+          :func:`fergan.workflows.generators.by_class.judge_classes`;
         - ``value``: the mean over the repeats; ``std``: their standard deviation; ``ci95``: 95 % confidence interval of
-          the mean for this data set, [low, high]; both null for one repeat;
+          the mean for this data set, [low, high], null for fewer than three repeats;
         - ``floor``: the same three between real pictures and other real pictures;
         - ``n_real``, ``n_fake``: pictures in each comparison; ``repeats``;
         - ``fakes``: ``count`` in all, and for a generator ``network``, ``sha256``, ``truncation_psi``, ``seeds`` and,
@@ -131,27 +115,21 @@ def judge(options: MetricsOptions, stage: Stage = _silent) -> list[dict[str, Any
         UsageError: an option does not fit the data, the generator or the installation.
     """
     started = time.monotonic()
-    spaces = _spaces(options)
+    spaces = feature_spaces(options.features, options.model, options.crop, options.device)
     reals = PictureSet(options.data)
+    generator: Generator | None = None
     if options.images is None:
         n = _pictures_a_side(options, reals)
-        fakes = _of_generator(options, n * options.repeats, reals)
+        generator = load_generator(options.network, device=options.device)
+        drawn = options.truncation_psi, options.class_index, options.seed, n * options.repeats
+        fakes = fakes_of_generator(generator, *drawn, reals)
     else:
         others = PictureSet(options.images)
         n = _pictures_a_side(options, reals, others)
-        fakes = _of_pictures(others, n * options.repeats)
+        fakes = fakes_of_pictures(others, n * options.repeats)
     reals.side, reals.channels = fakes.side, fakes.channels
-
-    searched = [pixel_features(), spaces[0]] if options.neighbours else []
-    rng = np.random.default_rng(options.seed)
-    some_reals = rng.permutation(len(reals))[: SEARCHED if searched else 0]
-    some_fakes = (np.arange if options.images is None else rng.permutation)(fakes.count)[: SEARCHED if searched else 0]
-    computed = [*spaces, *searched[:1]]
-    with stage("Real pictures", "pictures") as show:
-        each = (reals[index] for index in range(len(reals)))
-        real, real_mirrored = compute_features(each, len(reals), computed, some_reals.tolist(), show)
-    with stage("Fakes", "pictures") as show:
-        fake, fake_mirrored = compute_features(fakes.pictures(), fakes.count, computed, some_fakes.tolist(), show)
+    if options.by_class and (generator is None or not generator.c_dim):
+        raise UsageError("--by-class needs a conditional generator; 'fergan models' lists what there is")
 
     common = {
         "repeats": options.repeats,
@@ -162,37 +140,86 @@ def judge(options: MetricsOptions, stage: Stage = _silent) -> list[dict[str, Any
         "seed": options.seed,
         "fergan": __version__,
     }
-    records: list[dict[str, Any]] = []
+    pool = _compute(options, spaces, reals, fakes, stage)
+    records = [{**record, **common} for record in _compare(options, spaces, pool, n, stage)]
+    if options.neighbours:
+        records += [{**record, **common} for record in _search(options.neighbours, spaces[0], reals, fakes, pool)]
+    if options.by_class and generator is not None:
+        psi = fakes.about["truncation_psi"]
+        records += [{**record, **common} for record in judge_classes(options, generator, psi, reals, stage)]
+    seconds = round(time.monotonic() - started, 1)
+    return [{**record, "seconds": seconds} for record in records]
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Features [N, D] by the name of their space, of all real pictures and fakes, and of mirror images of some.
+
+    Attributes:
+        some_reals, some_fakes: int, places of those whose mirror image was computed.
+    """
+
+    real: dict[str, np.ndarray]
+    fake: dict[str, np.ndarray]
+    some_reals: np.ndarray
+    some_fakes: np.ndarray
+    real_mirrored: dict[str, np.ndarray]
+    fake_mirrored: dict[str, np.ndarray]
+
+
+def _compute(
+    options: MetricsOptions, spaces: list[FeatureSpace], reals: PictureSet, fakes: Fakes, stage: Stage
+) -> _Pool:
+    searched = SEARCHED if options.neighbours else 0
+    rng = np.random.default_rng(options.seed)
+    some_reals = rng.permutation(len(reals))[:searched]
+    some_fakes = (np.arange if options.images is None else rng.permutation)(fakes.count)[:searched]
+    computed = [*spaces, pixel_features()] if searched else spaces
+    with stage("Real pictures", "pictures") as show:
+        each = (reals[index] for index in range(len(reals)))
+        real, real_mirrored = compute_features(each, len(reals), computed, some_reals.tolist(), show)
+    with stage("Fakes", "pictures") as show:
+        fake, fake_mirrored = compute_features(fakes.pictures(), fakes.count, computed, some_fakes.tolist(), show)
+    return _Pool(real, fake, some_reals, some_fakes, real_mirrored, fake_mirrored)
+
+
+def _compare(
+    options: MetricsOptions, spaces: list[FeatureSpace], pool: _Pool, n: int, stage: Stage
+) -> list[dict[str, Any]]:
+    records = []
     with stage("Comparing", "rounds") as show:
         total = options.repeats * len(spaces)
         done = 0
         for space in spaces:
             rounds = []
-            for pair in _rounds(real[space.name], fake[space.name], n, options):
+            for pair in _rounds(pool.real[space.name], pool.fake[space.name], n, options):
                 rounds.append(pair)
                 done += 1
                 show(done, total)
-            about = {**space.about, "dimensions": real[space.name].shape[1]}
+            about = {**space.about, "dimensions": pool.real[space.name].shape[1]}
             values, floors = zip(*rounds, strict=True)
             for metric in values[0]:
-                record = {"metric": metric, **_summary(values, metric), "floor": _summary(floors, metric)}
-                records.append({**record, "n_real": n, "n_fake": n, **common, "features": about})
-    if options.neighbours:
-        found = {}
-        for space in searched:
-            found[space.name] = find_neighbours(
-                fake[space.name][some_fakes],
-                fake_mirrored[space.name],
-                real[space.name],
-                some_reals,
-                real_mirrored[space.name],
-            )
-            record = _nearest_record(found[space.name], [fakes.name(int(i)) for i in some_fakes[:SHOWN]], reals)
-            about = {**space.about, "dimensions": real[space.name].shape[1]}
-            records.append({**record, "n_real": len(reals), "n_fake": len(some_fakes), **common, "features": about})
-        write_png(options.neighbours, _sheet(fakes, some_fakes[:SHOWN], reals, found), compress_level=6)
-    seconds = round(time.monotonic() - started, 1)
-    return [{**record, "seconds": seconds} for record in records]
+                record = {"metric": metric, **summarize(values, metric), "floor": summarize(floors, metric)}
+                records.append({**record, "n_real": n, "n_fake": n, "features": about})
+    return records
+
+
+def _search(path: str, space: FeatureSpace, reals: PictureSet, fakes: Fakes, pool: _Pool) -> Iterator[dict[str, Any]]:
+    """Look for copies by pixels and by the first kind of features, and write the sheet."""
+    found = {}
+    for searched in (pixel_features(), space):
+        name = searched.name
+        found[name] = find_neighbours(
+            pool.fake[name][pool.some_fakes],
+            pool.fake_mirrored[name],
+            pool.real[name],
+            pool.some_reals,
+            pool.real_mirrored[name],
+        )
+        record = _nearest_record(found[name], [fakes.name(int(i)) for i in pool.some_fakes[:SHOWN]], reals)
+        about = {**searched.about, "dimensions": pool.real[name].shape[1]}
+        yield {**record, "n_real": len(reals), "n_fake": len(pool.some_fakes), "features": about}
+    write_png(path, _sheet(fakes, pool.some_fakes[:SHOWN], reals, found), compress_level=6)
 
 
 def append_lines(path: str | Path, records: list[dict[str, Any]]) -> None:
@@ -209,7 +236,7 @@ def append_lines(path: str | Path, records: list[dict[str, Any]]) -> None:
 
 
 def write_sample_grid(
-    path: str | Path, network: str | None, psi: float | None, class_index: int | None, seed: int, device: str
+    path: str | Path, network: str | None, psi: float | None, class_index: int | str | None, seed: int, device: str
 ) -> tuple[str, float]:
     """Write 64 samples, seeds ``seed`` and up, as eight rows of eight: what a model card shows.
 
@@ -227,15 +254,6 @@ def write_sample_grid(
     return generator.name, psi
 
 
-def _spaces(options: MetricsOptions) -> list[FeatureSpace]:
-    spaces = []
-    if options.features in ("inception", "both"):  # first, as it may not be there
-        spaces.append(inception_features(options.device))
-    if options.features in ("fer", "both"):
-        spaces.insert(0, fer_features(options.model, options.crop, options.device))
-    return spaces
-
-
 def _pictures_a_side(options: MetricsOptions, reals: PictureSet, others: PictureSet | None = None) -> int:
     sets = [(reals, len(reals) // 2)] + ([(others, len(others))] if others else [])
     for pictures, most in sets:
@@ -251,71 +269,6 @@ def _pictures_a_side(options: MetricsOptions, reals: PictureSet, others: Picture
             f"--n {options.n} is too small for metrics that look at {DENSITY_K} neighbours; give at least 6"
         )
     return options.n or min(DEFAULT_N, *(most for _, most in sets))
-
-
-def _of_pictures(pictures: PictureSet, wanted: int) -> _Fakes:
-    name = printable(pictures.path.name)
-    return _Fakes(
-        title=name,
-        about={"images": name, "count": len(pictures), "reused": len(pictures) < wanted},
-        count=len(pictures),
-        side=pictures.side,
-        channels=pictures.channels,
-        pictures=lambda: (pictures[index] for index in range(len(pictures))),
-        name=lambda index: printable(pictures.names[index]),
-        picture=lambda index: pictures[index],
-    )
-
-
-def _of_generator(options: MetricsOptions, count: int, reals: PictureSet) -> _Fakes:
-    generator = load_generator(options.network, device=options.device)
-    psi = default_psi(generator, options.truncation_psi)
-    if options.class_index is not None or not generator.c_dim:
-        generator.check_class(options.class_index)
-        classes = None
-    else:
-        classes = _classes_like(generator, reals, count, options.seed)
-
-    def draw(places: range) -> np.ndarray:
-        if classes is None:
-            return generator.generate([options.seed + i for i in places], psi, class_index=options.class_index)
-        shape = (len(places), generator.img_resolution, generator.img_resolution, generator.img_channels)
-        pictures = np.empty(shape, np.uint8)
-        for index in np.unique(classes[places.start : places.stop]):
-            rows = [row for row, i in enumerate(places) if classes[i] == index]
-            seeds = [options.seed + places[row] for row in rows]
-            pictures[rows] = generator.generate(seeds, psi, class_index=int(index))
-        return pictures
-
-    about: dict[str, Any] = {
-        "network": generator.name,
-        "sha256": generator.sha256,
-        "truncation_psi": psi,
-        "seeds": f"{options.seed}-{options.seed + count - 1}",
-        "count": count,
-        **({"class": options.class_index if classes is None else "as in the data"} if generator.c_dim else {}),
-    }
-    return _Fakes(
-        title=f"{generator.name}, psi {psi:g}",
-        about=about,
-        count=count,
-        side=generator.img_resolution,
-        channels=generator.img_channels,
-        pictures=lambda: (face for i in range(0, count, 64) for face in draw(range(i, min(i + 64, count)))),
-        name=lambda index: f"seed {options.seed + index}",
-        picture=lambda index: draw(range(index, index + 1))[0],
-    )
-
-
-def _classes_like(generator: Generator, reals: PictureSet, count: int, seed: int) -> np.ndarray:
-    """Classes of fakes, int [count], drawn as often as the data have them."""
-    classes = reals.classes()
-    if classes.shape[1] != generator.c_dim or not np.array_equal(classes.sum(axis=1), classes.max(axis=1)):
-        raise UsageError(
-            f"{printable(reals.path)}: its classes are not the {generator.c_dim} of {generator.name}; "
-            f"choose one class with --class"
-        )
-    return np.random.default_rng(seed).choice(classes.argmax(axis=1), count)
 
 
 def _rounds(
@@ -341,12 +294,9 @@ def _metrics(real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
         "recall": recall,
         "density": density,
         "coverage": coverage,
+        "sliced_wasserstein": sliced_wasserstein(real, fake),
+        "vendi": vendi(fake),
     }
-
-
-def _summary(repeats: Sequence[dict[str, float]], metric: str) -> dict[str, Any]:
-    value, deviation, interval = mean_and_interval(np.array([values[metric] for values in repeats]))
-    return {"value": value, "std": deviation, "ci95": interval}
 
 
 def _nearest_record(found: Neighbours, names: list[str], reals: PictureSet) -> dict[str, Any]:
@@ -372,7 +322,7 @@ def _nearest_record(found: Neighbours, names: list[str], reals: PictureSet) -> d
     return {"metric": "nearest", **value, "samples": samples}
 
 
-def _sheet(fakes: _Fakes, shown: np.ndarray, reals: PictureSet, found: dict[str, Neighbours]) -> np.ndarray:
+def _sheet(fakes: Fakes, shown: np.ndarray, reals: PictureSet, found: dict[str, Neighbours]) -> np.ndarray:
     samples = []
     for row, index in enumerate(shown.tolist()):
         groups = []
@@ -390,7 +340,10 @@ def _sheet(fakes: _Fakes, shown: np.ndarray, reals: PictureSet, found: dict[str,
     kinds = {
         "pixels": "nearest by pixels",
         "fer": "nearest by expression features",
+        "efficientnet-lite0": "nearest by ImageNet features",
         "inception": "nearest by Inception",
+        "dinov2": "nearest by DINOv2",
+        "clip": "nearest by CLIP",
     }
     share = ", ".join(f"{100 * value.nearer_share:.0f} % by {name}" for name, value in found.items())
     notes = [

@@ -39,7 +39,7 @@ class MixOptions:
     network: str | None = None
     truncation_psi: float | None = None
     noise_mode: str = "const"
-    class_index: int | None = None
+    class_index: int | str | None = None
     device: str = "auto"
 
 

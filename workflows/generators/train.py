@@ -6,18 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...runtime.devices import choose_device
 from ...runtime.distributed import process_group, world_size
 from ...runtime.errors import UsageError
-from ...stylegan.checkpoints import read_checkpoint
 from ...stylegan.dcgan import DCGANConfig
 from ...stylegan.generator import find_checkpoint
-from ...stylegan.networks import StyleGAN2
-from ...stylegan.training.dcgan import DCGANRecipe, DCGANSettings
+from ...stylegan.training.dcgan import DCGANSettings, DCGANTrainer
 from ...stylegan.training.diffaugment import POLICIES
-from ...stylegan.training.images import load_training_set
+from ...stylegan.training.images import TrainingSet, load_training_set
 from ...stylegan.training.loop import LoopSettings, Progress, seeded, train_gan
-from ...stylegan.training.stylegan2 import StyleGAN2Recipe, StyleGAN2Settings, default_config, default_r1_gamma
+from ...stylegan.training.precision import has_fast_bfloat16
+from ...stylegan.training.start import grown, read_start, take_over
+from ...stylegan.training.stylegan2 import StyleGAN2Settings, StyleGAN2Trainer, default_config, default_r1_gamma
 
 
 def train_dcgan(
@@ -28,6 +30,7 @@ def train_dcgan(
     epochs: float,
     resolution: int,
     channels: str,
+    cond: bool,
     base_channels: int,
     batch_size: int,
     learning_rate: float,
@@ -42,15 +45,22 @@ def train_dcgan(
         raise UsageError(f"--augment: {unknown[0]!r} is not one of {', '.join(POLICIES)}")
     if resolution % 16:
         raise UsageError(f"--resolution {resolution} is not a multiple of 16; {resolution // 16 * 16} would be")
-    images = load_training_set(data, resolution, int(channels)).images
-    config = DCGANConfig(img_resolution=resolution, img_channels=int(channels), base_channels=base_channels)
+    images = load_training_set(data, resolution, int(channels), cond)
+    shares = None if images.classes is None else _class_shares(data, images.classes)
+    config = DCGANConfig(
+        img_resolution=resolution,
+        img_channels=int(channels),
+        base_channels=base_channels,
+        c_dim=0 if shares is None else len(shares),
+    )
     settings = DCGANSettings(learning_rate=learning_rate, augment=policy)
     if world_size() > 1:
         raise UsageError("a DCGAN is trained by one process; start it without torchrun")
-    recipe = seeded(seed, lambda: DCGANRecipe(config, settings, choose_device(device)))
-    kimg = len(images) / 1000
+    trainer = seeded(seed, lambda: DCGANTrainer(config, settings, choose_device(device), shares))
+    kimg = len(images.images) / 1000
     loop = LoopSettings(total_kimg=epochs * kimg, batch_size=batch_size, snapshot_kimg=kimg, seed=seed)
-    return train_gan(recipe, images, out, loop, metadata={"data": Path(data).name}, on_step=on_step)
+    metadata = _metadata(data, images)
+    return train_gan(trainer, images.images, out, loop, classes=images.classes, metadata=metadata, on_step=on_step)
 
 
 def train_stylegan2(
@@ -67,11 +77,16 @@ def train_stylegan2(
     batch_size: int,
     part_size: int | None,
     learning_rate: float,
+    final_learning_rate: float | None,
     gamma: float | None,
+    path_length: float,
+    style_mixing: float,
+    relativistic: bool,
     augment: str,
     mirror: bool,
     snapshot_kimg: float,
-    fp32: bool,
+    ema_kimg: tuple[float, ...] | None,
+    precision: str | None,
     seed: int,
     device: str,
 ) -> Path:
@@ -87,40 +102,54 @@ def train_stylegan2(
     images = load_training_set(data, resolution, int(channels), cond)
     c_dim = 0 if images.classes is None else images.classes.shape[1]
     shares = None if images.classes is None else images.classes.mean(axis=0)
-    settings = StyleGAN2Settings(
-        learning_rate=learning_rate,
-        r1_gamma=default_r1_gamma(resolution, batch_size) if gamma is None else gamma,
-        augment=augment,
-        part_size=part_size,
-    )
-    loop = LoopSettings(
-        total_kimg=kimg,
-        batch_size=batch_size,
-        snapshot_kimg=snapshot_kimg,
-        ema_kimg=batch_size * 10 / 32,
-        xflip=mirror,
-        seed=seed,
-    )
     with process_group(choose_device(device)) as own:
-        config = default_config(resolution, int(channels), c_dim, width, half=own.type == "cuda" and not fp32)
-        start = None if init is None else _start(init, config)
+        half, block_precision = _precision(precision, own.type)
+        settings = StyleGAN2Settings(
+            learning_rate=learning_rate,
+            r1_gamma=default_r1_gamma(resolution, batch_size) if gamma is None else gamma,
+            pl_weight=path_length,
+            style_mixing=style_mixing,
+            augment=augment,
+            relativistic=relativistic,
+            precision=block_precision,
+            part_size=part_size,
+        )
+        loop = LoopSettings(
+            total_kimg=kimg,
+            batch_size=batch_size,
+            snapshot_kimg=snapshot_kimg,
+            ema_kimg=ema_kimg or (batch_size * 10 / 32,),
+            final_rate=1.0 if final_learning_rate is None else final_learning_rate / learning_rate,
+            xflip=mirror,
+            seed=seed,
+        )
+        config = default_config(resolution, int(channels), c_dim, width, half)
+        start = None if init is None else read_start(find_checkpoint(init))
         if start is not None:
-            config = start.config
-        recipe = seeded(seed, lambda: StyleGAN2Recipe(config, settings, own, shares))
+            config = grown(start.config, config)
+        trainer = seeded(seed, lambda: StyleGAN2Trainer(config, settings, own, shares))
+        metadata = _metadata(data, images)
         if start is not None:
-            recipe.G.load_state_dict(start.state_dict())
-        metadata: dict[str, Any] = {"data": Path(data).name, **({} if init is None else {"init": Path(init).name})}
-        return train_gan(recipe, images.images, out, loop, classes=images.classes, metadata=metadata, on_step=on_step)
+            both = take_over(start, trainer.G, trainer.D)
+            metadata["init"] = {"file": Path(init or "").name, "discriminator": both}
+        return train_gan(trainer, images.images, out, loop, classes=images.classes, metadata=metadata, on_step=on_step)
 
 
-def _start(init: str, config: Any) -> StyleGAN2:
-    """The generator to start from, which must draw images of the kind that the data are made to."""
-    path = find_checkpoint(init)
-    network = read_checkpoint(path).generator
-    if not isinstance(network, StyleGAN2):
-        raise UsageError(f"--init {init}: is no StyleGAN2")
-    for field in ("img_resolution", "img_channels", "c_dim"):
-        there, wanted = getattr(network.config, field), getattr(config, field)
-        if there != wanted:
-            raise UsageError(f"--init {init}: has {field} {there}, but this training has {wanted}")
-    return network
+def _precision(wanted: str | None, device: str) -> tuple[bool, str]:
+    """Whether the top blocks run in float16, and the precision of all blocks."""
+    if device == "cuda" and wanted in (None, "auto"):
+        return True, "float32"
+    if wanted == "auto":
+        return False, "bfloat16" if has_fast_bfloat16() else "float32"
+    return False, wanted or "float32"
+
+
+def _metadata(data: str, images: TrainingSet) -> dict[str, Any]:
+    about: dict[str, Any] = {"data": Path(data).name}
+    return about if images.names is None else {**about, "classes": list(images.names)}
+
+
+def _class_shares(data: str, classes: np.ndarray) -> np.ndarray:
+    if not np.array_equal(classes.sum(axis=1), classes.max(axis=1)):
+        raise UsageError(f"{data}: its labels are lists of numbers; a DCGAN needs one class for each image")
+    return classes.mean(axis=0)

@@ -45,7 +45,7 @@ class GenerateOptions:
     psi_sweep: tuple[float, ...] | None = None
     projected_w: str | None = None
     noise_mode: str = "const"
-    class_index: int | None = None
+    class_index: int | str | None = None
     device: str = "auto"
 
 
@@ -69,11 +69,12 @@ class FaceMaker:
             raise UsageError(
                 f"--trunc-cutoff {cutoff}: {self.generator.name} has {styles} styles; give at most {styles}"
             )
+        self.class_index: int | None = None
         self._projected: tuple[np.ndarray, str] | None = None
         if options.projected_w is not None:
             self._projected = read_projected_w(options.projected_w, self.generator)
         else:  # here, before a run folder takes the settings over
-            self.generator.check_class(options.class_index)
+            self.class_index = self.generator.find_class(options.class_index)
         self.faces = planned_faces(self.settings())
 
     def settings(self) -> dict[str, Any]:
@@ -84,7 +85,7 @@ class FaceMaker:
             "sha256": self.generator.sha256,
             **self._what(),
             "noise_mode": options.noise_mode,
-            "class": options.class_index,
+            "class": self.class_index,
             "resolution": self.generator.img_resolution,
             "channels": self.generator.img_channels,
         }
@@ -119,7 +120,7 @@ class FaceMaker:
                     truncation_psi=self.psi if psi is None else psi,
                     truncation_cutoff=options.truncation_cutoff,
                     noise_mode=options.noise_mode,
-                    class_index=options.class_index,
+                    class_index=self.class_index,
                 )
                 for psi, group in groupby(faces, key=lambda face: face.psi)
             ]

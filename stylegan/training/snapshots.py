@@ -1,0 +1,152 @@
+"""What a training leaves in its folder: networks, pictures, its settings, and the state from which it goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...data.images import write_png
+from ...runtime.errors import DataError, UsageError
+from ..checkpoints.native import save_generator
+from ..networks import Discriminator
+from .start import DISCRIMINATOR_FILE, save_discriminator
+
+STATE_FILE = "training-state.pt"
+
+
+class Trainer(Protocol):
+    """An architecture's part of a training; see :class:`fergan.stylegan.training.dcgan.DCGANTrainer`."""
+
+    architecture: str
+    config: Any
+    settings: Any
+    device: torch.device
+    modules: dict[str, nn.Module]
+    optimizers: dict[str, torch.optim.Optimizer]
+
+    def sample_inputs(self, n: int, rng: torch.Generator) -> tuple[torch.Tensor, ...]: ...
+
+    def draw(self, generator: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor: ...
+
+    def step(
+        self, reals: torch.Tensor, classes: torch.Tensor | None, rng: torch.Generator
+    ) -> dict[str, torch.Tensor]: ...
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """Attributes:
+    total_kimg: length of the training in thousands of images shown to D.
+    batch_size: images per step.
+    snapshot_kimg: distance between snapshots; at most this much is lost by a kill.
+    ema_kimg: half-lives of the generator's moving averages; the first one's is *the* generator of the training, and
+        the others leave the choice for afterwards (post-hoc EMA; Karras et al. 2023, arXiv:2312.02696).
+    ema_rampup: a half-life is at most this share of what D has seen, so that early snapshots are not stale.
+    final_rate: share of the learning rates that is left at the end, after half a cosine; 1 = they stay.
+    xflip: show mirrored images too.
+    seed: of initial weights, order, latents and augmentation.
+    """
+
+    total_kimg: float
+    batch_size: int = 64
+    snapshot_kimg: float = 30.0
+    ema_kimg: tuple[float, ...] = (10.0,)
+    ema_rampup: float = 0.05
+    final_rate: float = 1.0
+    xflip: bool = True
+    seed: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        return math.ceil(self.total_kimg * 1000 / self.batch_size)
+
+
+def save_state(path: Path, trainer: Trainer, averages: list[nn.Module], settings: LoopSettings, step: int) -> None:
+    """Write everything that a training needs to go on, to the bit."""
+    halves = [f"{half_life:g}" for half_life in settings.ema_kimg]
+    state = {
+        "step": step,
+        "averages": {half: average.state_dict() for half, average in zip(halves, averages, strict=True)},
+        "modules": {name: module.state_dict() for name, module in trainer.modules.items()},
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in trainer.optimizers.items()},
+    }
+    temporary = path.with_name(f".{path.name}.tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def load_state(path: Path, trainer: Trainer, averages: list[nn.Module], settings: LoopSettings) -> int:
+    """Read it again; returns the number of steps that were done."""
+    try:
+        state = torch.load(path, map_location=trainer.device, weights_only=True)
+        for half_life, average in zip(settings.ema_kimg, averages, strict=True):
+            average.load_state_dict(state["averages"][f"{half_life:g}"])
+        for name, module in trainer.modules.items():
+            module.load_state_dict(state["modules"][name])
+        for name, optimizer in trainer.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        return int(state["step"])
+    except Exception as error:
+        raise DataError(f"{path}: is no training state of this kind ({error}); delete it to start over") from error
+
+
+def save_networks(
+    folder: Path,
+    trainer: Trainer,
+    averages: list[nn.Module],
+    settings: LoopSettings,
+    kimg: float,
+    metadata: dict[str, Any] | None,
+) -> None:
+    """Write the averaged generators, and a StyleGAN2's discriminator, from which another training can start."""
+    training = {**dataclasses.asdict(settings), **dataclasses.asdict(trainer.settings)}
+    for place, (half_life, average) in enumerate(zip(settings.ema_kimg, averages, strict=True)):
+        name = f"generator-ema{half_life:g}.safetensors" if place else "generator.safetensors"
+        about = {**(metadata or {}), "kimg": kimg, "ema_kimg": half_life, "training": training}
+        save_generator(folder / name, average, trainer.config, about)
+    discriminator = trainer.modules["D"]
+    if isinstance(discriminator, Discriminator):
+        save_discriminator(folder / DISCRIMINATOR_FILE, discriminator)
+
+
+def write_grid(path: Path, images: torch.Tensor) -> np.ndarray:
+    """Eight rows of eight as one PNG; returns uint8 [H, W, C]."""
+    from torchvision.utils import make_grid
+
+    grid = make_grid(images[:64], nrow=8, padding=2)[: images.shape[1]]
+    pixels = (grid * 127.5 + 128).clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+    write_png(path, pixels)
+    return pixels
+
+
+def claim(folder: Path, trainer: Trainer, settings: LoopSettings, images: np.ndarray) -> None:
+    """Remember in the folder what is trained there; refuse to go on with something else. Only the length may grow."""
+    wanted = {
+        "architecture": trainer.architecture,
+        **dataclasses.asdict(trainer.config),
+        **dataclasses.asdict(trainer.settings),
+        **dataclasses.asdict(settings),
+        "images": list(images.shape),
+    }
+    wanted = json.loads(json.dumps(wanted))
+    path = folder / "training.json"
+    if path.exists():
+        found = json.loads(path.read_text())
+        differing = [key for key in wanted if wanted[key] != found.get(key) and key != "total_kimg"]
+        if differing:
+            what = "; ".join(f"{key} was {found.get(key)}, is now {wanted[key]}" for key in differing)
+            raise UsageError(f"{folder}: holds a training with other settings ({what}); choose another output folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(wanted, indent=2))
+    os.replace(temporary, path)

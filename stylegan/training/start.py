@@ -1,0 +1,146 @@
+"""Starting a training from networks that there are, of its own resolution or of a lower one (growing)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import nn
+
+from ...runtime.errors import DataError, UsageError
+from ...runtime.files import write_atomically
+from ..checkpoints import read_checkpoint
+from ..checkpoints.native import LoadedTensor, config_to_json
+from ..checkpoints.structure import generator_config
+from ..networks import Discriminator, StyleGAN2, StyleGAN2Config, resolutions
+
+DISCRIMINATOR_FILE = "discriminator.safetensors"
+DISCRIMINATOR_FORMAT = "fergan.discriminator/1"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Networks to start from.
+
+    Attributes:
+        config: of the generator.
+        generator: its state dict.
+        discriminator: state dict, or None where there is none.
+    """
+
+    config: StyleGAN2Config
+    generator: Mapping[str, torch.Tensor]
+    discriminator: Mapping[str, torch.Tensor] | None
+
+
+def read_start(path: Path) -> Start:
+    """The networks of a checkpoint of any kind, or of a training's state.
+
+    A generator of ours takes along the ``discriminator.safetensors`` that lies in its folder.
+
+    Raises:
+        CheckpointError, DataError: the file cannot be used.
+        UsageError: it is not a StyleGAN2.
+    """
+    if path.suffix == ".pt" and (state := _training_state(path)) is not None:
+        return state
+    checkpoint = read_checkpoint(path)
+    network = checkpoint.generator
+    if not isinstance(network, StyleGAN2):
+        raise UsageError(f"--init {path}: is no StyleGAN2")
+    beside = path.with_name(DISCRIMINATOR_FILE)
+    if checkpoint.format == "fergan" and beside.exists():
+        return Start(network.config, network.state_dict(), _read_discriminator(beside))
+    found = checkpoint.discriminator
+    return Start(network.config, network.state_dict(), None if found is None else found.state_dict())
+
+
+def grown(start: StyleGAN2Config, wanted: StyleGAN2Config) -> StyleGAN2Config:
+    """The configuration of a training that starts from ``start``: its own, with the blocks that ``wanted`` has beyond.
+
+    Raises:
+        UsageError: the start draws larger images, or others.
+    """
+    for field in ("img_channels", "c_dim"):
+        found, needed = getattr(start, field), getattr(wanted, field)
+        if found != needed:
+            raise UsageError(f"--init: has {field} {found}, but this training has {needed}")
+    if start.img_resolution > wanted.img_resolution:
+        raise UsageError(
+            f"--init: draws {start.img_resolution} pixels, but this training {wanted.img_resolution}; "
+            "a training can start from the same resolution or a lower one"
+        )
+    if start.img_resolution < wanted.img_resolution and start.architecture != "skip":
+        raise UsageError(f"--init: its architecture is {start.architecture}, and only skip generators can grow")
+    channels = (*start.channels, *wanted.channels[len(start.channels) :])
+    return dataclasses.replace(start, img_resolution=wanted.img_resolution, channels=channels)
+
+
+def take_over(start: Start, generator: StyleGAN2, discriminator: Discriminator) -> bool:
+    """Fill networks of configuration :func:`grown` with what they share with the start.
+
+    A block of a new resolution begins with a ToRGB of zeros, so that the generator's first images are the enlarged ones
+    of the start (the "skip" of Karras et al. 2019, arXiv:1912.04958, replaces fading in).
+
+    Returns:
+        whether the discriminator was taken over too: it was there, and its shapes fit.
+    """
+    _fill(generator, start.generator)
+    with torch.no_grad():
+        for resolution in resolutions(generator.config.img_resolution)[len(start.config.channels) :]:
+            torgb = getattr(generator.synthesis, f"b{resolution}").torgb
+            torgb.weight.zero_()
+    if start.discriminator is None:
+        return False
+    own = discriminator.state_dict()
+    shared = {name: value for name, value in start.discriminator.items() if name in own}
+    fits = all(own[name].shape == value.shape for name, value in shared.items())
+    lowest = [name for name in own if name.startswith("b4.")]
+    if not fits or not all(name in shared for name in lowest):
+        return False
+    _fill(discriminator, shared)
+    return True
+
+
+def save_discriminator(path: Path, discriminator: Discriminator) -> None:
+    """Write weights in float32 beside their configuration; what stands at ``path`` is replaced in one step."""
+    header = {"format": DISCRIMINATOR_FORMAT, "config": config_to_json(discriminator.config)}
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in discriminator.state_dict().items()}
+    write_atomically(path, save(tensors, {"fergan": json.dumps(header)}))
+
+
+def _read_discriminator(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        with safe_open(str(path), "pt") as file:
+            header = json.loads((file.metadata() or {})["fergan"])
+        if header["format"] != DISCRIMINATOR_FORMAT:
+            raise ValueError(f"its format is {header['format']!r}")
+        return load_file(str(path))
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: cannot be read as a discriminator ({error}); delete it to start with a fresh one"
+        ) from error
+
+
+def _training_state(path: Path) -> Start | None:
+    """The networks of a ``training-state.pt``; None if the file is something else."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        averages = list(state["averages"].values()) if "averages" in state else [state["average"]]
+        generator, discriminator = averages[0], state["modules"]["D"]
+    except Exception:  # a checkpoint of another kind, or damaged: read_checkpoint says which
+        return None
+    config = generator_config({name: LoadedTensor(tensor) for name, tensor in generator.items()})
+    return Start(config, generator, discriminator)
+
+
+def _fill(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    own = network.state_dict()
+    own.update({name: value for name, value in tensors.items() if name in own and own[name].shape == value.shape})
+    network.load_state_dict(own)

@@ -1,0 +1,52 @@
+"""A conditional generator judged class by class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fergan.data.labels import NAMED
+from fergan.runtime.errors import UsageError
+from fergan.stylegan.checkpoints import save_generator
+from fergan.stylegan.dcgan import DCGANConfig, DCGANGenerator
+from fergan.workflows.generators.metrics import MetricsOptions, judge
+
+LABELS = NAMED["fer2013"]
+
+
+def test_each_class_has_its_distance_and_its_agreement(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = ["emotion,pixels,Usage"]
+    for row in range(28):  # classes 0 to 5 have four faces or more, and class 6 none
+        pixels = " ".join(map(str, rng.integers(0, 256, 48 * 48)))
+        rows.append(f"{row % 6},{pixels},Training")
+    (tmp_path / "faces.csv").write_text("\n".join(rows) + "\n")
+    torch.manual_seed(0)
+    generator = DCGANGenerator(DCGANConfig(z_dim=6, base_channels=4, c_dim=7)).eval()
+    save_generator(tmp_path / "cond.safetensors", generator, metadata={"classes": list(LABELS)})
+    options = MetricsOptions(
+        str(tmp_path / "faces.csv"), network=str(tmp_path / "cond.safetensors"), repeats=3, by_class=True, device="cpu"
+    )
+    records = {(record["metric"], record.get("class")): record for record in judge(options)}
+    for name in LABELS[:6]:
+        assert records["kid_of_class", name]["n_real"] == 2
+        assert records["kid_of_class", name]["ci95"] is not None
+        assert 0 <= records["agreement", name]["value"] <= 1
+    assert ("agreement", LABELS[6]) not in records
+    # noise is one expression to the classifier, so that agreement with all classes adds up to one
+    assert sum(records["agreement", name]["floor"]["value"] for name in LABELS[:6]) == pytest.approx(1, abs=0.01)
+
+
+def test_an_unconditional_generator_has_no_classes_to_compare(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--by-class needs a conditional generator"):
+        pictures = np.random.default_rng(0).integers(0, 256, (12, 48, 48, 1), np.uint8)
+        np.savetxt(
+            tmp_path / "faces.csv",
+            [f"0,{' '.join(map(str, picture.ravel()))},Training" for picture in pictures],
+            fmt="%s",
+            header="emotion,pixels,Usage",
+            comments="",
+        )
+        judge(MetricsOptions(str(tmp_path / "faces.csv"), network="dcgan-fer2013-48", by_class=True, device="cpu"))
