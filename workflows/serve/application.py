@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,6 +99,9 @@ class Application:
             status = await self._exchange(exchange, scope, receive, send)
         except (_ClientGone, TimeoutError):  # it went away, or does not read what it asked for
             pass
+        except asyncio.CancelledError:  # the time for requests under way is over
+            with suppress(Exception):
+                await self._send(_refused(Refusal("The server is being stopped", "UNAVAILABLE", retry_after=1)), send)
         finally:
             self._held -= exchange.held
             seconds = time.perf_counter() - started
