@@ -91,7 +91,7 @@ def test_a_large_body_with_an_error_stops_nobody(client: httpx.Client, body: byt
         assert client.get("/healthz").status_code == 200  # in a second
         time.sleep(0.02)
     (answer,) = answers
-    assert answer.status_code == 400
+    assert answer.status_code in (400, 413)
     assert len(answer.content) < 3000
 
 
@@ -167,11 +167,13 @@ def endless_onnx(path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     h, kind = onnx.helper, onnx.TensorProto
-    go_on = h.make_node("Identity", ["again"], ["once_more"])
-    flag = [h.make_tensor_value_info(name, kind.BOOL, []) for name in ("again", "once_more")]
-    body = h.make_graph([go_on], "body", [h.make_tensor_value_info("round", kind.INT64, []), flag[0]], [flag[1]])
+    go_on = [h.make_node("Identity", [a], [b]) for a, b in (("again", "once_more"), ("kept", "keeps"))]
+    again, more, kept, keeps = (
+        h.make_tensor_value_info(n, kind.BOOL, []) for n in ("again", "once_more", "kept", "keeps")
+    )
+    body = h.make_graph(go_on, "body", [h.make_tensor_value_info("round", 7, []), again, kept], [more, keeps])
     yes = h.make_node("Constant", [], ["yes"], value=h.make_tensor("yes", kind.BOOL, [], [True]))
-    nodes = [yes, h.make_node("Loop", ["", "yes"], [], body=body), h.make_node("Flatten", ["x"], ["y"])]
+    nodes = [yes, h.make_node("Loop", ["", "yes", "yes"], ["end"], body=body), h.make_node("Flatten", ["x"], ["y"])]
     ends = [
         h.make_tensor_value_info("x", kind.FLOAT, ["N", 1, 48, 48]),
         h.make_tensor_value_info("y", kind.FLOAT, ["N", "K"]),

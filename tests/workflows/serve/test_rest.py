@@ -38,7 +38,8 @@ REQUESTS: list[tuple[str, str, str, int, str]] = [
     # paths and verbs
     ("GET", "/v1/foo", "", 400, "Malformed request: GET /v1/foo"),
     ("POST", "/v1/foo", "", 400, "Malformed request: POST /v1/foo"),
-    ("GET", "/v1/models", "", 400, "Missing model name in request."),
+    ("GET", "/v1/models", "", 200, '"name": "emotion_model"'),
+    ("GET", "/v1/models/versions/1", "", 400, "Missing model name in request."),
     ("POST", "/v1/models", "", 400, "Malformed request: POST /v1/models"),
     ("GET", PREDICT, "", 400, "Malformed request: GET /v1/models/fer:predict"),
     ("PUT", PREDICT, "{}", 400, "Malformed request: PUT"),
@@ -52,7 +53,7 @@ REQUESTS: list[tuple[str, str, str, int, str]] = [
     ("GET", "/v1/faces:analyze", "", 400, "Malformed request"),
     ("OPTIONS", "/v1/models/fer", "", 400, "Origin header"),
     ("GET", "/v2/models/fer", "", 404, "404 Not Found"),
-    ("GET", "/", "", 404, "404 Not Found"),
+    ("GET", "/", "", 200, 'href="/v1/models/fer/metadata"'),
     # models, versions, labels
     ("GET", "/V1/MODELS/%66er", "", 200, '"AVAILABLE"'),
     ("GET", "/v1/models/FER", "", 404, "Could not find any versions of model FER"),
@@ -155,6 +156,7 @@ def test_status(client: httpx.Client) -> None:
 def test_metadata(client: httpx.Client) -> None:
     answer = client.get("/v1/models/mine/labels/old/metadata").json()
     assert answer["model_spec"] == {"name": "mine", "signature_name": "", "version": "7"}
+    assert answer["metadata"]["labels"] == ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
     signature = answer["metadata"]["signature_def"]["signature_def"]["serving_default"]
     assert signature["method_name"] == "tensorflow/serving/predict"
     dims = [{"size": size, "name": ""} for size in ("-1", "64", "64", "1")]
