@@ -83,7 +83,7 @@ def read_card(path: Path, labels: Sequence[str] | None = None, input_range: Give
     card: Any = {}
     if sidecar.exists():
         try:
-            card = json.loads(read_regular(sidecar, 2**24))  # from bytes, json knows UTF-16 and byte order marks by itself
+            card = json.loads(read_regular(sidecar, 2**24))  # bytes: UTF-16 and byte order marks too
         except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{printable(sidecar)}: is not readable as JSON ({printable(error)})") from error
         if not isinstance(card, dict):

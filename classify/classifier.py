@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ..data.faces import prepare_faces
 from ..data.images import read_image
 from ..runtime.devices import choose_device
-from ..runtime.errors import DataError, UsageError, first_line
+from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable
 from .card import ENDINGS, PIXELS, GivenRange, Range, card_labels, card_range, find_classifier, read_card
 from .files.bounded import read_regular

@@ -16,10 +16,10 @@ import torch
 
 from ...runtime.errors import DataError, UsageError
 from ..translate.graph import translate
+from .bounded import try_in_child
 from .errors import Untranslatable
 from .keras3 import KerasFile
 from .keras_h5 import SIGNATURE, KerasH5File, read_config, version_of
-from .bounded import try_in_child
 from .onnx import external_bytes, open_onnx
 from .safety import Refused, check_archive, check_config, check_hdf5
 
