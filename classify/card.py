@@ -16,6 +16,7 @@ import numpy as np
 from ..data.labels import FER2013, FERPLUS, canonical_label
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable
+from .files.bounded import read_regular
 
 WEIGHTS = Path(__file__).parent / "weights"
 BUNDLED = "fernet"
@@ -82,7 +83,7 @@ def read_card(path: Path, labels: Sequence[str] | None = None, input_range: Give
     card: Any = {}
     if sidecar.exists():
         try:
-            card = json.loads(sidecar.read_bytes())  # from bytes, json knows UTF-16 and byte order marks by itself
+            card = json.loads(read_regular(sidecar, 2**24))  # bytes: UTF-16 and byte order marks too
         except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{printable(sidecar)}: is not readable as JSON ({printable(error)})") from error
         if not isinstance(card, dict):

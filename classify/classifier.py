@@ -18,9 +18,10 @@ from torch.nn import functional as F
 from ..data.faces import prepare_faces
 from ..data.images import read_image
 from ..runtime.devices import choose_device
-from ..runtime.errors import DataError, UsageError, first_line
+from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable
 from .card import ENDINGS, PIXELS, GivenRange, Range, card_labels, card_range, find_classifier, read_card
+from .files.bounded import read_regular
 from .files.open import Network, open_keras_model, open_network
 
 if TYPE_CHECKING:
@@ -275,17 +276,12 @@ def load_classifier(
     device = choose_device(device, numbered=False).type
     path = find_classifier(source)
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         endings = ", ".join(ENDINGS)
         raise DataError(f"{path}: cannot be read ({error.strerror}); give a {endings} file") from error
     card = read_card(path, labels, input_range)
-    try:
-        network = open_network(path, content, device)
-    except (DataError, UsageError):
-        raise
-    except Exception as error:  # on damaged files Keras raises almost any type
-        raise DataError(f"{path}: is no model that can be opened safely ({first_line(error)})") from error
+    network = open_network(path, content, device)
     card = {**getattr(network, "card", {}), **card}
     names = card_labels(path, card, network.input_shape, network.output_shape)
     beside = path.with_suffix(".validation.npz")
@@ -297,6 +293,6 @@ def load_classifier(
         card=card,
         device=device,
         source=path,
-        validation=beside.read_bytes() if beside.exists() else None,
+        validation=read_regular(beside) if beside.exists() else None,
         input_range=card_range(path, card, int(network.input_shape[-1] or 0)),
     )

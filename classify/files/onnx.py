@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Operators that come with onnxruntime; ``com.microsoft`` are those into which its optimizer fuses the others."""
 _MOST_VALUES = 2**27
 """Largest array in a graph whose size can be told beforehand, in numbers."""
+_MOST_SECONDS = 20.0
+"""For a batch through a network with loops."""
 _WITH_KERNEL = ("Conv", "Gemm", "MatMul", "FusedConv", "FusedGemm", "FusedMatMul")
 
 
@@ -83,6 +86,7 @@ class OnnxNetwork:
         self._model, self._device = model, device
         self.card = _card(model)
         self._session = _session(model, device)
+        self._may_not_end = any(node.op_type in ("Loop", "Scan") for graph in _graphs(model) for node in graph.node)
         graph = model.graph
         stored = {array.name for array in graph.initializer}  # older files list these as inputs too
         inputs = [value for value in graph.input if value.name not in stored]
@@ -124,9 +128,20 @@ class OnnxNetwork:
         return entering.permute(0, 2, 3, 1) if entering.ndim == 4 else entering
 
     def _run(self, session: Any, output: str, inputs: torch.Tensor) -> torch.Tensor:
+        import onnxruntime
+
         inputs = inputs.permute(0, 3, 1, 2) if self._channels_first else inputs
         fed = np.ascontiguousarray(inputs.cpu().numpy(), self._type)
-        (found,) = session.run([output], {self.input_name: fed})
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = 4
+        timer = threading.Timer(_MOST_SECONDS, setattr, (options, "terminate", True))
+        timer.daemon = True
+        if self._may_not_end:  # how often it goes round may depend on the picture
+            timer.start()
+        try:
+            (found,) = session.run([output], {self.input_name: fed}, options)
+        finally:
+            timer.cancel()
         return torch.from_numpy(np.asarray(found, np.float32))
 
     def _up_to_head(self) -> tuple[Any, str]:
@@ -193,18 +208,36 @@ def _arrays(model: Any) -> Iterator[Any]:
             for attribute in node.attribute:
                 yield from ([attribute.t] if attribute.HasField("t") else [])
                 yield from attribute.tensors
+                for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                    yield from (sparse.values, sparse.indices)
 
 
-def _embed(path: Path, model: Any) -> None:
-    """Read the arrays that stand in further files, which must be in the folder of the model."""
-    folder = path.parent.resolve()
-    external = {
+def _locations(model: Any) -> set[str]:
+    """The files in which arrays stand that are not in the model's own."""
+    return {
         entry.value
         for array in _arrays(model)
         if array.data_location == 1  # EXTERNAL
         for entry in array.external_data
         if entry.key == "location"
     }
+
+
+def external_bytes(path: Path, content: bytes) -> int:
+    """How large the files beside an ONNX file are that belong to it; 0 where it is damaged, which opening it says."""
+    try:
+        import onnx
+
+        locations = _locations(onnx.load_model_from_string(content))
+        return sum((path.parent / location).stat().st_size for location in locations)
+    except Exception:  # protobuf's errors have no common base
+        return 0
+
+
+def _embed(path: Path, model: Any) -> None:
+    """Read the arrays that stand in further files, which must be in the folder of the model."""
+    folder = path.parent.resolve()
+    external = _locations(model)
     for location in external:
         inside = (folder / location).resolve()
         if Path(location).is_absolute() or not inside.is_relative_to(folder) or (folder / location).is_symlink():

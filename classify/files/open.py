@@ -6,18 +6,21 @@ import io
 import logging
 import math
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import h5py
 import torch
 
-from ...runtime.errors import DataError
+from ...runtime.errors import DataError, UsageError
 from ..translate.graph import translate
+from .bounded import try_in_child
 from .errors import Untranslatable
 from .keras3 import KerasFile
 from .keras_h5 import SIGNATURE, KerasH5File, read_config, version_of
-from .onnx import open_onnx
+from .onnx import external_bytes, open_onnx
 from .safety import Refused, check_archive, check_config, check_hdf5
 
 if TYPE_CHECKING:
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
 
 _MOST_VALUES = 2**27
 """Largest array between two layers, in numbers for each face."""
+_OURS = Path(__file__).parents[1] / "weights"
+"""The folder of what comes with fergan."""
+_LARGE = 2.0**20
+"""Inputs up to which a network must say something finite; pixels are below 256."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +67,8 @@ class Network(Protocol):
 def open_network(path: Path, content: bytes, device: str) -> Network:
     """Make the network of a model file ready to run; Keras is imported only if the file asks for it.
 
-    Nothing in the file is executed: what Keras gets has passed :mod:`.keras_safety`, and its safe mode stays on.
+    Nothing in the file is executed: what Keras gets has passed :mod:`.safety`, and its safe mode stays on. What does
+    not come with fergan is opened and tried in a child process first, within limits (see :mod:`.bounded`).
 
     Args:
         path: of the file; its ending does not matter.
@@ -68,28 +76,43 @@ def open_network(path: Path, content: bytes, device: str) -> Network:
         device: ``cpu`` or ``cuda``.
 
     Raises:
-        DataError: the file asks for code, or what it needs is not installed.
-        Exception: of almost any type, from Keras, where the file is damaged.
+        DataError: the file is damaged, asks for code, for far more memory or time than its size gives reason for, or
+            what it needs is not installed; or the network's outputs are no numbers.
     """
-    if content.startswith(b"PK"):
-        reader: type[KerasFile | KerasH5File] = KerasFile
-    elif content.startswith(SIGNATURE):
-        reader = KerasH5File
-    elif path.suffix == ".onnx":
-        return open_onnx(path, content, device)
-    else:
-        raise DataError(f"{path}: is neither a .keras, .h5 nor .onnx file, or its beginning is damaged")
-    try:
+    reader = _reader(path, content)
+    if reader is None:
+        size = len(content) + external_bytes(path, content)
+        _try_first(path, size, lambda: _tried(path, open_onnx(path, content, "cpu")))
+        return Guarded(path, open_onnx(path, content, device))
+
+    def translated(device: str) -> Network:
         with reader(content) as file:
             return translate(file, device)
+
+    try:
+        _try_first(path, len(content), lambda: _tried(path, translated("cpu")))
+        return Guarded(path, translated(device))
     except Untranslatable as reason:
         _log.info("%s: left to Keras: %s", path, reason)
         why = str(reason)
-    return _KerasNetwork(open_keras_model(path, content, device, why), device)
+    with _checked_copy(path, content, why) as copy:
+        _try_first(path, len(content), lambda: _tried(path, _KerasNetwork(_load(copy, content, "cpu"), "cpu")), 10)
+        return Guarded(path, _KerasNetwork(_load(copy, content, device), device))
+
+
+def _reader(path: Path, content: bytes) -> type[KerasFile | KerasH5File] | None:
+    """What reads a file of Keras, by its first bytes; None for ONNX, which has no signature."""
+    if content.startswith(b"PK"):
+        return KerasFile
+    if content.startswith(SIGNATURE):
+        return KerasH5File
+    if path.suffix == ".onnx":
+        return None
+    raise DataError(f"{path}: is neither a .keras, .h5 nor .onnx file, or its beginning is damaged")
 
 
 def open_keras_model(path: Path, content: bytes, device: str = "cpu", why: str = "") -> keras.Model:
-    """Let Keras itself open a model file that asks for no code.
+    """Let Keras itself open a model file that asks for no code; within limits, as :func:`open_network` does.
 
     Args:
         path: of the file, for errors.
@@ -98,26 +121,108 @@ def open_keras_model(path: Path, content: bytes, device: str = "cpu", why: str =
         why: what has no translation, for errors.
 
     Raises:
-        DataError: the file asks for code or for other files, claims sizes that it cannot have, or is of Keras 1.
-        Exception: of almost any type, from Keras, where the file is damaged.
+        DataError: the file is damaged, asks for code or for other files, claims sizes that it cannot have, or is of
+            Keras 1.
     """
+    with _checked_copy(path, content, why) as copy:
+        _try_first(path, len(content), lambda: _load(copy, content, "cpu"), 10)
+        return _load(copy, content, device)
+
+
+@contextmanager
+def _checked_copy(path: Path, content: bytes, why: str) -> Iterator[Path]:
+    """A copy of a file that asks for no code: what has been checked is what is loaded."""
     legacy = content.startswith(SIGNATURE)
-    try:
+    from ..backend import keras  # noqa: F401  before a child needs it, whose import would be lost
+
+    def check() -> None:
         if legacy:
             _check_legacy(content, why)
         else:
             check_archive(content)
-        from ..backend import keras
 
-        with tempfile.TemporaryDirectory() as folder:  # what has been checked is what is loaded
+    try:
+        _try_first(path, len(content), check)
+        check()
+        with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / ("model.h5" if legacy else "model.keras")
             copy.write_bytes(content)
-            with keras.device("meta"):  # shapes without memory
-                _check_size(keras.saving.load_model(copy, compile=False), len(content))
-            with keras.device(device):
-                return keras.saving.load_model(copy, compile=False)
+            yield copy
     except (Refused, Untranslatable) as error:
         raise DataError(f"{path}: cannot be used: {error}") from error
+    except (DataError, UsageError):
+        raise
+    except Exception as error:  # on damaged files Keras raises almost any type
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(f"{path}: is no model that can be opened safely ({reason})") from error
+
+
+def _load(copy: Path, content: bytes, device: str) -> keras.Model:
+    from ..backend import keras
+
+    with keras.device("meta"):  # shapes without memory
+        _check_size(keras.saving.load_model(copy, compile=False), len(content))
+    with keras.device(device):
+        return keras.saving.load_model(copy, compile=False)
+
+
+def _try_first(path: Path, size: int, action: Callable[[], object], seconds: int = 6) -> None:
+    """In a child process, unless the file came with fergan, like the code that reads it."""
+    if path.parent != _OURS:
+        try_in_child(
+            path, size, action, {kind.__name__: kind for kind in (DataError, Refused, Untranslatable)}, seconds
+        )
+
+
+def _tried(path: Path, network: Network) -> None:
+    """Run a network on black and on noise, once with a batch as large as it will see.
+
+    Raises:
+        DataError: it fails, or says something that is no number.
+    """
+    shape = tuple(int(n or 0) for n in network.input_shape)
+    if len(shape) != 3 or not all(shape):
+        return  # refused later, by name
+    batch = network.batch or (16 if max(shape[:2]) <= 96 else 2)
+    noise = torch.rand(batch, *shape, generator=torch.Generator().manual_seed(0))
+    few = noise[: network.batch or 1]
+    with torch.inference_mode():
+        for inputs in (torch.zeros_like(few), few, 255 * noise):
+            Guarded(path, network).outputs(inputs)
+
+
+class Guarded:
+    """A network whose failures on pictures are errors that name its file; otherwise the same (see :class:`Network`)."""
+
+    def __init__(self, path: Path, network: Network) -> None:
+        self._path, self._network = path, network
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_network"], name)
+
+    def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        found = self._run(self._network.outputs, inputs)
+        if not torch.isfinite(found).all() and (inputs.abs() <= _LARGE).all():  # a client's own NaN comes back as it is
+            raise DataError(
+                f"{self._path}: says NaN or infinity about ordinary pixels; its weights are damaged, or its training "
+                "diverged: train or export it anew"
+            )
+        return found
+
+    def head_inputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self._run(self._network.head_inputs, inputs)
+
+    def _run(self, function: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+        try:
+            found = function(inputs)
+            if isinstance(found, torch.Tensor) and len(found) == len(inputs):
+                return found
+            reason = "its output is not one row for each picture"
+        except DataError:
+            raise
+        except Exception as error:  # of Keras, torch or onnxruntime, on networks that contradict themselves
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(f"{self._path}: its network fails on pictures ({reason}); export it anew")
 
 
 def _check_legacy(content: bytes, why: str) -> None:

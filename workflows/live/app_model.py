@@ -13,7 +13,7 @@ from ...classify.classifier import Classifier, load_classifier
 from ...data.faces import prepare_faces
 from ...data.images import read_image
 from ...runtime.errors import UsageError
-from ...stylegan.generator import MAX_SEED, Generator
+from ...stylegan.generator import MAX_SEED, Generator, default_psi
 
 LARGEST_FILE = 32 * 2**20
 """Bytes of an uploaded picture."""
@@ -45,7 +45,7 @@ class Studio:
 
     def __init__(self, classifiers: Mapping[str, Classifier], generator: Generator) -> None:
         self.classifiers, self.generator = dict(classifiers), generator
-        self.psi = float(generator.metadata.get("default_truncation_psi") or 1.0)
+        self.psi = default_psi(generator, None)
         self._drawing = threading.Lock()
 
     def judge(self, name: str, picture: np.ndarray, crop: str = "none") -> Judgement:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import logging
 import re
 import time
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from .counters import Metrics
 from .faces_api import ANALYZE, build_api
@@ -98,6 +101,9 @@ class Application:
             status = await self._exchange(exchange, scope, receive, send)
         except (_ClientGone, TimeoutError):  # it went away, or does not read what it asked for
             pass
+        except asyncio.CancelledError:  # the time for requests under way is over
+            with suppress(Exception):
+                await self._send(_refused(Refusal("The server is being stopped", "UNAVAILABLE", retry_after=1)), send)
         finally:
             self._held -= exchange.held
             seconds = time.perf_counter() - started
@@ -136,6 +142,8 @@ class Application:
         if exchange.path in _METRICS and exchange.verb == "GET":
             exchange.method = "metrics"
             return _Answer(200, self._metrics.page(), b"text/plain; version=0.0.4; charset=utf-8")
+        if exchange.path == "/" and exchange.verb == "GET":
+            return _Answer(200, _landing_page(self._repository.names), b"text/html; charset=utf-8")
         if not re.match("(?i)/v1/", exchange.path):
             return _Answer(404, _NOT_FOUND, b"text/html")
         answer = await self._model_answer(exchange, receive)
@@ -249,6 +257,21 @@ def _unzipped(body: bytes, limit: int) -> bytes:
     if not unpacker.eof:
         raise Refusal("The gzip body is damaged: it ends too early")
     return plain
+
+
+def _landing_page(names: tuple[str, ...]) -> bytes:
+    """What is here, for people who open the address in a browser."""
+    models = "".join(
+        f'<li><a href="/v1/models/{quote(name)}">{html.escape(name)}</a>, '
+        f'<a href="/v1/models/{quote(name)}/metadata">inputs, outputs and labels</a></li>'
+        for name in names
+    )
+    text = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>fergan serve</title><h1>fergan serve</h1>
+<p>Expression classifiers, by TensorFlow Serving's REST API. They say how faces look, not what people feel.</p>
+<ul>{models}</ul><p><a href="/v1/models">All models</a>, <a href="/openapi.json">OpenAPI</a>,
+<a href="/metrics">metrics</a>, <a href="/healthz">health</a></p></html>
+"""
+    return text.encode()
 
 
 def _refused(refusal: Refusal) -> _Answer:

@@ -53,6 +53,8 @@ def parse_target(verb: str, path: str) -> Target:
         if version >= 2**63:
             raise Refusal(f"Failed to convert version: {parts['version']} to numeric.")
     method = str(parts.get("method") or parts.get("metadata") or "status").lower()
+    if not parts["name"] and path.lower() == "/v1/models":
+        return Target("models", "", None, None)
     if not parts["name"]:
         raise Refusal("Missing model name in request.")
     label = None if parts["label"] is None else _decoded(parts["label"])
@@ -75,6 +77,8 @@ class RestApi:
         Raises:
             Refusal: as TensorFlow Serving would.
         """
+        if target.method == "models":
+            return self.models()
         if target.method == "status":
             return self._status(target)
         if target.method == "metadata":
@@ -83,6 +87,14 @@ class RestApi:
         if target.method == "predict":
             return await self._predict(target, body)
         return await self._examples(target, body)
+
+    def models(self) -> bytes:
+        """All models with the states of their versions; TensorFlow Serving has no such list."""
+        models = {
+            name: [version.as_proto() for version in self._repository.status(name)] for name in self._repository.names
+        }
+        parts = [{"name": name, "model_version_status": versions} for name, versions in models.items()]
+        return (json.dumps({"models": parts}, indent=1) + "\n").encode()
 
     def _status(self, target: Target) -> bytes:
         number = target.version
@@ -140,5 +152,8 @@ def _text(request: PredictRequest, outputs: dict[str, Any]) -> bytes:
 def _metadata(name: str, version: Version) -> bytes:
     spec = {"name": name, "signature_name": "", "version": str(version.number)}
     signatures = {key: signature.as_proto() for key, signature in version.servable.signatures.items()}
-    parts = {"model_spec": spec, "metadata": {"signature_def": {"signature_def": signatures}}}
+    metadata: dict[str, Any] = {"signature_def": {"signature_def": signatures}}
+    if version.servable.labels:  # of the outputs, in order; TensorFlow Serving has no place for them
+        metadata["labels"] = list(version.servable.labels)
+    parts = {"model_spec": spec, "metadata": metadata}
     return (json.dumps(parts, indent=1) + "\n").encode()

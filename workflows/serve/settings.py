@@ -25,7 +25,7 @@ class ServeSettings:
         max_queue: waiting rows of a model from which on requests are refused (503).
         max_body: bytes of a request's body, as sent and as unpacked (413).
         max_bodies: bytes of all bodies that are being received or worked on (503).
-        max_values: lists, objects and strings in a body that takes the slow way through the JSON parser (413).
+        max_values: lists, objects, strings and fours of values in a body that takes the slow way through JSON (413).
         max_pixels: of an uploaded picture (413).
         max_connections: open at once (503).
         header_timeout: seconds that a client may take for a request's head.

@@ -1,0 +1,161 @@
+"""Strangers' model files, tried in a child process that may use little memory, little time and no files.
+
+A file of a few kilobytes can keep its reader busy for ever or fill the memory: endless loops in libhdf5, compressed
+chunks, networks that double at each layer, loops in ONNX graphs. No check beforehand finds them all, and a reader
+that hangs in C cannot be stopped from Python. So a forked child opens the file first and runs the network once, under
+limits that the kernel enforces. Only what the child gets through is opened here, and the same bytes take the same way.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import stat
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...runtime.errors import DataError
+
+_MEMORY = 400 * 2**20
+"""Bytes beyond what the process has when it forks; a file may take ten times its own size as well."""
+_MOST_TEXT = 2**16
+
+_BLOCKED = "blocked"
+
+
+def read_regular(path: Path, most: int = 2**33) -> bytes:
+    """The content of a file; pipes and devices, which may never end, are refused.
+
+    Raises:
+        DataError: no regular file, or more than ``most`` bytes.
+        OSError: it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(f"{path}: is no regular file; a model and what stands beside it must be ordinary files")
+        if status.st_size > most:
+            raise DataError(f"{path}: has {status.st_size} bytes; at most {most} are read")
+        return file.read(most)
+
+
+def try_in_child(
+    path: Path, size: int, action: Callable[[], object], errors: Mapping[str, type[Exception]], seconds: int = 6
+) -> None:
+    """Run ``action`` in a child process with limits on memory, time and files, and drop what it returns.
+
+    Systems other than Linux run nothing: forking is not safe there, or not possible.
+
+    Args:
+        path: of the model, for errors.
+        size: bytes of it, which raise the limits.
+        action: opens and tries the model; must not use the GPU.
+        errors: by the names of their classes, those that are raised here as they were in the child.
+        seconds: of processor time for a small file, and half of what the clock may show; each 16 MiB have one more.
+
+    Raises:
+        DataError: the child met one of its limits, crashed, or ``action`` raised any other error.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    outcome = _attempt(size, action, seconds)
+    if outcome.get("kind") == _BLOCKED:  # a lock that another thread held while this one forked, most likely
+        outcome = _attempt(size, action, seconds)
+    kind, text = outcome.get("kind"), str(outcome.get("text"))
+    if kind is None:
+        return
+    if kind in errors:
+        raise errors[kind](text)
+    if kind == "MemoryError" or "allocate memory" in text or "bad_alloc" in text or "std::bad" in text:
+        raise DataError(f"{path}: needs more memory than a model of {size} bytes may; it is damaged or hostile")
+    if kind in (_BLOCKED, "time"):
+        raise DataError(f"{path}: opening it and judging one batch does not end; it is damaged or hostile")
+    if kind == "crash":
+        raise DataError(f"{path}: makes its reader crash ({text}); it is damaged or hostile")
+    reason = text.strip().splitlines()[0] if text.strip() else kind
+    raise DataError(f"{path}: is no model that can be opened safely ({reason})")
+
+
+def _attempt(size: int, action: Callable[[], object], seconds: int) -> dict[str, Any]:
+    """What became of ``action``: ``kind`` and ``text`` of the error, nothing where there was none."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():  # Python warns of forking beside threads; the child uses one and starts none
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        _work(writing, size, action, seconds)
+    os.close(writing)
+    try:
+        with open(reading, "rb") as pipe:
+            said = pipe.read(_MOST_TEXT)
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
+    _, status, usage = os.wait4(child, 0)
+    if os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name
+        if name == "SIGALRM" and usage.ru_utime + usage.ru_stime < 1:
+            return {"kind": _BLOCKED}
+        return {"kind": "time"} if name in ("SIGALRM", "SIGXCPU") else {"kind": "crash", "text": name}
+    try:
+        outcome = json.loads(said)
+    except ValueError:
+        return {"kind": "crash", "text": f"exit {os.waitstatus_to_exitcode(status)}"}
+    return outcome if isinstance(outcome, dict) else {}
+
+
+def _work(writing: int, size: int, action: Callable[[], object], seconds: int) -> None:
+    """In the child; does not return."""
+    outcome: dict[str, str] = {}
+    try:
+        _shut_in(writing, size, seconds + size // 2**24)
+        action()
+    except BaseException as error:
+        try:
+            outcome = {"kind": type(error).__name__, "text": str(error)[:4096]}
+        except BaseException:
+            outcome = {"kind": "MemoryError"}
+    try:
+        os.write(writing, json.dumps(outcome).encode())
+    finally:
+        os._exit(0)
+
+
+def _shut_in(writing: int, size: int, seconds: int) -> None:
+    """Limit this process, and let go of what it has from its parent: sockets, files, handlers of signals."""
+    import resource
+
+    import torch
+
+    for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGXCPU):
+        signal.signal(number, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, 2 * seconds)
+    gc.disable()  # old objects would close descriptors that are in use anew
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nothing, standard)
+    os.closerange(3, writing)
+    os.closerange(writing + 1, max(resource.getrlimit(resource.RLIMIT_NOFILE)[0], writing + 1))
+    torch.set_num_threads(1)  # the parent's threads are not here
+    with open("/proc/self/statm") as file:
+        mapped = int(file.read().split()[0]) * resource.getpagesize()
+    _limit(resource.RLIMIT_AS, mapped + _MEMORY + 10 * size)
+    _limit(resource.RLIMIT_CPU, seconds)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_CORE, 0)
+
+
+def _limit(which: int, value: int) -> None:
+    import resource
+
+    hard = resource.getrlimit(which)[1]
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(which, (value, hard))

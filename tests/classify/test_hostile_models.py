@@ -1,0 +1,72 @@
+"""Files that would keep their readers busy for ever or fill the memory end in one line."""
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from fergan.classify.backend import keras
+from fergan.classify.classifier import load_classifier
+from fergan.classify.files.bounded import try_in_child
+from fergan.runtime.errors import DataError
+
+L = keras.layers
+LABELS = ["a", "b", "c"]
+
+
+def small(path: Path) -> Path:
+    pixels = keras.Input((48, 48, 1))
+    pooled = L.GlobalAveragePooling2D()(L.Conv2D(4, 3, strides=4, name="conv")(pixels))
+    keras.Model(pixels, L.Dense(3, activation="softmax")(pooled)).save(path)
+    return path
+
+
+def test_limits_on_memory_time_and_files(tmp_path: Path) -> None:
+    def forever() -> None:
+        while True:
+            pass
+
+    path = tmp_path / "model.keras"
+    with pytest.raises(DataError, match=r"model.keras: .* does not end"):
+        try_in_child(path, 0, forever, {}, seconds=1)
+    with pytest.raises(DataError, match=r"model.keras: needs more memory"):
+        try_in_child(path, 0, lambda: np.ones(2**28), {})
+    with pytest.raises(DataError, match=r"model.keras: makes its reader crash"):
+        try_in_child(path, 0, os.abort, {})
+    with pytest.raises(DataError, match="File too large"):
+        try_in_child(path, 0, lambda: (tmp_path / "made").write_bytes(b"x"), {})
+    with pytest.raises(KeyError):
+        try_in_child(path, 0, lambda: {}["x"], {"KeyError": KeyError})
+    try_in_child(path, 0, lambda: np.ones(1000), {})
+
+
+def test_weights_that_are_no_numbers(tmp_path: Path) -> None:
+    path = small(tmp_path / "model.keras")
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    weights = io.BytesIO(parts["model.weights.h5"])
+    with h5py.File(weights, "r+") as file:
+        file["layers/conv2d/vars/0"][...] = np.nan
+    parts["model.weights.h5"] = weights.getvalue()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    with pytest.raises(DataError, match="model.keras: says NaN or infinity"):
+        load_classifier(path, "cpu", labels=LABELS)
+
+
+def test_pipes_and_devices_are_no_models(tmp_path: Path) -> None:
+    for beside in ("model.json", "model.validation.npz", "model.keras"):
+        folder = tmp_path / beside
+        folder.mkdir()
+        path = small(folder / "model.keras")
+        (folder / beside).unlink(missing_ok=True)
+        os.mkfifo(folder / beside)
+        with pytest.raises(DataError, match=f"{beside}: is no regular file"):
+            load_classifier(path, "cpu", labels=LABELS)
+    (tmp_path / "zero.onnx").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="is no regular file"):
+        load_classifier(tmp_path / "zero.onnx", "cpu", labels=LABELS)
