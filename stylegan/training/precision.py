@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from ..networks import DiscriminatorBlock, SynthesisBlock
+from ..networks.discriminator import DiscriminatorBlock
+from ..networks.generator import SynthesisBlock
 
 
 def has_fast_bfloat16() -> bool:

@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from fergan.stylegan import networks as n
+from fergan.stylegan.networks import discriminator, layers
 
 CLASS_NAMES = {
     n.StyleGAN2: "Generator",
-    n.ConvLayer: "Conv2dLayer",
-    n.SkipLayer: "Conv2dLayer",
+    discriminator.ConvLayer: "Conv2dLayer",
+    layers.SkipLayer: "Conv2dLayer",
 }
 
 
@@ -112,7 +113,7 @@ def persistent(nvidia, module, module_src="raise SystemExit", init_kwargs=None, 
             state[name] = getattr(module, name)
     if isinstance(module, n.SynthesisLayer):
         state |= {"activation": "lrelu", "act_gain": np.sqrt(2)}  # np.float64, as in the real files
-    if isinstance(module, n.DiscriminatorEpilogue):
+    if isinstance(module, discriminator.DiscriminatorEpilogue):
         inner = {"_parameters": {}, "_buffers": {}, "_modules": {}, "group_size": module.group_size, "num_channels": 1}
         state["_modules"]["mbstd"] = Persistent(nvidia.reconstruct, "MinibatchStdLayer", inner, module_src)
     state |= {"_init_args": (), "_init_kwargs": nvidia.EasyDict(init_kwargs or {})}
