@@ -8,6 +8,7 @@ import pandas as pd
 
 from ..runtime.errors import DataError
 from .formatting import plural, printable
+from .further import Further, further
 from .statistics.comparison import Comparison, compare_to_reference
 from .statistics.depth import DepthCheck, compare_confidence
 from .statistics.label_audit import AuditEstimate
@@ -34,6 +35,7 @@ class Findings:
     references: tuple[tuple[Reference, Comparison], ...]
     audit: AuditEstimate | None
     preparation: PreparationSensitivity | None
+    further: Further | None
     skipped: tuple[tuple[str, str], ...]
     """file names and reasons"""
 
@@ -89,6 +91,7 @@ def evaluate(
         references=_references(shares),
         audit=audit,
         preparation=preparation,
+        further=None if validation is None else further(table, validation),
         skipped=_skipped_rows(skipped),
     )
 
