@@ -68,10 +68,9 @@ def plan(
             f"confusion {counts.shape} and shares {p.shape} do not fit {k} classes, or no target in (0, 1)"
         )
     per_class = counts.sum(axis=0)
-    if (per_class == 0).any():
-        raise ValueError(
-            f"no validation faces for {', '.join(str(classes[y]) for y in np.flatnonzero(per_class == 0))}"
-        )
+    lacking = [str(name) for name, count in zip(classes, per_class.tolist(), strict=True) if not count]
+    if lacking:
+        raise ValueError(f"no validation faces for {', '.join(lacking)}")
     m = counts / per_class
     if np.linalg.matrix_rank(m) < k:
         raise ValueError("the classifier cannot tell some classes apart, so nothing corrects its shares")

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from fergan.reports.statistics.answers import CANNOT_TELL, NO_ANSWER, AuditDesign, cohens_kappa
+from fergan.reports.statistics.answers import (CANNOT_TELL, NO_ANSWER, AuditDesign, cohens_kappa, confusion_from_answers)
 from fergan.reports.statistics.label_audit import prediction_powered, stratified_sample
 from fergan.reports.statistics.shares import wilson_interval
 from fergan.reports.statistics.table import LabelTable
@@ -178,3 +178,19 @@ def test_answers_that_do_not_fit_are_refused(answers: list[int]) -> None:
     table, _ = population(50, np.random.default_rng(6))
     with pytest.raises(ValueError):
         prediction_powered(table, stratified_sample(table, 10), answers)
+
+
+def test_answers_correct_where_photographs_would_mislead() -> None:
+    """The confusion on generated faces is found with weights, and shares corrected by it hold the truth."""
+    rng = np.random.default_rng(16)
+    truth, held = np.array([0.5, 0.2, 0.05, 0.25]), []
+    for seed in range(40):
+        table, y = population(3000, rng)
+        design = stratified_sample(table, 200, seed, "neyman")
+        found = confusion_from_answers(table, design, y[design.rows], seed=seed)
+        held.append((found.low <= truth) & (truth <= found.high))
+    assert np.mean(held) > 0.9
+    whole = stratified_sample(table, 3000)
+    exact = confusion_from_answers(table, whole, y[whole.rows])
+    assert exact.shares == pytest.approx(np.bincount(y, minlength=4) / 3000)
+    assert exact.matrix[:, 1] == pytest.approx(np.bincount(table.codes[y == 1], minlength=4) / (y == 1).sum())
