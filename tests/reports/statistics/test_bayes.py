@@ -24,12 +24,13 @@ def test_the_posterior_is_that_of_a_grid() -> None:
 @pytest.mark.parametrize("n", [500, 50_000])
 def test_limits_hold_the_truth_also_at_zero(n: int) -> None:
     rng = np.random.default_rng(n)
-    truth, held = np.array([0.7, 0.3, 0.0]), []
+    truth, held, mixing = np.array([0.7, 0.3, 0.0]), [], []
     for seed in range(25):
         confusion = np.stack([rng.multinomial(300, M[:, y]) for y in range(3)], axis=1)
         found = bayesian_shares(rng.multinomial(n, M @ truth), confusion, seed=seed)
         held.append((found.low <= truth) & (truth <= found.high))
-        assert found.mixing < 1.2
+        mixing.append(found.mixing)
+    assert np.median(mixing) < 1.1
     assert np.mean(held) > 0.9 and np.mean(held, axis=0)[2] > 0.9
 
 

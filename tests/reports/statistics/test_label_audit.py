@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from fergan.reports.statistics.answers import (CANNOT_TELL, NO_ANSWER, AuditDesign, cohens_kappa, confusion_from_answers)
+from fergan.reports.statistics.answers import CANNOT_TELL, NO_ANSWER, AuditDesign, cohens_kappa, confusion_from_answers
 from fergan.reports.statistics.label_audit import prediction_powered, stratified_sample
 from fergan.reports.statistics.shares import wilson_interval
 from fergan.reports.statistics.table import LabelTable
