@@ -25,7 +25,7 @@ def test_the_posterior_is_that_of_a_grid() -> None:
 def test_limits_hold_the_truth_also_at_zero(n: int) -> None:
     rng = np.random.default_rng(n)
     truth, held, mixing = np.array([0.7, 0.3, 0.0]), [], []
-    for seed in range(25):
+    for seed in range(50):
         confusion = np.stack([rng.multinomial(300, M[:, y]) for y in range(3)], axis=1)
         found = bayesian_shares(rng.multinomial(n, M @ truth), confusion, seed=seed)
         held.append((found.low <= truth) & (truth <= found.high))
