@@ -9,6 +9,7 @@ import pandas as pd
 from ..runtime.errors import DataError
 from .correction import Correction, correct, few_validation_faces, missing_validation
 from .formatting import plural, printable
+from .further import Further, further
 from .statistics.comparison import Comparison, compare_to_reference
 from .statistics.label_audit import AuditEstimate
 from .statistics.preparation import PreparationSensitivity
@@ -33,6 +34,7 @@ class Findings:
     references: tuple[tuple[Reference, Comparison], ...]
     audit: AuditEstimate | None
     preparation: PreparationSensitivity | None
+    further: Further | None
     skipped: tuple[tuple[str, str], ...]
     """file names and reasons"""
 
@@ -76,6 +78,7 @@ def evaluate(
         references=_references(shares, validation if correction else None),
         audit=audit,
         preparation=preparation,
+        further=None if validation is None or uncorrected else further(table, validation),
         skipped=_skipped_rows(skipped),
     )
 

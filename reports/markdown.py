@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .formatting import NBSP, count, percent, percent_range, plural, printable
+from .further import refuted
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#!|<>~&])")
 
@@ -28,6 +29,7 @@ def markdown(data: Mapping[str, Any]) -> str:
             f"People labelled {plural(audit['answered'], 'face')} and agree with the classifier on an estimated "
             f"{percent(audit['agreement'], 0)} of all."
         )
+    blocks += _further(data, names)
     confidence = data["confidence"]
     blocks.append(
         f"Mean confidence {percent(confidence['mean'])}; {plural(confidence['uncertain'], 'face')} below "
@@ -123,6 +125,34 @@ def _shares(data: Mapping[str, Any], names: list[str]) -> str:
             row.append(_share(audit["shares"][name]))
         rows.append(row)
     return _table(head, rows)
+
+
+def _further(data: Mapping[str, Any], names: list[str]) -> list[str]:
+    """The posterior, what people could not tell, and how many faces would settle the shares."""
+    posterior, planned, audit = data["posterior"], data["plan"], data["audit"]
+    blocks = []
+    if posterior is not None:
+        best = posterior["rankings"][0]
+        text = (
+            "Bayesian shares: "
+            + "; ".join(f"{_text(name)} {_share(posterior['shares'][name])}" for name in names)
+            + f". The likeliest order is {_text(', '.join(best['order']))} ({percent(best['probability'], 0)})."
+        )
+        blocks.append(f"~~{text}~~ The label shift that this rests on is refuted." if refuted(data) else text)
+    if audit is not None:
+        blocks.append(
+            "Corrected by people's answers on these faces: "
+            + "; ".join(f"{_text(name)} {_share(audit['corrected'][name])}" for name in names)
+            + f". People could not tell {_share(audit['cannot_tell'])} of the faces."
+        )
+    if planned is not None:
+        widest = max(names, key=lambda name: planned["labels"][name]["floor"])
+        row = planned["labels"][widest]
+        blocks.append(
+            f"{_text(widest)} is known to ±{percent(row['half_width'])}; with endless faces the validation faces alone "
+            f"would leave ±{percent(row['floor'])}."
+        )
+    return blocks
 
 
 def _preparation(preparation: Mapping[str, Any]) -> str:

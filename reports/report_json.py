@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from .correction import label_shift_sentence
 from .findings import Findings
+from .further import answers_data, plan_data, posterior_data
 from .samples import Compared
 from .settings import plain
 from .statistics.comparison import Comparison, LabelDifference, PairedComparison, TestResult
@@ -71,6 +72,8 @@ def report_data(
             "histogram": confidence.histogram.tolist(),
         },
         "corrected": _corrected(names, findings),
+        "posterior": posterior_data(names, findings.further),
+        "plan": plan_data(names, findings.further),
         "audit": _audit(names, findings),
         "label_shift": _label_shift(names, findings),
         "depth": None if findings.correction is None else _depth(findings.correction.depth),
@@ -209,10 +212,11 @@ def _audit(names: list[str], findings: Findings) -> dict[str, Any] | None:
     return {
         "answered": audit.answered,
         "agreement": plain(audit.agreement),
-        "power": plain(audit.power),
+        "power": by_name(names, audit.power),
         "level": audit.level,
         "shares": estimate(names, audit.shares, audit.low, audit.high),
         "human": by_name(names, audit.human),
+        **answers_data(names, audit),
     }
 
 

@@ -8,53 +8,58 @@ that rare labels and doubtful faces are in it.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .answers import AnsweredConfusion, AuditDesign, Votes, cohens_kappa, confusion_from_answers
 from .arrays import Floats, Ints
 from .shares import wilson_interval
 from .table import LabelTable
 
-NO_ANSWER = -1
 _LEAST = 2  # faces of a stratum, for a variance
+_WORTH = 0.67  # of the faces asked: strata must not cost more
 _PRIOR = 2.0  # degrees of freedom of the common variance that the strata share
-
-
-@dataclass(frozen=True)
-class AuditDesign:
-    """Which faces to show: `rows` [n] of the table in random order, and the stratum of every face, `strata` [N].
-
-    `names` says what the strata are: 'happy, less sure'. The design follows from the table, n and the seed.
-    """
-
-    rows: Ints
-    strata: Ints
-    names: tuple[str, ...]
+_RARE = 5.0  # answers of a class from which on the estimated gain by predictions counts for more than half
 
 
 @dataclass(frozen=True)
 class AuditEstimate:
     """Shares [K] with limits [K], from answers and predictions together; `human` [K] are from the answers alone.
 
-    `power` is how much weight the predictions got, 0 (none) to 1; `answered` how many faces got an answer; `agreement`
-    the estimated share of faces to which people would give the classifier's label; `effective_n` [K] how many answers
-    on a plain random sample of faces would say as much.
+    The shares are of the faces that people can name. `cannot_tell` is the share of the others with its limits, and
+    `worst_low` and `worst_high` [K] bound the shares of all faces whatever the others show.
+
+    `power` [K] is how much weight the predictions got, 0 (none) to 1; `answered` how many faces got a label;
+    `agreement` the estimated share of nameable faces to which people would give the classifier's label; `effective_n`
+    [K] how many answers on a plain random sample of faces would say as much; `raters` how many people answered, and
+    `kappa` Cohen's kappa of two of them, else None; `confusion` is what the answers say about the classifier.
     """
 
     shares: Floats
     low: Floats
     high: Floats
     human: Floats
-    power: float
+    power: Floats
     answered: int
     agreement: float
     effective_n: Floats
     level: float
+    cannot_tell: float
+    cannot_tell_low: float
+    cannot_tell_high: float
+    worst_low: Floats
+    worst_high: Floats
+    raters: int
+    kappa: float | None
+    confusion: AnsweredConfusion
 
 
-def stratified_sample(table: LabelTable, n: int = 200, seed: int = 0) -> AuditDesign:
-    """Choose n faces for people to label, in proportion to the strata, at least two of each.
+def stratified_sample(
+    table: LabelTable, n: int = 200, seed: int = 0, allocation: Literal["proportional", "neyman"] = "proportional"
+) -> AuditDesign:
+    """Choose n faces for people to label, spread over the strata, at least two of each.
 
     Strata are the given labels, each halved at its median confidence; where n is too small for that, the labels alone,
     or no strata at all.
@@ -63,6 +68,9 @@ def stratified_sample(table: LabelTable, n: int = 200, seed: int = 0) -> AuditDe
         table: the classified faces, in a fixed order.
         n: faces to choose; all of them where there are not more.
         seed: of the choice and of the order.
+        allocation: 'proportional' to the sizes of the strata, or by Neyman's rule (1934) to size times standard
+            deviation, the latter as the classifier's own probabilities have it. A classifier can be sure and wrong,
+            so that every stratum keeps at least half of its proportional part.
 
     Raises:
         ValueError: n is not positive.
@@ -74,9 +82,20 @@ def stratified_sample(table: LabelTable, n: int = 200, seed: int = 0) -> AuditDe
     for strata, names in _schemes(table):
         members = np.bincount(strata, minlength=len(names))
         least = np.minimum(members, _LEAST)
-        if least.sum() <= size or len(names) == 1:
+        if len(names) == 1:
             break
-    chosen = _allocate(members, np.minimum(least, size), size)
+        if least.sum() <= size:
+            chosen = _allocate(members, least, size, members.astype(np.float64))
+            # where two faces of each tiny stratum leave few for the others, fewer strata say more
+            if 1 / ((members / len(table)) ** 2 / chosen).sum() >= _WORTH * size:
+                break
+    wanted = members.astype(np.float64)
+    if allocation == "neyman":
+        unsure = 1 - (np.asarray(table.probabilities, np.float64) ** 2).sum(axis=1)
+        wanted *= np.sqrt(np.maximum(np.bincount(strata, weights=unsure) / members, 1e-6))
+        half = np.maximum(least, size * members // (2 * len(table)))
+        least = half if half.sum() <= size else least
+    chosen = _allocate(members, np.minimum(least, size), size, wanted)
     rows = np.concatenate(
         [rng.choice(np.flatnonzero(strata == h), chosen[h], replace=False) for h in range(len(names))]
     )
@@ -88,66 +107,84 @@ def prediction_powered(
 ) -> AuditEstimate:
     """Shares of the expressions that people would see, in all that the generator makes.
 
-    The estimate is the mean prediction of all faces, times the power, plus the mean of what people said minus the
-    power times the prediction, over the strata by their size: unbiased for any predictions. The power is the one that
-    minimises the estimated variance of all shares together, so they sum to 1.
+    The estimate of a class is the mean prediction of all faces, times the power, plus the mean of what people said
+    minus the power times the prediction, over the strata by their size: unbiased for any predictions. The power of
+    each class minimises its estimated variance. The shares are then scaled to sum to 1 over the faces that people can
+    name.
 
     The intervals hold the luck of the audit and of the N faces. Each is Wilson's, for as many faces as give the
-    estimated variance; strata with equal answers borrow from the common variance, so that a label that nobody chose
-    does not get an interval of no width.
+    estimated variance. That variance is itself an estimate, and a poor one from few answers of a class: the fewer they
+    are, the nearer the number of faces is to that of the answers, and it is not above it where nobody chose the class.
 
     Args:
         table: the table that the design was made for.
         design: from :func:`stratified_sample`.
-        answers: class codes [n] in the order of `design.rows`, `NO_ANSWER` (-1) where there is none. Faces without an
-            answer are taken as missing by chance within their stratum.
+        answers: class codes [n] in the order of `design.rows`, or [R, n] of R people; `NO_ANSWER` (-1) where a face
+            was not judged, which is taken as missing by chance within its stratum, and `CANNOT_TELL` (-2), which is
+            not.
         level: of the intervals.
 
     Raises:
         ValueError: fewer than two answers, or answers that do not fit the design.
     """
-    codes, k = np.asarray(answers, np.int64), len(table.classes)
-    if codes.shape != design.rows.shape or len(design.strata) != len(table):
-        raise ValueError(f"{codes.size} answers do not fit a design of {design.rows.size} faces")
-    if codes.size and (codes.min() < NO_ANSWER or codes.max() >= k):
-        raise ValueError(f"an answer is outside {NO_ANSWER}..{k - 1}")
-    given = codes != NO_ANSWER
-    rows, y = design.rows[given], np.eye(k)[codes[given]]
-    if len(rows) < 2:
-        raise ValueError("an audit needs at least two answers")
-    everyone = _merged(design.strata, rows)
-    strata, total, n = everyone[rows], len(table), len(rows)
-    members = np.bincount(everyone).astype(np.float64)
-    asked = np.bincount(strata, minlength=len(members)).astype(np.float64)
-    weight = (members / total / asked)[strata]  # of an answer; they sum to 1
-    # variance of the estimate per unit of variance within a stratum; strata that were asked in full add nothing
-    share = (members / total) ** 2 * (1 - asked / members) / asked
-    f = np.asarray(table.probabilities, np.float64)[rows]
-
-    def within(a: Floats, b: Floats) -> Floats:
-        """Covariance [H, K] within strata; 0 for a stratum of one answer, which then was asked in full."""
-        group = np.eye(len(members))[strata]
-        means = [group.T @ x / asked[:, None] for x in (a, b)]
-        return group.T @ ((a - means[0][strata]) * (b - means[1][strata])) / np.maximum(asked - 1, 1)[:, None]
-
-    of_predictions = float((share @ within(f, f)).sum())
-    power = float(np.clip((share @ within(y, f)).sum() / of_predictions, 0, 1)) if of_predictions > 0 else 0.0
-    rest = y - power * f
-    shares = power * np.asarray(table.probabilities, np.float64).mean(axis=0) + weight @ rest
-    judged = np.eye(k)[table.codes[rows]]
-    mistaken = ((y != judged).sum(axis=0) + 1) / (n + 2)
-    free = np.maximum(asked - 1, 0)[:, None]
-    variance = share @ ((free * within(rest, rest) + _PRIOR * mistaken * (1 - mistaken)) / (free + _PRIOR))
-    shares = np.maximum(shares, 0)
+    asked = Votes.of(table, design, answers)
+    y, weight, told = asked.votes, asked.weight, asked.told
+    f = np.asarray(table.probabilities, np.float64)[asked.rows]
+    nameable = float(weight @ told)
+    human = weight @ y / nameable
+    seen = y - human * told[:, None]  # the share among nameable faces is a ratio; this is its linear part
+    of_predictions = asked.spread @ asked.within(f, f)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        power = np.clip(np.nan_to_num(asked.spread @ asked.within(seen, f) / of_predictions, posinf=0, neginf=0), 0, 1)
+    everyone = np.asarray(table.probabilities).mean(axis=0, dtype=np.float64)
+    shares = np.maximum(power * everyone + weight @ (y - power * f), 0)
     shares /= shares.sum()
-    inner = np.clip(shares, 1 / (2 * n), 1 - 1 / (2 * n))
-    effective = inner * (1 - inner) / (variance + inner * (1 - inner) / total)
+    effective = _effective(table, asked, shares, y - shares * told[:, None] - power * f)
     low, high = wilson_interval(shares * effective, effective, level)
     # The predictions alone must not rule out a share of 0 that every answer agrees with.
-    low, high = np.where(y.any(axis=0), low, 0.0), np.where(y.all(axis=0), 1.0, high)
+    low, high = np.where(y.any(axis=0), low, 0.0), np.where((y == told[:, None]).all(axis=0), 1.0, high)
+    unsure, unsure_low, unsure_high, worst_low, worst_high = _unsure(asked, shares, low, high, level)
+    judged = np.eye(len(table.classes))[table.codes[asked.rows]]
+    codes = np.atleast_2d(np.asarray(answers, np.int64))
     return AuditEstimate(
-        shares, low, high, weight @ y, power, n, float(weight @ (y * judged).sum(axis=1)), effective, level
-    )
+        shares, low, high, human, power, int((told > 0).sum()), float(weight @ (y * judged).sum(axis=1)) / nameable,
+        effective, level, unsure, unsure_low, unsure_high, worst_low, worst_high,
+        len(codes), cohens_kappa(codes[0], codes[1]) if len(codes) == 2 else None,
+        confusion_from_answers(table, design, answers, level=level),
+    )  # fmt: skip
+
+
+def _effective(table: LabelTable, asked: Votes, shares: Floats, rest: Floats) -> Floats:
+    """How many faces of a plain random sample [K] would say as much; `rest` [n, K] are what the predictions leave."""
+    n, nameable = len(asked.rows), float(asked.weight @ asked.told)
+    judged = np.eye(len(shares))[table.codes[asked.rows]]
+    mistaken = ((asked.votes != judged).sum(axis=0) + 1) / (n + 2)
+    free = np.maximum(np.bincount(asked.strata, minlength=len(asked.spread)) - 1, 0)[:, None]
+    variance = asked.spread @ ((free * asked.within(rest, rest) + _PRIOR * mistaken * (1 - mistaken)) / (free + _PRIOR))
+    inner = np.clip(shares, 1 / (2 * n), 1 - 1 / (2 * n))
+    inner *= 1 - inner
+    loss = (variance / nameable**2 + inner / (len(table) * nameable)) / (inner / asked.equal)
+    loss = np.minimum(loss, max(1.0, asked.equal * float(asked.weight.max())))
+    chosen = asked.votes.sum(axis=0)
+    fewer = np.minimum(chosen, asked.told.sum() - chosen)
+    trust = fewer**2 / (fewer**2 + _RARE**2)
+    return asked.equal / (trust * loss + (1 - trust))
+
+
+def _unsure(
+    asked: Votes, shares: Floats, low: Floats, high: Floats, level: float
+) -> tuple[float, float, float, Floats, Floats]:
+    """The share that people cannot name, with limits, and bounds [K] that hold whatever those faces show."""
+    n = float(1 / (asked.weight**2).sum())
+    unsure = float(np.clip(1 - asked.weight @ asked.told, 0, 1))
+    unsure = 0.0 if (asked.told == 1).all() else unsure
+    below, above = (float(x) for x in wilson_interval(unsure * n, n, level))
+    if not unsure:
+        return unsure, below, above, low, high
+    chosen = asked.weight @ asked.votes
+    worst_low = wilson_interval(np.clip(chosen, 0, 1) * n, n, level)[0]
+    worst_high = wilson_interval(np.clip(chosen + unsure, 0, 1) * n, n, level)[1]
+    return unsure, below, above, worst_low, worst_high
 
 
 def _schemes(table: LabelTable) -> list[tuple[Ints, tuple[str, ...]]]:
@@ -168,26 +205,11 @@ def _schemes(table: LabelTable) -> list[tuple[Ints, tuple[str, ...]]]:
     return found
 
 
-def _allocate(members: Ints, least: Ints, size: int) -> Ints:
-    """Whole numbers [H] that sum to `size`, near size * members / N, from `least` to `members`."""
+def _allocate(members: Ints, least: Ints, size: int, wanted: Floats) -> Ints:
+    """Whole numbers [H] that sum to `size`, nearly in proportion to `wanted`, from `least` to `members`."""
     chosen = least.copy()
     while chosen.sum() < size:
         # the stratum that is furthest behind its share gets the next face (Webster's method)
-        behind = np.where(chosen < members, members / (2 * chosen + 1), -1.0)
+        behind = np.where(chosen < members, wanted / (2 * chosen + 1), -1.0)
         chosen[int(np.argmax(behind))] += 1
     return chosen
-
-
-def _merged(strata: Ints, rows: Ints) -> Ints:
-    """Strata [N] renumbered so that each has two answered faces or is answered in full: neighbours are joined."""
-    _, current = np.unique(strata, return_inverse=True)
-    while True:
-        members = np.bincount(current)
-        asked = np.bincount(current[rows], minlength=len(members))
-        poor = np.flatnonzero(asked < np.minimum(members, _LEAST))
-        if not poor.size or len(members) == 1:
-            return current.astype(np.int64)
-        h = int(poor[0])
-        # strata of one label are neighbours, the less sure half first
-        neighbour = h + 1 if h + 1 < len(members) and (h % 2 == 0 or h == 0) else h - 1
-        _, current = np.unique(np.where(current == h, neighbour, current), return_inverse=True)

@@ -176,7 +176,7 @@ def test_labels_are_given_by_keyboard_kept_and_saved(show: Callable, tmp_path: P
     from fergan.workflows.steps.label_audit import _read_answers
 
     answers = _read_answers(saved)
-    assert list(answers.values()) == ["happy", "angry"] + [None] * 8
+    assert list(answers.values()) == ["happy", "angry", False] + [None] * 7
     assert list(answers)[:6] == HOSTILE[:6]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
-from ...runtime.errors import DataError
+from ...runtime.errors import DataError, UsageError
 
 
 @click.command(epilog="Example: fergan check --run nightly --reference release --max-tv 0.1")
@@ -36,7 +37,15 @@ from ...runtime.errors import DataError
     show_default=True,
     help="Of the interval of the distance.",
 )
-def check(run_name: str, reference: str, max_tv: float, strict: bool, corrected: bool, level: float) -> None:
+@click.option(
+    "--sequential",
+    metavar="FILE",
+    help="Keep the looks of a nightly check in FILE: together they raise a false alarm with a chance of 1 - level "
+    "at most.",
+)
+def check(
+    run_name: str, reference: str, max_tv: float, strict: bool, corrected: bool, level: float, sequential: str | None
+) -> None:
     """Fail when a run's expressions have drifted from a reference.
 
     Exit code 1 if the whole interval of the distance lies above --max-tv, so chance alone fails few pipelines. With
@@ -48,6 +57,14 @@ def check(run_name: str, reference: str, max_tv: float, strict: bool, corrected:
     run = RunFolder(run_name)
     if not run.record:
         raise DataError(f"{run.path}: there is no such run; 'fergan run' makes one")
+    if sequential is not None:
+        if strict or corrected:
+            raise UsageError("--sequential compares labels and only alarms; leave out --strict and --corrected")
+        from ..steps.sequential import check_again
+
+        look, sentence = check_again(run, reference, max_tv, Path(sequential), alpha=round(1 - level, 12))
+        click.echo(sentence)
+        sys.exit(1 if look.alarm else 0)
     result = step(run, reference, max_tv, level=level, corrected=corrected)
     for warning in result.warnings:
         click.echo(f"fergan: {warning}", err=True)

@@ -14,8 +14,13 @@ from .report import run_option
 @run_option
 @click.option("--n", type=click.IntRange(2), default=200, show_default=True, help="Faces to label, of all labels.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of faces.")
-@click.option("--answers", metavar="FILE", help="The JSON or CSV that the page saved: keep it in the run folder.")
-def audit_labels(run_name: str, n: int, seed: int, answers: str | None) -> None:
+@click.option(
+    "--answers",
+    metavar="FILE",
+    multiple=True,
+    help="The JSON or CSV that the page saved: keep it in the run folder. Give it twice for the answers of two people.",
+)
+def audit_labels(run_name: str, n: int, seed: int, answers: tuple[str, ...]) -> None:
     """Have people label a sample of the faces, without the classifier's labels, and read their answers back.
 
     The first call writes runs/NAME/audit.html: open it and label by keyboard. The second, with --answers, reads what
@@ -28,9 +33,12 @@ def audit_labels(run_name: str, n: int, seed: int, answers: str | None) -> None:
     if not run.record:
         raise DataError(f"{run.path}: there is no such run; 'fergan run' or 'fergan generate' makes one")
     with run.lock():
-        if answers is None:
+        if not answers:
             page, count = write_audit_page(run, n, seed)
             click.echo(f"{count} faces to label in {page}")
         else:
-            answered, shown = import_answers(run, Path(answers))
-            click.echo(f"{answered} of {shown} faces have an answer; now run 'fergan report --run {run_name}'")
+            estimate, shown = import_answers(run, [Path(name) for name in answers])
+            agreed = "" if estimate.kappa is None else f", kappa of the two people {estimate.kappa:.2f}"
+            click.echo(
+                f"{estimate.answered} of {shown} faces have an answer{agreed}; now run 'fergan report --run {run_name}'"
+            )

@@ -6,21 +6,16 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ...reports.pages.label_audit import build_audit_page
 from ...reports.settings import plain
-from ...reports.statistics.label_audit import (
-    NO_ANSWER,
-    AuditDesign,
-    AuditEstimate,
-    prediction_powered,
-    stratified_sample,
-)
+from ...reports.statistics.answers import CANNOT_TELL, NO_ANSWER, AuditDesign
+from ...reports.statistics.label_audit import AuditEstimate, prediction_powered, stratified_sample
 from ...reports.statistics.table import LabelTable
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import json_text, printable, read_json, write_atomically, write_together
@@ -28,8 +23,12 @@ from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import RunInputs, read_inputs
 from ..run_folder.pictures import FaceReader
 
-FORMAT = 1
+FORMAT = 2
+_CANNOT_TELL = False  # in JSON: an answer is a label, false where a person cannot tell, null where there is none
+_ALLOCATIONS: dict[int, Literal["proportional", "neyman"]] = {1: "proportional", 2: "neyman"}  # by format
 _MOST_BYTES = 64 * 2**20  # of a file of answers
+
+Answer = str | bool | None
 
 
 def audit_path(run: RunFolder) -> Path:
@@ -53,18 +52,18 @@ def write_audit_page(run: RunFolder, n: int = 200, seed: int = 0) -> tuple[Path,
         UsageError: the run holds answers about another sample.
     """
     inputs = read_inputs(run)
-    design = stratified_sample(inputs.table, n, seed)
+    design = stratified_sample(inputs.table, n, seed, _ALLOCATIONS[FORMAT])
     names = _names(inputs.table, design)
     path = audit_path(run)
     held = read_json(path)
-    if isinstance(held, Mapping) and held.get("answers") is not None:
+    if isinstance(held, Mapping) and _raters(held):
         if held.get("faces") != names:
             raise UsageError(
                 f"{printable(path)} holds answers about another sample of faces; give the same --n and --seed, or "
                 "delete it to start over"
             )
     else:
-        record = {"format": FORMAT, "n": n, "seed": seed, "faces": names, "answers": None}
+        record = {"format": FORMAT, "n": n, "seed": seed, "faces": names, "raters": None}
         write_together({path: json_text(record)}, "the sample")
     reader = FaceReader(run)
     html = build_audit_page(
@@ -79,16 +78,18 @@ def write_audit_page(run: RunFolder, n: int = 200, seed: int = 0) -> tuple[Path,
     return page, len(names)
 
 
-def import_answers(run: RunFolder, answers: Path) -> tuple[int, int]:
-    """Read the answers that the page gave, JSON or CSV, and keep them in the run folder.
+def import_answers(run: RunFolder, files: Sequence[Path]) -> tuple[AuditEstimate, int]:
+    """Read the answers that the page gave, JSON or CSV, one file a person, and keep them in the run folder.
 
     Returns:
-        How many faces have an answer, and how many were shown.
+        The estimate by these answers, and how many faces were shown.
 
     Raises:
-        DataError: the file cannot be read, or its faces or labels are not those of the audit.
-        UsageError: no audit of this run was begun.
+        DataError: a file cannot be read, or its faces or labels are not those of the audit.
+        UsageError: no audit of this run was begun, or there are more than two files.
     """
+    if len(files) > 2:
+        raise UsageError(f"{len(files)} files of answers; give those of one person or of two")
     inputs = read_inputs(run)
     path = audit_path(run)
     record = read_json(path)
@@ -97,31 +98,43 @@ def import_answers(run: RunFolder, answers: Path) -> tuple[int, int]:
             f"{printable(run.path)}: no audit was begun; run 'fergan audit labels --run {run.name}' and label the faces"
         )
     design, names = _design(inputs, record)
-    given = _read_answers(answers)
-    unknown = [name for name in given if name not in set(names)]
+    ordered = [_ordered(_read_answers(file), names, inputs.table.classes, file) for file in files]
+    estimate = _estimate(inputs.table, design, _codes(ordered, inputs.table.classes), files[0])
+    kept = {**record, "raters": ordered}
+    kept.pop("answers", None)
+    write_atomically(path, json_text(kept).encode())
+    return estimate, len(names)
+
+
+def _ordered(given: dict[str, Answer], names: list[str], classes: tuple[str, ...], path: Path) -> list[Answer]:
+    """The answers of one person in the order of the design, checked."""
+    known = set(names)
+    unknown = [name for name in given if name not in known]
     if unknown or len(given) != len(names):
         what = (
             f"names {printable(unknown[0])}, which is not in this audit"
             if unknown
             else f"has {len(given)} faces, the audit {len(names)}"
         )
-        raise DataError(f"{printable(answers)}: {what}; give the file that the page of this run wrote")
-    labels = {str(plain(name)): code for code, name in enumerate(inputs.table.classes)}
+        raise DataError(f"{printable(path)}: {what}; give the file that the page of this run wrote")
+    labels = [str(plain(name)) for name in classes]
     for face, answer in given.items():
-        if answer is not None and answer not in labels:
+        if answer is not None and answer is not _CANNOT_TELL and answer not in labels:
             raise DataError(
-                f"{printable(answers)}: {printable(face)} has the answer {printable(answer)!r}, which is none of "
+                f"{printable(path)}: {printable(face)} has the answer {printable(answer)!r}, which is none of "
                 f"{', '.join(map(printable, labels))}"
             )
     ordered = [given[name] for name in names]
-    answered = sum(answer is not None for answer in ordered)
+    answered = sum(isinstance(answer, str) for answer in ordered)
     if answered < 2:
-        raise DataError(f"{printable(answers)}: has {answered} answers; an estimate needs at least two")
-    codes = np.array([NO_ANSWER if answer is None else labels[answer] for answer in ordered])
-    _estimate(inputs.table, design, codes, answers)
-    kept = {**record, "answers": ordered}
-    write_atomically(path, json_text(kept).encode())
-    return answered, len(names)
+        raise DataError(f"{printable(path)}: has {answered} answers; an estimate needs at least two")
+    return ordered
+
+
+def _codes(raters: list[list[Answer]], classes: tuple[str, ...]) -> np.ndarray:
+    codes: dict[Answer, int] = {str(plain(name)): code for code, name in enumerate(classes)}
+    codes |= {None: NO_ANSWER, _CANNOT_TELL: CANNOT_TELL}
+    return np.array([[codes[answer] for answer in answers] for answers in raters])
 
 
 def read_audit(inputs: RunInputs) -> AuditEstimate | None:
@@ -132,16 +145,25 @@ def read_audit(inputs: RunInputs) -> AuditEstimate | None:
     """
     path = audit_path(inputs.run)
     record = read_json(path)
-    if record is None or (isinstance(record, Mapping) and record.get("answers") is None):
+    if record is None or (isinstance(record, Mapping) and not _raters(record)):
         return None
     design, names = _design(inputs, record)
-    answers = record["answers"]
-    codes = {str(plain(name)): code for code, name in enumerate(inputs.table.classes)}
-    known = isinstance(answers, list) and all(answer is None or answer in codes for answer in answers)
-    if not known or len(answers) != len(names):
+    raters = _raters(record)
+    try:
+        fits = isinstance(raters, list) and all(len(answers) == len(names) for answers in raters)
+        codes = _codes(raters, inputs.table.classes) if fits else None
+    except (TypeError, KeyError):
+        codes = None
+    if codes is None:
         raise DataError(f"{printable(path)}: its answers do not fit its faces; delete it and audit again")
-    given = np.array([NO_ANSWER if answer is None else codes[answer] for answer in answers])
-    return _estimate(inputs.table, design, given, path)
+    return _estimate(inputs.table, design, codes, path)
+
+
+def _raters(record: Mapping[str, Any]) -> Any:
+    """Lists of answers, one a person; format 1 has one list."""
+    if record.get("raters") is not None:
+        return record["raters"]
+    return None if record.get("answers") is None else [record["answers"]]
 
 
 def _estimate(table: LabelTable, design: AuditDesign, codes: np.ndarray, path: Path) -> AuditEstimate:
@@ -155,10 +177,10 @@ def _design(inputs: RunInputs, record: Any) -> tuple[AuditDesign, list[str]]:
     """The sample that a record is about, chosen anew and compared with what was shown."""
     path = audit_path(inputs.run)
     try:
-        if record["format"] != FORMAT:
+        if record["format"] not in _ALLOCATIONS:
             raise ValueError(f"format {record['format']}")
         n, seed = int(record["n"]), int(record["seed"])
-        design = stratified_sample(inputs.table, n, seed)
+        design = stratified_sample(inputs.table, n, seed, _ALLOCATIONS[record["format"]])
     except (TypeError, KeyError, ValueError) as error:
         raise DataError(f"{printable(path)}: is no audit ({printable(error)}); delete it and audit again") from error
     names = _names(inputs.table, design)
@@ -175,8 +197,8 @@ def _digest(names: list[str]) -> str:
     return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
 
 
-def _read_answers(path: Path) -> dict[str, str | None]:
-    """Face -> label, None for no answer, from what the page saved."""
+def _read_answers(path: Path) -> dict[str, Answer]:
+    """Face -> label, False for 'cannot tell', None for no answer, from what the page saved."""
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise DataError(f"{printable(path)}: is too large for a file of answers")
@@ -187,17 +209,24 @@ def _read_answers(path: Path) -> dict[str, str | None]:
         raise DataError(f"{printable(path)}: is no UTF-8 text") from error
     try:
         if text.lstrip().startswith("{"):
-            pairs = [(entry["face"], entry["answer"]) for entry in json.loads(text)["answers"]]
+            pairs: list[tuple[Any, Any]] = [(entry["face"], entry["answer"]) for entry in json.loads(text)["answers"]]
         else:
             rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-            pairs = [(row["face"], row["answer"] or None) for row in rows]
+            pairs = [
+                (row["face"], row["answer"] or (_CANNOT_TELL if row.get("cannot_tell") == "yes" else None))
+                for row in rows
+            ]
     except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
         raise DataError(
             f"{printable(path)}: is neither the JSON nor the CSV that the page saves ({printable(error)})"
         ) from error
-    given: dict[str, str | None] = {}
+    given: dict[str, Answer] = {}
     for face, answer in pairs:
-        if not isinstance(face, str) or not (answer is None or isinstance(answer, str)) or face in given:
+        if (
+            not isinstance(face, str)
+            or not (answer is None or answer is False or isinstance(answer, str))
+            or face in given
+        ):
             raise DataError(f"{printable(path)}: names {printable(face)} twice, or holds what is no text")
         given[face] = answer
     return given

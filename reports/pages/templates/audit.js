@@ -49,7 +49,7 @@
     event.preventDefault();
   });
 
-  const word = (code) => (code === UNSEEN || code === CANNOT ? null : data.classes[code]);
+  const word = (code) => (code === UNSEEN ? null : code === CANNOT ? false : data.classes[code]);
   const quoted = (text) => `"${text.replaceAll('"', '""')}"`;
   const save = (name, type, text) => {
     const link = document.createElement("a");
@@ -64,7 +64,8 @@
     answers: data.faces.map((face, i) => ({ face, answer: word(answers[i]) })),
   }, null, 2)));
   $("csv").addEventListener("click", () => save(`${base}.csv`, "text/csv",
-    ["face,answer", ...data.faces.map((face, i) => `${quoted(face)},${quoted(word(answers[i]) ?? "")}`)].join("\r\n") + "\r\n"));
+    ["face,answer,cannot_tell", ...data.faces.map((face, i) =>
+      `${quoted(face)},${quoted(word(answers[i]) || "")},${answers[i] === CANNOT ? "yes" : ""}`)].join("\r\n") + "\r\n"));
   $("restart").addEventListener("click", () => {
     if (!confirm("Forget all answers?")) return;
     answers = new Array(total).fill(UNSEEN);

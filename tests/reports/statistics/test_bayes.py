@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from fergan.reports.statistics.bayes import bayesian_shares, highest_density
+from fergan.reports.statistics.confusion import confusion_counts
+
+M = np.array([[0.8, 0.1, 0.1], [0.1, 0.7, 0.2], [0.1, 0.2, 0.7]])
+
+
+def test_the_posterior_is_that_of_a_grid() -> None:
+    """Two classes: shares and both columns of M, integrated on a fine grid."""
+    counts, confusion = np.array([13, 27]), np.array([[18, 3], [2, 17]])
+    points = (np.arange(120) + 0.5) / 120
+    p, a, b = np.meshgrid(points, points, points, indexing="ij")  # a: hit of class 0, b: label 0 for class 1
+    q = p * a + (1 - p) * b
+    log = counts[0] * np.log(q) + counts[1] * np.log(1 - q) - 0.5 * np.log(p * (1 - p))
+    log += 17.5 * np.log(a) + 1.5 * np.log(1 - a) + 2.5 * np.log(b) + 16.5 * np.log(1 - b)
+    weight = np.exp(log - log.max()).sum(axis=(1, 2))
+    weight /= weight.sum()
+    mean = weight @ points
+    found = bayesian_shares(counts, confusion)
+    assert found.shares[0] == pytest.approx(mean, abs=0.01)
+    assert found.draws[:, 0].std() == pytest.approx(np.sqrt(weight @ (points - mean) ** 2), rel=0.06)
+
+
+@pytest.mark.parametrize("n", [500, 50_000])
+def test_limits_hold_the_truth_also_at_zero(n: int) -> None:
+    rng = np.random.default_rng(n)
+    truth, held, mixing = np.array([0.7, 0.3, 0.0]), [], []
+    for seed in range(50):
+        confusion = np.stack([rng.multinomial(300, M[:, y]) for y in range(3)], axis=1)
+        found = bayesian_shares(rng.multinomial(n, M @ truth), confusion, seed=seed)
+        held.append((found.low <= truth) & (truth <= found.high))
+        mixing.append(found.mixing)
+    assert np.median(mixing) < 1.1
+    assert np.mean(held) > 0.9 and np.mean(held, axis=0)[2] > 0.9
+
+
+def test_rankings_are_probabilities_of_orders() -> None:
+    found = bayesian_shares([500, 300, 200], np.eye(3, dtype=int) * 1000)
+    assert found.rankings[0].order == (0, 1, 2) and found.rankings[0].probability > 0.99
+    assert found.first.sum() == pytest.approx(1) and found.first[0] > 0.99
+    equal = bayesian_shares([300, 300, 300], np.eye(3, dtype=int) * 1000)
+    assert equal.first == pytest.approx([1 / 3] * 3, abs=0.06)
+    assert sum(r.probability for r in equal.rankings) <= 1 + 1e-12
+
+
+def test_highest_density_is_shortest_and_reaches_the_edge() -> None:
+    rng = np.random.default_rng(0)
+    draws = np.column_stack([rng.beta(0.5, 20, 20_000), rng.beta(20, 0.5, 20_000), rng.beta(50, 50, 20_000)])
+    low, high = highest_density(draws)
+    assert low[0] == 0 and high[1] == 1
+    assert [low[2], high[2]] == pytest.approx([0.403, 0.597], abs=0.01)
+
+
+def test_wrong_counts_are_refused() -> None:
+    assert confusion_counts(np.eye(2)[[0, 1, 1]], [0, 0, 1]).tolist() == [[1, 0], [1, 1]]
+    for counts, confusion in (([0, 0], np.eye(2)), ([1, 1], np.eye(3)), ([-1, 2], np.eye(2))):
+        with pytest.raises(ValueError):
+            bayesian_shares(counts, confusion)

@@ -1,0 +1,117 @@
+"""A gate for nightly runs: looks at one limit that share one chance of a false alarm, kept in a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...reports.formatting import plural
+from ...reports.statistics.sequential import Look, label_excess, sample_excess, spending
+from ...runtime.errors import DataError, UsageError
+from ...runtime.files import json_text, printable, read_json, write_atomically
+from ..run_folder.folder import RunFolder
+from ..run_folder.table import read_table
+from .check import read_reference
+
+_FORMAT = {"name": "fergan.check", "version": 1}
+
+
+def check_again(run: RunFolder, against: str, max_tv: float, state: Path, *, alpha: float = 0.05) -> tuple[Look, str]:
+    """Look once more whether a run's labels are further than `max_tv` from a reference, and note it in `state`.
+
+    The same labels as at the last look are no new look: they get its answer and spend nothing.
+
+    Args:
+        run: classified.
+        against: as for :func:`fergan.workflows.steps.check.check`.
+        max_tv: the total variation distance that is allowed, 0..1.
+        state: a file, made at the first look, that holds the looks so far; it belongs to one reference and limit.
+        alpha: the chance of any false alarm, over all looks.
+
+    Returns:
+        The look, and a sentence about it.
+
+    Raises:
+        UsageError: the file was begun with another reference, limit, alpha or labels.
+        DataError: the run, the reference or the file cannot be read.
+    """
+    table, _ = read_table(run)
+    counts = np.bincount(table.codes, minlength=len(table.classes))
+    terms, exact, sample = _terms(against, table.classes, max_tv, alpha)
+    looks = _read(state, terms)
+    digest = _digest([run.name, counts.tolist()])
+    if looks and looks[-1]["labels"] == digest:
+        look = Look(*(looks[-1][key] for key in ("number", "spends", "p_value")))
+    else:
+        try:
+            found = label_excess(counts, exact, max_tv) if sample is None else sample_excess(counts, sample, max_tv)
+        except ValueError as error:
+            raise DataError(f"{printable(run.path)}: {error}") from error
+        look = Look(len(looks) + 1, spending(len(looks) + 1, alpha), found)
+        looks.append({**asdict(look), "alarm": look.alarm, "run": run.name, "n": int(counts.sum()), "labels": digest})
+        write_atomically(state, json_text({"format": _FORMAT, **terms, "looks": looks}).encode())
+    word = "drifted" if look.alarm else "not shown to have drifted"
+    return look, (
+        f"{word}: look {look.number} at {plural(int(counts.sum()), 'face')} has p {look.p_value:.3g} against a total "
+        f"variation of at most {max_tv:g} from {printable(terms['reference'])}; it may spend {look.spends:.3g} of "
+        f"{alpha:g}"
+    ).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _terms(
+    against: str, classes: tuple[str, ...], max_tv: float, alpha: float
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None]:
+    """What the looks have in common; the reference's shares, and its counts where it is a sample."""
+    theirs = read_reference(against, classes)
+    if isinstance(theirs, RunFolder):
+        other, _ = read_table(theirs)
+        if other.classes != classes:
+            raise UsageError(f"--reference {printable(against)}: has other labels than the run")
+        sample: np.ndarray | None = np.bincount(other.codes, minlength=len(classes))
+        shares = np.bincount(other.codes, minlength=len(classes)) / len(other)
+    else:
+        sample, shares = theirs.counts, theirs.shares
+    terms = {
+        "reference": theirs.name,
+        "reference_digest": _digest([list(classes), shares.tolist(), None if sample is None else sample.tolist()]),
+        "max_tv": max_tv,
+        "alpha": alpha,
+    }
+    return terms, shares, sample
+
+
+def _read(state: Path, terms: Mapping[str, Any]) -> list[dict[str, Any]]:
+    record = read_json(state)
+    if record is None:
+        return []
+    try:
+        if record["format"] != _FORMAT:
+            raise ValueError("of another format")
+        begun, looks = {key: record[key] for key in terms}, list(record["looks"])
+        whole = all(
+            look["number"] == place and {"spends", "p_value", "labels"} <= look.keys()
+            for place, look in enumerate(looks, 1)
+        )
+        if not whole:
+            raise ValueError("some looks are missing")
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{printable(state)}: holds no looks of a sequential check ({printable(error)}); give another file"
+        ) from error
+    changed = [key for key, value in terms.items() if begun[key] != value]
+    if changed:
+        raise UsageError(
+            f"--sequential {printable(state)}: was begun with another {' and '.join(changed)}; the looks of one file "
+            "share one reference and limit, so begin another file"
+        )
+    return looks
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
