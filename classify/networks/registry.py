@@ -16,6 +16,7 @@ from ...runtime.errors import DataError, UsageError, first_line
 from ..backend import keras
 from ..recipes import ModelSettings
 from .applications import APPLICATIONS, fetching
+from .efficientnet_lite import efficientnet_lite0
 from .fernet import fernet
 from .mini_xception import mini_xception
 from .plain_cnn import plain_cnn
@@ -24,6 +25,7 @@ ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
     "fernet": fernet,
     "plain_cnn": plain_cnn,
     "mini_xception": mini_xception,
+    "efficientnet_lite0": efficientnet_lite0,
     **APPLICATIONS,
 }
 """By name: from ``size`` and options to a model from ``pixels`` to the layer ``features``."""
@@ -56,7 +58,7 @@ def build_model(model: ModelSettings, classes: int) -> keras.Model:
     pretrained = model.weights == "imagenet"
     options: dict[str, Any] = {"size": model.size, **model.options}
     if pretrained:
-        if name not in APPLICATIONS:
+        if name not in (*APPLICATIONS, "efficientnet_lite0"):
             raise UsageError(f"{name} has no ImageNet weights; set weights to none or a file")
         options["pretrained"] = True
     try:

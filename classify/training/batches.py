@@ -56,7 +56,12 @@ class Batches(keras.utils.PyDataset):
     """
 
     def __init__(
-        self, faces: FaceSet, votes: np.ndarray | None, settings: TrainingSettings, device: str = "cpu"
+        self,
+        faces: FaceSet,
+        votes: np.ndarray | None,
+        settings: TrainingSettings,
+        device: str = "cpu",
+        teacher: np.ndarray | None = None,
     ) -> None:
         super().__init__()
         self.settings, self.device = settings, torch.device(device)
@@ -72,7 +77,12 @@ class Batches(keras.utils.PyDataset):
         if not self.by_votes:
             classes = len(faces.label_names)
             one_hot = torch.nn.functional.one_hot(torch.from_numpy(faces.labels), classes).float()
-            self.targets.append(self._smooth(one_hot))
+            targets = self._smooth(one_hot)
+            if teacher is not None:
+                share, softer = settings.teacher_weight, 1 / settings.teacher_temperature
+                soft = torch.from_numpy(teacher).float().clamp(min=1e-7) ** softer
+                targets = torch.lerp(targets, (soft / soft.sum(dim=1, keepdim=True)).to(targets), share)
+            self.targets.append(targets)
         if votes is not None and not self.by_votes:
             self.targets.append(torch.from_numpy(votes).float().to(self.device))
             self.has_votes = (self.targets[1].sum(dim=1) > 0).float()

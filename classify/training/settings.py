@@ -45,6 +45,8 @@ class TrainingSettings:
             is dropped in the end; the others of :data:`VOTES_MODES` replace the labels by FER+'s eight
             (:func:`fergan.data.readers.ferplus.ferplus_targets`), and validation rows get the majority's.
         votes_weight: weight of the auxiliary head.
+        teacher_weight: share of a teacher's probabilities in the targets of the labels, where there is a teacher.
+        teacher_temperature: softens the teacher's probabilities (Hinton et al. 2015, arXiv:1503.02531); 1 leaves them.
         ema: momentum of the exponential moving average of the weights, which is what is validated and kept; 0: none.
             The first steps have a lower one (:func:`.optimizers.ema_momentum`).
         patience: epochs without a better validation accuracy after which training stops early.
@@ -77,6 +79,8 @@ class TrainingSettings:
     dropout: float = 0.2
     votes_mode: str = "auxiliary"
     votes_weight: float = 1.0
+    teacher_weight: float = 0.7
+    teacher_temperature: float = 1.5
     ema: float = 0.998
     patience: int = 15
     precision: str = "float32"
@@ -104,6 +108,8 @@ class TrainingSettings:
             ("clip_norm", 0, None),
             ("focal_gamma", 0, None),
             ("votes_weight", 0, None),
+            ("teacher_weight", 0, 1),
+            ("teacher_temperature", 0.01, None),
             ("seed", 0, None),
             ("decay", 0, 1),
             ("momentum", 0, 1),

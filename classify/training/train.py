@@ -44,6 +44,7 @@ def train_classifier(
     recipe: Recipe,
     *,
     votes: np.ndarray | None = None,
+    teacher: np.ndarray | None = None,
     device: str = "auto",
     callbacks: tuple[keras.callbacks.Callback, ...] = (),
 ) -> dict[str, Any]:
@@ -61,6 +62,8 @@ def train_classifier(
             :attr:`TrainingSettings.votes_mode` they train a second head that shares the features and is dropped from
             the saved model, or are the targets themselves, for faces of
             :func:`~fergan.classify.training.train.batches.with_voted_labels`.
+        teacher: float32 [N, K], a teacher's probabilities for the training rows (others are not read), mixed into the
+            targets by :attr:`TrainingSettings.teacher_weight`; not with a mode of votes that replaces the labels.
         device: ``auto``, ``cpu`` or ``cuda``.
         callbacks: further Keras callbacks, for example a progress display.
 
@@ -80,13 +83,15 @@ def train_classifier(
                 f"no row for {wanted} in the data ({split} in FER2013); both training and validation rows "
                 "are needed; --split 80:10:10 makes them"
             )
+    if teacher is not None and settings.votes_mode != "auxiliary":
+        raise UsageError(f"votes_mode {settings.votes_mode} replaces the targets that a teacher is mixed into")
     head_epochs = recipe.model.phase_one_epochs
     if head_epochs >= settings.epochs:
         raise UsageError(f"{head_epochs} head_epochs leave none of {settings.epochs} epochs for the other layers")
     if settings.batch_size % world_size() or (world_size() > 1 and (roles == "train").sum() < settings.batch_size):
         raise UsageError(f"batch_size {settings.batch_size} cannot be shared by {world_size()} processes")
     with process_group(_device(device, settings)) as placed, keras.device(own := str(placed)):
-        return _train(faces, folder, recipe, votes, own, callbacks, roles)
+        return _train(faces, folder, recipe, votes, own, callbacks, roles, teacher)
 
 
 def _train(
@@ -97,6 +102,7 @@ def _train(
     device: str,
     callbacks: tuple[keras.callbacks.Callback, ...],
     roles: np.ndarray,
+    teacher: np.ndarray | None = None,
 ) -> dict[str, Any]:
     settings = recipe.training
     fitted, judged = faces.take(roles == "train"), faces.take(roles == "validation")
@@ -106,14 +112,14 @@ def _train(
     plain = build_model(recipe.model, classes)
     second_head = votes is not None and settings.votes_mode == "auxiliary"
     network = training_network(plain, classes, second_head, settings)
-    batches = Batches(fitted, fitted_votes, settings, device)
+    batches = Batches(fitted, fitted_votes, settings, device, None if teacher is None else teacher[roles == "train"])
     learning_rate = LearningRate(settings, len(batches), recipe.model.phase_one_epochs, recipe.model.head_learning_rate)
     # phase 2 first: the optimizer has to know all weights that will ever learn
     set_trainable(network, recipe.model, 2)
     weights = class_weights(settings.class_weights, fitted.labels, faces.label_names)
     _compile(network, learning_rate, weights, second_head, settings)
 
-    first, digest = rank() == 0, _digest(faces, votes)
+    first, digest = rank() == 0, _digest(faces, votes, teacher)
     if first:  # only now, when nothing in the recipe can be wrong any more
         _claim(folder, recipe, digest, faces, votes)
     sample = _plain_sample(fitted, settings.seed)
@@ -336,10 +342,10 @@ def _lines(path: str) -> list[str]:
         return []
 
 
-def _digest(faces: FaceSet, votes: np.ndarray | None) -> str:
-    """sha256 of all that a training sees: pixels, labels, splits, label names, votes."""
+def _digest(faces: FaceSet, votes: np.ndarray | None, teacher: np.ndarray | None) -> str:
+    """sha256 of all that a training sees: pixels, labels, splits, label names, votes, teacher."""
     digest = hashlib.sha256()
-    for part in (faces.images, faces.labels.astype(np.int64), votes):
+    for part in (faces.images, faces.labels.astype(np.int64), votes, teacher):
         if part is not None:
             digest.update(np.ascontiguousarray(part).tobytes())
     digest.update("\n".join([*faces.label_names, *role(faces.usage).tolist()]).encode())

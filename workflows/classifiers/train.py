@@ -30,12 +30,20 @@ def train_classifier(options: ClassifierOptions, out: str | Path) -> tuple[Path,
     from ...classify.feature_reference import write_feature_reference
     from ...classify.training.train import train_classifier as train
     from ...runtime.distributed import rank
-    from ..progress import epoch_display
+    from ..progress import epoch_display, progress
+    from .teacher import teacher_probabilities
 
     if rank() == 0:
         click.echo(data_summary(faces), err=True)
+    answers = None
+    if options.teacher is not None:
+        with progress("Teacher") as show:
+            views, device = options.teacher_views, options.device
+            record = {"name": options.teacher, "views": views}
+            faces = dataclasses.replace(faces, record={**faces.record, "teacher": record})
+            answers = teacher_probabilities(faces, Path(out), options.teacher, views=views, device=device, show=show)
     with epoch_display() as display:
-        scores = train(faces, out, recipe, votes=votes, device=options.device, callbacks=(display,))
+        scores = train(faces, out, recipe, votes=votes, teacher=answers, device=options.device, callbacks=(display,))
     model = Path(out) / f"{recipe.name}.keras"
     if rank() > 0:
         return model, scores

@@ -35,6 +35,8 @@ class ClassifierOptions:
         votes: FER+'s table, where one set is fer2013.csv.
         votes_mode, precision, epochs, batch_size, learning_rate, patience, seed: of the training's settings.
         weights: of the model's settings.
+        teacher: a classifier's name or file, whose answers are mixed into the targets.
+        teacher_views: the views in which it judges, see :data:`fergan.classify.evaluation.views.VIEWS`.
         device: ``auto``, ``cpu`` or ``cuda``.
     """
 
@@ -54,6 +56,8 @@ class ClassifierOptions:
     patience: int | None = None
     seed: int | None = None
     weights: str | None = None
+    teacher: str | None = None
+    teacher_views: str = "single"
     device: str = "auto"
 
 

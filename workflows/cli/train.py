@@ -41,6 +41,14 @@ def train() -> None:
     type=click.Choice(["auxiliary", "majority", "probability", "crossentropy", "multi_target"]),
     help="Votes train a second head, or replace the labels.  [default: auxiliary]",
 )
+@click.option("--teacher", metavar="FILE|NAME", help="Learn from this classifier's answers too (distillation).")
+@click.option(
+    "--teacher-views",
+    type=click.Choice(["single", "flip", "ten"]),
+    default="single",
+    show_default=True,
+    help="Views in which the teacher judges each face.",
+)
 @click.option("--weights", metavar="none|imagenet|FILE", help="Where the network's weights start.")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), help="[default: float32]")
 @click.option("--epochs", type=click.IntRange(1), help="[default: the recipe's, as for the next four]")

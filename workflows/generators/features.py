@@ -79,9 +79,10 @@ def efficientnet_features(device: str = "auto") -> FeatureSpace:
     """
     import torch
 
-    from .efficientnet_lite import load_efficientnet_lite0, prepare, weights_file
+    from ...runtime.imagenet import efficientnet_lite0_file
+    from .efficientnet_lite import load_efficientnet_lite0, prepare
 
-    path = weights_file()
+    path = efficientnet_lite0_file()
     chosen = choose_device(device)
     network = load_efficientnet_lite0(path).to(chosen)
 

