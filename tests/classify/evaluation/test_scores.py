@@ -14,6 +14,7 @@ from fergan.classify.evaluation.calibration import (
     fit_temperature,
 )
 from fergan.classify.evaluation.views import TEN, predict_views, window
+from fergan.data.face_set import confusion_counts
 
 K = 5
 
@@ -32,7 +33,7 @@ def test_scores_are_those_of_scikit_learn(answers: tuple[np.ndarray, np.ndarray]
     metrics = pytest.importorskip("sklearn.metrics")
     p, labels = answers
     predicted = p.argmax(axis=1)
-    confusion = evaluation.confusion_matrix(labels, predicted, K)
+    confusion = confusion_counts(labels, predicted, K)
     assert np.array_equal(confusion, metrics.confusion_matrix(labels, predicted))
     ours = evaluation.class_scores(confusion)
     theirs = metrics.precision_recall_fscore_support(labels, predicted, zero_division=0)
@@ -60,10 +61,10 @@ def test_brier_score_of_two_classes_is_twice_scikit_learns(answers: tuple[np.nda
 def test_a_class_without_faces_has_no_scores_and_does_not_count() -> None:
     labels = np.array([0, 0, 1, 1])
     predicted = np.array([0, 2, 1, 1])
-    found = evaluation.class_scores(evaluation.confusion_matrix(labels, predicted, 3))
+    found = evaluation.class_scores(confusion_counts(labels, predicted, 3))
     assert np.isnan([found.precision[2], found.recall[2], found.f1[2]]).all()
     assert np.nanmean(found.recall) == pytest.approx(0.75)
-    never = evaluation.class_scores(evaluation.confusion_matrix(labels, np.zeros(4, int), 2))
+    never = evaluation.class_scores(confusion_counts(labels, np.zeros(4, int), 2))
     assert never.precision[1] == 0 and never.f1[1] == 0
     curve = evaluation.roc_curves(np.full((4, 3), 1 / 3), labels)[2]
     assert np.isnan(curve.auc)
