@@ -52,14 +52,16 @@ def stages(n: int, folder: Path, network: str | None) -> tuple[dict[str, str], d
         maker = FaceMaker(GenerateOptions(seeds=range(n), network=network))
     with timed("load the classifier"):
         judge = Judge(ClassifyOptions())
-    run.claim("generate", maker.settings())
-    run.claim("classify", judge.settings())
+    run.claim(maker.record)
+    run.claim(judge.record())
     judge.keep_validation(run)
     count = 0
     for number, faces in shards(maker.faces):
         count += 1
         with timed("generate"):
-            pictures = maker.make(faces)
+            import numpy as np
+
+            pictures = np.stack(list(maker.draw(faces)))
         with timed("encode and write PNGs"):
             for face, picture in zip(faces, pictures, strict=True):
                 write_png(run.faces / face.name, picture)

@@ -95,8 +95,8 @@ def driver_costs(rows: tuple[int, int]) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder:
             run = RunFolder(f"{folder}/run")
             maker = FaceMaker(GenerateOptions(seeds=range(n)))
-            run.claim("generate", maker.settings())
-            run.claim("classify", judge.settings())
+            run.claim(maker.record)
+            run.claim(judge.record())
             run.put("images", "none")
             judge.keep_validation(run)
             keeping = 0.0

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import click
 
-from ...runtime.errors import DataError
+from .options import format_option, run_option
+
+DRIFTED, UNDECIDED = 3, 4
+"""Exit codes; 1 and 2 are those of bad data and bad usage in every command."""
 
 
 @click.command(epilog="Example: fergan check --run nightly --reference release --max-tv 0.1")
-@click.option(
-    "--run", "run_name", default="default", show_default=True, metavar="NAME", help="Run folder: runs/NAME, or a path."
-)
+@run_option
 @click.option(
     "--reference",
     required=True,
@@ -34,23 +36,22 @@ from ...runtime.errors import DataError
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.95,
     show_default=True,
-    help="Of the interval of the distance.",
+    help="The level of the distance's interval.",
 )
-def check(run_name: str, reference: str, max_tv: float, strict: bool, corrected: bool, level: float) -> None:
+@format_option("text", "json")
+def check(run_name: str, reference: str, max_tv: float, strict: bool, corrected: bool, level: float, kind: str) -> None:
     """Fail when a run's expressions have drifted from a reference.
 
-    Exit code 1 if the whole interval of the distance lies above --max-tv, so chance alone fails few pipelines. With
-    --strict also if --max-tv lies within the interval: too few faces do not pass. Else exit code 0.
+    The exit code is 3 if the whole interval of the distance lies above --max-tv, so chance alone fails few pipelines.
+    With --strict it is 4 if --max-tv lies within the interval: too few faces do not pass. It is 1 or 2 if there is
+    nothing to compare, and else 0.
     """
-    from ..run_folder.folder import RunFolder
+    from ..run_folder.folder import existing_run
     from ..steps.check import check as step
 
-    run = RunFolder(run_name)
-    if not run.record:
-        raise DataError(f"{run.path}: there is no such run; 'fergan run' makes one")
-    result = step(run, reference, max_tv, level=level, corrected=corrected)
+    result = step(existing_run(run_name), reference, max_tv, level=level, corrected=corrected)
     for warning in result.warnings:
         click.echo(f"fergan: {warning}", err=True)
-    click.echo(result.sentence)
+    click.echo(json.dumps(result.as_dict(), indent=1) if kind == "json" else result.sentence)
     if not result.passed(strict):
-        sys.exit(1)
+        sys.exit(DRIFTED if result.verdict == "drifted" else UNDECIDED)
