@@ -171,7 +171,7 @@ def _time(seconds: float) -> str:
 def table(title: str, figures: Figures, n: int, kept: KeptPictures, shard: int | None = None) -> None:
     face = 1000 * figures.worker_face(1.0 if kept.mode in ("all", "tar") else 0.0)
     print(f"\n**{title}** (SIMULATED: {n:,} faces, {face:.3g} ms a face)\n")
-    print("| workers | time | by `fergan plan` | efficiency | busiest |\n|---|---|---|---|---|")
+    print("| workers | time | by `fergan run --plan` | efficiency | busiest |\n|---|---|---|---|---|")
     one = simulate(figures, n, 1, kept, shard)[0]
     for workers in WORKERS:
         total, busy = simulate(figures, n, workers, kept, shard)
