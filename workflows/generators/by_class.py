@@ -18,7 +18,7 @@ from .picture_set import PictureSet
 
 if TYPE_CHECKING:
     from ...classify.classifier import Classifier
-    from .metrics import MetricsOptions
+    from .metrics_options import MetricsOptions
 
 PER_CLASS = 500
 """Pictures a side and class, where the data have that many."""
