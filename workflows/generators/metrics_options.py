@@ -1,4 +1,4 @@
-"""What ``fergan metrics`` compares, and how."""
+"""The options of ``fergan metrics``, for the modules that measure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class MetricsOptions:
         data: folder, zip or FER2013 CSV (its Training rows) of the real pictures.
         network: the generator, as for ``generate``; None for the best bundled one.
         images: judge the pictures of this folder, zip or CSV in place of a generator's.
-        n: pictures a side in each comparison; None = half of the data, at most DEFAULT_N.
+        n: pictures a side in each comparison; None = half of the data, at most ``metrics.DEFAULT_N``.
         repeats: comparisons, each with new fakes and another choice of real pictures.
         seed: the first of the generator's seeds, and of the choice of pictures.
         truncation_psi: None for the generator's own default.

@@ -146,9 +146,10 @@ def read_part(content: bytes, name: str) -> pa.Table:
         raise DataError(
             f"{name}: is damaged ({type(error).__name__}); run the same command again to redo it"
         ) from error
-    if said and said != digest.hexdigest():
+    if (said and said != digest.hexdigest()) or not {"face", "skipped"} <= set(rows.column_names):
         raise DataError(f"{name}: does not match its checksum; run the same command again to redo it")
-    return rows
+    # pandas' own metadata is not part of the checksum, and what is damaged there ends in a KeyError of pyarrow
+    return rows.replace_schema_metadata({_CHECKSUM: said.encode()} if said else None)
 
 
 def whole_part(
