@@ -116,8 +116,8 @@ def _look_through(discriminator: Discriminator, start: Mapping[str, torch.Tensor
     """Let blocks above the resolution ``seen`` pass the halved image on, so that D says at first what the start said.
 
     With random blocks in front, the taken-over ones see noise and D has to begin anew. A leaky ReLU of slope 0.2 keeps
-    a colour x in two channels: lrelu(x) - lrelu(-x) = 1.2 x. Convolutions carry such pairs in their centre tap; the last
-    new one repeats the start's FromRGB on them. All other channels stay random and learn.
+    a colour x in two channels: lrelu(x) - lrelu(-x) = 1.2 x. Convolutions carry such pairs in their centre tap; the
+    last new one repeats the FromRGB of the start on them. All other channels stay random and learn.
 
     Only for residual discriminators, the ones that training makes.
     """
