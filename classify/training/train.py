@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-import os
-import platform
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ...data.face_set import FaceSet, class_counts, confusion_counts, role
+from ...data.face_set import FaceSet, confusion_counts, role
 from ...data.labels import FER2013
-from ...runtime.claims import claim
 from ...runtime.devices import choose_device
 from ...runtime.distributed import process_group, rank, world_size
 from ...runtime.errors import DataError, UsageError
 from ..backend import keras
 from ..networks.freezing import set_trainable
 from ..networks.registry import build_model
-from ..recipes import Recipe, load_recipe, recipe_names
+from ..recipes import Recipe
 from ..saving import save_classifier, validation_bytes
 from .batches import Batches, validation_data
 from .callbacks import EarlyStopping, MoreLogs, StartOfEpoch, Summaries, read_scores
@@ -30,9 +25,12 @@ from .distributed import SameEverywhere, averaging
 from .fast_layers import fast_clone
 from .losses import FocalCrossEntropy, class_weights
 from .optimizers import LearningRate, make_optimizer
+from .record import claim_folder, data_digest, make_card
 from .settings import TrainingSettings
 
 __all__ = ["TrainingSettings", "evaluate", "predict", "train_classifier"]
+
+BEST_WEIGHTS, LOG = "best.weights.h5", "log.csv"
 
 PLAIN_SAMPLE = 2000
 """Training faces on which accuracy is taken after each epoch, at most; about a fiftieth of an epoch of FER2013."""
@@ -119,26 +117,11 @@ def _train(
     weights = class_weights(settings.class_weights, fitted.labels, faces.label_names)
     _compile(network, learning_rate, weights, second_head, settings)
 
-    first, digest = rank() == 0, _digest(faces, votes, teacher)
+    first, digest = rank() == 0, data_digest(faces, votes, teacher)
     if first:  # only now, when nothing in the recipe can be wrong any more
-        _claim(folder, recipe, digest, faces, votes)
+        claim_folder(folder, recipe, digest, faces, votes)
     sample = _plain_sample(fitted, settings.seed)
-    best_weights, log = folder / "best.weights.h5", folder / "log.csv"
     monitor = "val_expression_accuracy" if second_head else "val_accuracy"
-    before = read_scores(log, monitor)
-    files = [
-        keras.callbacks.ModelCheckpoint(
-            str(best_weights),
-            monitor=monitor,
-            mode="max",
-            save_best_only=True,
-            save_weights_only=True,
-            initial_value_threshold=max(before, default=None),
-        ),
-        keras.callbacks.CSVLogger(str(log), append=True),
-        Summaries(folder / "tensorboard"),
-        *callbacks,
-    ]
     network.fit(
         batches,
         epochs=settings.epochs,
@@ -152,41 +135,63 @@ def _train(
             ),
             *([SameEverywhere(monitor)] if world_size() > 1 else []),
             MoreLogs(lambda: _accuracy(network, sample), learning_rate, len(batches)),
-            # before the swap, so that the backup holds the raw weights and not the average
-            (keras.callbacks.BackupAndRestore if first else _Restore)(
-                str(folder / "backup"), double_checkpoint=True, delete_checkpoint=False
-            ),
-            *([keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema > 0 else []),
-            EarlyStopping(log, monitor, settings, learning_rate),
-            *(files if first else []),
+            *_state_callbacks(folder, settings, monitor, learning_rate),
+            *([*_file_callbacks(folder, monitor), *callbacks] if first else []),
         ],
     )
     if not first:
         return {}
-    network.load_weights(best_weights)
-    classifier = _classifier_from(network, plain, classes)
+    network.load_weights(folder / BEST_WEIGHTS)
+    return _save(_classifier_from(network, plain, classes), folder, recipe, faces, judged, digest, device, monitor)
+
+
+def _state_callbacks(
+    folder: Path, settings: TrainingSettings, monitor: str, learning_rate: LearningRate
+) -> Iterator[keras.callbacks.Callback]:
+    """What a resume goes on from, the averaged weights, and the early end, in the order in which they have to act."""
+    # before the swap, so that the backup holds the raw weights and not the average
+    backup = keras.callbacks.BackupAndRestore if rank() == 0 else _Restore
+    yield backup(str(folder / "backup"), double_checkpoint=True, delete_checkpoint=False)
+    if settings.ema > 0:
+        yield keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    yield EarlyStopping(folder / LOG, monitor, settings, learning_rate)
+
+
+def _file_callbacks(folder: Path, monitor: str) -> list[keras.callbacks.Callback]:
+    """Writers of the best weights so far, the log and the summaries."""
+    best = keras.callbacks.ModelCheckpoint(
+        str(folder / BEST_WEIGHTS),
+        monitor=monitor,
+        mode="max",
+        save_best_only=True,
+        save_weights_only=True,
+        initial_value_threshold=max(read_scores(folder / LOG, monitor), default=None),
+    )
+    return [best, keras.callbacks.CSVLogger(str(folder / LOG), append=True), Summaries(folder / "tensorboard")]
+
+
+def _save(
+    classifier: keras.Model,
+    folder: Path,
+    recipe: Recipe,
+    faces: FaceSet,
+    judged: FaceSet,
+    digest: str,
+    device: str,
+    monitor: str,
+) -> dict[str, Any]:
+    """Write the classifier with its card and its answers on the validation rows; return its scores."""
     probabilities = predict(classifier, judged.images)
-    seconds = sum(read_scores(log, "seconds"))
+    seconds = sum(read_scores(folder / LOG, "seconds"))
     scores = {
         "validation_split": _split_name(judged),
         **evaluate(probabilities, judged.labels, faces.label_names),
-        "epochs": len(read_scores(log, monitor)),
+        "epochs": len(read_scores(folder / LOG, monitor)),
         "seconds": round(seconds),
     }
-    card = {
-        "labels": list(faces.label_names),
-        "recipe": {"name": recipe.name, "title": recipe.title, "source": recipe.source, "notes": recipe.notes},
-        "model": dataclasses.asdict(recipe.model),
-        "settings": dataclasses.asdict(settings),
-        "parameters": classifier.count_params(),
-        "data": {"sha256": digest, "faces": class_counts(faces), "record": dict(faces.record)},
-        "scores": scores,
-        "short_run": recipe.name in recipe_names() and settings.epochs < load_recipe(recipe.name).training.epochs,
-        "hours": round(seconds / 3600, 2),
-        "hardware": _hardware(device),
-    }
+    card = make_card(recipe, faces, digest, classifier.count_params(), scores, seconds, device)
     answers = validation_bytes(judged.labels, probabilities, _validation_name(judged))
-    save_classifier(classifier, folder / f"{recipe.name}.keras", json.loads(json.dumps(card, default=str)), answers)
+    save_classifier(classifier, folder / f"{recipe.name}.keras", card, answers)
     return scores
 
 
@@ -310,57 +315,3 @@ def _device(device: str, settings: TrainingSettings) -> torch.device:
     if settings.precision == "float16" and chosen.type == "cpu":
         raise UsageError("precision float16 is for GPUs; on a CPU give bfloat16 or float32")
     return chosen
-
-
-def _hardware(device: str) -> dict[str, Any]:
-    if device != "cpu":
-        return {
-            "processes": world_size(),
-            "device": torch.cuda.get_device_name(),
-            "torch": torch.__version__,
-            "keras": keras.__version__,
-        }
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    name = next(
-        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
-        platform.machine(),
-    )
-    return {
-        "device": name,
-        "processes": world_size(),
-        "cores": cores,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "keras": keras.__version__,
-    }
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []
-
-
-def _digest(faces: FaceSet, votes: np.ndarray | None, teacher: np.ndarray | None) -> str:
-    """sha256 of all that a training sees: pixels, labels, splits, label names, votes, teacher."""
-    digest = hashlib.sha256()
-    for part in (faces.images, faces.labels.astype(np.int64), votes, teacher):
-        if part is not None:
-            digest.update(np.ascontiguousarray(part).tobytes())
-    digest.update("\n".join([*faces.label_names, *role(faces.usage).tolist()]).encode())
-    return digest.hexdigest()
-
-
-def _claim(folder: Path, recipe: Recipe, digest: str, faces: FaceSet, votes: np.ndarray | None) -> None:
-    """Remember in the folder what is trained there; refuse to go on with something else."""
-    wanted = {
-        "recipe": recipe.name,
-        **{f"model.{key}": value for key, value in dataclasses.asdict(recipe.model).items()},
-        **dataclasses.asdict(recipe.training),
-        "labels": list(faces.label_names),
-        "votes": votes is not None,
-        "rows": len(faces),
-        "data": digest[:16],
-    }
-    claim(folder / "training.json", wanted, "training")
