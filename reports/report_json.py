@@ -49,7 +49,7 @@ def report_data(
         unreadable: how many pictures could not be shown.
         notes: on the quality of the data.
     """
-    table, shares, confidence = findings.table, findings.shares, findings.confidence
+    table, shares = findings.table, findings.shares
     names = [str(plain(name)) for name in table.classes]
     return {
         "format": {"name": "fergan.report", "version": VERSION},
@@ -61,31 +61,14 @@ def report_data(
         "shares": share_data(names, shares),
         "interval": {"method": "wilson", "level": shares.level},
         "mean_probability": by_name(names, table.probabilities.mean(axis=0, dtype=np.float64)),
-        "confidence": {
-            "mean": confidence.mean,
-            "median": confidence.median,
-            "mean_by_label": dict(zip(names, mean_confidence(findings), strict=True)),
-            "threshold": confidence.threshold,
-            "uncertain": confidence.uncertain,
-            "mean_entropy_bits": confidence.mean_entropy_bits,
-            "bin_edges": [round(float(edge), 6) for edge in confidence.bin_edges],
-            "histogram": confidence.histogram.tolist(),
-        },
+        "confidence": _confidence(names, findings),
         "corrected": _corrected(names, findings),
         "posterior": posterior_data(names, findings.further),
         "plan": plan_data(names, findings.further),
         "audit": _audit(names, findings),
         "label_shift": _label_shift(names, findings),
         "depth": None if findings.correction is None else _depth(findings.correction.depth),
-        "references": [
-            {
-                "name": plain(against.name),
-                "as_labelled": against.error is not None,
-                "shares": by_name(names, against.shares),
-                **comparison_data(comparison),
-            }
-            for against, comparison in findings.references
-        ],
+        "references": _references(names, findings),
         "preparation": None if findings.preparation is None else _preparation(names, findings.preparation),
         "sweep": sweep_data(names, findings.sweep),
         "n_skipped": len(findings.skipped),
@@ -156,6 +139,32 @@ def _difference(row: LabelDifference) -> dict[str, float]:
         "p_value": row.p_value,
         "adjusted_p": row.adjusted_p,
     }
+
+
+def _confidence(names: list[str], findings: Findings) -> dict[str, Any]:
+    confidence = findings.confidence
+    return {
+        "mean": confidence.mean,
+        "median": confidence.median,
+        "mean_by_label": dict(zip(names, mean_confidence(findings), strict=True)),
+        "threshold": confidence.threshold,
+        "uncertain": confidence.uncertain,
+        "mean_entropy_bits": confidence.mean_entropy_bits,
+        "bin_edges": [round(float(edge), 6) for edge in confidence.bin_edges],
+        "histogram": confidence.histogram.tolist(),
+    }
+
+
+def _references(names: list[str], findings: Findings) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": plain(against.name),
+            "as_labelled": against.error is not None,
+            "shares": by_name(names, against.shares),
+            **comparison_data(comparison),
+        }
+        for against, comparison in findings.references
+    ]
 
 
 def _corrected(names: list[str], findings: Findings) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ inline SVG, and everything but the gallery's filters works without its script.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -97,74 +97,110 @@ def build_report(
 
     Raises:
         DataError: an empty table, or one that is not as described; the message names the first wrong face.
-
-    Example:
-        >>> report = build_report(table, settings=run, load_face=open_face, created="2025-01-31T12:00:00+00:00")
-        ... # doctest: +SKIP
-        >>> write_report(report, "runs/default")  # doctest: +SKIP
     """
     table = labels if isinstance(labels, LabelTable) else read_labels(labels, settings)
     found = evaluate(table, validation=validation, audit=audit, preparation=preparation, skipped=skipped)
-    heading = title or f"Facial expressions in {plural(len(table), 'face')}" + (
-        "" if found.sweep is None else f" at {len(found.sweep.psi)} truncations"
-    )
+    heading = title or _heading(found)
     chosen = Selection.of(table, among)
-    rows = chosen.rows(table)
-    sprites, inputs = _pictures(table, rows, load_face, prepare, thumbnail)
-    index = {row: place for place, row in enumerate(rows)}
-    notes = quality_notes(found, list(sprites.unreadable.items()))
+    shown = _pictures(table, chosen.rows(table), load_face, prepare, thumbnail)
+    notes = quality_notes(found, list(shown.sprites.unreadable.items()))
     if among is not None:
         kept = plural(np.size(among), "face")
         notes.append(f"Pictures of {kept}, spread evenly over the run, were kept; the faces on this page are of these.")
-    pictures = load_face is not None
-    html = render_document(
+    html = _page(found, chosen, shown, settings, heading=heading, created=created, notes=notes)
+    unreadable = len(shown.sprites.unreadable)
+    data = report_data(found, settings=settings, created=created, title=heading, unreadable=unreadable, notes=notes)
+    return Report(html, data)
+
+
+def _heading(found: Findings) -> str:
+    truncations = "" if found.sweep is None else f" at {len(found.sweep.psi)} truncations"
+    return f"Facial expressions in {plural(len(found.table), 'face')}{truncations}"
+
+
+class _Pictures(NamedTuple):
+    """The faces of `rows` and what the classifier saw of them; `there` is whether the page has pictures at all."""
+
+    rows: list[int]
+    sprites: Sprites
+    inputs: Sprites
+    there: bool
+
+    @property
+    def places(self) -> dict[int, int]:
+        """The place of each row among those shown."""
+        return {row: place for place, row in enumerate(self.rows)}
+
+
+def _page(
+    found: Findings,
+    chosen: Selection,
+    shown: _Pictures,
+    settings: Mapping[str, Any],
+    *,
+    heading: str,
+    created: str,
+    notes: list[str],
+) -> str:
+    table = found.table
+    return render_document(
         "report.html.j2",
-        styles=[asset("page.css"), sprites.css + "\n" + inputs.css],  # sprites: numbers and base64 only
-        scripts=[asset("page.js"), asset("gallery.js")] if pictures else [asset("page.js")],
-        data=gallery_data(table, rows, sprites, inputs, settings) if pictures else None,
+        styles=[asset("page.css"), shown.sprites.css + "\n" + shown.inputs.css],  # sprites: numbers and base64 only
+        scripts=[asset("page.js"), asset("gallery.js")] if shown.there else [asset("page.js")],
+        data=gallery_data(table, shown.rows, shown.sprites, shown.inputs, settings) if shown.there else None,
         title=printable(heading, 200),
         created=moment(created),
         facts=run_facts(settings, table),
-        conclusions=conclude(found),
-        found=found,
-        references=[(against, result, _largest(result)) for against, result in found.references],
-        shares=found.shares,
-        confidence=found.confidence,
-        correction=found.correction,
-        sweep=found.sweep,
         n=len(table),
-        ranking=found.shares.ranking(),
-        label_chart=_label_chart(found),
-        estimates=_estimates(found),
-        shift=None
-        if found.correction is None
-        else label_shift_sentence(found.correction, found.shares.classes, found.shares.counts),
-        validation_name="" if found.correction is None else printable(found.correction.name, 120),
-        assumption=ASSUMPTION,
-        confidence_chart=figures.confidence_chart(
-            found.confidence, ident="confidence", title="Confidences of the given labels"
-        ),
         order="by seed" if table.seeds is not None else "in the order of the table",
-        pictures=pictures,
-        shown=len(rows),
-        sample=make_tiles(table, chosen.sample, sprites, label_only, index),
-        sections=_sections(found, chosen, sprites, index),
-        most=make_tiles(table, chosen.most, sprites, label_and_confidence, index),
-        least=make_tiles(table, chosen.least, sprites, first_and_second, index),
-        mean_probability=table.probabilities.mean(axis=0, dtype=np.float64),
-        mean_confidence=mean_confidence(found),
-        max_entropy=float(np.log2(len(table.classes))),
-        sweep_charts=[] if found.sweep is None else _sweep_charts(found.sweep, found.shares),
         skipped=[(printable(face, 200), printable(reason, 300)) for face, reason in found.skipped[:_MAX_SKIPPED_ROWS]],
         n_skipped=len(found.skipped),
         notes=notes,
         licences=licences(settings),
         tables=settings_tables(settings),
+        **_numbers(found),
+        **_gallery(found, chosen, shown),
     )
-    data = report_data(
-        found, settings=settings, created=created, title=heading, unreadable=len(sprites.unreadable), notes=notes
-    )
-    return Report(html, data)
+
+
+def _numbers(found: Findings) -> dict[str, Any]:
+    """The template's values on the shares, the confidences and what corrects them."""
+    table, shares, correction = found.table, found.shares, found.correction
+    return {
+        "conclusions": conclude(found),
+        "found": found,
+        "references": [(against, result, _largest(result)) for against, result in found.references],
+        "shares": shares,
+        "confidence": found.confidence,
+        "correction": correction,
+        "sweep": found.sweep,
+        "ranking": shares.ranking(),
+        "label_chart": _label_chart(found),
+        "estimates": _estimates(found),
+        "shift": None if correction is None else label_shift_sentence(correction, shares.classes, shares.counts),
+        "validation_name": "" if correction is None else printable(correction.name, 120),
+        "assumption": ASSUMPTION,
+        "confidence_chart": figures.confidence_chart(
+            found.confidence, ident="confidence", title="Confidences of the given labels"
+        ),
+        "mean_probability": table.probabilities.mean(axis=0, dtype=np.float64),
+        "mean_confidence": mean_confidence(found),
+        "max_entropy": float(np.log2(len(table.classes))),
+        "sweep_charts": [] if found.sweep is None else _sweep_charts(found.sweep, shares),
+    }
+
+
+def _gallery(found: Findings, chosen: Selection, shown: _Pictures) -> dict[str, Any]:
+    """The template's values on single faces."""
+    table, sprites, index = found.table, shown.sprites, shown.places
+    return {
+        "pictures": shown.there,
+        "shown": len(shown.rows),
+        "sample": make_tiles(table, chosen.sample, sprites, label_only, index),
+        "sections": _sections(found, chosen, sprites, index),
+        "most": make_tiles(table, chosen.most, sprites, label_and_confidence, index),
+        "least": make_tiles(table, chosen.least, sprites, first_and_second, index),
+    }
 
 
 def _pictures(
@@ -173,10 +209,10 @@ def _pictures(
     load_face: Callable[[str], Face] | None,
     prepare: Prepare | None,
     size: int,
-) -> tuple[Sprites, Sprites]:
+) -> _Pictures:
     """The faces and, where they can be prepared, what the classifier saw of them; each face is loaded once."""
     if load_face is None:
-        return Sprites(), Sprites()
+        return _Pictures(rows, Sprites(), Sprites(), there=False)
     seen: dict[str, Face] = {}
 
     def load(name: str) -> Face:
@@ -186,7 +222,8 @@ def _pictures(
         return face
 
     sprites = make_sprites((table.faces[row] for row in rows), load, size=size)
-    return sprites, make_sprites(seen, seen.__getitem__, size=48, budget=_INPUT_BYTES, prefix="i")
+    inputs = make_sprites(seen, seen.__getitem__, size=48, budget=_INPUT_BYTES, prefix="i")
+    return _Pictures(rows, sprites, inputs, there=True)
 
 
 def _label_chart(found: Findings) -> Markup:

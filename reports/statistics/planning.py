@@ -67,13 +67,8 @@ def plan(
         raise ValueError(
             f"confusion {counts.shape} and shares {p.shape} do not fit {k} classes, or no target in (0, 1)"
         )
+    m = _confusion_rates(classes, counts)
     per_class = counts.sum(axis=0)
-    lacking = [str(name) for name, count in zip(classes, per_class.tolist(), strict=True) if not count]
-    if lacking:
-        raise ValueError(f"no validation faces for {', '.join(lacking)}")
-    m = counts / per_class
-    if np.linalg.matrix_rank(m) < k:
-        raise ValueError("the classifier cannot tell some classes apart, so nothing corrects its shares")
     votes = np.linalg.inv(m)  # [class, label]
     square = votes**2 @ m  # mean squared vote for a class (row), over faces of a true class (column)
     of_face = np.maximum(square @ p - p**2, p * (1 - p))
@@ -97,3 +92,15 @@ def plan(
         faces_then=np.ceil(of_face / (allowed / 2)),
         answers=np.ceil(np.maximum(p * (1 - p), target * (1 - target)) / allowed).astype(np.int64),
     )
+
+
+def _confusion_rates(classes: Sequence[str], counts: Floats) -> Floats:
+    """How often a face of a class (column) gets a label (row); refuses counts that no shares can be corrected by."""
+    per_class = counts.sum(axis=0)
+    lacking = [str(name) for name, count in zip(classes, per_class.tolist(), strict=True) if not count]
+    if lacking:
+        raise ValueError(f"no validation faces for {', '.join(lacking)}")
+    rates = counts / per_class
+    if np.linalg.matrix_rank(rates) < len(classes):
+        raise ValueError("the classifier cannot tell some classes apart, so nothing corrects its shares")
+    return rates
