@@ -81,16 +81,7 @@ def judge(options: MetricsOptions, stage: Stage = silent) -> list[dict[str, Any]
     started = time.monotonic()
     spaces = feature_spaces(options.features, options.model, options.crop, options.device)
     reals = PictureSet(options.data)
-    generator: Generator | None = None
-    if options.images is None:
-        n = _pictures_a_side(options, reals)
-        generator = load_generator(options.network, device=options.device)
-        drawn = options.truncation_psi, options.class_index, options.seed, n * options.repeats
-        fakes = fakes_of_generator(generator, *drawn, reals)
-    else:
-        others = PictureSet(options.images)
-        n = _pictures_a_side(options, reals, others)
-        fakes = fakes_of_pictures(others, n * options.repeats)
+    n, generator, fakes = _fakes(options, reals)
     reals.side, reals.channels = fakes.side, fakes.channels
     if options.by_class and (generator is None or not generator.c_dim):
         raise UsageError("--by-class needs a conditional generator; 'fergan models' lists what there is")
@@ -113,6 +104,18 @@ def judge(options: MetricsOptions, stage: Stage = silent) -> list[dict[str, Any]
         records += [{**record, **common} for record in judge_classes(options, generator, psi, reals, stage)]
     seconds = round(time.monotonic() - started, 1)
     return [{**record, "seconds": seconds} for record in records]
+
+
+def _fakes(options: MetricsOptions, reals: PictureSet) -> tuple[int, Generator | None, Fakes]:
+    """(pictures a side, the generator unless pictures are judged, the fakes of all repeats)"""
+    if options.images is not None:
+        others = PictureSet(options.images)
+        n = _pictures_a_side(options, reals, others)
+        return n, None, fakes_of_pictures(others, n * options.repeats)
+    n = _pictures_a_side(options, reals)
+    generator = load_generator(options.network, device=options.device)
+    drawn = options.truncation_psi, options.class_index, options.seed, n * options.repeats
+    return n, generator, fakes_of_generator(generator, *drawn, reals)
 
 
 @dataclass(frozen=True)

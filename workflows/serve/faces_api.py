@@ -166,6 +166,12 @@ def build_api(settings: ServeSettings, repository: Repository, workers: Executor
                 faces=[_face(row, box, servable.labels) for row, box in zip(rows, found.boxes, strict=True)],
             )
 
+    _add_health(api, repository)
+    _drop_422(api)
+    return api
+
+
+def _add_health(api: FastAPI, repository: Repository) -> None:
     @api.get("/healthz", summary="Is the server alive?")
     async def healthz() -> Health:
         return Health(status="ok")
@@ -176,13 +182,15 @@ def build_api(settings: ServeSettings, repository: Repository, workers: Executor
             raise Refusal("A model has no version that is available", "UNAVAILABLE", retry_after=1)
         return Health(status="ready")
 
-    described = api.openapi()  # kept by FastAPI; its 422 is never answered here
+
+def _drop_422(api: FastAPI) -> None:
+    """Take FastAPI's 422 out of the description, which it keeps: it is never answered here."""
+    described = api.openapi()
     for path in described["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)
     for name in ("HTTPValidationError", "ValidationError"):
         described["components"]["schemas"].pop(name, None)
-    return api
 
 
 async def _uploaded(request: Request) -> bytes:
