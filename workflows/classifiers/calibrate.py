@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...classify.card import GivenRange
-from ...classify.classifier import load_classifier
+from ...classify.classifier import Classifier, load_classifier
 from ...classify.evaluation.calibration import (
     TEMPERATURES,
     NotScalable,
@@ -117,24 +117,7 @@ def run_calibration(
     divide_logits(heads, temperature)
 
     expected = apply_temperature(members, temperature, heads.weights)
-    card = {
-        **classifier.card,
-        "labels": list(classifier.labels),
-        "calibration": {
-            "method": "temperature",
-            "temperature": temperature,
-            "fitted_on": name,
-            "faces": len(codes),
-            "from_sha256": classifier.sha256,
-        },
-    }
-    card["scores"] = {
-        **card.get("scores", {}),
-        "n": len(codes),
-        "accuracy": round(float((expected.argmax(axis=1) == codes).mean()), 4),
-        "log_loss": round(float(-np.log(expected[np.arange(len(codes)), codes].clip(1e-12)).mean()), 4),
-        "confusion": confusion_counts(codes, expected.argmax(axis=1), len(classifier.labels)).tolist(),
-    }
+    card = _card(classifier, temperature, expected, codes, name)
     _check(network, classifier, faces.images, expected, logits)
     save_classifier(network, out, card, validation_bytes(codes, expected.astype(np.float32), name))
     reference = classifier.source and classifier.source.with_suffix(".features.npz")
@@ -148,6 +131,27 @@ def run_calibration(
         int((expected.argmax(axis=1) != given.argmax(axis=1)).sum()),
         len(heads.layers),
     )
+
+
+def _card(
+    classifier: Classifier, temperature: float, expected: np.ndarray, codes: np.ndarray, name: str
+) -> dict[str, Any]:
+    """The old card with the temperature, and with the scores of the scaled answers."""
+    scores = {
+        **classifier.card.get("scores", {}),
+        "n": len(codes),
+        "accuracy": round(float((expected.argmax(axis=1) == codes).mean()), 4),
+        "log_loss": round(float(-np.log(expected[np.arange(len(codes)), codes].clip(1e-12)).mean()), 4),
+        "confusion": confusion_counts(codes, expected.argmax(axis=1), len(classifier.labels)).tolist(),
+    }
+    fit = {
+        "method": "temperature",
+        "temperature": temperature,
+        "fitted_on": name,
+        "faces": len(codes),
+        "from_sha256": classifier.sha256,
+    }
+    return {**classifier.card, "labels": list(classifier.labels), "calibration": fit, "scores": scores}
 
 
 def _validation(data: Sequence[str], labels: tuple[str, ...]) -> tuple[FaceSet, np.ndarray, str]:

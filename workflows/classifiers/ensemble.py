@@ -52,14 +52,7 @@ def make_ensemble(
         raise UsageError("--stack and --weights exclude each other; the fitted layer has weights of its own")
     members = [load_classifier(model, device) for model in models]
     labels = members[0].labels
-    card: dict[str, Any] = {"labels": list(labels), "ensemble": {"method": "stacked" if stack else "soft vote"}}
-    if weights is not None:
-        card["ensemble"]["weights"] = list(weights)
-    card["ensemble"]["members"] = [_described(member) for member in members]
-    licences = sorted({str(member.card["licence"]) for member in members if member.card.get("licence")})
-    if licences:
-        card["licence"] = "; ".join(licences)
-
+    card = _card(members, weights, stack)
     if data is None:
         save_classifier(soft_vote(members, weights), out, card)
         return card
@@ -73,19 +66,39 @@ def make_ensemble(
         shares = np.ones(len(members)) if weights is None else np.asarray(weights, np.float64)
         answers = [in_order_of(labels, member, member.predict(faces)) for member in members]
         probabilities = np.average(answers, axis=0, weights=shares).astype(np.float32)
+    card["scores"] = _scores(probabilities, codes, answers, split, stack)
+    save_classifier(model, out, card, validation_bytes(codes, probabilities, f"{Path(data).stem} {split}"))
+    _keep_feature_reference(out, members[-1])
+    return card
+
+
+def _card(members: Sequence[Classifier], weights: Sequence[float] | None, stack: bool) -> dict[str, Any]:
+    """What is known before any face is judged."""
+    ensemble: dict[str, Any] = {"method": "stacked" if stack else "soft vote"}
+    if weights is not None:
+        ensemble["weights"] = list(weights)
+    ensemble["members"] = [_described(member) for member in members]
+    card: dict[str, Any] = {"labels": list(members[0].labels), "ensemble": ensemble}
+    licences = sorted({str(member.card["licence"]) for member in members if member.card.get("licence")})
+    if licences:
+        card["licence"] = "; ".join(licences)
+    return card
+
+
+def _scores(
+    probabilities: np.ndarray, codes: np.ndarray, answers: Sequence[np.ndarray], split: str, stack: bool
+) -> dict[str, Any]:
+    """How the ensemble and each member (by its ``answers``) do on the validation faces."""
     predicted = probabilities.argmax(axis=1)
-    card["scores"] = {
+    return {
         "validation_split": split,
         "n": len(codes),
         "accuracy": round(float((predicted == codes).mean()), 4),
         "log_loss": round(float(-np.log(probabilities[np.arange(len(codes)), codes].clip(1e-12)).mean()), 4),
-        "confusion": confusion_counts(codes, predicted, len(labels)).tolist(),
+        "confusion": confusion_counts(codes, predicted, probabilities.shape[1]).tolist(),
         "members": [round(float((answer.argmax(axis=1) == codes).mean()), 4) for answer in answers],
         **({"cross_fitted": True} if stack else {}),
     }
-    save_classifier(model, out, card, validation_bytes(codes, probabilities, f"{Path(data).stem} {split}"))
-    _keep_feature_reference(out, members[-1])
-    return card
 
 
 def _described(member: Classifier) -> dict[str, Any]:

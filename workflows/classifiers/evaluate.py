@@ -95,47 +95,25 @@ def run_evaluation(
         views[options.views] = answers.predict(answers.rows, options.views)
     leaks = leak_scores(faces, answers, views, options.leaks)
     network, closed = _opened(classifier)
-    data = {
-        "format": {"name": "fergan.evaluation", "version": 1},
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "fergan": __version__,
-        "model": {
-            "name": classifier.name,
-            "sha256": classifier.sha256,
-            "labels": list(classifier.labels),
-            "bytes": classifier.source.stat().st_size if classifier.source else None,
-            "parameters": None if network is None else int(network.count_params()),
-            "macs": None if network is None else int(multiply_adds(network)),
-            "short_run": bool(classifier.card.get("short_run", False)),
-        },
-        "data": {
-            "name": _name(options.data, split),
-            "paths": list(options.data),
-            "split": split,
-            "n": len(answers.rows),
-            "row_hash": _row_hash(faces.take(answers.rows)),
-            "labels": list(answers.names),
-            "left_out": answers.left_out,
-            "official": faces.official,
-            "notes": _data_notes(faces),
-        },
-        "views": {name: scores(p, answers.labels) for name, p in views.items()},
-        "view_list": [list(view) for view in TEN] if "ten" in views else None,
-        **by_class(answers),
-        "calibration": calibration(answers, options.seed),
-        "leaks": leaks,
-        "training_sample": training_sample(answers, options.seed),
-        "learning": _learning(classifier, options.log),
-        "speed": {
-            "faces_per_second": round(answers.faces_per_second, 1),
-            "device": classifier.device,
-            "engine": classifier.engine,
-            "threads": torch.get_num_threads(),
-        },
-        "mistakes": _mistakes(answers),
-        "notes": _notes(faces, answers),
-    }
-    data = plain(data)
+    data = plain(
+        {
+            "format": {"name": "fergan.evaluation", "version": 1},
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "fergan": __version__,
+            "model": _model_facts(classifier, network),
+            "data": _data_facts(options.data, split, faces, answers),
+            "views": {name: scores(p, answers.labels) for name, p in views.items()},
+            "view_list": [list(view) for view in TEN] if "ten" in views else None,
+            **by_class(answers),
+            "calibration": calibration(answers, options.seed),
+            "leaks": leaks,
+            "training_sample": training_sample(answers, options.seed),
+            "learning": _learning(classifier, options.log),
+            "speed": _speed(classifier, answers),
+            "mistakes": _mistakes(answers),
+            "notes": _notes(faces, answers),
+        }
+    )
     folder = _folder(data, out)
     pictures = make_pictures(answers, network, closed if options.explain else "they were not asked for")
     contents = {
@@ -147,6 +125,41 @@ def run_evaluation(
     for name, content in contents.items():
         write_atomically(folder / name, content)
     return data, [folder / name for name in contents]
+
+
+def _model_facts(classifier: Classifier, network: Any) -> dict[str, Any]:
+    return {
+        "name": classifier.name,
+        "sha256": classifier.sha256,
+        "labels": list(classifier.labels),
+        "bytes": classifier.source.stat().st_size if classifier.source else None,
+        "parameters": None if network is None else int(network.count_params()),
+        "macs": None if network is None else int(multiply_adds(network)),
+        "short_run": bool(classifier.card.get("short_run", False)),
+    }
+
+
+def _data_facts(paths: Sequence[str], split: str, faces: FaceSet, answers: Answers) -> dict[str, Any]:
+    return {
+        "name": _name(paths, split),
+        "paths": list(paths),
+        "split": split,
+        "n": len(answers.rows),
+        "row_hash": _row_hash(faces.take(answers.rows)),
+        "labels": list(answers.names),
+        "left_out": answers.left_out,
+        "official": faces.official,
+        "notes": _data_notes(faces),
+    }
+
+
+def _speed(classifier: Classifier, answers: Answers) -> dict[str, Any]:
+    return {
+        "faces_per_second": round(answers.faces_per_second, 1),
+        "device": classifier.device,
+        "engine": classifier.engine,
+        "threads": torch.get_num_threads(),
+    }
 
 
 def _read(paths: Sequence[str]) -> FaceSet:
