@@ -1,6 +1,6 @@
 """The operations that StyleGAN2 is built of: each one public function, with a short reference that defines it.
 
-On a GPU, kernels of our own (``csrc/cuda``, bound by ``cuda.py``) take their place where they can be built; see
+On a GPU, kernels of our own (``csrc/cuda``, bound by ``cuda_kernels.py``) take their place where they can be built; see
 :mod:`.build` for when that is. ``FERGAN_OPS=reference`` in the environment keeps to the references.
 """
 

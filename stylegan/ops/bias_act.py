@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from . import cuda
+from .cuda_kernels import Epilogue
 
 
 class Activation(NamedTuple):
@@ -58,7 +59,7 @@ def bias_act(
     alpha = entry.alpha if alpha is None else alpha
     gain = entry.gain if gain is None else gain
     if cuda.takes(x, bias) and cuda.supports(activation, alpha, gain, clamp):
-        return cuda.bias_act(x, bias, cuda.Epilogue(activation, alpha, gain, clamp, dim))
+        return cuda.bias_act(x, bias, Epilogue(activation, alpha, gain, clamp, dim))
     return bias_act_reference(x, bias, dim=dim, activation=activation, alpha=alpha, gain=gain, clamp=clamp)
 
 

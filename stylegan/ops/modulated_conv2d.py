@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from . import cuda
 from .bias_act import ACTIVATIONS, bias_act
+from .cuda_kernels import LINEAR, Epilogue, Resampling
 from .upfirdn2d import upfirdn2d_reference
 
 
@@ -39,7 +40,7 @@ def modulated_conv2d(
         [N, O, up*H, up*W] of ``x``'s dtype.
     """
     if demodulate and _fused(x, weight, styles, None, up, kernel, noise):
-        return _on_gpu(x, weight, styles, None, up, kernel, noise, cuda.LINEAR)
+        return _on_gpu(x, weight, styles, None, up, kernel, noise, LINEAR)
     if not demodulate and noise is None and weight.shape[2] == up == 1 and not x.is_contiguous() and cuda.takes(x):
         return _channels_last_rgb(x, weight, styles)
     return modulated_conv2d_reference(x, weight, styles, demodulate=demodulate, up=up, kernel=kernel, noise=noise)
@@ -111,7 +112,7 @@ def styled_conv2d(
     """
     alpha = ACTIVATIONS["lrelu"].alpha
     if _fused(x, weight, styles, bias, up, kernel, noise) and cuda.supports("lrelu", alpha, gain, clamp):
-        return _on_gpu(x, weight, styles, bias, up, kernel, noise, cuda.Epilogue("lrelu", alpha, gain, clamp))
+        return _on_gpu(x, weight, styles, bias, up, kernel, noise, Epilogue("lrelu", alpha, gain, clamp))
     x = modulated_conv2d(x, weight, styles, up=up, kernel=kernel, noise=noise)
     return bias_act(x, bias, activation="lrelu", gain=gain, clamp=clamp)
 
@@ -168,7 +169,7 @@ def _on_gpu(
     up: int,
     kernel: torch.Tensor | None,
     noise: torch.Tensor | None,
-    epilogue: cuda.Epilogue,
+    epilogue: Epilogue,
 ) -> torch.Tensor:
     """A demodulated layer: cuDNN's convolution between one pass before it and one after."""
     weight, styles = _in_range(x, weight, styles)
@@ -178,7 +179,7 @@ def _on_gpu(
         return cuda.bias_act(y, bias, epilogue, scale=demodulation, noise=noise)
     assert kernel is not None
     padding = _filter_padding(kernel.shape[-1], up, weight.shape[2])
-    how = cuda.Resampling(padding=padding, gain=up**2)
+    how = Resampling(padding=padding, gain=up**2)
     return cuda.filter_bias_act(y, kernel, how, bias, epilogue, scale=demodulation, noise=noise)
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from . import cuda
+from .cuda_kernels import Resampling
 
 Padding = int | Sequence[int]
 
@@ -55,7 +56,7 @@ def upfirdn2d(
         [N, C, H', W'] of ``x``'s dtype.
     """
     if not kernel.requires_grad and cuda.takes(x, kernel):
-        how = cuda.Resampling(_pair(up), _pair(down), _sides(padding), flip_filter, gain)
+        how = Resampling(_pair(up), _pair(down), _sides(padding), flip_filter, gain)
         return cuda.upfirdn2d(x, kernel, how)
     if x.requires_grad and not kernel.requires_grad and kernel.ndim == 2 and _pair(down) != (1, 1):
         return _Decimation.apply(x, kernel, _pair(up), _pair(down), _sides(padding), flip_filter, gain)

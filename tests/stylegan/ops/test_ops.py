@@ -14,7 +14,16 @@ from pathlib import Path
 import pytest
 import torch
 from fergan.stylegan.networks import StyleGAN2, StyleGAN2Config
-from fergan.stylegan.ops import bias_act, build, cuda, modulated_conv2d, setup_filter, styled_conv2d, upfirdn2d
+from fergan.stylegan.ops import (
+    bias_act,
+    build,
+    cuda,
+    cuda_kernels,
+    modulated_conv2d,
+    setup_filter,
+    styled_conv2d,
+    upfirdn2d,
+)
 from fergan.stylegan.ops.bias_act import ACTIVATIONS, bias_act_reference
 from fergan.stylegan.ops.modulated_conv2d import modulated_conv2d_reference
 from fergan.stylegan.ops.upfirdn2d import upfirdn2d_reference
@@ -46,20 +55,20 @@ def device(request, monkeypatch):
         assert build.cuda_library(), build.why_not("cuda")
         return "cuda"
     monkeypatch.setitem(build._loaded, "cuda", request.getfixturevalue("kernels_on_cpu"))
-    monkeypatch.setattr(cuda, "takes", lambda x, *others: x.dtype in cuda.DTYPES)
+    monkeypatch.setattr(cuda, "takes", lambda x, *others: x.dtype in cuda_kernels.DTYPES)
     return "cpu"
 
 
 @pytest.fixture
 def launches(monkeypatch):
     """The kernels that were started."""
-    names, start = [], cuda._launch
+    names, start = [], cuda_kernels.launch_kernel
 
     def launch(name, *arguments):
         names.append(name)
         start(name, *arguments)
 
-    monkeypatch.setattr(cuda, "_launch", launch)
+    monkeypatch.setattr(cuda_kernels, "launch_kernel", launch)
     return names
 
 
@@ -339,13 +348,13 @@ def test_the_reference_is_forced_by_the_environment(kernels_on_cpu, monkeypatch)
 def test_kernels_that_disagree_with_pytorch_are_not_trusted(device, monkeypatch, capsys):
     place = torch.device(device)
     assert cuda.disagreement(place) is None
-    start = cuda._launch
+    start = cuda_kernels.launch_kernel
 
     def off_by_a_little(name, arguments, x):
         arguments.gain *= 1.001
         start(name, arguments, x)
 
-    monkeypatch.setattr(cuda, "_launch", off_by_a_little)
+    monkeypatch.setattr(cuda_kernels, "launch_kernel", off_by_a_little)
     cuda._trusted.cache_clear()
     assert "off by" in cuda.disagreement(place)
     assert not cuda._trusted(place)
@@ -354,6 +363,6 @@ def test_kernels_that_disagree_with_pytorch_are_not_trusted(device, monkeypatch,
     def fail(name, arguments, x):
         raise RuntimeError("fergan_bias_act was not launched: CUDA error 209")
 
-    monkeypatch.setattr(cuda, "_launch", fail)
+    monkeypatch.setattr(cuda_kernels, "launch_kernel", fail)
     assert "CUDA error 209" in cuda.disagreement(place)
     cuda._trusted.cache_clear()

@@ -5,7 +5,7 @@
 
 #include "common.cuh"
 
-// Mirrored in cuda.py. Element i of x (in memory order) is channel (i / inner) % channels where `last` is 0, and
+// Mirrored in cuda_kernels.py. Element i of x (in memory order) is channel (i / inner) % channels where `last` is 0, and
 // i % channels where it is 1; in the latter case `inner` is the number of pixels of a sample.
 struct BiasAct {
     const void* x;      // order 0: the input; 1: the gradient by y

@@ -3,7 +3,8 @@
 
 #include "common.cuh"
 
-// Mirrored in cuda.py. The position k of the filter over output o lies at o * down - pad + k of the zero-inserted image.
+// Mirrored in cuda_kernels.py. The position k of the filter over output o lies at o * down - pad + k of the
+// zero-inserted image.
 struct UpFirDn2d {
     const void* x;       // [samples, channels, in_h, in_w], in planes or channels last, dense
     const void* filter;  // [taps_y, taps_x] of the computing type (float16: float32)
