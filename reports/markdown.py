@@ -145,7 +145,7 @@ def _further(data: Mapping[str, Any], names: list[str]) -> list[str]:
             + "; ".join(f"{_text(name)} {_share(audit['corrected'][name])}" for name in names)
             + f". People could not tell {_share(audit['cannot_tell'])} of the faces."
         )
-    if planned is not None:
+    if planned is not None and not refuted(data):
         widest = max(names, key=lambda name: planned["labels"][name]["floor"])
         row = planned["labels"][widest]
         blocks.append(
