@@ -64,7 +64,9 @@ def test_a_refuted_correction_is_not_quoted_anywhere_as_if_it_stood() -> None:
     assert "refute" in bearing and f"{100 * happy:.1f}" not in bearing
     page = Page(made.html)
     assert " ".join(bearing.split()) in page.text and "All corrected shares are struck" in page.text
-    assert "diamond" not in page.text and [tag for tag, _ in page.elements].count("s") == 28  # seven labels by four methods
+    assert (
+        "diamond" not in page.text and [tag for tag, _ in page.elements].count("s") == 28
+    )  # seven labels by four methods
     assert f"~~{100 * happy:.1f} %" in markdown(made.data)
 
 
