@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fergan.data import images as module
-from fergan.data.images import ImageSource, list_images, read_image, write_png
+from fergan.data.image_source import ImageSource, list_images
+from fergan.data.images import read_image, write_png
 from fergan.runtime.errors import DataError, UsageError
 from fergan.runtime.files import printable, write_atomically
 from PIL import Image

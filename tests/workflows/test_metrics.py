@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fergan.data.images import ImageSource, read_image, write_png
+from fergan.data.image_source import ImageSource
+from fergan.data.images import read_image, write_png
 from fergan.runtime.errors import UsageError
 from fergan.stylegan.checkpoints import save_generator
 from fergan.stylegan.generator import load_generator

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...data.images import ImageSource
+from ...data.image_source import ImageSource
 from ...data.readers.fer2013 import read_fer2013
 from ...runtime.errors import DataError
 from ...runtime.files import printable

@@ -22,7 +22,8 @@ from ...data.detection.detectors import SMALLEST, open_detector
 from ...data.detection.face import Face, FaceDetector, overlap
 from ...data.detection.squares import face_squares
 from ...data.faces import cut_faces
-from ...data.images import SUFFIXES, ImageSource, read_image, write_png
+from ...data.image_source import SUFFIXES, ImageSource
+from ...data.images import read_image, write_png
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
 from ..background import _ahead, _Behind, _until
