@@ -30,6 +30,7 @@ from ..background import _ahead, _Behind, _until
 from ..progress import OnProgress, no_progress
 from .drawing import draw_faces
 from .face_table import _Frame, _Table
+from .text import escaped_labels
 from .tracking import Smoother, Tracker
 from .video import VideoFile, VideoSource, Window
 
@@ -77,7 +78,7 @@ class Annotated:
     Attributes:
         frames, faces, tracks: how many frames or pictures, rows of the table, and faces told apart.
         detector: the one that was used.
-        complaints: one line for each thing that could not be read.
+        complaints: one line for each thing that could not be read, or shown as it is.
         stopped: before the end, because somebody asked for that.
     """
 
@@ -147,7 +148,18 @@ def annotate(
             numbers.update(frame.tracks)
             on_progress(done, max(done, source.total or done))
         behind.flush()
-    return Annotated(done, faces, len(numbers), detector.name, tuple(source.complaints), stop.is_set())
+    complaints = (*_font_complaints(options, classifier.labels), *source.complaints)
+    return Annotated(done, faces, len(numbers), detector.name, complaints, stop.is_set())
+
+
+def _font_complaints(options: AnnotateOptions, labels: tuple[str, ...]) -> list[str]:
+    escaped = escaped_labels(labels) if options.out or options.show else []
+    if not escaped:
+        return []
+    return [
+        f"no font of this machine shows {printable(', '.join(escaped))}: drawn as escapes such as \\u751f; "
+        "install a font that has the characters, such as Noto Sans CJK"
+    ]
 
 
 _Write = Callable[["_Frame", "list[tuple[int, np.ndarray, np.ndarray]]", bool], None]
