@@ -165,7 +165,11 @@ def test_inception_needs_torch_fidelity(real: Path, monkeypatch: pytest.MonkeyPa
         (["--data", "few"], 1, "8 pictures are too few; at least 12"),
         (["--data", "REAL", "--images", "few", "--n", "9"], 2, "has 8 pictures; give at most 8"),
         (["--data", "broken"], 1, "3.png: is truncated or damaged"),
-        (["--data", "mixed"], 1, "12 pictures are 48 x 48 gray, but not 0_icon.png (8 x 8 gray); remove these or"),
+        (
+            ["--data", "REAL", "--images", "mixed"],
+            1,
+            "12 pictures are 48 x 48 gray, but not 0_icon.png (8 x 8 gray); remove these or",
+        ),
         (["--data", "nowhere"], 1, "nowhere: does not exist"),
         (["--data", "REAL", "--network", "dcgan-fer2013"], 2, "did you mean dcgan-fer2013-48"),
         (["--data", "REAL", "--class", "1"], 2, "has no classes"),

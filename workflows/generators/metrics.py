@@ -124,7 +124,7 @@ def judge(options: MetricsOptions, stage: Stage = silent) -> list[dict[str, Any]
         drawn = options.truncation_psi, options.class_index, options.seed, n * options.repeats
         fakes = fakes_of_generator(generator, *drawn, reals)
     else:
-        others = PictureSet(options.images)
+        others = PictureSet(options.images, one_shape=True)
         n = _pictures_a_side(options, reals, others)
         fakes = fakes_of_pictures(others, n * options.repeats)
     reals.side, reals.channels = fakes.side, fakes.channels

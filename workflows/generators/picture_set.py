@@ -28,8 +28,9 @@ class PictureSet:
         DataError: the path cannot be read or holds no picture.
     """
 
-    def __init__(self, path: str | Path, side: int | None = None, channels: int | None = None) -> None:
-        """Without a side and channels, all pictures must be of one size and of one kind, gray or colour."""
+    def __init__(self, path: str | Path, *, one_shape: bool = False) -> None:
+        """Without ``one_shape``, ``side`` and ``channels`` begin as those of the first picture; with it, a DataError
+        names the pictures that differ in size or kind."""
         self.path = Path(path)
         self._labels: np.ndarray | None = None
         if self.path.suffix.lower() == ".csv":
@@ -42,10 +43,8 @@ class PictureSet:
         else:
             self._source = ImageSource(self.path)
             self.names = self._source.names
-        if side is None or channels is None:
-            height, width, depth = self._one_shape()
-            side, channels = min(height, width) if side is None else side, depth if channels is None else channels
-        self.side, self.channels = side, channels
+        height, width, self.channels = self._one_shape() if one_shape else self._read(0).shape
+        self.side = min(height, width)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -256,8 +256,9 @@ class _Pictures:
         if not names:
             raise DataError(f"{printable(self._path)}: all its images lie in the output folder; give another --out")
         if len(names) < len(source.names):
+            count = len(source.names) - len(names)
             self.complaints.append(
-                f"{printable(self._out)}: {len(source.names) - len(names)} pictures in it, the output folder, are passed over"
+                f"{printable(self._out)}: {count} pictures in it, the output folder, are passed over"
             )
         return names
 
