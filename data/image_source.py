@@ -16,8 +16,12 @@ from ..runtime.errors import DataError
 from ..runtime.files import printable, require_folder
 from .images import BACKGROUND, READABLE, check_bytes, read_file, read_image
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp"})
-"""File name endings (any case) by which images are found in folders and zips."""
+_ENDINGS = "png jpg jpeg jpe jfif bmp dib gif tif tiff webp pgm ppm pbm pnm avif heic heif"
+SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())
+"""File name endings (any case) by which images are found in folders and zips.
+
+HEIC is among them though nothing here reads it: such a picture is then named and counted, not passed over in silence.
+"""
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:

@@ -1,6 +1,6 @@
 """Image files in and out: one array shape for every kind of picture, and safe writing.
 
-Reading trusts nothing: only the six formats below are ever tried (so no PostScript interpreter is started), sizes are
+Reading trusts nothing: only the formats below are ever tried (so no PostScript interpreter is started), sizes are
 checked before anything is decoded, and whatever a decoder trips over becomes a :class:`DataError` that names the file.
 """
 
@@ -12,6 +12,7 @@ import stat
 import struct
 import warnings
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,9 @@ from PIL import Image, ImageColor, UnidentifiedImageError
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable, write_atomically
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
+_AVIF = ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()  # Pillow 11.3 and later
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", *_AVIF)
 """The formats that are read, by their Pillow names. No other decoder is tried, whatever a file claims to be."""
 
 MAX_PIXELS = 2**26
@@ -42,7 +45,7 @@ _TURNS = {  # EXIF 2.32, tag 0x0112: how the stored picture must be turned to st
     8: Image.Transpose.ROTATE_90,
 }
 _GRAY_MODES = ("1", "L", "LA", "La")
-READABLE = "PNG, JPEG, BMP, GIF, TIFF or WebP"
+READABLE = "PNG, JPEG, BMP, GIF, TIFF, WebP, PGM or AVIF"
 """The formats in words, for messages."""
 
 
@@ -187,7 +190,7 @@ def _too_large(label: str, what: str) -> DataError:
 
 def _eight_bit(image: Image.Image, label: str) -> Image.Image:
     """Gray of 9 to 16 bits scaled to 8; other pictures as they are."""
-    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
         kind = "floating-point" if image.mode == "F" else "32-bit integer"
         raise DataError(f"{label}: {kind} pixels have no known range; save it with 8 or 16 bits a channel")
     if image.mode != "I" and not image.mode.startswith("I;16"):

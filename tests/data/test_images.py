@@ -37,6 +37,18 @@ def test_lossless_formats_give_the_pixels_back(format):
         np.testing.assert_array_equal(read_image(encode(GRAY, format)), GRAY[:, :, None])
 
 
+def test_pgm_and_avif_are_read_and_heic_is_named(tmp_path):
+    np.testing.assert_array_equal(read_image(encode(GRAY, "PPM"))[:, :, 0], GRAY)
+    deep = b"P5 2 1 65535\n" + struct.pack(">2H", 0, 65535)
+    assert read_image(deep).ravel().tolist() == [0, 255]
+    if "AVIF" in module.FORMATS:
+        assert np.abs(read_image(encode(Image.new("RGB", (16, 16), (200, 50, 90)), "AVIF")) - [200.0, 50, 90]).max() < 6
+    (tmp_path / "photo.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(50))
+    (source,) = ImageSource(tmp_path).names
+    with pytest.raises(DataError, match="photo.HEIC: is no readable"):
+        ImageSource(tmp_path).read(source)
+
+
 def test_result_is_plain_contiguous_and_writable():
     for array in (read_image(encode(RGB)), read_image(encode(GRAY)), read_image(encode(Image.new("LA", (4, 3))))):
         assert array.dtype == np.uint8 and array.flags.c_contiguous and array.flags.writeable and array.ndim == 3
