@@ -2,7 +2,7 @@
 
 First its stages one after another in a process of their own, then the command itself, in which PNGs are written beside
 the computing. ``--network`` takes what ``fergan run --network`` takes, for example a generator of 1024 pixels.
-``--json FILE`` keeps the figures for ``fergan plan --measured FILE``.
+``--json FILE`` keeps the figures for ``fergan run --plan --measured FILE``.
 """
 
 from __future__ import annotations
@@ -52,14 +52,16 @@ def stages(n: int, folder: Path, network: str | None) -> tuple[dict[str, str], d
         maker = FaceMaker(GenerateOptions(seeds=range(n), network=network))
     with timed("load the classifier"):
         judge = Judge(ClassifyOptions())
-    run.claim("generate", maker.settings())
-    run.claim("classify", judge.settings())
+    run.claim(maker.record)
+    run.claim(judge.record())
     judge.keep_validation(run)
     count = 0
     for number, faces in shards(maker.faces):
         count += 1
         with timed("generate"):
-            pictures = maker.make(faces)
+            import numpy as np
+
+            pictures = np.stack(list(maker.draw(faces)))
         with timed("encode and write PNGs"):
             for face, picture in zip(faces, pictures, strict=True):
                 write_png(run.faces / face.name, picture)
@@ -93,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--n", type=int, default=500, help="faces")
     parser.add_argument("--network", metavar="FILE|NAME", help="generator; the best bundled one by default")
-    parser.add_argument("--json", metavar="FILE", help="write the figures for 'fergan plan --measured FILE'")
+    parser.add_argument("--json", metavar="FILE", help="write the figures for 'fergan run --plan --measured FILE'")
     parser.add_argument("--stages", metavar="DIR", help=argparse.SUPPRESS)  # what the process of the stages is told
     options = parser.parse_args()
     if options.stages:

@@ -95,8 +95,8 @@ def driver_costs(rows: tuple[int, int]) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder:
             run = RunFolder(f"{folder}/run")
             maker = FaceMaker(GenerateOptions(seeds=range(n)))
-            run.claim("generate", maker.settings())
-            run.claim("classify", judge.settings())
+            run.claim(maker.record)
+            run.claim(judge.record())
             run.put("images", "none")
             judge.keep_validation(run)
             keeping = 0.0
@@ -171,7 +171,7 @@ def _time(seconds: float) -> str:
 def table(title: str, figures: Figures, n: int, kept: KeptPictures, shard: int | None = None) -> None:
     face = 1000 * figures.worker_face(1.0 if kept.mode in ("all", "tar") else 0.0)
     print(f"\n**{title}** (SIMULATED: {n:,} faces, {face:.3g} ms a face)\n")
-    print("| workers | time | by `fergan plan` | efficiency | busiest |\n|---|---|---|---|---|")
+    print("| workers | time | by `fergan run --plan` | efficiency | busiest |\n|---|---|---|---|---|")
     one = simulate(figures, n, 1, kept, shard)[0]
     for workers in WORKERS:
         total, busy = simulate(figures, n, workers, kept, shard)

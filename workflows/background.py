@@ -72,7 +72,7 @@ class PictureWriter:
 _T = TypeVar("_T")
 
 
-class _Behind:
+class OrderedWorker:
     """One thread that does jobs in order behind the caller, at most ``depth`` of them waiting."""
 
     def __init__(self, depth: int) -> None:
@@ -89,7 +89,7 @@ class _Behind:
         while self._waiting:
             self._waiting.popleft().result()
 
-    def __enter__(self) -> _Behind:
+    def __enter__(self) -> OrderedWorker:
         return self
 
     def __exit__(
@@ -98,7 +98,7 @@ class _Behind:
         self._pool.shutdown(wait=True, cancel_futures=kind is not None)
 
 
-class _ahead(Iterator[_T]):
+class ReadAhead(Iterator[_T]):
     """The items of an iterator, which a thread of its own computes up to ``depth`` ahead."""
 
     def __init__(self, items: Iterator[_T], depth: int) -> None:
@@ -142,7 +142,7 @@ class _ahead(Iterator[_T]):
         self._thread.join()
 
 
-def _until(items: Iterator[_T], stop: threading.Event) -> Iterator[_T]:
+def until(items: Iterator[_T], stop: threading.Event) -> Iterator[_T]:
     for item in items:
         if stop.is_set():
             return

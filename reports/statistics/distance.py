@@ -97,7 +97,8 @@ def total_variation_interval(difference: ArrayLike, noise: ArrayLike, level: flo
     top = 1.0
     while quantile(top, tail) < distance and top * distance < 1:
         top *= 2
-    high = scale_at(tail, 0, top) * distance
+    # a distance that the noise alone would make tells nothing of where the truth lies below the noise
+    high = max(scale_at(tail, 0, top) * distance, quantile(0, 1 - tail))
     return Interval(distance, min(low, distance), min(max(high, distance), 1.0), level)
 
 

@@ -28,6 +28,10 @@ class Look:
         """Whether the limit is shown to be exceeded."""
         return self.p_value <= self.spends
 
+    def as_dict(self) -> dict[str, object]:
+        """The look as JSON values, for programs."""
+        return {"look": self.number, "spends": self.spends, "p_value": self.p_value, "alarm": self.alarm}
+
 
 def spending(number: int, alpha: float) -> float:
     """What look `number`, from 1 on, may spend of alpha.

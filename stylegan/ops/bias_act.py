@@ -24,14 +24,7 @@ class Activation(NamedTuple):
 
 ACTIVATIONS = {
     "linear": Activation(lambda x, alpha: x, 0.0, 1.0),
-    "relu": Activation(lambda x, alpha: F.relu(x), 0.0, math.sqrt(2)),
     "lrelu": Activation(lambda x, alpha: F.leaky_relu(x, alpha), 0.2, math.sqrt(2)),
-    "tanh": Activation(lambda x, alpha: torch.tanh(x), 0.0, 1.0),
-    "sigmoid": Activation(lambda x, alpha: torch.sigmoid(x), 0.0, 1.0),
-    "elu": Activation(lambda x, alpha: F.elu(x), 0.0, 1.0),
-    "selu": Activation(lambda x, alpha: F.selu(x), 0.0, 1.0),
-    "softplus": Activation(lambda x, alpha: F.softplus(x), 0.0, 1.0),
-    "swish": Activation(lambda x, alpha: torch.sigmoid(x) * x, 0.0, math.sqrt(2)),
 }
 
 
@@ -53,7 +46,7 @@ def bias_act(
         dim: the axis of ``x`` that the bias runs along.
         activation: a key of ``ACTIVATIONS``.
         alpha: slope of the negative half of ``lrelu``; None takes the table's 0.2.
-        gain: factor after the activation; None takes the table's (sqrt(2) for the rectifiers).
+        gain: factor after the activation; None takes the table's (sqrt(2) for ``lrelu``).
         clamp: limit the result to [-clamp, clamp] (clamped elements get no gradient); None does not.
 
     Returns:
@@ -64,8 +57,8 @@ def bias_act(
     entry = ACTIVATIONS[activation]
     alpha = entry.alpha if alpha is None else alpha
     gain = entry.gain if gain is None else gain
-    if cuda.takes(x, bias) and cuda.bends(activation, alpha, gain, clamp):
-        return cuda.bias_act(x, bias, cuda.Bend(activation, alpha, gain, clamp, dim))
+    if cuda.takes(x, bias) and cuda.supports(activation, alpha, gain, clamp):
+        return cuda.bias_act(x, bias, cuda.Epilogue(activation, alpha, gain, clamp, dim))
     return bias_act_reference(x, bias, dim=dim, activation=activation, alpha=alpha, gain=gain, clamp=clamp)
 
 

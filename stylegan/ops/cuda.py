@@ -19,19 +19,16 @@ import torch.nn.functional as F
 from . import build
 
 DTYPES = {torch.float16: 0, torch.float32: 1, torch.float64: 2}
-# Those that are two straight lines are told apart by their slope below 0 (None: the caller's alpha).
-PIECEWISE: dict[str, float | None] = {"linear": 1.0, "relu": 0.0, "lrelu": None}
-SMOOTH = {"tanh": 1, "sigmoid": 2, "elu": 3, "selu": 4, "softplus": 5, "swish": 6}
 
 
 class _BiasActArguments(ctypes.Structure):
     """``struct BiasAct`` of bias_act.cu."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("x", "scale", "noise", "bias", "saved", "dy", "y")),
+        *((name, ctypes.c_void_p) for name in ("x", "scale", "noise", "bias", "saved", "y")),
         *((name, ctypes.c_int64) for name in ("numel", "inner", "channels", "noise_stride")),
         *((name, ctypes.c_double) for name in ("alpha", "gain", "clamp")),
-        *((name, ctypes.c_int32) for name in ("order", "activation", "dtype", "last")),
+        *((name, ctypes.c_int32) for name in ("order", "dtype", "last")),
     ]
 
 
@@ -50,7 +47,7 @@ class _UpFirDn2dArguments(ctypes.Structure):
     ]
 
 
-class Bend(NamedTuple):
+class Epilogue(NamedTuple):
     """An activation with its constants, and the axis that scale and bias run along."""
 
     activation: str = "linear"
@@ -60,12 +57,9 @@ class Bend(NamedTuple):
     dim: int = 1
 
     @property
-    def below(self) -> float | None:
-        """The slope below 0 of a piecewise linear activation, None for the smooth ones."""
-        if self.activation not in PIECEWISE:
-            return None
-        slope = PIECEWISE[self.activation]
-        return self.alpha if slope is None else slope
+    def below(self) -> float:
+        """The activation's slope below 0."""
+        return self.alpha if self.activation == "lrelu" else 1.0
 
     @property
     def is_scaling(self) -> bool:
@@ -73,7 +67,7 @@ class Bend(NamedTuple):
         return self.below == 1 and self.clamp is None
 
 
-LINEAR = Bend()
+LINEAR = Epilogue()
 
 
 def takes(x: torch.Tensor, *others: torch.Tensor | None) -> bool:
@@ -107,7 +101,7 @@ def disagreement(device: torch.device) -> str | None:
     """
     rng = torch.Generator().manual_seed(0)
     kernel = torch.tensor([[1.0, 3.0, 2.0, 1.0]]).t() @ torch.tensor([[1.0, 2.0, 4.0, 1.0]]) / 56  # not symmetric
-    bend, how = Bend("lrelu", 0.2, math.sqrt(2), 1.5), Resampling(padding=(2, 1, 1, 2), gain=4.0)
+    epilogue, how = Epilogue("lrelu", 0.2, math.sqrt(2), 1.5), Resampling(padding=(2, 1, 1, 2), gain=4.0)
     for dtype, tolerance in ((torch.float32, 1e-4), (torch.float16, 2e-2)):
         for layout in (torch.contiguous_format, torch.channels_last):
             shapes = ((2, 16, 13, 11), (16,), (2, 16), (2, 1, 13, 11))
@@ -116,10 +110,10 @@ def disagreement(device: torch.device) -> str | None:
             taps = kernel.to(device)
             try:
                 with torch.no_grad():
-                    once = filter_bias_act(x, taps, how, bias, bend, scale=scale, noise=noise)
+                    once = filter_bias_act(x, taps, how, bias, epilogue, scale=scale, noise=noise)
                 x.requires_grad_(True)
                 with torch.enable_grad():
-                    twice = filter_bias_act(x, taps, how, bias, bend, scale=scale, noise=noise)
+                    twice = filter_bias_act(x, taps, how, bias, epilogue, scale=scale, noise=noise)
                     (gradient,) = torch.autograd.grad(twice.float().square().sum(), x)
             except RuntimeError as error:
                 return str(error).strip().splitlines()[0]
@@ -127,7 +121,7 @@ def disagreement(device: torch.device) -> str | None:
                 exact = x.detach().double().requires_grad_(True)
                 weight = taps.double().flip([0, 1]).expand(16, 1, 4, 4) * how.gain
                 y = F.conv2d(F.pad(exact, how.padding), weight, groups=16) * scale[:, :, None, None]
-                y = F.leaky_relu(y + noise + bias[:, None, None], bend.alpha) * bend.gain
+                y = F.leaky_relu(y + noise + bias[:, None, None], epilogue.alpha) * epilogue.gain
                 y = y.clamp(-1.5, 1.5)
                 (slope,) = torch.autograd.grad(y.square().sum(), exact)
             for what, found, wanted in (("one pass", once, y), ("two passes", twice, y), ("gradient", gradient, slope)):
@@ -137,17 +131,15 @@ def disagreement(device: torch.device) -> str | None:
     return None
 
 
-def bends(activation: str, alpha: float, gain: float, clamp: float | None) -> bool:
-    """Whether the kernels know this activation; its gradient is told from the sign of the output, which must agree."""
-    if clamp is not None and clamp <= 0:
-        return False
-    return activation in SMOOTH or (activation in PIECEWISE and gain > 0 and (alpha >= 0 or activation != "lrelu"))
+def supports(activation: str, alpha: float, gain: float, clamp: float | None) -> bool:
+    """Whether the output tells the gradient, as the kernels want it: its sign must be the input's."""
+    return (clamp is None or clamp > 0) and gain > 0 and (alpha >= 0 or activation == "linear")
 
 
 def bias_act(
     x: torch.Tensor,
     bias: torch.Tensor | None = None,
-    bend: Bend = LINEAR,
+    epilogue: Epilogue = LINEAR,
     *,
     scale: torch.Tensor | None = None,
     noise: torch.Tensor | None = None,
@@ -156,14 +148,14 @@ def bias_act(
 
     Args:
         x: any shape; with ``scale`` or ``noise`` [N, C, H, W].
-        bias: [x.shape[bend.dim]].
-        bend: the activation; a piecewise linear one where there is ``scale`` or ``noise``.
+        bias: [x.shape[epilogue.dim]].
+        epilogue: the activation.
         scale: [N, C].
         noise: [H, W] or [N, 1, H, W]; see :func:`noise_fits`.
     """
     accurate = torch.float64 if x.dtype == torch.float64 else torch.float32
     operands = [None if t is None else t.to(accurate).contiguous() for t in (scale, noise, bias)]
-    return _BiasAct.apply(_dense(x, bend.dim), *operands, bend)
+    return _BiasAct.apply(_dense(x, epilogue.dim), *operands, epilogue)
 
 
 def noise_fits(noise: torch.Tensor | None, n: int, h: int, w: int) -> bool:
@@ -182,22 +174,21 @@ class _BiasAct(torch.autograd.Function):
     """Takes dense tensors: a copy made in here would cut the saved ones off from the graph of second gradients."""
 
     @staticmethod
-    def forward(ctx: Any, x: Any, scale: Any, noise: Any, bias: Any, bend: Bend) -> torch.Tensor:  # type: ignore[override]
-        y = _launch_bias_act(0, x, bend, scale=scale, noise=noise, bias=bias)
-        kept = (y if bend.below is not None else x) if not bend.is_scaling else None
-        ctx.save_for_backward(x if scale is not None else None, scale, bias, kept)
-        ctx.bend, ctx.noise_shape = bend, None if noise is None else noise.shape
+    def forward(ctx: Any, x: Any, scale: Any, noise: Any, bias: Any, epilogue: Epilogue) -> torch.Tensor:  # type: ignore[override]
+        y = _launch_bias_act(0, x, epilogue, scale=scale, noise=noise, bias=bias)
+        ctx.save_for_backward(x if scale is not None else None, scale, None if epilogue.is_scaling else y)
+        ctx.epilogue, ctx.noise_shape = epilogue, None if noise is None else noise.shape
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> Any:  # type: ignore[override]
-        x, scale, bias, kept = ctx.saved_tensors
-        bend, needs = ctx.bend, ctx.needs_input_grad
+        x, scale, y = ctx.saved_tensors
+        epilogue, needs = ctx.epilogue, ctx.needs_input_grad
         accurate = torch.float64 if dy.dtype == torch.float64 else torch.float32
-        if bend.is_scaling:
-            du = dy if bend.gain == 1 else dy * bend.gain
+        if epilogue.is_scaling:
+            du = dy if epilogue.gain == 1 else dy * epilogue.gain
         else:
-            du = _Slope.apply(dy, kept, bias, bend)
+            du = _Slope.apply(dy, y, epilogue)
         dx = dscale = dnoise = dbias = None
         if needs[0]:
             dx = du if scale is None else _BiasAct.apply(_dense(du), scale, None, None, LINEAR)
@@ -208,43 +199,26 @@ class _BiasAct(torch.autograd.Function):
                 du.sum(dim=1, keepdim=True, dtype=accurate).sum_to_size(_four(ctx.noise_shape)).reshape(ctx.noise_shape)
             )
         if needs[3]:
-            dbias = _sum_but(du, bend.dim)
+            dbias = _sum_but(du, epilogue.dim)
         return dx, dscale, dnoise, dbias, None
 
 
 class _Slope(torch.autograd.Function):
-    """dy * the activation's derivative; ``kept`` is the output of a piecewise linear activation, else the input."""
+    """dy * the activation's derivative, which the output ``y`` tells; linear in dy, so it is its own gradient."""
 
     @staticmethod
-    def forward(ctx: Any, dy: Any, kept: Any, bias: Any, bend: Bend) -> torch.Tensor:  # type: ignore[override]
-        ctx.save_for_backward(dy, kept, bias)
-        ctx.bend = bend
-        return _launch_bias_act(1, _as_laid_out(dy, kept), bend, saved=kept, bias=bias if bend.below is None else None)
+    def forward(ctx: Any, dy: Any, y: Any, epilogue: Epilogue) -> torch.Tensor:  # type: ignore[override]
+        ctx.save_for_backward(y)
+        ctx.epilogue = epilogue
+        return _launch_bias_act(1, _as_laid_out(dy, y), epilogue, saved=y)
 
     @staticmethod
     def backward(ctx: Any, ddx: torch.Tensor) -> Any:  # type: ignore[override]
-        dy, kept, bias = ctx.saved_tensors
-        ddy = _Slope.apply(ddx, kept, bias, ctx.bend) if ctx.needs_input_grad[0] else None
-        if ctx.bend.below is not None or not any(ctx.needs_input_grad[1:3]):
-            return ddy, None, None, None
-        by_input = _Curvature.apply(ddx, dy, kept, bias, ctx.bend)
-        return ddy, by_input, None if bias is None else _sum_but(by_input, ctx.bend.dim), None
+        return _Slope.apply(ddx, *ctx.saved_tensors, ctx.epilogue), None, None
 
 
-class _Curvature(torch.autograd.Function):
-    """ddx * dy * the activation's second derivative; a third is not offered."""
-
-    @staticmethod
-    def forward(ctx: Any, ddx: Any, dy: Any, x: Any, bias: Any, bend: Bend) -> torch.Tensor:  # type: ignore[override]
-        return _launch_bias_act(2, _as_laid_out(ddx, x), bend, dy=_as_laid_out(dy, x), saved=x, bias=bias)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
-        raise NotImplementedError("bias_act has two derivatives; FERGAN_OPS=reference has more")
-
-
-def _launch_bias_act(order: int, x: torch.Tensor, bend: Bend, **tensors: torch.Tensor | None) -> torch.Tensor:
-    dim = bend.dim % x.ndim
+def _launch_bias_act(order: int, x: torch.Tensor, epilogue: Epilogue, **tensors: torch.Tensor | None) -> torch.Tensor:
+    dim = epilogue.dim % x.ndim
     last = x.ndim == 4 and dim == 1 and not x.is_contiguous()  # dense, so channels last
     inner = x.shape[2:].numel() if last else x.shape[dim + 1 :].numel()
     noise = tensors.get("noise")
@@ -256,11 +230,10 @@ def _launch_bias_act(order: int, x: torch.Tensor, bend: Bend, **tensors: torch.T
         inner=inner,
         channels=x.shape[dim],
         noise_stride=0 if noise is None or _maps(noise) == 1 else inner,
-        alpha=bend.alpha if bend.below is None else bend.below,
-        gain=bend.gain,
-        clamp=-1.0 if bend.clamp is None else bend.clamp,
+        alpha=epilogue.below,
+        gain=epilogue.gain,
+        clamp=-1.0 if epilogue.clamp is None else epilogue.clamp,
         order=order,
-        activation=SMOOTH.get(bend.activation, 0),
         dtype=DTYPES[x.dtype],
         last=last or inner == 1,
         **{name: tensor.data_ptr() for name, tensor in tensors.items() if tensor is not None},
@@ -332,7 +305,7 @@ def filter_bias_act(
     kernel: torch.Tensor,
     how: Resampling,
     bias: torch.Tensor | None,
-    bend: Bend,
+    epilogue: Epilogue,
     *,
     scale: torch.Tensor,
     noise: torch.Tensor | None,
@@ -342,15 +315,15 @@ def filter_bias_act(
     Args:
         x: [N, C, H, W].
         kernel, how: without up and down; one pass where the kernel is [4, 4].
-        bias, bend, scale, noise: as in :func:`bias_act`, of the filtered image.
+        bias, epilogue, scale, noise: as in :func:`bias_act`, of the filtered image.
     """
     wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, bias, scale, noise))
     if wanted or kernel.shape != (4, 4) or not _tiles(x):
-        return bias_act(upfirdn2d(x, kernel, how), bias, bend, scale=scale, noise=noise)
+        return bias_act(upfirdn2d(x, kernel, how), bias, epilogue, scale=scale, noise=noise)
     accurate = torch.float64 if x.dtype == torch.float64 else torch.float32
     operands = {"scale": scale, "noise": noise, "bias": bias}
     cast = {name: t.detach().to(accurate).contiguous() for name, t in operands.items() if t is not None}
-    return _launch_upfirdn2d(_dense(x), kernel.to(accurate).contiguous(), how, bend, **cast)
+    return _launch_upfirdn2d(_dense(x), kernel.to(accurate).contiguous(), how, epilogue, **cast)
 
 
 def _tiles(x: torch.Tensor) -> bool:
@@ -360,7 +333,7 @@ def _tiles(x: torch.Tensor) -> bool:
 
 
 def _launch_upfirdn2d(
-    x: torch.Tensor, kernel: torch.Tensor, how: Resampling, bend: Bend | None = None, **tensors: torch.Tensor
+    x: torch.Tensor, kernel: torch.Tensor, how: Resampling, epilogue: Epilogue | None = None, **tensors: torch.Tensor
 ) -> torch.Tensor:
     n, c, in_h, in_w = x.shape
     out_h, out_w = how.size(in_h, in_w, kernel)
@@ -369,7 +342,7 @@ def _launch_upfirdn2d(
     last = not x.is_contiguous()
     layout = torch.channels_last if last else torch.contiguous_format
     y = torch.empty((n, c, out_h, out_w), dtype=x.dtype, device=x.device, memory_format=layout)
-    end = bend or LINEAR
+    end = epilogue or LINEAR
     arguments = _UpFirDn2dArguments(
         x=x.data_ptr(),
         filter=kernel.data_ptr(),
@@ -382,7 +355,7 @@ def _launch_upfirdn2d(
         out_w=out_w,
         noise_stride=0 if "noise" not in tensors or _maps(tensors["noise"]) == 1 else out_h * out_w,
         filter_gain=how.gain,
-        alpha=1.0 if end.below is None else end.below,
+        alpha=end.below,
         gain=end.gain,
         clamp=-1.0 if end.clamp is None else end.clamp,
         taps_x=kernel.shape[1],
@@ -394,7 +367,7 @@ def _launch_upfirdn2d(
         pad_x=how.padding[0],
         pad_y=how.padding[2],
         flip=how.flip,
-        epilogue=bend is not None,
+        epilogue=epilogue is not None,
         dtype=DTYPES[x.dtype],
         last=last,
         **{name: tensor.data_ptr() for name, tensor in tensors.items()},

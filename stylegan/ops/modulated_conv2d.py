@@ -110,8 +110,8 @@ def styled_conv2d(
         [N, O, up*H, up*W] of ``x``'s dtype.
     """
     alpha = ACTIVATIONS["lrelu"].alpha
-    if _fused(x, weight, styles, bias, up, kernel, noise) and cuda.bends("lrelu", alpha, gain, clamp):
-        return _on_gpu(x, weight, styles, bias, up, kernel, noise, cuda.Bend("lrelu", alpha, gain, clamp))
+    if _fused(x, weight, styles, bias, up, kernel, noise) and cuda.supports("lrelu", alpha, gain, clamp):
+        return _on_gpu(x, weight, styles, bias, up, kernel, noise, cuda.Epilogue("lrelu", alpha, gain, clamp))
     x = modulated_conv2d(x, weight, styles, up=up, kernel=kernel, noise=noise)
     return bias_act(x, bias, activation="lrelu", gain=gain, clamp=clamp)
 
@@ -168,18 +168,18 @@ def _on_gpu(
     up: int,
     kernel: torch.Tensor | None,
     noise: torch.Tensor | None,
-    bend: cuda.Bend,
+    epilogue: cuda.Epilogue,
 ) -> torch.Tensor:
     """A demodulated layer: cuDNN's convolution between one pass before it and one after."""
     weight, styles = _in_range(x, weight, styles)
     demodulation = _demodulation(weight, styles)
     y = _convolved(cuda.bias_act(x, scale=styles), weight, up)
     if up == 1:
-        return cuda.bias_act(y, bias, bend, scale=demodulation, noise=noise)
+        return cuda.bias_act(y, bias, epilogue, scale=demodulation, noise=noise)
     assert kernel is not None
     padding = _filter_padding(kernel.shape[-1], up, weight.shape[2])
     how = cuda.Resampling(padding=padding, gain=up**2)
-    return cuda.filter_bias_act(y, kernel, how, bias, bend, scale=demodulation, noise=noise)
+    return cuda.filter_bias_act(y, kernel, how, bias, epilogue, scale=demodulation, noise=noise)
 
 
 def _channels_last_rgb(x: torch.Tensor, weight: torch.Tensor, styles: torch.Tensor) -> torch.Tensor:

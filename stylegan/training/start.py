@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from ..checkpoints import read_checkpoint
 from ..checkpoints.native import LoadedTensor, config_to_json
 from ..checkpoints.structure import generator_config
 from ..networks import Discriminator, StyleGAN2, StyleGAN2Config, resolutions
+from ..networks.discriminator import ConvLayer
 
 DISCRIMINATOR_FILE = "discriminator.safetensors"
 DISCRIMINATOR_FORMAT = "fergan.discriminator/1"
@@ -105,7 +107,52 @@ def take_over(start: Start, generator: StyleGAN2, discriminator: Discriminator) 
     if not fits or not all(name in shared for name in lowest):
         return False
     _fill(discriminator, shared)
+    _look_through(discriminator, start.discriminator, start.config.img_resolution)
     return True
+
+
+@torch.no_grad()
+def _look_through(discriminator: Discriminator, start: Mapping[str, torch.Tensor], seen: int) -> None:
+    """Let blocks above the resolution ``seen`` pass the halved image on, so that D says at first what the start said.
+
+    With random blocks in front, the taken-over ones see noise and D has to begin anew. A leaky ReLU of slope 0.2 keeps
+    a colour x in two channels: lrelu(x) - lrelu(-x) = 1.2 x. Convolutions carry such pairs in their centre tap; the
+    last new one repeats the FromRGB of the start on them. All other channels stay random and learn.
+
+    Only for residual discriminators, the ones that training makes.
+    """
+    config, name = discriminator.config, f"b{seen}.fromrgb"
+    colours = config.img_channels
+    new = [r for r in resolutions(config.img_resolution) if r > seen][::-1]
+    narrow = min(getattr(discriminator, f"b{r}").conv0.weight.shape[0] for r in new) if new else 0
+    if config.architecture != "resnet" or f"{name}.weight" not in start or narrow < 2 * colours:
+        return
+    from_rgb = start[f"{name}.weight"][:, :, 0, 0] / math.sqrt(colours)
+    pairs = torch.kron(torch.eye(colours), torch.tensor([[1.0], [-1.0]]))  # [2 colours, colours]
+    top = getattr(discriminator, f"b{new[0]}").fromrgb
+    top.weight[: len(pairs), :, 0, 0] = pairs / top.weight_gain
+    top.bias[: len(pairs)] = 0
+    scale = math.sqrt(2)  # of the pairs that come in: a layer's gain
+    for r in new:
+        block = getattr(discriminator, f"b{r}")
+        _pass_on(block.conv0, pairs @ pairs.t() / (1.2 * scale))
+        colour = pairs.t() / (1.2 * math.sqrt(2))
+        if r == new[-1]:  # the block's gain of sqrt(1/2) is made up for before the activation
+            block.conv1.weight.zero_()
+            _pass_on(block.conv1, math.sqrt(2) * from_rgb @ colour)
+            block.conv1.bias.copy_(math.sqrt(2) * start[f"{name}.bias"])
+        else:
+            _pass_on(block.conv1, pairs @ colour)
+        block.skip.weight.zero_()
+        scale = 1.0
+
+
+def _pass_on(layer: ConvLayer, matrix: torch.Tensor) -> None:
+    """The first output channels [M] become ``matrix`` [M, N] times the first inputs, place by place, without a bias."""
+    rows, columns = matrix.shape
+    layer.weight[:rows] = 0
+    layer.weight[:rows, :columns, 1, 1] = matrix / layer.weight_gain
+    layer.bias[:rows] = 0
 
 
 def save_discriminator(path: Path, discriminator: Discriminator) -> None:

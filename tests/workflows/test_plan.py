@@ -96,7 +96,20 @@ def test_the_file_of_the_benchmark_is_read(tmp_path: Path, invoke: Invoke) -> No
     figures = read_figures(tmp_path / "figures.json")
     assert figures.worker_face(1) == pytest.approx(0.0175)
     assert (figures.start, figures.png_bytes, figures.gpu) == (pytest.approx(2.3), 9000, False)
-    done = invoke("plan", "--n", "1000000", "--measured", "figures.json", "--machines", "4", "--price", "2", "--json")
+    done = invoke(
+        "run",
+        "--plan",
+        "--n",
+        "1000000",
+        "--measured",
+        "figures.json",
+        "--machines",
+        "4",
+        "--price",
+        "2",
+        "--format",
+        "json",
+    )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["estimate"]["cost"] == pytest.approx(2 * result["estimate"]["worker_hours"])
@@ -104,7 +117,7 @@ def test_the_file_of_the_benchmark_is_read(tmp_path: Path, invoke: Invoke) -> No
 
 
 def test_the_page_calls_itself_an_estimate_and_names_its_assumptions(invoke: Invoke) -> None:
-    done = invoke("plan", "--n", "10000000", "--network", "ffhq", "--gpus", "64", "--price", "2.5")
+    done = invoke("run", "--plan", "--n", "10000000", "--network", "ffhq", "--gpus", "64", "--price", "2.5")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("ESTIMATE for 10,000,000 faces")
     assert "no GPU was measured: 10 TFLOP/s" in done.stdout
@@ -133,9 +146,9 @@ def test_damaged_figures_are_told_as_such(tmp_path: Path, change: dict, text: st
 
 def test_figures_of_another_network_are_refused(tmp_path: Path, invoke: Invoke) -> None:
     (tmp_path / "figures.json").write_text(json.dumps(MEASURED))
-    done = invoke("plan", "--n", "1000", "--network", "ffhq", "--measured", "figures.json")
+    done = invoke("run", "--plan", "--n", "1000", "--network", "ffhq", "--measured", "figures.json")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "is of 64 pixels and ffhq of 1024" in done.stderr
-    done = invoke("plan", "--n", "1000", "--network", "ffhq-256")
+    done = invoke("run", "--plan", "--n", "1000", "--network", "ffhq-256")
     assert done.returncode == 2
     assert "benchmarks.pipeline --network ffhq-256 --json" in done.stderr

@@ -1,19 +1,22 @@
-"""``fergan check``: a gate for pipelines. Like ``cli``, imports nothing heavy."""
+"""``fergan check``: a gate for pipelines."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import click
 
-from ...runtime.errors import DataError, UsageError
+from ...runtime.errors import UsageError
+from .options import format_option, run_option
+
+DRIFTED, UNDECIDED = 3, 4
+"""Exit codes; 1 and 2 are those of bad data and bad usage in every command."""
 
 
 @click.command(epilog="Example: fergan check --run nightly --reference release --max-tv 0.1")
-@click.option(
-    "--run", "run_name", default="default", show_default=True, metavar="NAME", help="Run folder: runs/NAME, or a path."
-)
+@run_option
 @click.option(
     "--reference",
     required=True,
@@ -35,7 +38,7 @@ from ...runtime.errors import DataError, UsageError
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.95,
     show_default=True,
-    help="Of the interval of the distance.",
+    help="The level of the distance's interval.",
 )
 @click.option(
     "--sequential",
@@ -43,31 +46,38 @@ from ...runtime.errors import DataError, UsageError
     help="Keep the looks of a nightly check in FILE: together they raise a false alarm with a chance of 1 - level "
     "at most.",
 )
+@format_option("text", "json")
 def check(
-    run_name: str, reference: str, max_tv: float, strict: bool, corrected: bool, level: float, sequential: str | None
+    run_name: str,
+    reference: str,
+    max_tv: float,
+    strict: bool,
+    corrected: bool,
+    level: float,
+    sequential: str | None,
+    kind: str,
 ) -> None:
     """Fail when a run's expressions have drifted from a reference.
 
-    Exit code 1 if the whole interval of the distance lies above --max-tv, so chance alone fails few pipelines. With
-    --strict also if --max-tv lies within the interval: too few faces do not pass. Else exit code 0.
+    The exit code is 3 if the whole interval of the distance lies above --max-tv, so chance alone fails few pipelines.
+    With --strict it is 4 if --max-tv lies within the interval: too few faces do not pass. It is 1 or 2 if there is
+    nothing to compare, and else 0.
     """
-    from ..run_folder.folder import RunFolder
+    from ..run_folder.folder import existing_run
     from ..steps.check import check as step
 
-    run = RunFolder(run_name)
-    if not run.record:
-        raise DataError(f"{run.path}: there is no such run; 'fergan run' makes one")
+    run = existing_run(run_name)
     if sequential is not None:
         if strict or corrected:
             raise UsageError("--sequential compares labels and only alarms; leave out --strict and --corrected")
         from ..steps.sequential import check_again
 
         look, sentence = check_again(run, reference, max_tv, Path(sequential), alpha=round(1 - level, 12))
-        click.echo(sentence)
-        sys.exit(1 if look.alarm else 0)
+        click.echo(json.dumps({**look.as_dict(), "sentence": sentence}, indent=1) if kind == "json" else sentence)
+        sys.exit(DRIFTED if look.alarm else 0)
     result = step(run, reference, max_tv, level=level, corrected=corrected)
     for warning in result.warnings:
         click.echo(f"fergan: {warning}", err=True)
-    click.echo(result.sentence)
+    click.echo(json.dumps(result.as_dict(), indent=1) if kind == "json" else result.sentence)
     if not result.passed(strict):
-        sys.exit(1)
+        sys.exit(DRIFTED if result.verdict == "drifted" else UNDECIDED)

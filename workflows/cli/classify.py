@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import classifier_options, device_option, run_option
+from .options import classifier_options, device_option, force_option, run_option
 
 if TYPE_CHECKING:
     from ..steps.classify import ClassifyOptions
@@ -34,8 +34,9 @@ def classify_options(command: Any) -> Any:
 @classify_options
 @click.option("--images", metavar="DIR|ZIP", help="Judge these pictures in place of the run's own faces.")
 @run_option
+@force_option
 @device_option
-def classify(run_name: str, **options: Any) -> None:
+def classify(run_name: str, force: bool, **options: Any) -> None:
     """Label faces with their expressions: runs/NAME/labels.csv."""
     wanted = to_classify(options)
     from ..progress import progress
@@ -44,6 +45,8 @@ def classify(run_name: str, **options: Any) -> None:
 
     run = RunFolder(run_name)
     with run.lock(), progress("Classifying") as show:
+        if force:
+            run.clear(faces=False)
         path, skipped = step(run, wanted, show)
     click.echo(f"labels in {path}")
     if skipped:

@@ -12,6 +12,7 @@ from .options import (
     NOISE_MODES,
     class_option,
     device_option,
+    force_option,
     network_option,
     noise_option,
     parse_psi_sweep,
@@ -49,12 +50,14 @@ def generate_options(command: Any) -> Any:
 @click.command(epilog="Example: fergan generate --n 500")
 @generate_options
 @run_option
+@force_option
 @device_option
-def generate(run_name: str, **options: Any) -> None:
+def generate(run_name: str, force: bool, **options: Any) -> None:
     """Make faces: one PNG a seed in runs/NAME/faces.
 
     With --psi-sweep, each seed is made at each psi, and the report shows how truncation moves the
-    expressions. A face depends on its seed alone. Called again with the same options, only missing faces are made.
+    expressions. A face depends on its seed alone. Called again with the same options, only missing faces
+    are made; with more seeds, the run grows.
     """
     wanted = to_generate(options)
     from ..generators.catalogue import ensure_network
@@ -62,7 +65,7 @@ def generate(run_name: str, **options: Any) -> None:
     from ..run_folder.folder import RunFolder
     from ..steps.generate import generate as step
 
-    run = RunFolder(run_name)
+    run = RunFolder(run_name, force=force)
     ensure_network(wanted.network)
     with run.lock(), progress("Generating") as show:
         folder, count = step(run, wanted, show)

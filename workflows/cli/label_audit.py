@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from ...runtime.errors import DataError
-from .report import run_option
+from .options import run_option
 
 
 @click.command("labels", epilog="Example: fergan audit labels --run first --n 200")
@@ -26,12 +25,10 @@ def audit_labels(run_name: str, n: int, seed: int, answers: tuple[str, ...]) -> 
     The first call writes runs/NAME/audit.html: open it and label by keyboard. The second, with --answers, reads what
     the page saved; the report then shows an estimate that does not rest on the classifier being right.
     """
-    from ..run_folder.folder import RunFolder
+    from ..run_folder.folder import existing_run
     from ..steps.label_audit import import_answers, write_audit_page
 
-    run = RunFolder(run_name)
-    if not run.record:
-        raise DataError(f"{run.path}: there is no such run; 'fergan run' or 'fergan generate' makes one")
+    run = existing_run(run_name)
     with run.lock():
         if not answers:
             page, count = write_audit_page(run, n, seed)

@@ -23,7 +23,6 @@ SECTIONS: dict[str, dict[str, str]] = {
         "classify": "classify",
         "report": "report",
         "check": "check",
-        "plan": "plan",
     },
     "Generators": {
         "models": "networks",

@@ -97,7 +97,8 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
         if path is not None and not Path(path).absolute().parent.is_dir():  # told now, not after minutes of work
             raise DataError(f"{path}: cannot be written: its folder does not exist; make the folder first")
     from ..generators.catalogue import ensure_network
-    from ..generators.metrics import MetricsOptions, append_lines, judge, write_sample_grid
+    from ..generators.metrics import append_lines, judge, write_sample_grid
+    from ..generators.metrics_options import MetricsOptions
     from ..progress import progress
 
     if options["images"] is None:

@@ -29,6 +29,23 @@ class_option = click.option(
 )
 
 
+force_option = click.option(
+    "--force", is_flag=True, help="Start over: delete what fergan made in the run folder first."
+)
+
+
+def format_option(*kinds: str) -> Callable[[Any], Any]:
+    """``--format`` with the forms of a command, the first by default: keyword ``kind``."""
+    return click.option(
+        "--format",
+        "kind",
+        type=click.Choice(kinds),
+        default=kinds[0],
+        show_default=True,
+        help="What is printed; json is for programs.",
+    )
+
+
 def noise_option(*modes: str) -> Callable[[Any], Any]:
     """``--noise-mode`` with the modes that make sense for a command."""
     text = "StyleGAN2's noise; random depends on the seed." if "random" in modes else "StyleGAN2's noise."

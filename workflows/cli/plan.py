@@ -1,53 +1,78 @@
-"""``fergan plan``. Like ``cli``, imports nothing heavy."""
+"""``fergan run ... --plan``. Imports nothing heavy."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...runtime.errors import UsageError
+
 if TYPE_CHECKING:
     from ..engines.plan import Estimate, Figures
 
 
-@click.command(epilog="Example: fergan plan --n 10000000 --network ffhq --gpus 64 --measured figures.json")
-@click.option("--n", type=click.IntRange(1), required=True, help="Faces.")
-@click.option("--network", metavar="FILE|NAME", help="The generator.  [default: the best bundled]")
-@click.option("--gpus", type=click.IntRange(1), metavar="G", help="GPUs, one a worker.  [default: none]")
-@click.option(
-    "--machines", type=click.IntRange(1), default=1, show_default=True, help="Without GPUs: such as the one measured."
-)
-@click.option(
-    "--images", metavar="WHICH", help="As for run: all, none, tar, sample:1000.  [default: all; a sample if many]"
-)
-@click.option("--measured", metavar="FILE", help="Your figures: python -m benchmarks.pipeline --json FILE.")
-@click.option(
-    "--tflops",
-    type=click.FloatRange(0, min_open=True),
-    default=10.0,
-    show_default=True,
-    help="Of a GPU in use, where none was measured.",
-)
-@click.option("--price", type=click.FloatRange(0), metavar="P", help="Of a GPU or machine for an hour.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
-def plan(as_json: bool, **options: Any) -> None:
-    """Estimate what a large run would take: time, storage and cost.
+def plan_options(command: Any) -> Any:
+    """``--plan`` and what it needs to know; taken out again by :func:`print_plan`."""
+    for option in reversed(
+        [
+            click.option("--plan", "planned", is_flag=True, help="Estimate time, storage and cost; run nothing."),
+            click.option("--gpus", type=click.IntRange(1), metavar="G", help="With --plan: GPUs, one for each worker."),
+            click.option("--machines", type=click.IntRange(1), metavar="M", help="With --plan: machines without GPUs."),
+            click.option("--measured", metavar="FILE", help="With --plan: figures of 'python -m benchmarks.pipeline'."),
+            click.option(
+                "--tflops",
+                type=click.FloatRange(0, min_open=True),
+                help="With --plan: a GPU's TFLOP/s.  [default: 10]",
+            ),
+            click.option("--price", type=click.FloatRange(0), help="With --plan: price of a GPU or machine an hour."),
+            click.option(
+                "--format",
+                "kind",
+                type=click.Choice(["text", "json"]),
+                default="text",
+                help="With --plan: json is for programs.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
 
-    Everything it says is an estimate, from figures that were measured on one machine.
+
+def print_plan(options: dict[str, Any]) -> bool:
+    """Print the estimate if ``--plan`` was given, and take its options out; whether it was given.
+
+    Raises:
+        UsageError: an option goes with ``--plan``, which was not given, or the plan cannot be made.
     """
+    planned, kind = options.pop("planned"), options.pop("kind")
+    given = {name: options.pop(name) for name in ("gpus", "machines", "measured", "tflops", "price")}
+    if not planned:
+        for name, value in given.items():
+            if value is not None:
+                raise UsageError(f"--{name} goes with --plan")
+        return False
     from ..engines.plan import PlanOptions
     from ..engines.plan import plan as step
+    from ..run_folder.seeds import seed_sequence
+    from .generate import DEFAULT_N
 
-    wanted = PlanOptions(**options)
+    n = len(seed_sequence(options["seeds"])) if options["seeds"] is not None else options["n"] or DEFAULT_N
+    wanted = PlanOptions(
+        n=n,
+        network=options["network"],
+        images=options["kept"],
+        **{name: value for name, value in given.items() if value is not None},
+    )
     figures, result = step(wanted)
-    if as_json:
-        import json
-
+    if kind == "json":
         click.echo(json.dumps({"estimate": asdict(result), "figures": asdict(figures)}, indent=1))
-        return
+        return True
     for line in _lines(wanted.n, figures, result, "GPUs" if wanted.gpus is not None else "machines"):
         click.echo(line)
+    return True
 
 
 def _lines(n: int, figures: Figures, result: Estimate, kind: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""``fergan report`` and ``fergan audit labels``. Like ``cli``, imports nothing heavy."""
+"""``fergan report``. Like ``cli``, imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ from pathlib import Path
 
 import click
 
-from ...runtime.errors import DataError, UsageError
-from .options import device_option
-
-run_option = click.option(
-    "--run", "run_name", default="default", show_default=True, metavar="NAME", help="Run folder: runs/NAME, or a path."
-)
+from ...runtime.errors import UsageError
+from .options import device_option, run_option
 
 
 @click.command(epilog="Example: fergan report --compare stylegan2 --compare dcgan")
@@ -71,13 +67,11 @@ def report(
         else:
             click.echo(f"comparison in {compare_runs(compare, Path(out or 'comparison.html'))}")
         return
-    from ..run_folder.folder import RunFolder
+    from ..run_folder.folder import existing_run
     from ..steps.report import report as step
     from ..steps.report import report_markdown
 
-    run = RunFolder(run_name)
-    if not run.record:
-        raise DataError(f"{run.path}: there is no such run; 'fergan run' or 'fergan generate' makes one")
+    run = existing_run(run_name)
     with run.lock():
         if sensitivity:
             from ..progress import progress

@@ -8,7 +8,8 @@ import click
 
 from .classify import classify_options, to_classify
 from .generate import generate_options, to_generate
-from .options import device_option, run_option
+from .options import device_option, force_option, run_option
+from .plan import plan_options, print_plan
 from .signals import stopped_by_sigterm
 
 if TYPE_CHECKING:
@@ -72,20 +73,25 @@ def to_engine(options: dict[str, Any]) -> EngineOptions:
 @generate_options
 @classify_options
 @engine_options
+@plan_options
 @run_option
+@force_option
 @device_option
-def run(run_name: str, **options: Any) -> None:
+def run(run_name: str, force: bool, **options: Any) -> None:
     """Generate, classify and report at once, by one process or many.
 
-    A run that was stopped, killed or damaged is finished by the same command, with the same labels.
+    A run that was stopped, killed or damaged is finished by the same command, with the same labels; with a larger --n
+    it grows. With --plan nothing is run: time, storage and cost are estimated from figures measured on one machine.
     """
+    if print_plan(options):
+        return
     faces, labels, engine = to_generate(options), to_classify(options), to_engine(options)
     from ..engines.run import run_all
     from ..generators.catalogue import ensure_network
     from ..progress import progress
     from ..run_folder.folder import RunFolder
 
-    folder = RunFolder(run_name)
+    folder = RunFolder(run_name, force=force)
     ensure_network(faces.network)
     with stopped_by_sigterm(), folder.lock(), progress("Running") as show:
         page = run_all(folder, faces, labels, show, engine)

@@ -20,7 +20,6 @@ import numpy as np
 from ...data.faces import SIZE
 from ...runtime.errors import DataError, UsageError, first_line
 from ...runtime.memory import tune_malloc
-from ..run_folder.faces import planned_faces
 from ..run_folder.seeds import shard_size
 from .options import EngineOptions
 from .shard import Job, Labeller, Maker, Task, shard_faces
@@ -70,7 +69,7 @@ def _pipeline(ray: Any, job: Job, tasks: Sequence[Task], options: EngineOptions)
     workers, gpus = _staff(ray, options)
     rows = [{"number": task.number, "label": task.label, "files": "/".join(task.files)} for task in tasks]
     # A block is what an actor takes at a time: a few hundred faces, so that judging begins early and all end together.
-    shard = shard_size(int(job.settings["generate"]["n"]))
+    shard = shard_size(job.made.n)
     blocks = math.ceil(len(rows) / max(1, _BLOCK // shard))
     workers = min(workers, blocks)
     stages = ((_Generating, workers, 0.75 * gpus), (_Judging, workers, 0.25 * gpus))
@@ -116,7 +115,7 @@ class _Judging:
     def __init__(self, job: Job) -> None:
         _settle()
         self._label = Labeller(job)
-        self._plan = planned_faces(job.settings["generate"])
+        self._plan = job.made.faces()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         prepared = np.frombuffer(row["faces"], np.uint8).reshape(-1, SIZE, SIZE)

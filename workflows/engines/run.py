@@ -19,7 +19,7 @@ from ..run_folder.pictures import KeptPictures
 from ..run_folder.seeds import shard_size, shards
 from ..run_folder.store import Store
 from ..steps.classify import ClassifyOptions, Judge
-from ..steps.generate import FaceMaker, GenerateOptions
+from ..steps.generate import FaceMaker, GenerateOptions, claim_faces
 from ..steps.report import report
 from .local import run_here, run_processes
 from .options import EngineOptions
@@ -55,13 +55,13 @@ def run_all(
     # elsewhere, others compute, and the networks here only tell what they are
     maker = FaceMaker(generate if engine.here else replace(generate, device="cpu"))
     judge = Judge(classify if engine.here else replace(classify, device="cpu"))
-    plan, settings = maker.faces, {"generate": maker.settings(), "classify": judge.settings()}
+    plan, made, judged = maker.faces, maker.record, judge.record()
     kept = KeptPictures.parse(engine.images, len(plan))
     away = Store(engine.storage) if engine.storage else None
     if away:
         _fetch(run, away)
-    run.claim("generate", settings["generate"])
-    run.claim("classify", settings["classify"])
+    claim_faces(run, made)
+    run.claim(judged)
     run.put("images", str(kept))
     if away:
         run.put("storage", away.uri)
@@ -72,7 +72,8 @@ def run_all(
     job = Job(
         replace(generate, network=_absolute(generate.network), projected_w=_absolute(generate.projected_w)),
         replace(classify, model=_absolute(classify.model)),
-        settings,
+        made,
+        judged,
         kept,
         engine.storage or str(run.path.resolve()),
     )
@@ -111,7 +112,7 @@ def run_all(
 
 def missing_tasks(run: RunFolder, plan: FacePlan, kept: KeptPictures, store: Store) -> Iterator[Task]:
     """What there is still to do of a run, shard by shard."""
-    pictures = store.names("faces") if kept.mode != "none" else set()
+    pictures = store.pictures() if kept.mode != "none" else set()
     size = shard_size(len(plan))
     for number, faces in shards(plan):
         label = not whole_part(run, number, [face.name for face in faces])

@@ -6,23 +6,23 @@ whoever does it and however often. So every engine may lose workers, do a task t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from ...data.faces import prepare_faces
+from ...data.faces import SIZE, prepare_faces
 from ...data.images import fast_png
 from ...runtime.errors import DataError
 from ..background import PictureWriter
 from ..run_folder.faces import Face, FacePlan
-from ..run_folder.labels import face_table, part_bytes
+from ..run_folder.labels import part_bytes
 from ..run_folder.pictures import KeptPictures, tar_bytes, tar_name
+from ..run_folder.records import ClassifyRecord, GenerateRecord
 from ..run_folder.seeds import shard_size
 from ..run_folder.store import Store
 from ..steps.classify import ClassifyOptions, Judge
-from ..steps.generate import FaceMaker, GenerateOptions
+from ..steps.generate import FaceMaker, GenerateOptions, make_faces
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,15 @@ class Job:
 
     Attributes:
         generate, classify: the options of the two steps.
-        settings: of both, as the one who gave the job found them; a worker with other networks refuses.
+        made, judged: the records of both, as the one who gave the job found them; a worker with other networks refuses.
         kept: which pictures are kept.
         store: path or URI of the run folder to which they go.
     """
 
     generate: GenerateOptions
     classify: ClassifyOptions
-    settings: dict[str, Any]
+    made: GenerateRecord
+    judged: ClassifyRecord
     kept: KeptPictures
     store: str
 
@@ -72,7 +73,7 @@ class Maker:
     ) -> None:
         self.job = job
         self.maker = faces or FaceMaker(job.generate)
-        _check("generator", job.settings["generate"], self.maker.settings())
+        _check("generator", job.made.differences(self.maker.record))
         self._store, self._writer, self._held = Store(job.store), PictureWriter(), held
 
     def __call__(self, task: Task) -> np.ndarray:
@@ -85,15 +86,14 @@ class Maker:
         files = set(task.files)
         tar = tar_name(task.number) in files
         todo = faces if task.label or tar else [face for face in faces if face.name in files]
-        pictures = self.maker.make(todo)
-        if tar:
-            self._store.write(f"faces/{tar_name(task.number)}", tar_bytes(todo, pictures))
-        for face, picture in zip(todo, pictures, strict=True):
+        pictures = []
+        for face, picture in make_faces(self.maker, todo, self._writer, self._keep, files):
             if self._held:
                 self._held(face.name, picture)
-            if face.name in files:
-                self._writer.submit(picture.nbytes, self._keep, face.name, picture)
-        prepared = prepare_faces(pictures if task.label else pictures[:0], crop=crop)
+            pictures.append(picture)
+        if tar:
+            self._store.write(f"faces/{tar_name(task.number)}", tar_bytes(todo, np.stack(pictures)))
+        prepared = prepare_faces(pictures, crop=crop) if task.label else np.empty((0, SIZE, SIZE), np.uint8)
         self._writer.flush()
         return prepared
 
@@ -106,12 +106,11 @@ class Labeller:
 
     def __init__(self, job: Job, judge: Judge | None = None) -> None:
         self.judge = judge or Judge(job.classify)
-        _check("classifier", job.settings["classify"], self.judge.settings())
+        _check("classifier", job.judged.differences(self.judge.record()))
 
     def __call__(self, faces: Sequence[Face], prepared: np.ndarray) -> bytes:
         """The Parquet part of a shard, of its prepared faces, uint8 [N, 48, 48]."""
-        classifier = self.judge.classifier
-        return part_bytes(face_table(faces, classifier.predict(prepared), classifier.labels))
+        return part_bytes(self.judge.label(faces, prepared))
 
 
 def shard_faces(plan: FacePlan, number: int) -> list[Face]:
@@ -132,9 +131,8 @@ class ShardWorker:
         return self.label(shard_faces(self.make.maker.faces, task.number), prepared) if task.label else None
 
 
-def _check(what: str, wanted: dict[str, Any], found: dict[str, Any]) -> None:
-    differing = [key for key in {**wanted, **found} if wanted.get(key) != found.get(key)]
-    if differing:
+def _check(what: str, differing: Iterable[str]) -> None:
+    if differing := list(differing):
         raise DataError(
             f"a worker has another {what} than the run ({', '.join(differing)}); install the same fergan everywhere "
             "and give files by a path that all machines share"

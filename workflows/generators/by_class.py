@@ -14,11 +14,11 @@ from ...runtime.files import printable
 from ...stylegan.generator import Generator
 from ...stylegan.metrics import kid, mean_and_interval
 from ..progress import Stage
+from .metrics_options import MetricsOptions
 from .picture_set import PictureSet
 
 if TYPE_CHECKING:
     from ...classify.classifier import Classifier
-    from .metrics import MetricsOptions
 
 PER_CLASS = 500
 """Pictures a side and class, where the data have that many."""

@@ -26,10 +26,10 @@ from ...data.image_source import SUFFIXES, ImageSource
 from ...data.images import read_image, write_png
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
-from ..background import _ahead, _Behind, _until
+from ..background import OrderedWorker, ReadAhead, until
 from ..progress import OnProgress, no_progress
 from .drawing import draw_faces
-from .face_table import _Frame, _Table
+from .face_table import FaceTable, Frame
 from .text import escaped_labels
 from .tracking import Smoother, Tracker
 from .video import VideoFile, VideoSource, Window
@@ -122,13 +122,13 @@ def annotate(
         classifier = load_classifier(
             options.model, options.device, labels=options.labels, input_range=options.input_range
         )
-        table = stack.enter_context(_Table(Path(options.csv), classifier.labels)) if options.csv else None
+        table = stack.enter_context(FaceTable(Path(options.csv), classifier.labels)) if options.csv else None
         window = Window(f"fergan annotate {options.source}") if options.show else None
         if window is not None:
             stack.callback(window.close)
         write = source.writer(stack, classifier.labels)
-        behind = stack.enter_context(_Behind(source.depth))
-        frames = _ahead(source.frames(detector, stop), source.depth)
+        behind = stack.enter_context(OrderedWorker(source.depth))
+        frames = ReadAhead(source.frames(detector, stop), source.depth)
         stack.callback(frames.close)
         done = faces = 0
         numbers: set[int] = set()
@@ -162,7 +162,7 @@ def _font_complaints(options: AnnotateOptions, labels: tuple[str, ...]) -> list[
     ]
 
 
-_Write = Callable[["_Frame", "list[tuple[int, np.ndarray, np.ndarray]]", bool], None]
+_Write = Callable[["Frame", "list[tuple[int, np.ndarray, np.ndarray]]", bool], None]
 
 
 class _Film:
@@ -181,9 +181,9 @@ class _Film:
     def complaints(self) -> list[str]:
         return [self._video.complaint] if self._video.complaint else []
 
-    def frames(self, detector: FaceDetector, stop: threading.Event) -> Iterator[_Frame]:
+    def frames(self, detector: FaceDetector, stop: threading.Event) -> Iterator[Frame]:
         tracker, searched = Tracker(), -SEARCH_EVERY
-        decoded = _ahead(_until(self._video.frames(), stop), min(self.depth, 8))
+        decoded = ReadAhead(until(self._video.frames(), stop), min(self.depth, 8))
         try:
             for number, (seconds, picture) in enumerate(decoded):
                 if detector.quick:
@@ -210,7 +210,7 @@ class _Film:
             return None
         file = stack.enter_context(VideoFile(Path(self._out), self._video.width, self._video.height, self._video.fps))
 
-        def write(frame: _Frame, shown: list[tuple[int, np.ndarray, np.ndarray]], draw: bool) -> None:
+        def write(frame: Frame, shown: list[tuple[int, np.ndarray, np.ndarray]], draw: bool) -> None:
             if draw:
                 _draw(frame, shown, labels)
             file.write(frame.picture)
@@ -262,9 +262,9 @@ class _Pictures:
             )
         return names
 
-    def frames(self, detector: FaceDetector, stop: threading.Event) -> Iterator[_Frame]:
+    def frames(self, detector: FaceDetector, stop: threading.Event) -> Iterator[Frame]:
         count = 0
-        for number, (name, picture) in enumerate(_until(self._read(), stop)):
+        for number, (name, picture) in enumerate(until(self._read(), stop)):
             if picture.shape[2] == 1:
                 picture = np.repeat(picture, 3, axis=2)
             frame = _cut(name, number, None, picture, detector.find(picture), detector)
@@ -278,7 +278,7 @@ class _Pictures:
         out = self._out
         names = picture_names(self._names)
 
-        def write(frame: _Frame, shown: list[tuple[int, np.ndarray, np.ndarray]], draw: bool) -> None:
+        def write(frame: Frame, shown: list[tuple[int, np.ndarray, np.ndarray]], draw: bool) -> None:
             if draw:
                 _draw(frame, shown, labels)
             path = out if self._source is None and out.suffix.lower() == ".png" else out / names[frame.name]
@@ -318,19 +318,19 @@ def _picture_name(name: str) -> Path:
 
 def _cut(
     name: str, number: int, seconds: float | None, picture: np.ndarray, faces: list[Face], detector: FaceDetector
-) -> _Frame:
+) -> Frame:
     height, width = picture.shape[:2]
     squares = face_squares(faces, width, height, detector.enlarge)
     crops = cut_faces(picture, squares)
-    return _Frame(name, number, seconds, picture, squares, [face.score for face in faces], [], crops)
+    return Frame(name, number, seconds, picture, squares, [face.score for face in faces], [], crops)
 
 
-def _labelled(frames: Iterable[_Frame], classifier: Classifier, depth: int) -> Iterator[tuple[_Frame, np.ndarray]]:
+def _labelled(frames: Iterable[Frame], classifier: Classifier, depth: int) -> Iterator[tuple[Frame, np.ndarray]]:
     """Each frame with the probabilities float32 [N, K] of its faces; as many frames at a time as fill a batch."""
-    waiting: list[_Frame] = []
+    waiting: list[Frame] = []
     faces = 0
 
-    def label() -> Iterator[tuple[_Frame, np.ndarray]]:
+    def label() -> Iterator[tuple[Frame, np.ndarray]]:
         crops = np.concatenate([frame.crops for frame in waiting])
         rows = classifier.predict(crops) if len(crops) else np.empty((0, len(classifier.labels)), np.float32)
         ends = np.cumsum([len(frame.crops) for frame in waiting])
@@ -349,7 +349,7 @@ def _labelled(frames: Iterable[_Frame], classifier: Classifier, depth: int) -> I
         yield from label()
 
 
-def _shown(frame: _Frame, probabilities: np.ndarray, smoother: Smoother) -> list[tuple[int, np.ndarray, np.ndarray]]:
+def _shown(frame: Frame, probabilities: np.ndarray, smoother: Smoother) -> list[tuple[int, np.ndarray, np.ndarray]]:
     """(number to show, square, probabilities) of what is drawn into a frame."""
     if frame.seconds is None:
         return [(0, square, row) for square, row in zip(frame.squares, probabilities, strict=True)]
@@ -363,7 +363,7 @@ def _shown(frame: _Frame, probabilities: np.ndarray, smoother: Smoother) -> list
     return shown
 
 
-def _draw(frame: _Frame, shown: list[tuple[int, np.ndarray, np.ndarray]], labels: tuple[str, ...]) -> None:
+def _draw(frame: Frame, shown: list[tuple[int, np.ndarray, np.ndarray]], labels: tuple[str, ...]) -> None:
     if not frame.picture.flags.writeable:
         frame.picture = frame.picture.copy()
     draw_faces(frame.picture, shown, labels)

@@ -25,7 +25,7 @@ smoothed.
 
 
 @dataclass
-class _Frame:
+class Frame:
     """A frame or picture on its way through the threads."""
 
     name: str
@@ -39,7 +39,7 @@ class _Frame:
     lost: list[tuple[int, np.ndarray]] = field(default_factory=list)  # followed, but not found here: track and square
 
 
-class _Table:
+class FaceTable:
     """The CSV file: rows go to ``NAME.part``, which is flushed frame by frame and gets its name at the end."""
 
     def __init__(self, path: Path, labels: tuple[str, ...]) -> None:
@@ -52,7 +52,7 @@ class _Table:
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._writer.writerow([*COLUMNS, *labels])
 
-    def write(self, frame: _Frame, probabilities: np.ndarray) -> None:
+    def write(self, frame: Frame, probabilities: np.ndarray) -> None:
         time = "" if frame.seconds is None else f"{frame.seconds:.3f}"
         rows = zip(frame.tracks, frame.squares.tolist(), frame.scores, probabilities.tolist(), strict=True)
         try:
@@ -65,7 +65,7 @@ class _Table:
         except OSError as error:
             raise self._failure(error) from error
 
-    def __enter__(self) -> _Table:
+    def __enter__(self) -> FaceTable:
         return self
 
     def __exit__(

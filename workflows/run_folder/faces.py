@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import overload
 
 from ...runtime.errors import DataError
 from ...runtime.files import printable
-from .seeds import face_name, seed_sequence
+from .seeds import face_name
 
 
 @dataclass(frozen=True)
@@ -69,20 +69,6 @@ class FacePlan(Sequence[Face]):
         turn, place = divmod(index, len(self._seeds))
         seed, psi = self._seeds[place], self._psis[turn]
         return Face(face_name(seed) if psi is None else sweep_name(seed, psi), seed, psi=psi)
-
-
-def planned_faces(settings: Mapping[str, Any]) -> FacePlan:
-    """All faces of a run, in the order in which they are made and labelled.
-
-    Args:
-        settings: those of the step ``generate`` in ``run.json``.
-
-    >>> [face.name for face in planned_faces({"seeds": "0-1", "psi_sweep": [0.5, 1.0]})]
-    ['seed0000_psi0.50.png', 'seed0001_psi0.50.png', 'seed0000_psi1.00.png', 'seed0001_psi1.00.png']
-    """
-    if settings.get("projected_w"):
-        return FacePlan((), projected=settings["n"])
-    return FacePlan(seed_sequence(settings["seeds"]), settings.get("psi_sweep") or (None,))
 
 
 def sweep_name(seed: int, psi: float) -> str:

@@ -15,23 +15,37 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from ... import __version__
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable, remove_leftovers, write_atomically
+from .records import ClassifyRecord, GenerateRecord, Record
 
 FORMAT = 1
 RUNS = Path("runs")
+START_OVER = "choose another folder with --run NAME, or give --force to start over"
+_FROM_LABELS = (
+    "labels.csv",
+    "skipped.csv",
+    "validation.npz",
+    "sensitivity.json",
+    "report.html",
+    "report.json",
+)
+_OWN_FACE = re.compile(r"(seed\d{4,}(_psi-?[\d.e-]+)?|proj\d{2,})\.png|faces-\d{6,}\.tar")
 _VERSIONS_OF = ("torch", "keras", "numpy", "pillow")
+
+R = TypeVar("R", bound=Record)
 
 
 class RunFolder:
@@ -40,19 +54,21 @@ class RunFolder:
     Args:
         name: a plain name is a folder under ``runs/`` of the current folder; anything with a slash is a path, also as
             ``file://``.
+        force: start the run over, whatever ``run.json`` says; see :meth:`lock`.
 
     Raises:
         UsageError: the name is empty.
         DataError: the folder's ``run.json`` is damaged or was written by another version of the format.
     """
 
-    def __init__(self, name: str | Path) -> None:
+    def __init__(self, name: str | Path, *, force: bool = False) -> None:
         text = str(name).removeprefix("file://")
         if not text.strip():
             raise UsageError("the run has no name; give --run NAME")
         self.path = Path(text) if "/" in text or text in (".", "..") else RUNS / text
         self.name = self.path.resolve().name
-        self._record = self._read()
+        self._force = force
+        self._record: dict[str, Any] = {} if force else self._read()
 
     @property
     def faces(self) -> Path:
@@ -80,36 +96,76 @@ class RunFolder:
         """The contents of ``run.json``; empty before the first step."""
         return self._record
 
-    def settings(self, step: str) -> dict[str, Any] | None:
-        """The settings with which a step (``generate``, ``classify``) was run, or None if it was not."""
-        return self._record.get(step)
+    @property
+    def generate(self) -> GenerateRecord | None:
+        """The settings with which the faces were drawn, or None. Raises DataError where they are damaged."""
+        return self._settings(GenerateRecord)
 
-    def claim(self, step: str, settings: Mapping[str, Any]) -> None:
+    @property
+    def classify(self) -> ClassifyRecord | None:
+        """The settings with which the faces were judged, or None. Raises DataError where they are damaged."""
+        return self._settings(ClassifyRecord)
+
+    def _settings(self, kind: type[R]) -> R | None:
+        if kind.step not in self._record:
+            return None
+        try:
+            return kind.from_json(self._record[kind.step])
+        except DataError as error:
+            raise DataError(f"{printable(self.path / 'run.json')}: {error}; {START_OVER}") from error
+
+    def claim(self, record: Record, grown: bool = False) -> None:
         """Fix the settings of a step, or check that they are those of before.
+
+        Args:
+            record: of the step.
+            grown: whether this is the same step with more faces, so that its record takes the place of the older one.
 
         Raises:
             UsageError: the step was run with other settings; the message names each difference.
         """
-        wanted = json.loads(json.dumps(settings))
-        found = self.settings(step)
-        if found is None:
-            self._update({step: wanted})
+        found = self._settings(type(record))
+        if found is None or grown:
+            self.put(record.step, record.to_json())
             return
-        differing = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+        differing = found.differences(record)
         if differing:
             what = "; ".join(
-                f"{key} was {_short(found.get(key))}, is now {_short(wanted.get(key))}" for key in differing
+                f"{printable(key)} was {_short(old)}, is now {_short(new)}" for key, (old, new) in differing.items()
             )
             raise UsageError(
-                f"{printable(self.path)} holds a '{step}' with other settings ({what}). "
-                f"Choose another folder with --run NAME, or delete {printable(self.path)} to start over"
+                f"{printable(self.path)} holds a '{record.step}' with other settings ({what}); {START_OVER}"
             )
+
+    def clear(self, *, faces: bool) -> None:
+        """Forget the labels and what was made of them, and the faces too if ``faces``; only files of fergan's go.
+
+        Raises:
+            DataError: a file cannot be deleted.
+        """
+        gone = [self.path / name for name in _FROM_LABELS]
+        gone += [path for path in self.labels.glob("part-*.parquet") if re.fullmatch(r"part-\d+\.parquet", path.name)]
+        if faces:
+            gone += [path for path in self.faces.glob("*") if _OWN_FACE.fullmatch(path.name)]
+        try:
+            for path in gone:
+                path.unlink(missing_ok=True)
+            if faces:
+                (self.path / "run.json").unlink(missing_ok=True)
+                self._record = {}
+        except OSError as error:
+            raise DataError(f"{printable(self.path)}: cannot be cleared ({error.strerror})") from error
+        if self._record:
+            self._record = {key: value for key, value in self._record.items() if key not in ("classify", "labels")}
+            self._update({})
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep every other fergan process out of the folder, and clear away what a killed one left half-written.
 
         The operating system drops the lock when its process ends, however it ends.
+
+        With ``force``, what fergan left in the folder is deleted first.
 
         Raises:
             UsageError: another process holds the lock.
@@ -134,6 +190,8 @@ class RunFolder:
             write_atomically(self._holder_file, json.dumps(holder).encode())
             for folder in (self.path, self.faces, self.labels):
                 remove_leftovers(folder)
+            if self._force:
+                self.clear(faces=True)
             self.reread()
             yield
         finally:
@@ -163,7 +221,8 @@ class RunFolder:
 
     def note(self, step: str, seconds: float) -> None:
         """Add the duration of a finished step."""
-        timings = {**self._record.get("timings", {}), f"{step}_seconds": round(seconds, 2)}
+        before = self._record.get("timings")
+        timings = {**(before if isinstance(before, dict) else {}), f"{step}_seconds": round(seconds, 2)}
         self._update({"timings": timings})
 
     def _update(self, entries: dict[str, Any]) -> None:
@@ -194,8 +253,8 @@ class RunFolder:
             return {}
         except OSError as error:
             raise DataError(f"{printable(path)}: cannot be read ({error.strerror})") from error
-        except ValueError as error:
-            raise DataError(f"{printable(path)}: is damaged ({error}); delete the folder to start over") from error
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{printable(path)}: is damaged ({printable(error)}); {START_OVER}") from error
         found = record.get("format") if isinstance(record, dict) else None
         if found != FORMAT:
             raise DataError(
@@ -206,6 +265,18 @@ class RunFolder:
         if isinstance(judged, dict):  # earlier runs do not tell it; only the crop detect has changed since
             judged.setdefault("preparation_version", 1 if judged.get("crop") == "detect" else 2)
         return record
+
+
+def existing_run(name: str | Path) -> RunFolder:
+    """A run that was begun.
+
+    Raises:
+        DataError: there is none of this name.
+    """
+    run = RunFolder(name)
+    if not run.record:
+        raise DataError(f"{printable(run.path)}: there is no such run; 'fergan run' or 'fergan generate' makes one")
+    return run
 
 
 def versions() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,8 +64,8 @@ def read_sensitivity(inputs: RunInputs) -> PreparationSensitivity | None:
     if record is None:
         return None
     try:
-        sha256 = (inputs.run.settings("classify") or {}).get("sha256")
-        found = read_preparation(record, inputs.table.classes, sha256)
+        judged = inputs.run.classify
+        found = read_preparation(record, inputs.table.classes, judged.sha256 if judged else None)
     except DataError as error:
         raise DataError(f"{printable(path)}: {error}; delete it, or give --sensitivity again") from error
     kept = None if inputs.validation is None else inputs.validation.kept
@@ -99,5 +98,7 @@ def read_validation(run: RunFolder) -> Validation | None:
             kept = ~stored["leaks"].astype(bool)
             name += f" without {int((~kept).sum())} faces that have copies among the training faces"
             return Validation(name, labels[kept], probabilities[kept], kept)
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{printable(run.validation)}: is damaged ({error}); delete it and classify again") from error
+    except Exception as error:  # zipfile, zlib and numpy raise many types on damaged files
+        raise DataError(
+            f"{printable(run.validation)}: is damaged ({printable(error)}); delete it and classify again"
+        ) from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,19 +146,36 @@ def read_part(content: bytes, name: str) -> pa.Table:
         raise DataError(
             f"{name}: is damaged ({type(error).__name__}); run the same command again to redo it"
         ) from error
-    if said and said != digest.hexdigest():
+    if (said and said != digest.hexdigest()) or not {"face", "skipped"} <= set(rows.column_names):
         raise DataError(f"{name}: does not match its checksum; run the same command again to redo it")
-    return rows
+    # pandas' own metadata is not part of the checksum, and what is damaged there ends in a KeyError of pyarrow
+    return rows.replace_schema_metadata({_CHECKSUM: said.encode()} if said else None)
 
 
-def whole_part(run: RunFolder, number: int, names: Sequence[str]) -> bool:
-    """Whether a shard's labels are there with their checksum, undamaged, and those of the faces ``names``."""
+def whole_part(
+    run: RunFolder, number: int, names: Sequence[str], mended: Callable[[str], bool] = lambda name: False
+) -> bool:
+    """Whether a shard's labels are there with their checksum, undamaged, and those of the faces ``names``.
+
+    They are not where ``mended`` says of a skipped face that its picture can be read by now.
+    """
     path = part_path(run, number)
     try:
         rows = read_part(path.read_bytes(), path.name)
     except (OSError, DataError):
         return False
-    return _CHECKSUM in (rows.schema.metadata or {}) and rows["face"].to_pylist() == list(names)
+    if _CHECKSUM not in (rows.schema.metadata or {}) or rows["face"].to_pylist() != list(names):
+        return False
+    skipped = rows.filter(rows["skipped"].is_valid())["face"].to_pylist()
+    return not any(mended(name) for name in skipped)
+
+
+def labelled_names(run: RunFolder) -> list[str]:
+    """File names of all faces that have labels or were skipped, in order; an empty list where a part is damaged."""
+    try:
+        return [name for rows in read_parts(run, count_parts(run)) for name in rows["face"].to_pylist()]
+    except DataError:
+        return []
 
 
 def read_parts(run: RunFolder, count: int) -> Iterator[pa.Table]:
@@ -251,6 +268,8 @@ def merge_parts(run: RunFolder, count: int) -> int:
     """
     digest, total, chunks, held = RowDigest(), 0, [], 0
     reasons = []
+    for number in range(count, count_parts(run)):  # of a smaller run that grew into larger shards
+        part_path(run, number).unlink(missing_ok=True)
     with _CSVDraft(run.labels_csv) as draft:
         for rows in read_parts(run, count):
             digest.update(rows)

@@ -18,7 +18,7 @@ from ...data.images import fast_png, read_image
 from ...reports.statistics.table import LabelTable
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
-from .faces import Face, FacePlan, planned_faces
+from .faces import Face, FacePlan
 from .folder import RunFolder
 from .seeds import shard_size
 from .store import Store
@@ -42,9 +42,9 @@ class FaceReader:
 
     @cached_property
     def _read(self) -> Callable[[str], Picture]:
-        foreign = (self.run.settings("classify") or {}).get("images")
-        if foreign is not None:
-            return ImageSource(foreign).read
+        judged = self.run.classify
+        if judged and judged.images is not None:
+            return ImageSource(judged.images).read
         return self._own
 
     def _own(self, name: str) -> Picture:
@@ -52,8 +52,9 @@ class FaceReader:
             raise DataError(f"{printable(name)}: is no name of a picture in {printable(self.run.faces)}")
         path = self.run.faces / name
         kept = self.run.record.get("images")
-        if kept == "tar" and not path.exists():
-            plan = planned_faces(self.run.settings("generate") or {})
+        made = self.run.generate
+        if kept == "tar" and made and not path.exists():
+            plan = made.faces()
             place = plan.place(name)
             tar = f"faces/{tar_name(shard_of(plan, place))}"
             return read_image(tar_member(self._store.read(tar), place % shard_size(len(plan))), name=name)
@@ -73,10 +74,10 @@ class FaceReader:
 
 def kept_rows(run: RunFolder, table: LabelTable) -> Sequence[int] | None:
     """Rows of the faces whose pictures were kept, ascending, an empty list where none were; None where all were."""
-    asked, made = run.record.get("images"), run.settings("generate")
+    asked, made = run.record.get("images"), run.generate
     if asked is None or made is None:
         return None
-    plan = planned_faces(made)
+    plan = made.faces()
     kept = KeptPictures.parse(asked, len(plan))
     if kept.mode in ("all", "tar"):
         return None
@@ -89,7 +90,7 @@ def kept_rows(run: RunFolder, table: LabelTable) -> Sequence[int] | None:
 
 def preparer(run: RunFolder) -> Callable[[Picture], Picture] | None:
     """The preparation that the run's classifier saw, picture by picture; None where the run does not tell it."""
-    crop = (run.settings("classify") or {}).get("crop")
+    crop = run.classify.crop if run.classify else None
     if crop not in CROPS:
         return None
     return lambda picture: prepare_faces([picture], crop=crop)[0]

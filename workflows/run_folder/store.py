@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,10 @@ class Store:
         except Exception as error:
             raise DataError(f"{printable(self.uri)}/{name}: cannot be read ({printable(error)})") from error
 
+    def pictures(self) -> set[str]:
+        """Names of the files in ``faces/``; on a disk, only of those that are whole. Raises DataError."""
+        return self.names("faces") if self._folder is None else whole_pictures(self._folder / "faces")
+
     def names(self, folder: str = "") -> set[str]:
         """Names of the files directly in a folder, none if there is no such folder. Raises DataError."""
         try:
@@ -78,3 +83,25 @@ class Store:
             return set()
         except Exception as error:
             raise DataError(f"{printable(self.uri)}: cannot be listed ({printable(error)})") from error
+
+
+def whole_pictures(folder: Path) -> set[str]:
+    """Names of the files in a folder of pictures; not of PNGs that are empty, cut short or no PNGs.
+
+    Pictures of fergan appear complete or not at all, so only what was done to them afterwards is looked for, by their
+    first and last bytes.
+    """
+    if not folder.is_dir():
+        return set()
+    return {path.name for path in folder.iterdir() if path.suffix != ".png" or _whole_png(path)}
+
+
+def _whole_png(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            if file.read(8) != b"\x89PNG\r\n\x1a\n":
+                return False
+            file.seek(-12, io.SEEK_END)
+            return file.read() == b"\0\0\0\0IEND\xaeB`\x82"
+    except OSError:
+        return False

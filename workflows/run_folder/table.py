@@ -18,29 +18,33 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-_MOST_CSV_ROWS = 200_000
-
-
 _ROWS = 65_536
 
 
 def read_table(run: RunFolder) -> tuple[LabelTable, pd.DataFrame | None]:
-    """The labels of a run, from ``labels.csv`` or, where there are many, its Parquet parts, and the skipped faces.
+    """The labels of a run from its exact Parquet parts, and the skipped faces.
+
+    ``labels.csv`` is an export; it is read where somebody kept nothing else of a run.
 
     Raises:
         DataError: as for :func:`read_inputs`.
     """
-    if _by_parts(run):
+    if count_parts(run):
         return _read_parts(run)
     labels, skipped = read_labels_csv(run)
+    expected, found = _expected(run), len(labels) + (0 if skipped is None else len(skipped))
+    if expected and found != expected:
+        raise DataError(
+            f"{printable(run.labels_csv)}: holds {found} faces, run.json says {expected}; "
+            f"run 'fergan classify --run {run.name}' to label them again"
+        )
     return read_labels(labels, run.record), skipped
 
 
-def _by_parts(run: RunFolder) -> bool:
-    """Whether labels are read from the Parquet parts: where there is no CSV, or one too large to be read at once."""
-    if not run.labels_csv.exists():
-        return any(run.labels.glob("part-*.parquet"))
-    return int((run.record.get("labels") or {}).get("n", 0)) > _MOST_CSV_ROWS
+def _expected(run: RunFolder) -> int:
+    """How many faces the run has by its settings; 0 where they do not tell it."""
+    settings = run.generate or run.classify
+    return (settings.n if settings else 0) or 0
 
 
 def _read_parts(run: RunFolder) -> tuple[LabelTable, pd.DataFrame | None]:
@@ -51,8 +55,7 @@ def _read_parts(run: RunFolder) -> tuple[LabelTable, pd.DataFrame | None]:
     Raises:
         DataError: a part is damaged or holds something else than labels, or the parts are not all there.
     """
-    settings = run.settings("generate") or run.settings("classify") or {}
-    expected, count = int(settings.get("n") or 0), count_parts(run)
+    expected, count = _expected(run), count_parts(run)
     table: LabelTable | None = None
     names: list[pa.ChunkedArray] = []
     lost, done = [], 0
@@ -79,7 +82,7 @@ def _read_parts(run: RunFolder) -> tuple[LabelTable, pd.DataFrame | None]:
         names.append(rows["face"])
         done += len(part)
     missed = sum(map(len, lost))
-    if table is None or done + missed != expected:
+    if table is None or (expected and done + missed != expected):
         raise DataError(
             f"{printable(run.labels)}: holds {done + missed} faces of {expected}; "
             f"run 'fergan classify --run {run.name}' to finish them"

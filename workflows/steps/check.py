@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ...reports.formatting import plural
+from ...reports.statistics.clusters import clustered_distance
 from ...reports.statistics.comparison import compare_counts, compare_to_reference
 from ...reports.statistics.distance import Interval, corrected_distance
 from ...reports.statistics.prevalence import Validation
@@ -31,8 +33,9 @@ from ..run_folder.table import read_table
 class CheckResult:
     """The distance of a run's labels from a reference, and what it says about `max_tv`.
 
-    `verdict` is 'within' where the whole interval is at or below `max_tv`, 'drifted' where it is above, and
-    'undecided' where `max_tv` lies inside: then these faces are too few to tell.
+    `verdict` is 'same' where two runs hold the same faces with the same labels, 'within' where the whole interval is at
+    or below `max_tv`, 'drifted' where it is above, and 'undecided' where `max_tv` lies inside: then these faces are too
+    few to tell.
     """
 
     distance: Interval
@@ -43,7 +46,18 @@ class CheckResult:
 
     def passed(self, strict: bool = False) -> bool:
         """Not shown to have drifted; with `strict`, shown not to have."""
-        return self.verdict == "within" or (self.verdict == "undecided" and not strict)
+        return self.verdict in ("same", "within") or (self.verdict == "undecided" and not strict)
+
+    def as_dict(self) -> dict[str, object]:
+        """The result as JSON values, for programs."""
+        return {
+            "verdict": self.verdict,
+            "total_variation": {"value": self.distance.value, "low": self.distance.low, "high": self.distance.high},
+            "level": self.distance.level,
+            "max_tv": self.max_tv,
+            "sentence": self.sentence,
+            "warnings": list(self.warnings),
+        }
 
 
 @dataclass(frozen=True)
@@ -63,12 +77,27 @@ class _Sample:
                 f"{printable(run.path)}: has no validation.npz to correct by; its classifier came without one. "
                 "Check without --corrected"
             )
-        settings = run.settings("classify") or {}
-        judged_by = tuple(settings.get(key) for key in ("sha256", "crop", "filter"))
-        return cls(table, validation, judged_by)
+        return cls(table, validation, run.classify.judged_by() if run.classify else ())
 
     def counts(self) -> np.ndarray:
         return np.bincount(self.table.codes, minlength=len(self.table.classes))
+
+    def keys(self) -> list[Hashable]:
+        """What each face belongs to: its seed, or the name of its picture."""
+        return list(self.table.faces) if self.table.seeds is None else self.table.seeds.tolist()
+
+    def labelled(self) -> tuple[np.ndarray, list[Hashable]]:
+        return self.table.codes, self.keys()
+
+    def swept(self) -> bool:
+        """Whether a seed stands for several faces."""
+        return self.table.seeds is not None and len(np.unique(self.table.seeds)) < len(self.table)
+
+    def same_labels(self, other: _Sample) -> bool:
+        """Whether both hold the same faces with the same labels, in the same order."""
+        return list(self.table.faces) == list(other.table.faces) and np.array_equal(
+            self.table.probabilities, other.table.probabilities
+        )
 
     def to_correct(self) -> tuple[np.ndarray, Validation]:
         assert self.validation is not None
@@ -79,6 +108,8 @@ def check(
     run: RunFolder, against: str, max_tv: float, *, level: float = 0.95, corrected: bool = False, seed: int = 0
 ) -> CheckResult:
     """Compare a run's label distribution with a reference.
+
+    Faces of equal seeds, or pictures of equal names, count as pairs, within a run over psi and between runs.
 
     Args:
         run: classified.
@@ -93,38 +124,23 @@ def check(
         DataError: a run or a file cannot be read, or there is nothing to correct by.
     """
     ours = _Sample.of(run, corrected)
-    classes = ours.table.classes
-    theirs = read_reference(against, classes)
-    warnings = []
-    if run.settings("generate") and (run.settings("generate") or {}).get("psi_sweep"):
-        warnings.append("the run pools several truncations of the same seeds, so the interval is too narrow")
+    theirs = read_reference(against, ours.table.classes)
+    warnings: list[str] = []
+    other: _Sample | Reference
     if isinstance(theirs, RunFolder):
         other = _Sample.of(theirs, corrected)
-        if other.table.classes != classes:
-            raise UsageError(
-                f"--reference {printable(against)}: has the labels {', '.join(map(printable, other.table.classes))}, "
-                f"the run has {', '.join(map(printable, classes))}"
-            )
-        if other.judged_by != ours.judged_by:
-            warnings.append(
-                "the two runs were judged by different classifiers or crops, which shift labels by themselves"
-            )
+        _check_comparable(ours, other, against, warnings)
         name = f"the run {printable(theirs.name)} ({plural(len(other.table), 'face')})"
-        if corrected:
-            distance = _corrected_distance(ours, other, level, seed)
-        else:
-            distance = compare_counts(ours.counts(), other.counts(), classes, level=level, seed=seed).total_variation
     else:
-        name = printable(theirs.name)
-        if corrected:
-            distance = _corrected_distance(ours, theirs, level, seed)
-        else:
-            validation = read_validation(run) if against in NAMED_REFERENCES else None
-            if validation is not None:  # true expressions are compared with the labels that they would get
-                theirs = as_labelled(theirs, validation)
-                name += " as this classifier would label it"
-            distance = compare_to_reference(ours.counts(), classes, theirs, level=level, seed=seed).total_variation
+        other, name = theirs, printable(theirs.name)
+        validation = read_validation(run) if against in NAMED_REFERENCES and not corrected else None
+        if validation is not None:  # true expressions are compared with the labels that they would get
+            other = as_labelled(theirs, validation)
+            name += " as this classifier would label it"
+    distance = _distance(ours, other, corrected, level, seed, warnings)
     verdict = "within" if distance.high <= max_tv else "drifted" if distance.low > max_tv else "undecided"
+    if isinstance(other, _Sample) and ours.same_labels(other):
+        verdict, distance = "same", Interval(0.0, 0.0, 0.0, level)
     kind = "corrected shares" if corrected else "raw labels"
     sentence = (
         f"{verdict}: total variation {distance.value:.3f} ({100 * level:g} % interval {distance.low:.3f} to "
@@ -132,7 +148,41 @@ def check(
     )
     if verdict == "undecided":
         sentence += "; more faces would decide"
+    if verdict == "same":
+        sentence += "; both hold the same faces with the same labels"
     return CheckResult(distance, max_tv, verdict, sentence.replace("\N{NO-BREAK SPACE}", " "), tuple(warnings))
+
+
+def _check_comparable(ours: _Sample, other: _Sample, against: str, warnings: list[str]) -> None:
+    if other.table.classes != ours.table.classes:
+        raise UsageError(
+            f"--reference {printable(against)}: has the labels {', '.join(map(printable, other.table.classes))}, "
+            f"the run has {', '.join(map(printable, ours.table.classes))}"
+        )
+    if other.judged_by != ours.judged_by:
+        warnings.append("the two runs were judged by different classifiers or crops, which shift labels by themselves")
+
+
+def _distance(
+    ours: _Sample, other: _Sample | Reference, corrected: bool, level: float, seed: int, warnings: list[str]
+) -> Interval:
+    """The distance with its interval; pairs and sweeps are taken into account where labels are compared."""
+    classes = ours.table.classes
+    if corrected:
+        if ours.swept():
+            warnings.append("the run pools several truncations of the same seeds, so the interval is too narrow")
+        if isinstance(other, _Sample) and not set(ours.keys()).isdisjoint(other.keys()):
+            warnings.append("the runs share seeds or pictures; corrected shares take them for independent faces")
+        return _corrected_distance(ours, other, level, seed)
+    if isinstance(other, Reference):
+        if ours.swept() and other.counts is None:
+            return clustered_distance(ours.labelled(), other.shares, len(classes), level=level, seed=seed)
+        if ours.swept():
+            warnings.append("the run pools several truncations of the same seeds, so the interval is too narrow")
+        return compare_to_reference(ours.counts(), classes, other, level=level, seed=seed).total_variation
+    if ours.swept() or other.swept() or not set(ours.keys()).isdisjoint(other.keys()):
+        return clustered_distance(ours.labelled(), other.labelled(), len(classes), level=level, seed=seed)
+    return compare_counts(ours.counts(), other.counts(), classes, level=level, seed=seed).total_variation
 
 
 def read_reference(text: str, classes: tuple[str, ...]) -> Reference | RunFolder:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ...classify.card import GivenRange
 from ...classify.classifier import Classifier, load_classifier
@@ -19,10 +20,12 @@ from ...data.images import read_image
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable, write_atomically
 from ..progress import OnProgress, no_progress
-from ..run_folder.faces import Face, planned_faces
+from ..run_folder.faces import Face
 from ..run_folder.folder import RunFolder
-from ..run_folder.labels import face_table, merge_parts, whole_part, write_part
+from ..run_folder.labels import face_table, labelled_names, merge_parts, whole_part, write_part
+from ..run_folder.records import ClassifyRecord
 from ..run_folder.seeds import shards
+from ..run_folder.store import whole_pictures
 
 
 @dataclass(frozen=True)
@@ -54,29 +57,50 @@ class Judge:
             options.model, device=options.device, labels=options.labels, input_range=options.input_range
         )
 
-    def settings(self) -> dict[str, Any]:
-        """Everything that decides the labels, for ``run.json``."""
-        settings = {
-            "model": self.classifier.name,
-            "sha256": self.classifier.sha256,
-            "labels": list(self.classifier.labels),
-            **self.preparation.as_dict(),
-        }
-        if self.classifier.input_range != (0.0, 255.0):
-            settings["input_range"] = np.array(self.classifier.input_range).tolist()
-        if self.classifier.card.get("outputs") == "logits":
-            settings["outputs"] = "logits"
-        licence = self.classifier.card.get("licence")
-        return {**settings, "licence": str(licence)} if licence else settings
+    def record(self, pictures: Mapping[str, Any] | None = None) -> ClassifyRecord:
+        """Everything that decides the labels; ``pictures`` says which foreign ones are judged."""
+        classifier, preparation = self.classifier, self.preparation.as_dict()
+        odd_range = classifier.input_range != (0.0, 255.0)
+        licence = classifier.card.get("licence")
+        return ClassifyRecord(
+            model=classifier.name,
+            sha256=classifier.sha256,
+            labels=tuple(classifier.labels),
+            crop=preparation.pop("crop"),
+            input_range=tuple(np.array(classifier.input_range).tolist()) if odd_range else None,
+            outputs="logits" if classifier.card.get("outputs") == "logits" else None,
+            licence=str(licence) if licence else None,
+            other=preparation,
+            **(pictures or {}),
+        )
 
     def keep_validation(self, run: RunFolder) -> None:
         """Put the classifier's answers on labelled faces into the run folder, so that a report needs nothing else."""
         if self.classifier.validation is not None and not run.validation.exists():
             write_atomically(run.validation, self.classifier.validation)
 
+    def prepare(self, pictures: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """uint8 pictures [H, W, 1|3] -> uint8 [N, 48, 48]."""
+        return prepare_faces(pictures, crop=self.preparation.crop)
+
+    def label(self, faces: Sequence[Face], prepared: np.ndarray, skipped: dict[str, str] | None = None) -> pd.DataFrame:
+        """Label the faces of a shard; the one way by which every engine labels.
+
+        Args:
+            faces: all of the shard.
+            prepared: uint8 [M, 48, 48], those that were not skipped.
+            skipped: file name -> why it could not be judged.
+
+        Returns:
+            The table of :func:`fergan.workflows.run_folder.labels.label_table`.
+        """
+        classes = self.classifier.labels
+        probabilities = self.classifier.predict(prepared) if len(prepared) else np.empty((0, len(classes)), np.float32)
+        return face_table(faces, probabilities, classes, skipped)
+
     def judge(self, pictures: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """uint8 pictures [H, W, 1|3] -> float32 [N, K]."""
-        return self.classifier.predict(prepare_faces(pictures, crop=self.preparation.crop))
+        return self.classifier.predict(self.prepare(pictures))
 
 
 def classify(run: RunFolder, options: ClassifyOptions, on_progress: OnProgress = no_progress) -> tuple[Path, int]:
@@ -96,15 +120,16 @@ def classify(run: RunFolder, options: ClassifyOptions, on_progress: OnProgress =
     started = time.monotonic()
     source = _ForeignPictures(options.images) if options.images else _RunPictures(run)
     judge = Judge(options)
-    if options.images and run.settings("generate"):
+    if options.images and run.generate:
         raise UsageError(
             f"{printable(run.path)} holds generated faces and --images names others; choose another folder with --run"
         )
-    run.claim("classify", {**judge.settings(), **source.settings()})
+    record = judge.record(source.settings())
+    run.claim(record, grown=_grown(run, record, source))
     judge.keep_validation(run)
     worked, count, done = False, 0, 0
     for number, faces in shards(source.faces):
-        if not whole_part(run, number, [face.name for face in faces]):
+        if not whole_part(run, number, [face.name for face in faces], source.mended):
             worked = True
             write_part(run, number, _label_shard(source, faces, judge))
         count, done = count + 1, done + len(faces)
@@ -121,7 +146,7 @@ class _RunPictures:
     """The pictures that ``generate`` made, in its order."""
 
     def __init__(self, run: RunFolder) -> None:
-        made = run.settings("generate")
+        made = run.generate
         self.place = printable(run.faces)
         if made is None:
             raise DataError(
@@ -129,8 +154,9 @@ class _RunPictures:
                 "or name a folder of pictures with --images"
             )
         self.run = run
-        self.faces: Sequence[Face] = planned_faces(made)
-        missing = sum(1 for face in self.faces if not (run.faces / face.name).exists())
+        self.faces: Sequence[Face] = made.faces()
+        whole = whole_pictures(run.faces)
+        missing = sum(1 for face in self.faces if face.name not in whole)
         if missing:
             raise DataError(
                 f"{self.place}: {missing} of {len(self.faces)} faces are missing; "
@@ -143,6 +169,14 @@ class _RunPictures:
     def read(self, name: str) -> np.ndarray:
         return read_image(self.run.faces / name)
 
+    def mended(self, name: str) -> bool:
+        """Whether a picture that was skipped can be read by now."""
+        try:
+            self.read(name)
+        except DataError:
+            return False
+        return True
+
 
 class _ForeignPictures:
     """The pictures of any folder or zip."""
@@ -153,24 +187,44 @@ class _ForeignPictures:
         self.faces = [Face(name) for name in self.source.names]
 
     def settings(self) -> dict[str, Any]:
+        return {
+            "images": str(self.source.path.resolve()),
+            "n": len(self.faces),
+            "pictures_sha256": self.listing(self.source.names),
+        }
+
+    def listing(self, names: Sequence[str]) -> str:
+        """SHA-256 of what pictures there are."""
         # sizes and times too: other pictures under the same names must not keep the labels of the old ones
         place = self.source.path
-        files = [place / name for name in self.source.names] if place.is_dir() else [place]
+        files = [place / name for name in names] if place.is_dir() else [place]
         states = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-        listing = hashlib.sha256(repr((list(self.source.names), states)).encode("utf-8", "surrogatepass"))
-        return {"images": str(place.resolve()), "n": len(self.faces), "pictures_sha256": listing.hexdigest()}
+        return hashlib.sha256(repr((list(names), states)).encode("utf-8", "surrogatepass")).hexdigest()
+
+    def mended(self, name: str) -> bool:
+        return False  # a picture that changed has changed the listing
 
     def read(self, name: str) -> np.ndarray:
         return self.source.read(name)
 
 
-def _label_shard(source: _RunPictures | _ForeignPictures, faces: Sequence[Face], judge: Judge) -> Any:
+def _grown(run: RunFolder, record: ClassifyRecord, source: _RunPictures | _ForeignPictures) -> bool:
+    """Whether a folder of pictures is the one that the run labelled, with more pictures in it."""
+    before = run.classify
+    if before is None or not isinstance(source, _ForeignPictures) or (before.n or 0) >= len(source.faces):
+        return False
+    if replace(record, n=before.n, pictures_sha256=before.pictures_sha256).differences(before):
+        return False
+    names, now = labelled_names(run), set(source.source.names)
+    return now.issuperset(names) and source.listing(names) == before.pictures_sha256
+
+
+def _label_shard(source: _RunPictures | _ForeignPictures, faces: Sequence[Face], judge: Judge) -> pd.DataFrame:
     pictures, skipped = [], {}
     for face in faces:
         try:
             pictures.append(source.read(face.name))
         except DataError as error:
             skipped[face.name] = str(error)
-    classes = judge.classifier.labels
-    probabilities = judge.judge(pictures) if pictures else np.empty((0, len(classes)), np.float32)
-    return face_table(faces, probabilities, classes, skipped)
+    prepared = judge.prepare(pictures) if pictures else np.empty((0, 48, 48), np.uint8)
+    return judge.label(faces, prepared, skipped)

@@ -10,9 +10,8 @@ from ...reports.markdown import comparison_markdown
 from ...reports.pages.comparison import build_comparison
 from ...reports.report_json import comparison_json
 from ...reports.samples import MOST, Sample, compare_samples, split_by_psi
-from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable
-from ..run_folder.folder import RunFolder
+from ...runtime.errors import UsageError
+from ..run_folder.folder import existing_run
 from ..run_folder.inputs import read_inputs
 from ..run_folder.pictures import FaceReader
 from .report import now
@@ -49,9 +48,7 @@ def _samples(names: Sequence[str]) -> list[Sample]:
         raise UsageError("--compare names a run twice")
     samples: list[Sample] = []
     for name in names:
-        run = RunFolder(name)
-        if not run.record:
-            raise DataError(f"{printable(run.path)}: there is no such run; 'fergan run' makes one")
+        run = existing_run(name)
         inputs = read_inputs(run)
         samples += split_by_psi(Sample(run.name, inputs.table, inputs.settings, FaceReader(run), inputs.validation))
     if not 2 <= len(samples) <= MOST:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -11,14 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from ...data.images import write_png
 from ...runtime.errors import UsageError
 from ...runtime.files import printable
 from ...stylegan.generator import Generator, default_psi, load_generator
 from ..background import PictureWriter
 from ..progress import OnProgress, no_progress
-from ..run_folder.faces import Face, planned_faces
+from ..run_folder.faces import Face
 from ..run_folder.folder import RunFolder, make_faces_folder
-from ..run_folder.seeds import format_seeds, shards
+from ..run_folder.records import GenerateRecord
+from ..run_folder.seeds import format_seeds
+from ..run_folder.store import whole_pictures
 from .projected import read_projected_w
 
 
@@ -53,6 +56,7 @@ class FaceMaker:
     """A loaded generator with its settings: faces of a run in, pictures out.
 
     Attributes:
+        record: everything that decides the pictures.
         faces: all of the run, in order.
 
     Raises:
@@ -75,66 +79,93 @@ class FaceMaker:
             self._projected = read_projected_w(options.projected_w, self.generator)
         else:  # here, before a run folder takes the settings over
             self.class_index = self.generator.find_class(options.class_index)
-        self.faces = planned_faces(self.settings())
+        self.record = self._record()
+        self.faces = self.record.faces()
 
-    def settings(self) -> dict[str, Any]:
-        """Everything that decides the pictures, for ``run.json``."""
-        options = self.options
-        settings = {
-            "network": self.generator.name,
-            "sha256": self.generator.sha256,
-            **self._what(),
+    def _record(self) -> GenerateRecord:
+        options, generator = self.options, self.generator
+        common: dict[str, Any] = {
+            "network": generator.name,
+            "sha256": generator.sha256,
             "noise_mode": options.noise_mode,
-            "class": self.class_index,
-            "resolution": self.generator.img_resolution,
-            "channels": self.generator.img_channels,
+            "class_index": self.class_index,
+            "resolution": generator.img_resolution,
+            "channels": generator.img_channels,
+            "licence": generator.metadata.get("licence") or None,
         }
-        licence = self.generator.metadata.get("licence")
-        return {**settings, "licence": licence} if licence else settings
-
-    def _what(self) -> dict[str, Any]:
-        options = self.options
         if self._projected is not None:
             styles, sha256 = self._projected
-            name = Path(options.projected_w or "").name
-            return {"projected_w": printable(name), "projected_w_sha256": sha256, "n": len(styles)}
-        seeds = {"seeds": format_seeds(options.seeds), "n": len(options.seeds) * len(options.psi_sweep or (1,))}
-        if options.psi_sweep:
-            truncation: dict[str, Any] = {"psi_sweep": list(options.psi_sweep)}
-        else:
-            truncation = {"truncation_psi": self.psi}
-        if options.truncation_cutoff is not None:
-            truncation["truncation_cutoff"] = options.truncation_cutoff
-        return {**seeds, **truncation}
+            name = printable(Path(options.projected_w or "").name)
+            return GenerateRecord(**common, projected_w=name, projected_w_sha256=sha256, n=len(styles))
+        return GenerateRecord(
+            **common,
+            seeds=format_seeds(options.seeds),
+            n=len(options.seeds) * len(options.psi_sweep or (1,)),
+            psi_sweep=options.psi_sweep or None,
+            truncation_psi=None if options.psi_sweep else self.psi,
+            truncation_cutoff=options.truncation_cutoff,
+        )
 
-    def make(self, faces: Sequence[Face]) -> np.ndarray:
-        """uint8 [N, R, R, C]."""
+    def draw(self, faces: Sequence[Face]) -> Iterator[np.ndarray]:
+        """Yield the picture of each face, uint8 [R, R, C]; the generator decides how many it draws at a time."""
         options = self.options
         if self._projected is not None:
             rows = [face.row or 0 for face in faces]
-            return np.stack(list(self.generator.draw(self._projected[0][rows], options.noise_mode, rows)))
-        return np.concatenate(
-            [
-                self.generator.generate(
-                    [face.seed for face in group if face.seed is not None],
-                    truncation_psi=self.psi if psi is None else psi,
-                    truncation_cutoff=options.truncation_cutoff,
-                    noise_mode=options.noise_mode,
-                    class_index=self.class_index,
-                )
-                for psi, group in groupby(faces, key=lambda face: face.psi)
-            ]
-        )
+            yield from self.generator.draw(self._projected[0][rows], options.noise_mode, rows)
+            return
+        for psi, group in groupby(faces, key=lambda face: face.psi):
+            yield from self.generator.faces(
+                (face.seed for face in group if face.seed is not None),
+                truncation_psi=self.psi if psi is None else psi,
+                truncation_cutoff=options.truncation_cutoff,
+                noise_mode=options.noise_mode,
+                class_index=self.class_index,
+            )
+
+
+def make_faces(
+    maker: FaceMaker,
+    faces: Sequence[Face],
+    writer: PictureWriter,
+    keep: Callable[[str, np.ndarray], None],
+    wanted: Container[str] | None = None,
+) -> Iterator[tuple[Face, np.ndarray]]:
+    """Draw faces and have their pictures kept; the one loop by which every engine generates.
+
+    Args:
+        maker: the generator.
+        faces: to draw, in order.
+        writer: the thread that keeps pictures beside the drawing; flush it to be sure that they are there.
+        keep: called there with a file name and the picture.
+        wanted: names of the faces to keep; None for all.
+
+    Yields:
+        Each face with its picture, uint8 [R, R, C].
+    """
+    for face, picture in zip(faces, maker.draw(faces), strict=True):
+        if wanted is None or face.name in wanted:
+            writer.submit(picture.nbytes, keep, face.name, picture)
+        yield face, picture
 
 
 def missing_faces(run: RunFolder, faces: Sequence[Face]) -> list[Face]:
-    """The faces without a picture. Pictures appear complete or not at all, so one that is there is done."""
-    there = {path.name for path in run.faces.iterdir()} if run.faces.is_dir() else set()
-    return [face for face in faces if face.name not in there]
+    """The faces without a whole picture: those that are not there, empty, or cut short."""
+    whole = whole_pictures(run.faces)
+    return [face for face in faces if face.name not in whole]
+
+
+def claim_faces(run: RunFolder, record: GenerateRecord) -> None:
+    """Fix the settings of a run's faces; more seeds after those of before make the run grow.
+
+    Raises:
+        UsageError: the run was made with other settings.
+    """
+    before = run.generate
+    run.claim(record, grown=before is not None and record.grows_from(before))
 
 
 def generate(run: RunFolder, options: GenerateOptions, on_progress: OnProgress = no_progress) -> tuple[Path, int]:
-    """Make all pictures that are not there yet.
+    """Make all pictures that are missing.
 
     Returns:
         The folder of the pictures, and how many the run has.
@@ -145,21 +176,15 @@ def generate(run: RunFolder, options: GenerateOptions, on_progress: OnProgress =
     """
     started = time.monotonic()
     maker = FaceMaker(options)
-    run.claim("generate", maker.settings())
+    claim_faces(run, maker.record)
     make_faces_folder(run)
     todo = missing_faces(run, maker.faces)
     done = len(maker.faces) - len(todo)
     on_progress(done, len(maker.faces))
     with PictureWriter() as writer:
-        for face, picture in _pictures(maker, todo):
-            writer.write(run.faces / face.name, picture)
+        for _ in make_faces(maker, todo, writer, lambda name, picture: write_png(run.faces / name, picture)):
             done += 1
             on_progress(done, len(maker.faces))
     if todo:
         run.note("generate", time.monotonic() - started)
     return run.faces, len(maker.faces)
-
-
-def _pictures(maker: FaceMaker, faces: Sequence[Face]) -> Iterator[tuple[Face, np.ndarray]]:
-    for _, shard in shards(faces, 16):
-        yield from zip(shard, maker.make(shard), strict=True)

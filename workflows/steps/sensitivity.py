@@ -18,6 +18,7 @@ from ..progress import OnProgress, no_progress
 from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import read_inputs, sensitivity_path
 from ..run_folder.pictures import FaceReader, Picture
+from ..run_folder.records import ClassifyRecord
 from .classify import ClassifyOptions, Judge
 
 FACES = 200
@@ -73,20 +74,27 @@ def measure_sensitivity(
         UsageError: the run's classifier is not bundled and ``model`` not given, or that is another one.
     """
     inputs = read_inputs(run)
-    used = run.settings("classify") or {}
-    own = used.get("crop")
+    used = run.classify or ClassifyRecord()
+    own = used.crop
     if own not in CROPS:
         raise DataError(f"{printable(run.path)}: does not tell the crop of its faces; classify them again")
-    if model is None and used.get("model") not in bundled_classifiers():
+    if model is None and used.model not in bundled_classifiers():
         raise UsageError(
-            f"{printable(run.path)} was labelled by {used.get('model')}, not a bundled one; give its file with --model"
+            f"{printable(run.path)} was labelled by {used.model}, not a bundled one; give its file with --model"
         )
-    said = {key: used[key] for key in ("labels", "input_range") if key in used}
-    judge = Judge(ClassifyOptions(model=model or used["model"], crop=own, device=device, **said))
-    if judge.classifier.sha256 != used.get("sha256"):
+    judge = Judge(
+        ClassifyOptions(
+            model=model or used.model,
+            crop=own,
+            device=device,
+            labels=used.labels,
+            input_range=used.input_range,  # type: ignore[arg-type]
+        )
+    )
+    if judge.classifier.sha256 != used.sha256:
         raise UsageError(
             f"{printable(run.path)} was labelled by another classifier than the {judge.classifier.name} that is here "
-            f"(SHA-256 {str(used.get('sha256'))[:12]}…, now {judge.classifier.sha256[:12]}…); "
+            f"(SHA-256 {str(used.sha256)[:12]}…, now {judge.classifier.sha256[:12]}…); "
             "give that one's file with --model, or classify again"
         )
     table = inputs.table

@@ -66,17 +66,18 @@ def test_study_to_best_recipe(tmp_path: Path, invoke: Invoke) -> None:
     chosen = load_recipe(out / "best.toml").training
     assert chosen.learning_rate == best["training.learning_rate"]
     assert (chosen.optimizer, chosen.batch_size) == (best["training.optimizer"], best["training.batch_size"])
-    assert chosen.epochs == 2
+    assert chosen.epochs == load_recipe("fernet").training.epochs  # not the trials' 2
+    assert table["trial"].tolist() == [1, 2, 3]
     log = pd.read_csv(out / "trials" / best["folder"] / "log.csv")
     assert best["accuracy"] == pytest.approx(log["val_accuracy"].max(), abs=1e-4)
     page = (out / "study.html").read_text()
     assert page.count('class="dot') == 3 * len(SEARCH) // 2
 
-    train = ["train", "classifier", "--data", str(data), "--recipe", str(out / "best.toml")]
+    train = ["train", "classifier", "--data", str(data), "--recipe", str(out / "best.toml"), "--epochs", "2"]
     assert invoke(*train, "--out", str(tmp_path / "trained")).returncode == 0
     assert (tmp_path / "trained" / "best.keras").exists()
     other = invoke(*command, "--set", "dropout=0.5", "--trials", "4")
-    assert (other.returncode, "another recipe" in other.stderr) == (2, True)
+    assert (other.returncode, "study with other settings (recipe was" in other.stderr) == (2, True)
 
 
 def test_goes_on_after_a_kill(tmp_path: Path, invoke: Invoke) -> None:

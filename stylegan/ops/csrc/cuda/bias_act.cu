@@ -1,25 +1,22 @@
-// y = clamp(activation(x * scale + noise + bias) * gain) in one pass, with its first and second derivative.
+// y = clamp(activation(x * scale + noise + bias) * gain) in one pass, with its derivative.
 //
 // With all three operands it ends a modulated convolution; with the scale alone it modulates; with the bias alone it is
 // the paper's bias and activation. Every element is read and written once, 16 bytes at a time where the layout allows.
 
 #include "common.cuh"
 
-enum Activation : int32_t { PIECEWISE = 0, TANH, SIGMOID, ELU, SELU, SOFTPLUS, SWISH };
-
 // Mirrored in cuda.py. Element i of x (in memory order) is channel (i / inner) % channels where `last` is 0, and
 // i % channels where it is 1; in the latter case `inner` is the number of pixels of a sample.
 struct BiasAct {
-    const void* x;      // order 0: the input; 1: gradient by y; 2: gradient by what order 1 gave
+    const void* x;      // order 0: the input; 1: the gradient by y
     const void* scale;  // [samples, channels] or null; this, noise and bias are of the computing type (float16: float32)
     const void* noise;  // [inner], or [samples, inner] with noise_stride = inner, or null
     const void* bias;   // [channels] or null
-    const void* saved;  // orders 1, 2: the forward's output (piecewise) or input (the others)
-    const void* dy;     // order 2: gradient by y
+    const void* saved;  // order 1: the forward's output
     void* y;
     int64_t numel, inner, channels, noise_stride;
     double alpha, gain, clamp;  // clamp < 0: none
-    int32_t order, activation, dtype, last;
+    int32_t order, dtype, last;
 };
 
 namespace fergan {
@@ -62,21 +59,21 @@ template <typename T, int V> __device__ void store(void* to, int64_t i, const Re
     *reinterpret_cast<Pack<T, V>*>(static_cast<T*>(to) + i) = y;
 }
 
-template <typename T, int V, bool LAST> __global__ void __launch_bounds__(THREADS) piecewise(const BiasAct p) {
+template <typename T, int V, bool LAST> __global__ void __launch_bounds__(THREADS) forward(const BiasAct p) {
     using R = Real<T>;
     const int64_t i = thread_index() * V;
     if (i >= p.numel) return;
-    const Bend<R> bend{R(p.alpha), R(p.gain), R(p.clamp)};
+    const Epilogue<R> end{R(p.alpha), R(p.gain), R(p.clamp)};
     R u[V];
     load_input<T, V, LAST>(p, p.x, i, u);
 #pragma unroll
-    for (int v = 0; v < V; ++v) u[v] = bend(u[v]);
+    for (int v = 0; v < V; ++v) u[v] = end(u[v]);
     store<T, V>(p.y, i, u);
 }
 
 // dx = dy * gain * slope. The output tells all that is needed: its sign is the input's (gain > 0, alpha >= 0), and it
 // lies at the limit where it was clamped.
-template <typename T, int V> __global__ void __launch_bounds__(THREADS) piecewise_slope(const BiasAct p) {
+template <typename T, int V> __global__ void __launch_bounds__(THREADS) slope(const BiasAct p) {
     using R = Real<T>;
     const int64_t i = thread_index() * V;
     if (i >= p.numel) return;
@@ -94,72 +91,19 @@ template <typename T, int V> __global__ void __launch_bounds__(THREADS) piecewis
     store<T, V>(p.y, i, dx);
 }
 
-// The smooth activations: value, first and second derivative at u.
-template <typename R> struct Curve {
-    R value, slope, curvature;
-};
-
-template <typename R> __device__ R sigmoid(R u) { return u >= 0 ? 1 / (1 + exp(-u)) : exp(u) / (1 + exp(u)); }
-
-template <typename R> __device__ Curve<R> curve(int32_t activation, R u) {
-    if (activation == TANH) {
-        const R y = tanh(u);
-        return {y, 1 - y * y, -2 * y * (1 - y * y)};
-    }
-    if (activation == ELU) {
-        const R e = exp(u < 0 ? u : R(0));
-        return u < 0 ? Curve<R>{R(expm1(u)), e, e} : Curve<R>{u, 1, 0};
-    }
-    if (activation == SELU) {  // Klambauer et al. 2017 (arXiv:1706.02515): scale and scale * alpha
-        const R scale = R(1.0507009873554804934193349852946), steep = scale * R(1.6732632423543772848170429916717);
-        const R e = exp(u < 0 ? u : R(0));
-        return u < 0 ? Curve<R>{steep * R(expm1(u)), steep * e, steep * e} : Curve<R>{scale * u, scale, 0};
-    }
-    const R s = sigmoid(u);
-    if (activation == SIGMOID) return {s, s * (1 - s), s * (1 - s) * (1 - 2 * s)};
-    if (activation == SOFTPLUS) return {(u > 0 ? u : R(0)) + R(log1p(exp(u > 0 ? -u : u))), s, s * (1 - s)};
-    const R slope = s * (1 - s);  // swish
-    return {u * s, s + u * slope, slope * (2 + u * (1 - 2 * s))};
-}
-
-template <typename T, int V, bool LAST> __global__ void __launch_bounds__(THREADS) smooth(const BiasAct p) {
-    using R = Real<T>;
-    const int64_t i = thread_index() * V;
-    if (i >= p.numel) return;
-    const R gain = R(p.gain), limit = R(p.clamp);
-    R u[V];
-    load_input<T, V, LAST>(p, p.order ? p.saved : p.x, i, u);
-#pragma unroll 1
-    for (int v = 0; v < V; ++v) {
-        const Curve<R> c = curve(p.activation, u[v]);
-        const R y = c.value * gain;
-        if (p.order == 0) {
-            u[v] = limit >= 0 ? (y > limit ? limit : (y < -limit ? -limit : y)) : y;
-        } else {
-            const bool clamped = limit >= 0 && (y > limit || y < -limit);
-            R by = widen(static_cast<const T*>(p.x)[i + v]) * gain;
-            if (p.order == 2) by *= widen(static_cast<const T*>(p.dy)[i + v]);
-            u[v] = clamped ? R(0) : by * (p.order == 1 ? c.slope : c.curvature);
-        }
-    }
-    store<T, V>(p.y, i, u);
-}
-
 inline bool aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 
 template <typename T, int V, bool LAST> int run_as(const BiasAct& p, cudaStream_t stream) {
     const int64_t threads = (p.numel + V - 1) / V;
-    if (p.activation != PIECEWISE) return launch(stream, threads, smooth<T, V, LAST>, p);
-    if (p.order == 0) return launch(stream, threads, piecewise<T, V, LAST>, p);
-    if (p.order == 1) return launch(stream, threads, piecewise_slope<T, V>, p);
-    return cudaErrorInvalidValue;  // the second derivative is nowhere but 0
+    if (p.order == 0) return launch(stream, threads, forward<T, V, LAST>, p);
+    return launch(stream, threads, slope<T, V>, p);
 }
 
 template <typename T> int run(const BiasAct& p, cudaStream_t stream) {
     // A pack must not reach over the end of a plane, or of the channels of a pixel. Orders without operands have neither.
     const bool plain = !p.scale && !p.noise && !p.bias;
     const int64_t whole = plain ? p.numel : (p.last ? p.channels : p.inner);
-    const bool packs = whole % PACK<T> == 0 && aligned(p.x) && aligned(p.y) && aligned(p.saved) && aligned(p.dy);
+    const bool packs = whole % PACK<T> == 0 && aligned(p.x) && aligned(p.y) && aligned(p.saved);
     if (packs) return p.last ? run_as<T, PACK<T>, true>(p, stream) : run_as<T, PACK<T>, false>(p, stream);
     return p.last ? run_as<T, 1, true>(p, stream) : run_as<T, 1, false>(p, stream);
 }

@@ -41,9 +41,9 @@ __device__ inline int64_t split(int64_t index, int64_t size, int64_t& at) {
     return rest;
 }
 
-// u -> clamp(bend(u) * gain), where bend has slope 1 above 0 and alpha below: leaky ReLU; 0 is ReLU, 1 is linear.
+// u -> clamp(f(u) * gain), where f has slope 1 above 0 and alpha below: leaky ReLU; 1 is linear.
 // clamp < 0 is none. NaN stays NaN, as it does in PyTorch.
-template <typename R> struct Bend {
+template <typename R> struct Epilogue {
     R alpha, gain, clamp;
 
     __device__ R limit(R y) const { return clamp >= 0 ? (y > clamp ? clamp : (y < -clamp ? -clamp : y)) : y; }

@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(THREADS) four_by_four(const UpFirDn2d p) {
 
     const Strides t = strides(p, p.out_h, p.out_w);
     T* y = static_cast<T*>(p.y) + sample * t.sample + channel * t.channel;
-    const Bend<R> bend{R(p.alpha), R(p.gain), R(p.clamp)};
+    const Epilogue<R> end{R(p.alpha), R(p.gain), R(p.clamp)};
     const R* scale = static_cast<const R*>(p.scale) + sample * p.channels + channel;
     const R* bias = static_cast<const R*>(p.bias) + channel;
     const R* noise = static_cast<const R*>(p.noise) + sample * p.noise_stride;
@@ -145,7 +145,7 @@ __global__ void __launch_bounds__(THREADS) four_by_four(const UpFirDn2d p) {
                     if (p.scale) u *= scale[v];
                     if (p.noise) u += noise[oy * p.out_w + ox];
                     if (p.bias) u += bias[v];
-                    u = bend(u);
+                    u = end(u);
                 }
                 out.at[v] = narrow<T>(u);
             }

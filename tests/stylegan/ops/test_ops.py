@@ -32,7 +32,7 @@ def kernels_on_cpu(tmp_path_factory):
     library = tmp_path_factory.mktemp("kernels") / "kernels.so"
     sources = [str(source) for source in sorted((build.CSRC / "cuda").glob("*.cu"))]
     flags = ["-std=c++17", "-O1", "-fPIC", "-shared", "-Wall", "-Werror", "-Wno-unknown-pragmas"]
-    command = [compiler, *flags, "-I", str(HERE / "cuda_on_cpu"), "-x", "c++", *sources, "-o", str(library)]
+    command = [compiler, *flags, "-I", str(HERE.parent / "cuda_on_cpu"), "-x", "c++", *sources, "-o", str(library)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return ctypes.CDLL(str(library))

@@ -1,0 +1,72 @@
+"""A run folder in which a byte was flipped: unnoticed because harmless, redone, or one clear line."""
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from fergan.workflows.run_folder.folder import RunFolder
+
+from .conftest import Invoke
+
+RUN = ("run", "--network", "dcgan-fer2013-48", "--n")
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".lock"))
+
+
+def test_any_flipped_byte_is_harmless_redone_or_said(tmp_path: Path, invoke: Invoke) -> None:
+    assert invoke(*RUN, "4").returncode == 0
+    good, run = tmp_path / "good", tmp_path / "runs" / "default"
+    shutil.copytree(run, good)
+    labels = RunFolder(good).record["labels"]["sha256"]
+    rng = random.Random(0)
+    for name in [path.relative_to(good) for path in files(good) if path.suffix != ".png"]:
+        content = (good / name).read_bytes()
+        for place in [0, len(content) - 1, len(content) - 9, *(rng.randrange(len(content)) for _ in range(3))]:
+            shutil.rmtree(run)
+            shutil.copytree(good, run)
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << rng.randrange(8)
+            (run / name).write_bytes(damaged)
+            done = invoke(*RUN, "4")
+            assert "Traceback" not in done.stderr, (name, place)
+            if done.returncode == 0:
+                assert RunFolder(run).record["labels"]["sha256"] == labels, (name, place)
+            else:
+                assert done.stderr.count("\n") == 1, (name, place, done.stderr)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x89PNG\r\n\x1a\n cut"])
+def test_a_picture_that_is_not_whole_is_made_again(tmp_path: Path, invoke: Invoke, damage: bytes) -> None:
+    command = ("generate", "--network", "dcgan-fer2013-48", "--n", "3")
+    assert invoke(*command).returncode == 0
+    face = tmp_path / "runs/default/faces/seed0001.png"
+    content = face.read_bytes()
+    face.write_bytes(damage)
+    assert invoke(*command).returncode == 0
+    assert face.read_bytes() == content
+
+
+def test_a_run_grows_and_force_starts_over(tmp_path: Path, invoke: Invoke) -> None:
+    run = tmp_path / "runs" / "default"
+    assert invoke(*RUN, "3").returncode == 0
+    first = (run / "faces/seed0000.png").stat().st_mtime_ns
+    assert invoke(*RUN, "5").returncode == 0
+    assert (run / "faces/seed0000.png").stat().st_mtime_ns == first
+    assert invoke(*RUN, "5", "--run", "whole").stdout.split()[-1] == RunFolder(run).record["labels"]["sha256"]
+    (run / "notes.txt").write_text("mine")
+    fewer = invoke(*RUN, "2")
+    assert fewer.returncode == 2 and "--force" in fewer.stderr and "delet" not in fewer.stderr
+    assert invoke(*RUN, "2", "--force").returncode == 0
+    assert len(list((run / "faces").iterdir())) == 2 and (run / "notes.txt").exists()
+
+
+def test_labels_cut_short_are_not_reported_as_all(tmp_path: Path, invoke: Invoke) -> None:
+    run = tmp_path / "runs" / "default"
+    assert invoke(*RUN, "6").returncode == 0
+    shutil.rmtree(run / "labels")
+    (run / "labels.csv").write_text("".join((run / "labels.csv").read_text().splitlines(keepends=True)[:4]))
+    done = invoke("report")
+    assert done.returncode == 1 and "holds 3 faces, run.json says 6" in done.stderr

@@ -1,0 +1,178 @@
+"""The settings of the steps as ``run.json`` keeps them: one typed record a step, written and read here alone.
+
+Keys that say nothing of a run are left out, so that a folder of format 1 gives the same record when it is read again.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Self
+
+from ...runtime.errors import DataError, UsageError
+from ...runtime.files import printable
+from .faces import FacePlan
+from .seeds import seed_sequence
+
+_KEYS = {"class_index": "class"}
+_ALWAYS = ("class_index",)
+"""Names in ``run.json`` that are not the attribute's, and attributes that are written even where they are None."""
+
+
+class Record:
+    """What the records share: JSON values in and out."""
+
+    step: ClassVar[str]
+    other: Mapping[str, Any]
+
+    @classmethod
+    def from_json(cls, values: object) -> Self:
+        """Read a record.
+
+        Raises:
+            DataError: a value is of the wrong type; the message names the key.
+        """
+        if not isinstance(values, Mapping):
+            raise DataError(f"the settings of {cls.step!r} are not a table")
+        hints = typing.get_type_hints(cls)
+        rest = dict(values)
+        given: dict[str, Any] = {}
+        for name in _names(cls):
+            key = _KEYS.get(name, name)
+            if key not in rest:
+                continue
+            value = rest.pop(key)
+            value = tuple(value) if isinstance(value, list) else value
+            if not _fits(value, hints[name]):
+                raise DataError(f"the setting {printable(key)} of {cls.step!r} is damaged")
+            given[name] = value
+        return cls(**given, other=rest)  # type: ignore[call-arg]
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as ``run.json`` keeps it."""
+        found: dict[str, Any] = {}
+        for item in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, item.name)
+            if item.name == "other":
+                found.update(value)
+            elif value is not None or item.name in _ALWAYS:
+                found[_KEYS.get(item.name, item.name)] = list(value) if isinstance(value, tuple) else value
+        return found
+
+    def differences(self, other: Self) -> dict[str, tuple[Any, Any]]:
+        """Keys whose values differ, each with the value here and the one of ``other``."""
+        # through JSON, which turns tuples into lists
+        mine, theirs = (json.loads(json.dumps(record.to_json())) for record in (self, other))
+        return {key: (mine.get(key), theirs.get(key)) for key in {**mine, **theirs} if mine.get(key) != theirs.get(key)}
+
+
+def _names(kind: type) -> list[str]:
+    return [item.name for item in fields(kind) if item.name != "other"]
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a JSON value is of a type such as ``int | None`` or ``tuple[str, ...] | None``."""
+    for option in typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,):
+        if typing.get_origin(option) is tuple:
+            inner = typing.get_args(option)[0]
+            if isinstance(value, tuple) and value and all(_fits(item, inner) for item in value):
+                return True
+        elif isinstance(value, (int, float) if option is float else option) and not isinstance(value, bool):
+            return True
+    return False
+
+
+@dataclass(frozen=True)
+class GenerateRecord(Record):
+    """Everything that decides the pictures of a run.
+
+    Attributes:
+        network, sha256: name and checksum of the generator's file.
+        seeds: as :func:`~.seeds.format_seeds` writes them; None where styles were projected.
+        projected_w, projected_w_sha256: the file of projected styles, in place of seeds.
+        n: pictures.
+        truncation_psi: of all faces; None with ``psi_sweep`` or projected styles.
+        psi_sweep: the psi at which each seed was drawn.
+        truncation_cutoff: styles that are truncated; None for all.
+        noise_mode, class_index: as they were asked for.
+        resolution, channels: of the pictures.
+        licence: of the generator.
+        other: keys that this fergan does not know.
+    """
+
+    step: ClassVar[str] = "generate"
+
+    network: str | None = None
+    sha256: str | None = None
+    projected_w: str | None = None
+    projected_w_sha256: str | None = None
+    seeds: str | None = None
+    n: int = 0
+    psi_sweep: tuple[float, ...] | None = None
+    truncation_psi: float | None = None
+    truncation_cutoff: int | None = None
+    noise_mode: str = "const"
+    class_index: int | None = None
+    resolution: int | None = None
+    channels: int | None = None
+    licence: str | None = None
+    other: Mapping[str, Any] = field(default_factory=dict)
+
+    def faces(self) -> FacePlan:
+        """All faces of the run, in the order in which they are drawn and labelled.
+
+        Raises:
+            DataError: the record names neither seeds nor projected styles.
+
+        >>> [face.name for face in GenerateRecord(seeds="0-1", psi_sweep=(0.5, 1.0)).faces()]
+        ['seed0000_psi0.50.png', 'seed0001_psi0.50.png', 'seed0000_psi1.00.png', 'seed0001_psi1.00.png']
+        """
+        if self.projected_w:
+            return FacePlan((), projected=self.n)
+        try:
+            return FacePlan(seed_sequence(self.seeds or ""), self.psi_sweep or (None,))
+        except UsageError as error:
+            raise DataError("the setting seeds of 'generate' is damaged") from error
+
+    def grows_from(self, before: GenerateRecord) -> bool:
+        """Whether this is the run ``before`` with more seeds after its own: its faces and labels then stay."""
+        if self.seeds is None or before.seeds is None or self.psi_sweep or self.n <= before.n:
+            return False
+        if replace(self, seeds=before.seeds, n=before.n).differences(before):
+            return False
+        return list(self.faces()[: before.n]) == list(before.faces())
+
+
+@dataclass(frozen=True)
+class ClassifyRecord(Record):
+    """Everything that decides the labels of a run.
+
+    Attributes:
+        model, sha256: name and checksum of the classifier's file.
+        labels: its classes, in order.
+        crop: which part of a picture is judged.
+        other: what else the preparation of the faces records of itself.
+        input_range, outputs, licence: of the classifier, where they are not the usual ones.
+        images, n, pictures_sha256: the foreign pictures that were judged in place of the run's own faces.
+    """
+
+    step: ClassVar[str] = "classify"
+
+    model: str | None = None
+    sha256: str | None = None
+    labels: tuple[str, ...] | None = None
+    crop: str | None = None
+    other: Mapping[str, Any] = field(default_factory=dict)
+    input_range: tuple[float, ...] | None = None
+    outputs: str | None = None
+    licence: str | None = None
+    images: str | None = None
+    n: int | None = None
+    pictures_sha256: str | None = None
+
+    def judged_by(self) -> tuple[object, ...]:
+        """What must be equal for the labels of two runs to be comparable."""
+        return self.sha256, self.crop, dict(self.other), self.input_range, self.labels
