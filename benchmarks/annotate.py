@@ -46,7 +46,7 @@ def read_faces(folder: str | None, count: int, side: int) -> list[np.ndarray]:
 
         pictures = list(load_generator().generate(list(range(count))))
     else:
-        from fergan.data.images import ImageSource
+        from fergan.data.image_source import ImageSource
 
         source = ImageSource(folder)
         pictures = [source.read(name) for name in source.names[:count]]

@@ -1,6 +1,6 @@
-"""Image files in and out: one array shape for every kind of picture, one way through a folder or a zip, safe writing.
+"""Image files in and out: one array shape for every kind of picture, and safe writing.
 
-Reading trusts nothing: only the six formats below are ever tried (so no PostScript interpreter is started), sizes are
+Reading trusts nothing: only the formats below are ever tried (so no PostScript interpreter is started), sizes are
 checked before anything is decoded, and whatever a decoder trips over becomes a :class:`DataError` that names the file.
 """
 
@@ -8,28 +8,23 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import stat
 import struct
-import threading
 import warnings
-import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
-from typing import Any
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageColor, UnidentifiedImageError
 
 from ..runtime.errors import DataError, UsageError
-from ..runtime.files import printable, require_folder, write_atomically
+from ..runtime.files import printable, write_atomically
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
+_AVIF = ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()  # Pillow 11.3 and later
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", *_AVIF)
 """The formats that are read, by their Pillow names. No other decoder is tried, whatever a file claims to be."""
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp"})
-"""File name endings (any case) by which images are found in folders and zips."""
 
 MAX_PIXELS = 2**26
 """Largest picture that is decoded: 67 million pixels (8192 x 8192). A few kB of PNG can claim far more."""
@@ -50,7 +45,8 @@ _TURNS = {  # EXIF 2.32, tag 0x0112: how the stored picture must be turned to st
     8: Image.Transpose.ROTATE_90,
 }
 _GRAY_MODES = ("1", "L", "LA", "La")
-_READABLE = "PNG, JPEG, BMP, GIF, TIFF or WebP"
+READABLE = "PNG, JPEG, BMP, GIF, TIFF, WebP, PGM or AVIF"
+"""The formats in words, for messages."""
 
 
 def read_image(
@@ -84,11 +80,10 @@ def read_image(
         label = printable(name or "image")
     else:
         label = printable(name or os.fspath(source))
-        data = _read_file(Path(source), label)
+        data = read_file(Path(source), label)
     if not data:
         raise DataError(f"{label}: is empty (0 bytes); delete it or make it again")
-    if len(data) > MAX_BYTES:
-        raise DataError(f"{label}: {_mib(len(data))} is more than the {_mib(MAX_BYTES)} that are read; make it smaller")
+    check_bytes(len(data), label)
     try:
         # Pillow warns about large pictures on its own; the limit below refuses them in one clear line instead.
         with warnings.catch_warnings():
@@ -103,183 +98,13 @@ def read_image(
         raise
     except UnidentifiedImageError as error:
         begin = data[:8]
-        raise DataError(f"{label}: is no readable {_READABLE} image (begins with {begin!r}); replace it") from error
+        raise DataError(f"{label}: is no readable {READABLE} image (begins with {begin!r}); replace it") from error
     except Image.DecompressionBombError as error:
         raise _too_large(label, "its pixel count") from error
     except MemoryError as error:
         raise DataError(f"{label}: there is not enough memory to decode it; make it smaller") from error
     except Exception as error:  # on damaged bytes decoders raise almost any type: struct.error, KeyError, SyntaxError
         raise DataError(f"{label}: is truncated or damaged ({printable(error)}); make or download it again") from error
-
-
-def list_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """The image files in a folder and all folders below it, in one order on every machine.
-
-    Files are told by their ending (:data:`SUFFIXES`). Names are compared folder by folder with numbers by value
-    (``2.png`` before ``10.png``), letters without case, and no regard to the locale. Names that begin with a dot and
-    ``__MACOSX`` folders are passed over. Links to folders are followed; a folder reached twice is listed once.
-
-    Returns:
-        Paths that begin with ``folder``; never empty.
-
-    Raises:
-        DataError: the folder is missing, is no folder, cannot be read or holds no image.
-    """
-    folder = Path(folder)
-    label = printable(folder)
-    require_folder(folder, f"give a folder of images ({_READABLE})")
-
-    def unreadable(error: OSError) -> None:
-        raise DataError(f"{printable(error.filename or folder)}: cannot be read ({error.strerror})") from error
-
-    found: list[PurePosixPath] = []
-    seen: set[tuple[int, int]] = set()
-    for here, folders, files in os.walk(folder, followlinks=True, onerror=unreadable):
-        status = os.stat(here)
-        if (status.st_dev, status.st_ino) in seen:  # a link that leads back would never end
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders.sort(key=_natural_part)  # which of two routes to a folder comes first must not depend on the disk
-        relative = PurePosixPath(Path(here).relative_to(folder).as_posix())
-        found += [relative / file for file in files]
-        folders[:] = [name for name in folders if _is_visible(PurePosixPath(name))]
-    images = [path for path in found if _is_image_name(path) and (folder / path).is_file()]
-    if not images:
-        raise DataError(f"{label}: holds no images ({_READABLE}, told by their file name endings); give another folder")
-    return [folder / path for path in sorted(images, key=_natural)]
-
-
-class ImageSource:
-    """The images of a folder or of a zip file, alike.
-
-    A zip is read in place: nothing is extracted to the disk, and no member is decompressed beyond :data:`MAX_BYTES`.
-    Names from a zip may be anything, ``../x.png`` too: use them as labels, not as paths to write to.
-    The object may be sent to other processes and used from several threads.
-
-    Example:
-        >>> source = ImageSource("faces.zip")                                    # doctest: +SKIP
-        >>> faces = [image for name, image in source.images(on_error=print)]     # doctest: +SKIP
-
-    Attributes:
-        path: the folder or zip file.
-        names: the images' names inside it, with forward slashes, in the order of :func:`list_images`; never empty.
-
-    Raises:
-        DataError: the path is missing, neither a folder nor a zip, damaged, or holds no image.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._zip: zipfile.ZipFile | None = None
-        self._zip_owner = 0
-        self._lock = threading.Lock()
-        self._members: dict[str, zipfile.ZipInfo] = {}
-        label = printable(self.path)
-        if self.path.is_file():
-            try:
-                members = self._archive().infolist()
-            except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
-                raise DataError(
-                    f"{label}: is not a readable zip file ({printable(error)}); give a folder or a zip of images"
-                ) from error
-            self._members = {
-                name: info
-                for info in members  # old .NET and others separate folders by backslashes
-                if not info.is_dir() and _is_image_name(PurePosixPath(name := info.filename.replace("\\", "/")))
-            }
-            if not self._members:
-                raise DataError(f"{label}: holds no images ({_READABLE}, told by their endings); give another zip")
-            self.names = tuple(sorted(self._members, key=lambda name: _natural(PurePosixPath(name))))
-        elif self.path.exists() and not self.path.is_dir():
-            raise DataError(f"{label}: is neither a folder nor a zip file; give a folder or a zip of images")
-        else:
-            self.names = tuple(file.relative_to(self.path).as_posix() for file in list_images(self.path))
-        self._known = frozenset(self.names)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"path": self.path, "names": self.names, "_known": self._known, "_members": self._members}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__dict__.update(state, _zip=None, _zip_owner=0, _lock=threading.Lock())
-
-    def __enter__(self) -> ImageSource:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the zip file, if one is open. It opens again when next needed."""
-        with self._lock:
-            if self._zip is not None and self._zip_owner == os.getpid():
-                self._zip.close()
-            self._zip = None
-
-    def label(self, name: str) -> str:
-        """How messages call an image: ``folder/name`` or ``file.zip: name``."""
-        return printable(f"{self.path}: {name}" if self._members else self.path / name)
-
-    def read_bytes(self, name: str) -> bytes:
-        """The file of one image, undecoded.
-
-        Raises:
-            DataError: it cannot be read, is encrypted, damaged or larger than :data:`MAX_BYTES`.
-            KeyError: ``name`` is not one of :attr:`names`.
-        """
-        if name not in self._known:
-            raise KeyError(name)
-        label = self.label(name)
-        if not self._members:
-            return _read_file(self.path / name, label)
-        info = self._members[name]
-        if info.flag_bits & 1:
-            raise DataError(f"{label}: is encrypted; make the zip again without a password")
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # zipfile cannot bound others
-            raise DataError(f"{label}: is packed by an unusual method; make the zip again with deflate or uncompressed")
-        if info.file_size > MAX_BYTES:
-            raise DataError(f"{label}: {_mib(info.file_size)} is more than the {_mib(MAX_BYTES)} that are read")
-        try:
-            # The size is given because without it zipfile unpacks everything before it looks at the size in the header.
-            # A header that understates the size then fails by its checksum.
-            with self._archive().open(info) as member:
-                return member.read(info.file_size)
-        except Exception as error:  # zlib.error, BadZipFile, OSError, NotImplementedError, struct.error ...
-            raise DataError(f"{label}: cannot be unpacked ({printable(error)}); make the zip again") from error
-
-    def read(self, name: str, *, background: str = BACKGROUND) -> np.ndarray:
-        """One image as by :func:`read_image`: uint8 [H, W, 1 or 3]; same errors, and those of :meth:`read_bytes`."""
-        return read_image(self.read_bytes(name), name=self.label(name), background=background)
-
-    def images(
-        self, *, background: str = BACKGROUND, on_error: Callable[[str, DataError], None] | None = None
-    ) -> Iterator[tuple[str, np.ndarray]]:
-        """Every image in order, as (name, uint8 [H, W, 1 or 3]).
-
-        Args:
-            background: as in :func:`read_image`.
-            on_error: called with (name, error) for an image that cannot be read, which is then left out. Without it
-                the first such image ends the iteration with its DataError.
-        """
-        for name in self.names:
-            try:
-                image = self.read(name, background=background)
-            except DataError as error:
-                if on_error is None:
-                    raise
-                on_error(name, error)
-                continue
-            yield name, image
-
-    def _archive(self) -> zipfile.ZipFile:
-        """The open zip. A forked process opens its own: a shared file position would mix up both processes' reads."""
-        with self._lock:
-            if self._zip is None or self._zip_owner != os.getpid():
-                self._zip, self._zip_owner = zipfile.ZipFile(self.path), os.getpid()
-            return self._zip
 
 
 def write_png(path: str | os.PathLike[str], array: np.ndarray, compress_level: int | None = None) -> None:
@@ -339,21 +164,24 @@ def fast_png(array: np.ndarray) -> bytes:
     return file
 
 
-def _read_file(path: Path, label: str) -> bytes:
+def read_file(path: Path, label: str) -> bytes:
+    """The bytes of a regular file of at most :data:`MAX_BYTES`; a DataError that calls it ``label`` otherwise."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a named pipe would keep us waiting for ever
-            raise DataError(f"{label}: is not a file; give an image file ({_READABLE})")
-        if status.st_size > MAX_BYTES:
-            raise DataError(f"{label}: {_mib(status.st_size)} is more than the {_mib(MAX_BYTES)} that are read")
+            raise DataError(f"{label}: is not a file; give an image file ({READABLE})")
+        check_bytes(status.st_size, label)
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or printable(error)
         raise DataError(f"{label}: cannot be read ({reason}); check the path and its permissions") from error
 
 
-def _mib(count: int) -> str:
-    return f"{count / 2**20:.0f} MiB"
+def check_bytes(count: int, label: str) -> None:
+    """Refuse a file of more than :data:`MAX_BYTES` with a DataError."""
+    if count > MAX_BYTES:
+        limit = f"{MAX_BYTES / 2**20:.0f} MiB"
+        raise DataError(f"{label}: {count / 2**20:.0f} MiB is more than the {limit} that are read; make it smaller")
 
 
 def _too_large(label: str, what: str) -> DataError:
@@ -362,7 +190,7 @@ def _too_large(label: str, what: str) -> DataError:
 
 def _eight_bit(image: Image.Image, label: str) -> Image.Image:
     """Gray of 9 to 16 bits scaled to 8; other pictures as they are."""
-    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
         kind = "floating-point" if image.mode == "F" else "32-bit integer"
         raise DataError(f"{label}: {kind} pixels have no known range; save it with 8 or 16 bits a channel")
     if image.mode != "I" and not image.mode.startswith("I;16"):
@@ -401,22 +229,3 @@ def _channels_last(image: Image.Image, backdrop: tuple[int, ...]) -> np.ndarray:
         gray = gray and len(set(backdrop)) == 1
         return np.asarray(image)[:, :, : 1 if gray else 3]
     return np.atleast_3d(np.asarray(image.convert("L" if gray else "RGB")))
-
-
-def _is_visible(path: PurePosixPath) -> bool:
-    return not any(part.startswith(".") and part != ".." or part == "__MACOSX" for part in path.parts)
-
-
-def _is_image_name(path: PurePosixPath) -> bool:
-    return path.suffix.lower() in SUFFIXES and _is_visible(path)
-
-
-def _natural_part(name: str) -> tuple[Any, ...]:
-    """A sort key that compares runs of digits by value: as (length, digits), for which no number is too long."""
-    pieces = re.split(r"([0-9]+)", name)  # text, digits, text, digits, ..., text
-    key = [(len(p.lstrip("0")), p.lstrip("0")) if i % 2 else p.casefold() for i, p in enumerate(pieces)]
-    return tuple(key), name  # the name itself settles 'a' against 'A' and '1' against '01'
-
-
-def _natural(path: PurePosixPath) -> tuple[Any, ...]:
-    return tuple(_natural_part(part) for part in path.parts)

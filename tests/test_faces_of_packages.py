@@ -8,7 +8,7 @@ import fergan
 import pytest
 
 
-@pytest.mark.parametrize("package", ["fergan", "fergan.stylegan"])
+@pytest.mark.parametrize("package", ["fergan", "fergan.data", "fergan.stylegan"])
 def test_every_public_name_is_there(package):
     module = importlib.import_module(package)
     assert len(module.__all__) <= 10
@@ -20,7 +20,10 @@ def test_every_public_name_is_there(package):
 
 
 def test_packages_are_light_until_a_name_is_used():
-    code = "import sys, fergan.stylegan; assert fergan.__version__; print({'torch', 'keras', 'numpy'} & {*sys.modules})"
+    code = (
+        "import sys, fergan.data, fergan.stylegan; assert fergan.__version__; "
+        "print({'torch', 'keras', 'numpy'} & {*sys.modules})"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "set()\n", done.stderr
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...runtime.errors import DataError
 from ...runtime.files import printable
 from ..face_set import FaceSet
-from ..images import ImageSource
+from ..image_source import ImageSource
 from .affectnet import is_affectnet_csv, read_affectnet_csv, read_affectnet_npy
 from .ckplus import is_ck48, read_ck48, read_ckplus, read_ckplus_csv
 from .fer2013 import read_fer2013

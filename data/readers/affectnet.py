@@ -18,7 +18,7 @@ import pandas as pd
 from ...runtime.errors import DataError
 from ...runtime.files import printable
 from ..face_set import FaceSet
-from ..images import ImageSource
+from ..image_source import ImageSource
 from .folders import Box, load_faces, make_face_set
 
 LABELS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")

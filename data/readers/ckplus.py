@@ -22,7 +22,7 @@ import numpy as np
 from ...runtime.errors import DataError
 from ...runtime.files import printable
 from ..face_set import OWN_SPLITS, SPLITS, FaceSet
-from ..images import ImageSource
+from ..image_source import ImageSource
 from ..labels import FER2013
 from .fer2013 import read_pixel_csv
 from .folders import load_faces, make_face_set, read_image_folder

@@ -27,7 +27,7 @@ from ...runtime.errors import DataError
 from ...runtime.files import printable
 from ..face_set import SPLITS, FaceSet
 from ..faces import SIZE, Preparation, prepare_faces
-from ..images import ImageSource
+from ..image_source import ImageSource
 from ..labels import FER2013, FERPLUS, KNOWN, canonical_label
 
 _SPLIT_FOLDERS = {
@@ -52,7 +52,7 @@ def read_image_folder(path: str | Path, *, label: str | None = None, crop: str =
         crop: see :func:`fergan.data.faces.prepare_faces`; 48x48 gray images pass ``none`` unchanged.
 
     Returns:
-        The faces in the order of :func:`fergan.data.images.list_images`; ``label_names`` are the classes found, in the
+        The faces in the order of :func:`..image_source.list_images`; ``label_names`` are the classes found, in the
         order of FER2013, then FER+, then the alphabet. ``official`` where file names or folders carry FER2013's splits.
 
     Raises:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from ...runtime.errors import DataError
 from ..face_set import FaceSet
-from ..images import ImageSource
+from ..image_source import ImageSource
 from .folders import left_out_notes, load_faces, make_face_set
 
 CODES = {

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from ...runtime.errors import DataError
 from ...runtime.files import printable
 from ..face_set import FaceSet
-from ..images import ImageSource
+from ..image_source import ImageSource
 from .folders import load_faces, make_face_set
 
 LABELS = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ...data.detection.squares import centre_square
-from ...data.images import ImageSource
+from ...data.image_source import ImageSource
 from ...data.readers.fer2013 import read_fer2013
 from ...runtime.errors import DataError
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fergan.data import images as module
-from fergan.data.images import ImageSource, list_images, read_image, write_png
+from fergan.data.image_source import ImageSource, list_images
+from fergan.data.images import read_image, write_png
 from fergan.runtime.errors import DataError, UsageError
 from fergan.runtime.files import printable, write_atomically
 from PIL import Image
@@ -34,6 +35,18 @@ def test_lossless_formats_give_the_pixels_back(format):
     np.testing.assert_array_equal(read_image(encode(RGB, format, **options)), RGB)
     if format != "WEBP":  # which stores gray as RGB
         np.testing.assert_array_equal(read_image(encode(GRAY, format)), GRAY[:, :, None])
+
+
+def test_pgm_and_avif_are_read_and_heic_is_named(tmp_path):
+    np.testing.assert_array_equal(read_image(encode(GRAY, "PPM"))[:, :, 0], GRAY)
+    deep = b"P5 2 1 65535\n" + struct.pack(">2H", 0, 65535)
+    assert read_image(deep).ravel().tolist() == [0, 255]
+    if "AVIF" in module.FORMATS:
+        assert np.abs(read_image(encode(Image.new("RGB", (16, 16), (200, 50, 90)), "AVIF")) - [200.0, 50, 90]).max() < 6
+    (tmp_path / "photo.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(50))
+    (source,) = ImageSource(tmp_path).names
+    with pytest.raises(DataError, match="photo.HEIC: is no readable"):
+        ImageSource(tmp_path).read(source)
 
 
 def test_result_is_plain_contiguous_and_writable():

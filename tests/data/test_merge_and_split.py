@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fergan.data.face_set import FaceSet
 from fergan.data.labels import FER2013
-from fergan.data.merge import merge
+from fergan.data.merging import merge
 from fergan.data.splits import split
 from fergan.runtime.errors import UsageError
 

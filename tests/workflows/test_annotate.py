@@ -270,6 +270,19 @@ def test_a_folder_of_pictures(faces: np.ndarray, tmp_path: Path, invoke: Invoke)
     assert np.asarray(Image.open(tmp_path / "out" / "sub" / "gray.png")).shape == (360, 480, 3)
 
 
+def test_no_two_pictures_are_written_to_one_file(tmp_path: Path, invoke: Invoke) -> None:
+    (tmp_path / "in").mkdir()
+    for name, gray in (("a.jpg", 10), ("a.jpg.png", 90), ("A.JPG", 170), ("a.jpg_2.png", 250)):
+        Image.new("RGB", (64, 64), (gray, gray, gray)).save(tmp_path / "in" / name, "PNG")
+    for complaint in ("", "4 pictures in it, the output folder, are passed over"):  # a second run does the same
+        done = invoke("annotate", "--source", "in", "--out", "in/out", "--detector", "haar")
+        assert done.returncode == 0 and complaint in done.stderr
+    written = [np.asarray(Image.open(path)) for path in (tmp_path / "in" / "out").iterdir()]
+    assert sorted(int(picture[0, 0, 0]) for picture in written) == [10, 90, 170, 250]
+    kept = np.asarray(Image.open(tmp_path / "in" / "out" / "a.jpg.png"))
+    assert kept[0, 0, 0] == 90  # a PNG keeps its name; a.jpg moves aside
+
+
 def test_ctrl_c_finishes_the_files(faces: np.ndarray, tmp_path: Path) -> None:
     film(tmp_path / "film.mp4", faces, [[(100 + k % 40, 60, 200)] for k in range(400)])
     options = AnnotateOptions(

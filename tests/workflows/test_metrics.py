@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fergan.data.images import ImageSource, read_image, write_png
+from fergan.data.image_source import ImageSource
+from fergan.data.images import read_image, write_png
 from fergan.runtime.errors import UsageError
 from fergan.stylegan.checkpoints import save_generator
 from fergan.stylegan.generator import load_generator
@@ -165,6 +166,11 @@ def test_inception_needs_torch_fidelity(real: Path, monkeypatch: pytest.MonkeyPa
         (["--data", "few"], 1, "8 pictures are too few; at least 12"),
         (["--data", "REAL", "--images", "few", "--n", "9"], 2, "has 8 pictures; give at most 8"),
         (["--data", "broken"], 1, "3.png: is truncated or damaged"),
+        (
+            ["--data", "REAL", "--images", "mixed"],
+            1,
+            "12 pictures are 48 x 48 gray, but not 0_icon.png (8 x 8 gray); remove these or",
+        ),
         (["--data", "nowhere"], 1, "nowhere: does not exist"),
         (["--data", "REAL", "--network", "dcgan-fer2013"], 2, "did you mean dcgan-fer2013-48"),
         (["--data", "REAL", "--class", "1"], 2, "has no classes"),
@@ -179,6 +185,8 @@ def test_bad_input_gets_one_clear_line(
     _write(tmp_path / "few", np.zeros((8, 48, 48, 1), np.uint8))
     broken = _write(tmp_path / "broken", np.random.default_rng(0).integers(0, 256, (12, 48, 48, 1), np.uint8))
     (broken / "3.png").write_bytes((broken / "3.png").read_bytes()[:500])
+    mixed = _write(tmp_path / "mixed", np.zeros((12, 48, 48, 1), np.uint8))
+    write_png(mixed / "0_icon.png", np.zeros((8, 8, 1), np.uint8))  # comes first
     done = invoke("metrics", *(str(real) if word == "REAL" else word for word in arguments))
     assert done.returncode == code
     assert message in done.stderr

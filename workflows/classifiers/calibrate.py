@@ -25,7 +25,7 @@ from ...classify.evaluation.scores import Calibration, calibration
 from ...classify.saving import save_classifier, validation_bytes
 from ...data.face_set import FaceSet, confusion_counts, role
 from ...data.labels import canonical_label
-from ...data.merge import merge
+from ...data.merging import merge
 from ...data.readers import read_faces
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable, write_atomically

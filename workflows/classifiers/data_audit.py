@@ -16,7 +16,7 @@ from ...data.audit.corrections import drop_rows, relabel
 from ...data.audit.duplicates import THRESHOLD
 from ...data.face_set import FaceSet
 from ...data.labels import canonical_label
-from ...data.merge import merge
+from ...data.merging import merge
 from ...data.readers import read_faces
 from ...data.readers.ferplus import COLUMNS, read_ferplus
 from ...data.splits import split
@@ -31,7 +31,7 @@ class AuditOptions:
 
     Attributes:
         data: one or more data sets, as :func:`fergan.data.readers.read_faces` takes them.
-        labels: classes to merge on, see :func:`fergan.data.merge.merge`.
+        labels: classes to merge on, see :func:`fergan.data.merging.merge`.
         split: None for the splits that the data come with, else see :func:`fergan.data.splits.split`.
         seed: of a made split, and of the folds.
         threshold: of near duplicates.

@@ -21,7 +21,7 @@ from ...classify.classifier import Classifier, load_classifier
 from ...classify.evaluation.views import TEN
 from ...classify.networks.registry import multiply_adds
 from ...data.face_set import OWN_SPLITS, SPLITS, FaceSet, role
-from ...data.merge import merge
+from ...data.merging import merge
 from ...data.readers import read_faces
 from ...reports.pages.evaluation import build_evaluation_page
 from ...reports.settings import plain

@@ -12,7 +12,7 @@ from ...classify.recipes import Recipe
 from ...data.audit.audit import audit, leaks_to_drop
 from ...data.audit.corrections import relabel
 from ...data.face_set import FaceSet, class_counts, role
-from ...data.merge import merge
+from ...data.merging import merge
 from ...data.readers import read_faces
 from ...data.readers.ferplus import read_ferplus
 from ...data.splits import split
@@ -27,7 +27,7 @@ class ClassifierOptions:
         data: one or more data sets, as :func:`fergan.data.readers.read_faces` takes them.
         recipe: a bundled recipe's name, or a TOML file.
         overrides: ``key=value`` each, for the recipe.
-        labels: classes to merge on, see :func:`fergan.data.merge.merge`. None: those that all sets have, and the
+        labels: classes to merge on, see :func:`fergan.data.merging.merge`. None: those that all sets have, and the
             classes of sets that have only one, as ``embarrassed=gray.zip``.
         split: ``official`` or shares, see :func:`fergan.data.splits.split`. None: see :func:`read_training_data`.
         drop_leaks: leave out training rows that are in validation or test too.

@@ -109,7 +109,7 @@ def judge(options: MetricsOptions, stage: Stage = silent) -> list[dict[str, Any]
 def _fakes(options: MetricsOptions, reals: PictureSet) -> tuple[int, Generator | None, Fakes]:
     """(pictures a side, the generator unless pictures are judged, the fakes of all repeats)"""
     if options.images is not None:
-        others = PictureSet(options.images)
+        others = PictureSet(options.images, one_shape=True)
         n = _pictures_a_side(options, reals, others)
         return n, None, fakes_of_pictures(others, n * options.repeats)
     n = _pictures_a_side(options, reals)

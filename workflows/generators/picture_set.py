@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from ...data.images import ImageSource
+from ...data.image_source import ImageSource
 from ...data.readers.fer2013 import read_fer2013
 from ...runtime.errors import DataError
 from ...runtime.files import printable
@@ -25,8 +28,9 @@ class PictureSet:
         DataError: the path cannot be read or holds no picture.
     """
 
-    def __init__(self, path: str | Path, side: int | None = None, channels: int | None = None) -> None:
-        """Without a side and channels, those of the first picture hold for all."""
+    def __init__(self, path: str | Path, *, one_shape: bool = False) -> None:
+        """Without ``one_shape``, ``side`` and ``channels`` begin as those of the first picture; with it, a DataError
+        names the pictures that differ in size or kind."""
         self.path = Path(path)
         self._labels: np.ndarray | None = None
         if self.path.suffix.lower() == ".csv":
@@ -39,9 +43,8 @@ class PictureSet:
         else:
             self._source = ImageSource(self.path)
             self.names = self._source.names
-        first = self._read(0)
-        self.side = min(first.shape[:2]) if side is None else side
-        self.channels = first.shape[2] if channels is None else channels
+        height, width, self.channels = self._one_shape() if one_shape else self._read(0).shape
+        self.side = min(height, width)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -54,7 +57,33 @@ class PictureSet:
         """float32 [N, c_dim]: a CSV's emotions, or the labels of ``dataset.json``; a DataError without those."""
         return read_classes(self.path, self.names) if self._labels is None else self._labels
 
+    def _one_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of all pictures; a DataError names those that differ from most.
+
+        Bringing all to the first one's would let a single odd picture decide what is measured.
+        """
+        if not isinstance(self._source, ImageSource):
+            return self._source.shape[1:]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            shapes = list(pool.map(lambda index: self._read(index).shape, range(len(self))))
+        [(usual, count), *others] = Counter(shapes).most_common()
+        if others:
+            odd = [
+                f"{name} ({_in_words(shape)})" for name, shape in zip(self.names, shapes, strict=True) if shape != usual
+            ]
+            more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+            raise DataError(
+                f"{printable(self.path)}: {count} pictures are {_in_words(usual)}, but not "
+                f"{printable(', '.join(odd[:3]))}{more}; remove these or bring all to one size and kind first"
+            )
+        return usual
+
     def _read(self, index: int) -> np.ndarray:
         if isinstance(self._source, ImageSource):
             return self._source.read(self.names[index])
         return self._source[index]
+
+
+def _in_words(shape: tuple[int, ...]) -> str:
+    height, width, channels = shape
+    return f"{width} x {height} {'gray' if channels == 1 else 'colour'}"

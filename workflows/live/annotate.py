@@ -22,13 +22,15 @@ from ...data.detection.detectors import SMALLEST, open_detector
 from ...data.detection.face import Face, FaceDetector, overlap
 from ...data.detection.squares import face_squares
 from ...data.faces import cut_faces
-from ...data.images import SUFFIXES, ImageSource, read_image, write_png
+from ...data.image_source import SUFFIXES, ImageSource
+from ...data.images import read_image, write_png
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
 from ..background import OrderedWorker, ReadAhead, until
 from ..progress import OnProgress, no_progress
 from .drawing import draw_faces
 from .face_table import FaceTable, Frame
+from .text import escaped_labels
 from .tracking import Smoother, Tracker
 from .video import VideoFile, VideoSource, Window
 
@@ -76,7 +78,7 @@ class Annotated:
     Attributes:
         frames, faces, tracks: how many frames or pictures, rows of the table, and faces told apart.
         detector: the one that was used.
-        complaints: one line for each thing that could not be read.
+        complaints: one line for each thing that could not be read, or shown as it is.
         stopped: before the end, because somebody asked for that.
     """
 
@@ -146,7 +148,18 @@ def annotate(
             numbers.update(frame.tracks)
             on_progress(done, max(done, source.total or done))
         behind.flush()
-    return Annotated(done, faces, len(numbers), detector.name, tuple(source.complaints), stop.is_set())
+    complaints = (*_font_complaints(options, classifier.labels), *source.complaints)
+    return Annotated(done, faces, len(numbers), detector.name, complaints, stop.is_set())
+
+
+def _font_complaints(options: AnnotateOptions, labels: tuple[str, ...]) -> list[str]:
+    escaped = escaped_labels(labels) if options.out or options.show else []
+    if not escaped:
+        return []
+    return [
+        f"no font of this machine shows {printable(', '.join(escaped))}: drawn as escapes such as \\u751f; "
+        "install a font that has the characters, such as Noto Sans CJK"
+    ]
 
 
 _Write = Callable[["Frame", "list[tuple[int, np.ndarray, np.ndarray]]", bool], None]
@@ -213,15 +226,41 @@ class _Pictures:
     def __init__(self, path: Path, single: bool, options: AnnotateOptions) -> None:
         self._path, self._out = path, None if options.out is None else Path(options.out)
         self._source = None if single else ImageSource(path)
-        self.total: int | None = 1 if self._source is None else len(self._source)
         self.complaints: list[str] = []
+        self._names = (path.name,) if self._source is None else self._without_own_output(self._source)
+        self.total: int | None = len(self._names)
         self._first = read_image(path) if single else None
 
     def _read(self) -> Iterator[tuple[str, np.ndarray]]:
         if self._first is not None:
             yield self._path.name, self._first
-        if self._source is not None:
-            yield from self._source.images(on_error=lambda name, error: self.complaints.append(str(error)))
+        if self._source is None:
+            return
+        for name in self._names:
+            try:
+                picture = self._source.read(name)
+            except DataError as error:
+                self.complaints.append(str(error))
+                continue
+            yield name, picture
+
+    def _without_own_output(self, source: ImageSource) -> tuple[str, ...]:
+        """The names of a folder's pictures but for those in the folder to write to: an earlier run left them there."""
+        if self._out is None or not self._path.is_dir():
+            return source.names
+        out, root = self._out.resolve(), self._path.resolve()
+        if out == root or root not in out.parents:
+            return source.names
+        own = f"{out.relative_to(root).as_posix()}/"
+        names = tuple(name for name in source.names if not name.startswith(own))
+        if not names:
+            raise DataError(f"{printable(self._path)}: all its images lie in the output folder; give another --out")
+        if len(names) < len(source.names):
+            count = len(source.names) - len(names)
+            self.complaints.append(
+                f"{printable(self._out)}: {count} pictures in it, the output folder, are passed over"
+            )
+        return names
 
     def frames(self, detector: FaceDetector, stop: threading.Event) -> Iterator[Frame]:
         count = 0
@@ -237,11 +276,12 @@ class _Pictures:
         if self._out is None:
             return None
         out = self._out
+        names = picture_names(self._names)
 
         def write(frame: Frame, shown: list[tuple[int, np.ndarray, np.ndarray]], draw: bool) -> None:
             if draw:
                 _draw(frame, shown, labels)
-            path = out if self._source is None and out.suffix.lower() == ".png" else out / _picture_name(frame.name)
+            path = out if self._source is None and out.suffix.lower() == ".png" else out / names[frame.name]
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -249,6 +289,24 @@ class _Pictures:
             write_png(path, frame.picture)
 
         return write
+
+
+def picture_names(names: Iterable[str]) -> dict[str, Path]:
+    """Where each annotated picture goes below the folder, by its name; no two to the same file.
+
+    PNG files keep their names; what would meet one of them, or another, is numbered: ``b.jpg`` beside ``b.jpg.png``
+    becomes ``b.jpg_2.png``. Names that differ in case only count as the same, as they are on some disks.
+    """
+    places: dict[str, Path] = {}
+    taken: set[str] = set()
+    for name in sorted(names, key=lambda name: (_picture_name(name).as_posix() != name, name)):
+        first = place = _picture_name(name)
+        number = 2
+        while place.as_posix().casefold() in taken:
+            place, number = first.with_name(f"{first.stem}_{number}.png"), number + 1
+        taken.add(place.as_posix().casefold())
+        places[name] = place
+    return places
 
 
 def _picture_name(name: str) -> Path:

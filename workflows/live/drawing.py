@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.opencv import opencv
+from .text import put_text, text_size
 
 COLOURS = (
     (230, 80, 60),
@@ -76,21 +77,13 @@ def _bars(cv2: Any, picture: np.ndarray, panel: Panel, probabilities: np.ndarray
         upper = top + k * row
         end = left + round(float(share) * (right - left - 1))
         cv2.rectangle(picture, (left, upper + 1), (end, upper + row - 2), COLOURS[k % len(COLOURS)], cv2.FILLED)
-        where = left + 3, upper + row - max(3, row // 4)
-        for colour, thick in (((0, 0, 0), 2), ((255, 255, 255), 1)):
-            cv2.putText(picture, _plain(label), where, cv2.FONT_HERSHEY_SIMPLEX, row / 40, colour, thick, cv2.LINE_AA)
+        put_text(picture, label, left + 3, upper + row - max(3, row // 4), row / 40, (255, 255, 255), outlined=True)
 
 
 def _text(cv2: Any, picture: np.ndarray, text: str, x: int, y: int, scale: float, colour: tuple[int, ...]) -> None:
     """A line of black text on a coloured strip, moved inside the picture; ``y`` is its lower edge."""
-    text = _plain(text)
-    (wide, high), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    wide, high, below = text_size(text, scale)
     x = max(0, min(x, picture.shape[1] - wide - 4))
     y = max(high + below + 2, y)
     cv2.rectangle(picture, (x, y - high - below - 2), (x + wide + 4, y), colour, cv2.FILLED)
-    cv2.putText(picture, text, (x + 2, y - below), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
-
-
-def _plain(text: str) -> str:
-    """OpenCV's fonts know ASCII only."""
-    return text.encode("ascii", "replace").decode()
+    put_text(picture, text, x + 2, y - below, scale, (0, 0, 0), outlined=False)

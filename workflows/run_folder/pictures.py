@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ...data.faces import CROPS, prepare_faces
-from ...data.images import ImageSource, fast_png, read_image
+from ...data.image_source import ImageSource
+from ...data.images import fast_png, read_image
 from ...reports.statistics.table import LabelTable
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable

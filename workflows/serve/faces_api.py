@@ -81,7 +81,7 @@ class Problem(BaseModel):
 
 _PICTURE = {
     "required": True,
-    "description": "A picture (PNG, JPEG, BMP, GIF, TIFF or WebP), or a form with the picture as its one file.",
+    "description": "A picture (PNG, JPEG, BMP, GIF, TIFF, WebP, PGM, AVIF) or a form with the picture as its one file.",
     "content": {
         "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         "image/png": {"schema": {"type": "string", "format": "binary"}},

@@ -15,7 +15,8 @@ import pandas as pd
 from ...classify.card import GivenRange
 from ...classify.classifier import Classifier, load_classifier
 from ...data.faces import Preparation, prepare_faces
-from ...data.images import ImageSource, read_image
+from ...data.image_source import ImageSource
+from ...data.images import read_image
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable, write_atomically
 from ..progress import OnProgress, no_progress
