@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-NOT_INSTALLED = {"tests", "benchmarks", "docs", ".ci", "build"}
+NOT_INSTALLED = {"tests", "benchmarks", "docs", ".ci", ".github", "build"}
 
 
 def test_the_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
