@@ -18,6 +18,8 @@ from .settings import ServeSettings
 
 _MAX_HEAD = 2**16
 """Bytes of a request's head, and of what is between the parts of a body: sizes and extensions of chunks, trailers."""
+_SLICE = 16 * 1024
+"""Bytes that the parser is fed at a time: counts begin anew with a message, so a large read would hide a large head."""
 _MAX_OVERHEAD = 8
 """Bytes around each byte of a body; chunks of one byte have five."""
 
@@ -48,9 +50,13 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing() or self._ending is not None:
-            return
         self._unset_keepalive_if_required()
+        for start in range(0, len(data), _SLICE):
+            if self.transport.is_closing() or self._ending is not None:
+                return
+            self._take(data[start : start + _SLICE])
+
+    def _take(self, data: bytes) -> None:
         self._gap += len(data)
         self._overhead += len(data)
         self._feed(data)
