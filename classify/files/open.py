@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import h5py
 import torch
 
-from ...runtime.errors import DataError, UsageError
+from ...runtime.errors import DataError, UsageError, first_line
 from ..translate.graph import translate
 from .bounded import try_in_child
 from .errors import Untranslatable
@@ -153,8 +153,7 @@ def _checked_copy(path: Path, content: bytes, why: str) -> Iterator[Path]:
     except (DataError, UsageError):
         raise
     except Exception as error:  # on damaged files Keras raises almost any type
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"{path}: is no model that can be opened safely ({reason})") from error
+        raise DataError(f"{path}: is no model that can be opened safely ({first_line(error)})") from error
 
 
 def _load(copy: Path, content: bytes, device: str) -> keras.Model:
@@ -221,7 +220,7 @@ class Guarded:
         except DataError:
             raise
         except Exception as error:  # of Keras, torch or onnxruntime, on networks that contradict themselves
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
         raise DataError(f"{self._path}: its network fails on pictures ({reason}); export it anew")
 
 
