@@ -23,9 +23,11 @@ def test_a_claim_holds_but_for_what_is_free(tmp_path: Path) -> None:
 
 
 def test_a_locked_folder_is_refused_with_what_is_done_there(tmp_path: Path) -> None:
-    with locked(tmp_path, lambda: "on this study"):
-        with pytest.raises(UsageError, match="another fergan process is at work on this study"):
-            with locked(tmp_path, lambda: "on this study"):
-                pass
-    with locked(tmp_path, lambda: "on this study"):
+    def work() -> str:
+        return "on this study"
+
+    refused = pytest.raises(UsageError, match="another fergan process is at work on this study")
+    with locked(tmp_path, work), refused, locked(tmp_path, work):
+        pass
+    with locked(tmp_path, work):
         pass
