@@ -16,9 +16,9 @@ from ...runtime.errors import DataError
 from ...runtime.files import printable
 from ..face_set import FaceSet
 from ..image_source import ImageSource
+from ..labels import RAFDB
 from .folders import load_faces, make_face_set
 
-LABELS = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
 LISTS = ("list_patition_label.txt", "list_partition_label.txt")
 _NAME = re.compile(r"(train|test)_[0-9]+(_aligned)?$")
 
@@ -48,7 +48,7 @@ def read_rafdb(path: str | Path, *, crop: str = "none") -> FaceSet:
     images, record = load_faces(source, names, crop)
     return make_face_set(
         images,
-        [LABELS[code - 1] for code in codes],
+        [RAFDB[code - 1] for code in codes],
         usage=[PurePosixPath(name).name.split("_")[0] for name in names],
         names=names,
         official=True,

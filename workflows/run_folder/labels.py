@@ -30,9 +30,6 @@ MOST_CSV_ROWS = 1_000_000
 
 _CHECKSUM = b"fergan.sha256"
 _CSV_CHUNK = 16_384  # rows that become text at a time
-FIXED = ("face", "seed", "label", "confidence")
-"""The columns before the classes' own, with ``psi`` after ``seed`` in a run over several truncations. A face that could
-not be read has no label but a ``skipped`` reason."""
 
 
 def label_table(
