@@ -24,7 +24,7 @@ from fergan.workflows.cli.main import cli
 from fergan.workflows.run_folder.folder import RunFolder
 from fergan.workflows.run_folder.pictures import FaceReader
 
-from .conftest import Invoke
+from ..conftest import Invoke
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from fergan.workflows.generators import metrics
 from fergan.workflows.generators.metrics import append_lines, judge
 from fergan.workflows.generators.metrics_options import MetricsOptions
 
-from .conftest import Invoke
+from ..conftest import Invoke
 
 NETWORK = "dcgan-fer2013-48"
 

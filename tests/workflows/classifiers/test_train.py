@@ -14,8 +14,8 @@ from fergan.runtime.errors import DataError, UsageError
 from fergan.workflows.classifiers.train import chosen_recipe
 from fergan.workflows.classifiers.training_data import ClassifierOptions, read_training_data
 
+from ..cli.test_main import imported_by
 from ..conftest import Invoke
-from ..test_cli import imported_by
 
 SIZES = {"Training": 70, "PublicTest": 21, "PrivateTest": 14}
 TINY = ("--set", "model.widths=[8,16]", "--set", "depths=[1,1]", "--set", "stem=4", "--set", "ema=0.5")

@@ -11,7 +11,7 @@ from fergan.workflows.run_folder.folder import RunFolder
 from fergan.workflows.run_folder.labels import label_table, merge_parts, write_part
 from fergan.workflows.run_folder.records import ClassifyRecord
 
-from .conftest import Invoke
+from ..conftest import Invoke
 
 VALIDATION = Path(fergan.__file__).parent / "classify/weights/fernet.validation.npz"
 HAPPY = [0.05, 0.01, 0.04, 0.55, 0.10, 0.05, 0.20]
