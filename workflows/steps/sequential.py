@@ -72,8 +72,8 @@ def check_again(run: RunFolder, against: str, max_tv: float, state: Path, *, alp
     word = "drifted" if look.alarm else "not shown to have drifted"
     return look, (
         f"{word}: look {look.number} at {plural(int(counts.sum()), 'face')} has p {look.p_value:.3g} against a total "
-        f"variation of at most {max_tv:g} from {printable(limit.terms['reference'])}; it may spend {look.spends:.3g} of "
-        f"{alpha:g}"
+        f"variation of at most {max_tv:g} from {printable(limit.terms['reference'])}; it may spend {look.spends:.3g} "
+        f"of {alpha:g}"
     ).replace("\N{NO-BREAK SPACE}", " ")
 
 
