@@ -85,6 +85,7 @@ def test_an_eighth_class_from_a_folder_end_to_end(tmp_path: Path, invoke: Invoke
     assert card["model"]["options"]["widths"] == [8, 16]
     with np.load(tmp_path / "out" / "fernet.validation.npz") as answers:
         assert answers["probabilities"].shape == (21 + 2, 8)
+        assert answers["leaks"].tolist() == [False] * 23
 
     again = invoke("train", "classifier", *data, *TINY, *FAST, "--out", "out")
     assert again.returncode == 2 and "votes was True" in again.stderr
