@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ from ...runtime.errors import DataError, UsageError, first_line
 from ...runtime.memory import tune_malloc
 from ..run_folder.seeds import shard_size
 from .options import EngineOptions
-from .shard import Job, Labeller, Maker, Task, shard_faces
+from .shard import Job, Labeller, Maker, Results, Task, shard_faces
 
 _CPU_SHARE = 0.25
 """Of a core, claimed by each actor. Two actors a core would be 0.5; claiming half of that lets the actors of a lost
@@ -34,7 +34,7 @@ _STORE_BYTES = 256 * 2**20
 """Object store of a cluster that this process starts; what travels is small."""
 
 
-def run_ray(job: Job, tasks: Sequence[Task], options: EngineOptions) -> Generator[tuple[Task, bytes | None]]:
+def run_ray(job: Job, tasks: Sequence[Task], options: EngineOptions) -> Results:
     """Tasks by the actors of a cluster, in the order in which they are done.
 
     Args:

@@ -6,7 +6,7 @@ whoever does it and however often. So every engine may lose workers, do a task t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +57,10 @@ class Task:
     number: int
     label: bool
     files: tuple[str, ...]
+
+
+Results = Generator[tuple[Task, bytes | None]]
+"""Tasks as they are done, each with the Parquet part of its labels where it was to label."""
 
 
 class Maker:
