@@ -71,6 +71,7 @@ def report_data(
         "references": _references(names, findings),
         "preparation": None if findings.preparation is None else _preparation(names, findings.preparation),
         "sweep": sweep_data(names, findings.sweep),
+        "faces_not_found": None if table.face_found is None else int((~table.face_found).sum()),
         "n_skipped": len(findings.skipped),
         "skipped": [{"face": plain(face), "reason": plain(reason)} for face, reason in findings.skipped],
         "unreadable_pictures": unreadable,

@@ -259,6 +259,8 @@ class RunFolder:
         judged = record.get("classify")
         if isinstance(judged, dict):  # earlier runs do not tell it; only the crop detect has changed since
             judged.setdefault("preparation_version", 1 if judged.get("crop") == "detect" else 2)
+            if judged.get("crop") == "detect":
+                judged.setdefault("no_face", "whole")
         return record
 
 
