@@ -21,6 +21,7 @@ from ...data.faces import SIZE
 from ...runtime.errors import DataError, UsageError, first_line
 from ...runtime.memory import tune_malloc
 from ..run_folder.seeds import shard_size
+from ..steps.classify import Prepared
 from .options import EngineOptions
 from .shard import Job, Labeller, Maker, Results, Task, shard_faces
 
@@ -106,7 +107,8 @@ class _Generating:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         files = tuple(row["files"].split("/")) if row["files"] else ()
         prepared = self._make(Task(int(row["number"]), bool(row["label"]), files))
-        return {"number": row["number"], "faces": prepared.tobytes()}
+        found = b"" if prepared.found is None else prepared.found.tobytes()
+        return {"number": row["number"], "faces": prepared.faces.tobytes(), "found": found}
 
 
 class _Judging:
@@ -118,9 +120,10 @@ class _Judging:
         self._plan = job.made.faces()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        prepared = np.frombuffer(row["faces"], np.uint8).reshape(-1, SIZE, SIZE)
+        faces = np.frombuffer(row["faces"], np.uint8).reshape(-1, SIZE, SIZE)
+        found = np.frombuffer(row["found"], bool) if row["found"] else None
         number = int(row["number"])
-        part = self._label(shard_faces(self._plan, number), prepared) if len(prepared) else b""
+        part = self._label(shard_faces(self._plan, number), Prepared(faces, found)) if len(faces) else b""
         return {"number": number, "part": part}
 
 

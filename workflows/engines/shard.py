@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...data.faces import SIZE, prepare_faces
 from ...data.images import fast_png
 from ...runtime.errors import DataError
 from ..background import PictureWriter
@@ -21,7 +20,7 @@ from ..run_folder.pictures import KeptPictures, tar_bytes, tar_name
 from ..run_folder.records import ClassifyRecord, GenerateRecord
 from ..run_folder.seeds import shard_size
 from ..run_folder.store import Store
-from ..steps.classify import ClassifyOptions, Judge
+from ..steps.classify import ClassifyOptions, Judge, Prepared, prepare
 from ..steps.generate import FaceMaker, GenerateOptions, make_faces
 
 
@@ -80,11 +79,11 @@ class Maker:
         _check("generator", job.made.differences(self.maker.record))
         self._store, self._writer, self._held = Store(job.store), PictureWriter(), held
 
-    def __call__(self, task: Task) -> np.ndarray:
+    def __call__(self, task: Task) -> Prepared:
         """Make the faces of a shard and keep their pictures; when it returns, they are on disk.
 
         Returns:
-            uint8 [N, 48, 48], the prepared faces of the whole shard, or [0, 48, 48] where no labels are missing.
+            The prepared faces of the whole shard, or none where no labels are missing.
         """
         faces, crop = shard_faces(self.maker.faces, task.number), self.job.classify.crop
         files = set(task.files)
@@ -97,7 +96,7 @@ class Maker:
             pictures.append(picture)
         if tar:
             self._store.write(f"faces/{tar_name(task.number)}", tar_bytes(todo, np.stack(pictures)))
-        prepared = prepare_faces(pictures, crop=crop) if task.label else np.empty((0, SIZE, SIZE), np.uint8)
+        prepared = prepare(pictures if task.label else [], crop)
         self._writer.flush()
         return prepared
 
@@ -112,8 +111,8 @@ class Labeller:
         self.judge = judge or Judge(job.classify)
         _check("classifier", job.judged.differences(self.judge.record()))
 
-    def __call__(self, faces: Sequence[Face], prepared: np.ndarray) -> bytes:
-        """The Parquet part of a shard, of its prepared faces, uint8 [N, 48, 48]."""
+    def __call__(self, faces: Sequence[Face], prepared: Prepared) -> bytes:
+        """The Parquet part of a shard, of its prepared faces."""
         return part_bytes(self.judge.label(faces, prepared))
 
 

@@ -179,12 +179,18 @@ class RunFolder:
                 "since": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             write_atomically(self._holder_file, json.dumps(holder).encode())
-            for folder in (self.path, self.faces, self.labels):
-                remove_leftovers(folder)
+            self._remove_leftovers()
             if self._force:
                 self.clear(faces=True)
             self.reread()
-            yield
+            try:
+                yield
+            finally:
+                self._remove_leftovers()  # of workers that were killed while this process went on
+
+    def _remove_leftovers(self) -> None:
+        for folder in (self.path, self.faces, self.labels):
+            remove_leftovers(folder)
 
     @property
     def _holder_file(self) -> Path:
@@ -253,6 +259,8 @@ class RunFolder:
         judged = record.get("classify")
         if isinstance(judged, dict):  # earlier runs do not tell it; only the crop detect has changed since
             judged.setdefault("preparation_version", 1 if judged.get("crop") == "detect" else 2)
+            if judged.get("crop") == "detect":
+                judged.setdefault("no_face", "whole")
         return record
 
 

@@ -156,6 +156,7 @@ class ClassifyRecord(Record):
         crop: which part of a picture is judged.
         other: what else the preparation of the faces records of itself.
         input_range, outputs, licence: of the classifier, where they are not the usual ones.
+        no_face: what becomes of a picture in which ``detect`` finds no face: ``whole`` or ``skip``; else None.
         images, n, pictures_sha256: the foreign pictures that were judged in place of the run's own faces.
     """
 
@@ -169,10 +170,11 @@ class ClassifyRecord(Record):
     input_range: tuple[float, ...] | None = None
     outputs: str | None = None
     licence: str | None = None
+    no_face: str | None = None
     images: str | None = None
     n: int | None = None
     pictures_sha256: str | None = None
 
     def judged_by(self) -> tuple[object, ...]:
         """What must be equal for the labels of two runs to be comparable."""
-        return self.sha256, self.crop, dict(self.other), self.input_range, self.labels
+        return self.sha256, self.crop, self.no_face, dict(self.other), self.input_range, self.labels
