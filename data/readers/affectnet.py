@@ -19,10 +19,10 @@ from ...runtime.errors import DataError
 from ...runtime.files import printable
 from ..face_set import FaceSet
 from ..image_source import ImageSource
+from ..labels import AFFECTNET
 from .folders import Box, load_faces, make_face_set
 from .place import Place
 
-LABELS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 COLUMNS = (
     "subDirectory_filePath",
     "face_x",
@@ -68,9 +68,9 @@ def read_affectnet_csv(path: str | Path, *, crop: str = "none") -> FaceSet:
         raise DataError(f"{printable(path)}: holds neither training.csv nor validation.csv")
     tables = [_read_table(file).assign(usage=_FILES.get(file.stem.lower(), "")) for file in files]
     table = pd.concat(tables, ignore_index=True)
-    kept = table[table["expression"] < len(LABELS)]
+    kept = table[table["expression"] < len(AFFECTNET)]
     if kept.empty:
-        raise DataError(f"{printable(path)}: has no row with one of the expressions 0..{len(LABELS) - 1}")
+        raise DataError(f"{printable(path)}: has no row with one of the expressions 0..{len(AFFECTNET) - 1}")
     names = kept["subDirectory_filePath"].tolist()
     source = ImageSource(_image_root(files[0], names[0]))
     known = set(source.names)
@@ -84,7 +84,7 @@ def read_affectnet_csv(path: str | Path, *, crop: str = "none") -> FaceSet:
     faces, record = load_faces(source, names, crop, boxes)
     return make_face_set(
         faces,
-        [LABELS[code] for code in kept["expression"]],
+        [AFFECTNET[code] for code in kept["expression"]],
         usage=kept["usage"].tolist(),
         names=names,
         official=bool((kept["usage"] != "").all()),
@@ -123,14 +123,14 @@ def read_affectnet_npy(path: str | Path, *, crop: str = "none") -> FaceSet:
             names.append(name)
             usage.append(_SETS[folder])
             codes.append(_code(path / folder / "annotations" / f"{Path(name).stem}_exp.npy"))
-    rows = [row for row, code in enumerate(codes) if code < len(LABELS)]
+    rows = [row for row, code in enumerate(codes) if code < len(AFFECTNET)]
     if not rows:
-        raise DataError(f"{printable(path)}: has no image with one of the expressions 0..{len(LABELS) - 1}")
+        raise DataError(f"{printable(path)}: has no image with one of the expressions 0..{len(AFFECTNET) - 1}")
     names_kept = [names[row] for row in rows]
     faces, record = load_faces(source, names_kept, crop)
     return make_face_set(
         faces,
-        [LABELS[codes[row]] for row in rows],
+        [AFFECTNET[codes[row]] for row in rows],
         usage=[usage[row] for row in rows],
         names=names_kept,
         official=True,

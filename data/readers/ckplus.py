@@ -23,13 +23,11 @@ from ...runtime.errors import DataError
 from ...runtime.files import printable
 from ..face_set import OWN_SPLITS, SPLITS, FaceSet
 from ..image_source import ImageSource
-from ..labels import FER2013
+from ..labels import CKPLUS, CKPLUS_CSV
 from .fer2013 import read_pixel_csv
 from .folders import load_faces, make_face_set, read_image_folder
 from .place import Place
 
-CSV_LABELS = (*FER2013, "contempt")
-ORIGINAL_LABELS = ("neutral", "angry", "contempt", "disgust", "fear", "happy", "sad", "surprise")
 _FRAME = re.compile(r"(S[0-9]{3})_[0-9]{3}_[0-9]{8}$")
 # as a word: not the ck of "backup"
 _TABLE = re.compile(r"(?<![a-z])(ck|cohn.?kanade)(\+|plus|extended|48)?(?![a-z])")
@@ -60,7 +58,7 @@ def read_ckplus_csv(path: str | Path) -> FaceSet:
     Raises:
         DataError: as :func:`fergan.data.readers.fer2013.read_fer2013`.
     """
-    faces = read_pixel_csv(path, CSV_LABELS)
+    faces = read_pixel_csv(path, CKPLUS_CSV)
     own = dict(zip(SPLITS, OWN_SPLITS, strict=True))
     return dataclasses.replace(
         faces,
@@ -142,8 +140,8 @@ def read_ckplus(path: str | Path, *, last: int = 3, neutral: bool = False, crop:
 def _emotion(file: Path) -> str:
     try:
         number = float(file.read_text())
-        if number not in range(8):
+        if number not in range(len(CKPLUS)):
             raise ValueError
-        return ORIGINAL_LABELS[int(number)]
+        return CKPLUS[int(number)]
     except (OSError, ValueError) as error:
         raise DataError(f"{printable(file)}: is not one number from 0 to 7, as CK+'s emotions are") from error

@@ -28,7 +28,7 @@ from ...runtime.files import printable
 from ..face_set import SPLITS, FaceSet
 from ..faces import SIZE, Preparation, prepare_faces
 from ..image_source import ImageSource
-from ..labels import FER2013, FERPLUS, KNOWN, canonical_label
+from ..labels import FER2013, KNOWN, canonical_label, house_order
 from .place import Place
 
 _SPLIT_FOLDERS = {
@@ -39,7 +39,6 @@ _SPLIT_FOLDERS = {
     "privatetest": "PrivateTest",
 }
 _FER2013_NAME = re.compile(rf"({'|'.join(SPLITS)})_[0-9]+$")
-_ORDER = tuple(dict.fromkeys((*FER2013, *FERPLUS, "embarrassed")))
 
 Box = tuple[float, float, float, float]
 
@@ -142,8 +141,7 @@ def make_face_set(
     record: dict[str, Any],
 ) -> FaceSet:
     """A :class:`FaceSet` from class names: those that occur become ``label_names``, in the house order."""
-    found = set(classes)
-    label_names = (*(name for name in _ORDER if name in found), *sorted(found - set(_ORDER)))
+    label_names = house_order(classes)
     index = {name: number for number, name in enumerate(label_names)}
     return FaceSet(
         images=images,

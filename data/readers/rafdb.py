@@ -16,10 +16,10 @@ from ...runtime.errors import DataError
 from ...runtime.files import printable
 from ..face_set import FaceSet
 from ..image_source import ImageSource
+from ..labels import RAFDB
 from .folders import load_faces, make_face_set
 from .place import Place
 
-LABELS = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
 LISTS = ("list_patition_label.txt", "list_partition_label.txt")
 _NAME = re.compile(r"(train|test)_[0-9]+(_aligned)?$")
 
@@ -55,7 +55,7 @@ def read(path: Path, crop: str | None = None) -> FaceSet:
     images, record = load_faces(source, names, crop or "none")
     return make_face_set(
         images,
-        [LABELS[code - 1] for code in codes],
+        [RAFDB[code - 1] for code in codes],
         usage=[PurePosixPath(name).name.split("_")[0] for name in names],
         names=names,
         official=True,
