@@ -28,6 +28,11 @@ class_option = click.option(
     "--class", "class_index", metavar="N|NAME", help="Class of a conditional generator, such as 1 or disgust."
 )
 
+crop_option = click.option(
+    "--crop",
+    type=click.Choice(["none", "ffhq", "detect"]),
+    help="With --want: the part of a picture that the judge sees, as for 'fergan classify'.  [default: none]",
+)
 
 force_option = click.option(
     "--force", is_flag=True, help="Start over: delete what fergan made in the run folder first."

@@ -21,14 +21,25 @@ from ..run_folder.store import Store
 from ..steps.classify import ClassifyOptions, Judge
 from ..steps.generate import FaceMaker, GenerateOptions, claim_faces
 from ..steps.report import report
+from ..steps.want import WantOptions
 from .local import run_here, run_processes
 from .options import EngineOptions
+from .search import absolute, everywhere, find_wanted
 from .shard import Job, Labeller, Maker, Results, ShardWorker, Task
 
 _HELD_BYTES = 256 * 2**20
 """Pictures kept in memory for the report; those of larger runs are read back when the report shows them."""
 
-_SUMMARY = ("run.json", "labels.csv", "skipped.csv", "validation.npz", "report.html", "report.json")
+_SUMMARY = (
+    "run.json",
+    "selection.json",
+    "manifest.csv",
+    "labels.csv",
+    "skipped.csv",
+    "validation.npz",
+    "report.html",
+    "report.json",
+)
 
 
 def run_all(
@@ -37,11 +48,14 @@ def run_all(
     classify: ClassifyOptions,
     on_progress: OnProgress = no_progress,
     engine: EngineOptions | None = None,
+    want: WantOptions | None = None,
 ) -> Path:
     """Generate, classify and report; what an earlier call has finished is not done again.
 
     Whatever the engine, labels are written by this process alone, a part a shard, whole or not at all; a part that is
     damaged or belongs to other faces is done again.
+
+    With ``want``, the seeds are found first, by the same workers; faces that are kept are then drawn once more.
 
     Returns:
         The path of ``report.html``.
@@ -53,13 +67,17 @@ def run_all(
     """
     started, engine = time.monotonic(), engine or EngineOptions()
     # elsewhere, others compute, and the networks here only tell what they are
-    maker = FaceMaker(generate if engine.here else replace(generate, device="cpu"))
-    judge = Judge(classify if engine.here else replace(classify, device="cpu"))
-    plan, made, judged = maker.faces, maker.record, judge.record()
-    kept = KeptPictures.parse(engine.images, len(plan))
     away = Store(engine.storage) if engine.storage else None
     if away:
         _fetch(run, away)
+    judge = Judge(classify if engine.here else replace(classify, device="cpu"))
+    if want is None:
+        maker = FaceMaker(generate if engine.here else replace(generate, device="cpu"))
+    else:
+        maker = find_wanted(run, generate, want, engine, judge if want.judge == classify else None, on_progress)
+        generate = replace(generate, seeds=maker.options.seeds, chosen=maker.options.chosen)
+    plan, made, judged = maker.faces, maker.record, judge.record()
+    kept = KeptPictures.parse(engine.images, len(plan))
     claim_faces(run, made)
     run.claim(judged)
     run.put("images", str(kept))
@@ -70,8 +88,8 @@ def run_all(
         make_faces_folder(run)
 
     job = Job(
-        replace(generate, network=_absolute(generate.network), projected_w=_absolute(generate.projected_w)),
-        replace(classify, model=_absolute(classify.model)),
+        everywhere(generate),
+        replace(classify, model=absolute(classify.model)),
         made,
         judged,
         kept,
@@ -152,11 +170,6 @@ def _elsewhere(job: Job, tasks: list[Task], engine: EngineOptions) -> Results:
     return run_ray(job, tasks, engine)
 
 
-def _absolute(source: str | None) -> str | None:
-    """A file by its whole path, for workers in other folders; names of bundled networks as they are."""
-    return str(Path(source).absolute()) if source and Path(source).suffix and Path(source).exists() else source
-
-
 def _send(run: RunFolder, away: Store) -> None:
     """Bring what was made of all shards to the storage."""
     for name in _SUMMARY:
@@ -170,6 +183,8 @@ def _fetch(run: RunFolder, away: Store) -> None:
     if "run.json" in names and not run.record:
         write_atomically(run.path / "run.json", away.read("run.json"))
         run.reread()
+    if "selection.json" in names and not run.selection.exists():
+        write_atomically(run.selection, away.read("selection.json"))
     for name in sorted(away.names("labels")):
         if name.startswith("part-") and not (run.labels / name).exists():
             number = int(name.removeprefix("part-").partition(".")[0])

@@ -6,18 +6,17 @@ whoever does it and however often. So every engine may lose workers, do a task t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ...data.images import fast_png
-from ...runtime.errors import DataError
 from ..background import PictureWriter
 from ..run_folder.faces import Face, FacePlan
 from ..run_folder.labels import part_bytes
 from ..run_folder.pictures import KeptPictures, tar_bytes, tar_name
-from ..run_folder.records import ClassifyRecord, GenerateRecord
+from ..run_folder.records import ClassifyRecord, GenerateRecord, refuse_other
 from ..run_folder.seeds import shard_size
 from ..run_folder.store import Store
 from ..steps.classify import ClassifyOptions, Judge, Prepared, prepare
@@ -41,6 +40,10 @@ class Job:
     judged: ClassifyRecord
     kept: KeptPictures
     store: str
+
+    def worker(self) -> ShardWorker:
+        """A loaded worker of this job."""
+        return ShardWorker(self)
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Maker:
     ) -> None:
         self.job = job
         self.maker = faces or FaceMaker(job.generate)
-        _check("generator", job.made.differences(self.maker.record))
+        refuse_other("generator", job.made.differences(self.maker.record))
         self._store, self._writer, self._held = Store(job.store), PictureWriter(), held
 
     def __call__(self, task: Task) -> Prepared:
@@ -109,7 +112,7 @@ class Labeller:
 
     def __init__(self, job: Job, judge: Judge | None = None) -> None:
         self.judge = judge or Judge(job.classify)
-        _check("classifier", job.judged.differences(self.judge.record()))
+        refuse_other("classifier", job.judged.differences(self.judge.record()))
 
     def __call__(self, faces: Sequence[Face], prepared: Prepared) -> bytes:
         """The Parquet part of a shard, of its prepared faces."""
@@ -132,11 +135,3 @@ class ShardWorker:
         """The Parquet part of a shard; None where only pictures were missing."""
         prepared = self.make(task)
         return self.label(shard_faces(self.make.maker.faces, task.number), prepared) if task.label else None
-
-
-def _check(what: str, differing: Iterable[str]) -> None:
-    if differing := list(differing):
-        raise DataError(
-            f"a worker has another {what} than the run ({', '.join(differing)}); install the same fergan everywhere "
-            "and give files by a path that all machines share"
-        )

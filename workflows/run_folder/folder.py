@@ -4,6 +4,7 @@
               faces/seed0000.png  one picture a seed
               labels/part-*.parquet, labels.csv (up to a million rows), skipped.csv
               validation.npz      the classifier's answers on labelled faces
+              selection.json, manifest.csv    of wanted faces: how far the search came, and what it kept
               report.html, report.json
 
 A step claims its settings in ``run.json`` before it writes anything. The same settings again mean: do what is missing.
@@ -86,6 +87,16 @@ class RunFolder:
         return self.path / "skipped.csv"
 
     @property
+    def selection(self) -> Path:
+        """How far the search for wanted faces came."""
+        return self.path / "selection.json"
+
+    @property
+    def manifest(self) -> Path:
+        """The wanted faces that were found, with the labels of two judges."""
+        return self.path / "manifest.csv"
+
+    @property
     def validation(self) -> Path:
         """What the classifier said about labelled faces; the report corrects by it. Absent where that is not known."""
         return self.path / "validation.npz"
@@ -144,6 +155,7 @@ class RunFolder:
         gone += [path for path in self.labels.glob("part-*.parquet") if re.fullmatch(r"part-\d+\.parquet", path.name)]
         if faces:
             gone += [path for path in self.faces.glob("*") if _OWN_FACE.fullmatch(path.name)]
+            gone += [self.selection, self.manifest]
         try:
             for path in gone:
                 path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from fergan.runtime.files import held
 from fergan.workflows.run_folder.folder import RunFolder
 from fergan.workflows.steps import sequential
 
-from .conftest import Invoke
+from ..conftest import Invoke
 from .test_check import HAPPY, make_run
 
 SAD = [0.05, 0.01, 0.04, 0.10, 0.55, 0.05, 0.20]
