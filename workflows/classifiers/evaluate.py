@@ -206,7 +206,7 @@ def _rows(faces: FaceSet, split: str | None) -> tuple[str, np.ndarray]:
         split = "validation" if (roles == "validation").any() else "all" if not (usage != "").any() else None
     there = sorted(set(usage.tolist()) - {""})
     if split is None:
-        raise UsageError(f"the data have no validation rows; give --split, one of {', '.join(there)} or all")
+        raise UsageError(f"the data have no validation rows; give --on, one of {', '.join(there)} or all")
     chosen = np.full(len(faces), split == "all") | (roles == split if split in OWN_SPLITS else usage == split)
     if not chosen.any():
         have = ", ".join(there) or "none"

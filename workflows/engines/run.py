@@ -77,7 +77,7 @@ def run_all(
         maker = find_wanted(run, generate, want, engine, judge if want.judge == classify else None, on_progress)
         generate = replace(generate, seeds=maker.options.seeds, chosen=maker.options.chosen)
     plan, made, judged = maker.faces, maker.record, judge.record()
-    kept = KeptPictures.parse(engine.images, len(plan))
+    kept = KeptPictures.parse(engine.keep, len(plan))
     claim_faces(run, made)
     run.claim(judged)
     run.put("images", str(kept))

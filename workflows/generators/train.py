@@ -42,7 +42,7 @@ def train_dcgan(
     policy = tuple(name.strip() for name in augment.split(",") if name.strip())
     unknown = [name for name in policy if name not in POLICIES]
     if unknown:
-        raise UsageError(f"--augment: {unknown[0]!r} is not one of {', '.join(POLICIES)}")
+        raise UsageError(f"--diffaugment: {unknown[0]!r} is not one of {', '.join(POLICIES)}")
     if resolution % 16:
         raise UsageError(f"--resolution {resolution} is not a multiple of 16; {resolution // 16 * 16} would be")
     images = load_training_set(data, resolution, int(channels), cond)

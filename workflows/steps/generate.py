@@ -73,9 +73,7 @@ class FaceMaker:
         self.psi = default_psi(self.generator, options.truncation_psi)
         cutoff, styles = options.truncation_cutoff, self.generator.num_ws
         if cutoff is not None and cutoff > styles:
-            raise UsageError(
-                f"--trunc-cutoff {cutoff}: {self.generator.name} has {styles} styles; give at most {styles}"
-            )
+            raise UsageError(f"--psi-cutoff {cutoff}: {self.generator.name} has {styles} styles; give at most {styles}")
         self.class_index: int | None = None
         self._projected: tuple[np.ndarray, str] | None = None
         if options.projected_w is not None:
