@@ -59,7 +59,7 @@ def read_faces(path: str | Path, *, crop: str | None = None) -> FaceSet:
     elif not path.exists():
         raise DataError(f"{printable(path)}: does not exist; give a data set's file, folder or zip")
     with ImageSource(path) as source:
-        names = source.names
+        names = source.readable
     if is_jaffe(names):
         return read_jaffe(path, crop=crop or "detect")
     if is_numbered_rafdb(names):

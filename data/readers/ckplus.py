@@ -25,7 +25,7 @@ from ..face_set import OWN_SPLITS, SPLITS, FaceSet
 from ..image_source import ImageSource
 from ..labels import FER2013
 from .fer2013 import read_pixel_csv
-from .folders import load_faces, make_face_set, read_image_folder
+from .folders import label_of_folder, left_out_notes, load_faces, make_face_set, split_of_folder
 
 CSV_LABELS = (*FER2013, "contempt")
 ORIGINAL_LABELS = ("neutral", "angry", "contempt", "disgust", "fear", "happy", "sad", "surprise")
@@ -53,27 +53,34 @@ def read_ckplus_csv(path: str | Path) -> FaceSet:
 
 
 def is_ck48(names: tuple[str, ...]) -> bool:
-    """Whether all images are named as frames of CK+, and lie in folders."""
-    return all(_FRAME.match(PurePosixPath(name).stem) and "/" in name for name in names)
+    """Whether most images are named as frames of CK+, and lie in folders."""
+    return 2 * sum(bool(_FRAME.match(PurePosixPath(name).stem)) and "/" in name for name in names) > len(names)
 
 
 def read_ck48(path: str | Path, *, crop: str = "none") -> FaceSet:
-    """Read ``CK+48``: no split, ``subjects`` from the file names.
+    """Read ``CK+48``: no split, ``subjects`` from the file names. Images of other names are left out, and noted.
 
     Raises:
-        DataError: as :func:`fergan.data.readers.folders.read_image_folder`; a file name that is no frame's.
+        DataError: no file is named as CK+'s frames are, or one cannot be read or lies in no class folder.
     """
-    faces = read_image_folder(path, crop=crop)
-    stems = [PurePosixPath(name).stem for name in faces.row_names()]
-    frames = [_FRAME.match(stem) for stem in stems]
-    if not all(frames):
-        odd = stems[[bool(frame) for frame in frames].index(False)]
-        raise DataError(f"{printable(path)}: {printable(odd)} is not named as CK+ names frames (S010_004_00000017)")
-    return dataclasses.replace(
-        faces,
-        subjects=np.array([frame[1] for frame in frames if frame]),
-        record={**faces.record, "layout": "CK+48"},
-    )
+    with ImageSource(path) as source:
+        found = [
+            (name, frame)
+            for name in source.readable
+            if "/" in name and (frame := _FRAME.match(PurePosixPath(name).stem))
+        ]
+        if not found:
+            raise DataError(f"{printable(path)}: no image is named as CK+ names frames (S010_004_00000017)")
+        names = [name for name, _ in found]
+        images, record = load_faces(source, names, crop)
+        return make_face_set(
+            images,
+            [label_of_folder(path, PurePosixPath(name)) for name in names],
+            usage=[split_of_folder(PurePosixPath(name)) for name in names],
+            names=names,
+            subjects=[frame[1] for _, frame in found],
+            record={"path": str(path), "layout": "CK+48", **record, "notes": left_out_notes(source.names, names)},
+        )
 
 
 def read_ckplus(path: str | Path, *, last: int = 3, neutral: bool = False, crop: str = "detect") -> FaceSet:
@@ -98,6 +105,8 @@ def read_ckplus(path: str | Path, *, last: int = 3, neutral: bool = False, crop:
     with ImageSource(root) as source:
         sequences: dict[str, list[str]] = {}
         for name in source.names:  # in the order of their numbers
+            if not _FRAME.match(PurePosixPath(name).stem):
+                continue
             sequences.setdefault(str(PurePosixPath(name).parent), []).append(name)
         for sequence, frames in sequences.items():
             files = sorted((emotions / sequence).glob("*_emotion.txt"))
@@ -124,7 +133,7 @@ def read_ckplus(path: str | Path, *, last: int = 3, neutral: bool = False, crop:
 
 def _emotion(file: Path) -> str:
     try:
-        number = float(file.read_text())
+        number = float(file.read_text(encoding="utf-8-sig"))
         if number not in range(8):
             raise ValueError
         return ORIGINAL_LABELS[int(number)]

@@ -43,7 +43,7 @@ def read_jaffe(path: str | Path, *, crop: str = "detect") -> FaceSet:
         DataError: no file is named as JAFFE's, or one cannot be read. Others are left out, and noted.
     """
     with ImageSource(path) as source:
-        found = [(name, match) for name in source.names if (match := _NAME.match(PurePosixPath(name).stem))]
+        found = [(name, match) for name in source.readable if (match := _NAME.match(PurePosixPath(name).stem))]
         if not found:
             raise DataError(f"{source.label(source.names[0])}: is not named as JAFFE's pictures are (KA.AN1.39.tiff)")
         names = [name for name, _ in found]

@@ -16,7 +16,7 @@ from ...runtime.errors import DataError
 from ...runtime.files import printable
 from ..face_set import FaceSet
 from ..image_source import ImageSource
-from .folders import load_faces, make_face_set
+from .folders import left_out_notes, load_faces, make_face_set, one_class_each
 
 LABELS = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
 LISTS = ("list_patition_label.txt", "list_partition_label.txt")
@@ -30,20 +30,24 @@ def read_rafdb(path: str | Path, *, crop: str = "none") -> FaceSet:
         path: the folder ``basic``, or one above it; or the copy on Kaggle, as a folder or zip.
         crop: aligned faces are cut to the face already.
 
+    Returns:
+        The faces. Images of other names, and pictures that the list has under two classes, are left out, and noted.
+
     Raises:
         DataError: there is no list of labels, it has a bad line, or a picture is missing.
     """
     path = Path(path)
     lists = [file for name in LISTS for file in sorted(path.glob(f"**/EmoLabel/{name}"))]
     if lists:
-        source, names, codes = _published(lists[0])
+        source, names, codes, notes = _published(lists[0])
     else:
         source = ImageSource(path)
         if not is_numbered_rafdb(source.names):
             raise DataError(
                 f"{printable(path)}: holds neither EmoLabel/{LISTS[0]} nor numbered folders of RAF-DB's files"
             )
-        names = list(source.names)
+        names = [name for name in source.readable if _is_numbered(name)]
+        notes = left_out_notes(source.names, names)
         codes = [int(PurePosixPath(name).parent.name) for name in names]
     images, record = load_faces(source, names, crop)
     return make_face_set(
@@ -52,17 +56,21 @@ def read_rafdb(path: str | Path, *, crop: str = "none") -> FaceSet:
         usage=[PurePosixPath(name).name.split("_")[0] for name in names],
         names=names,
         official=True,
-        record={"path": str(path), "layout": "RAF-DB", **record},
+        record={"path": str(path), "layout": "RAF-DB", **record, "notes": notes},
     )
 
 
 def is_numbered_rafdb(names: tuple[str, ...]) -> bool:
-    """Whether images are named as RAF-DB's and lie in folders 1..7."""
-    paths = [PurePosixPath(name) for name in names]
-    return all(_NAME.match(path.stem) and path.parent.name in set("1234567") for path in paths)
+    """Whether most images are named as RAF-DB's and lie in folders 1..7."""
+    return 2 * sum(map(_is_numbered, names)) > len(names)
 
 
-def _published(list_file: Path) -> tuple[ImageSource, list[str], list[int]]:
+def _is_numbered(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(_NAME.match(path.stem)) and path.parent.name in set("1234567")
+
+
+def _published(list_file: Path) -> tuple[ImageSource, list[str], list[int], list[str]]:
     try:
         lines = list_file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -85,4 +93,5 @@ def _published(list_file: Path) -> tuple[ImageSource, list[str], list[int]]:
     missing = next((name for name in names if name not in known), None) if names else "at all"
     if missing is not None:
         raise DataError(f"{printable(source.path)}: has no picture {missing}, which {printable(list_file)} names")
-    return source, names, codes
+    rows, notes = one_class_each(names, [LABELS[code - 1] for code in codes])
+    return source, [names[row] for row in rows], [codes[row] for row in rows], notes

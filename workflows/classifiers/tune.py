@@ -22,7 +22,7 @@ from ...data.face_set import FaceSet
 from ...reports.pages.study import build_study_page
 from ...runtime.claims import claim
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable, write_atomically
+from ...runtime.files import printable, utf8_text, write_atomically
 from .train import chosen_recipe
 from .training_data import ClassifierOptions, data_summary, read_training_data
 
@@ -234,7 +234,7 @@ def _write(
         importance=importance,
         created=datetime.now(UTC),
     )
-    write_atomically(folder / "study.html", page.encode())
+    write_atomically(folder / "study.html", utf8_text(page).encode())
 
 
 def _claim(folder: Path, options: TuneOptions, recipe: Recipe, space: Sequence[Dimension], faces: FaceSet) -> None:
