@@ -138,6 +138,11 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
+def utf8_text(text: str) -> str:
+    r"""Text that any file can hold: bytes of a file name that are not UTF-8 become escapes, such as ``\udce9``."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def read_json(path: Path) -> Any:
     """The JSON values of a file, None where there is no such file.
 
@@ -167,7 +172,7 @@ def write_together(contents: Mapping[Path, str], what: str) -> None:
             temporary = temporary_path(path)
             written[path] = temporary
             with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                file.write(content)
+                file.write(utf8_text(content))
                 file.flush()
                 os.fsync(file.fileno())
         for path, temporary in written.items():
@@ -182,4 +187,4 @@ def write_together(contents: Mapping[Path, str], what: str) -> None:
 
 def json_text(data: Any) -> str:
     """Plain JSON values as a file's text."""
-    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return utf8_text(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"

@@ -85,7 +85,7 @@ def leaderboard(evaluations: tuple[str, ...], kind: str, out: str | None) -> Non
     Those of other faces stand in tables of their own. p is McNemar's exact test against the best of its table, face by
     face.
     """
-    from ...runtime.files import write_atomically
+    from ...runtime.files import utf8_text, write_atomically
     from ..classifiers.leaderboard import print_tables, read_tables, render_tables
 
     tables = read_tables(evaluations)
@@ -96,7 +96,7 @@ def leaderboard(evaluations: tuple[str, ...], kind: str, out: str | None) -> Non
     if out is None:
         click.echo(text, nl=False)
     else:
-        write_atomically(out, text.encode())
+        write_atomically(out, utf8_text(text).encode())
         click.echo(f"written: {out}")
 
 
