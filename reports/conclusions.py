@@ -70,9 +70,9 @@ def _bearing(findings: Findings) -> str:
             text += f" Corrected for its known mistakes alone it would be {percent(acc.shares[first])}."
     elif correction is not None and correction.refuted:
         text = (
-            f"{raw}{label_shift_sentence(correction, shares.classes, shares.counts)} How often each expression "
-            f"occurs is therefore not known, in spite of {_validated(correction)} to correct by; people can tell "
-            "(fergan audit labels)."
+            f"{raw}{label_shift_sentence(correction.label_shift, shares.classes, shares.counts)} How often each "
+            f"expression occurs is therefore not known, in spite of {_validated(correction)} to correct by; people can "
+            "tell (fergan audit labels)."
         )
     elif correction is not None:
         acc = correction.prevalence["ACC"]

@@ -210,7 +210,7 @@ def _label_shift(names: list[str], findings: Findings) -> dict[str, Any] | None:
         "power": test.power,
         "verdict": test.verdict,
         "expected_counts": by_name(names, test.expected_counts),
-        "sentence": label_shift_sentence(findings.correction, findings.table.classes, findings.shares.counts),
+        "sentence": label_shift_sentence(test, findings.table.classes, findings.shares.counts),
     }
 
 

@@ -20,6 +20,7 @@ _GOOD = {
     "coverage": "high",
     "sliced_wasserstein": "low",
     "vendi": "near floor",
+    "fld_gap": "near floor",
     "nearest": "near 0.5",
     "kid_of_class": "low",
     "agreement": "near floor",
@@ -29,6 +30,7 @@ _TITLE = {
     "fid": "FID",
     "sliced_wasserstein": "Sliced Wasserstein",
     "vendi": "Vendi score",
+    "fld_gap": "FLD gap",
     "nearest": "Nearer than reals",
     "kid_of_class": "KID x 1000",
 }
@@ -38,6 +40,7 @@ _TITLE = {
 @click.option("--data", metavar="DIR|ZIP|CSV", help="Real pictures, or fer2013.csv (its Training rows).")
 @network_option
 @click.option("--images", metavar="DIR|ZIP", help="Judge these pictures in place of a generator's.")
+@click.option("--held-out", metavar="DIR|ZIP|CSV", help="Real pictures that were not trained on: adds the FLD gap.")
 @click.option(
     "--n", type=click.IntRange(1), help="Pictures a side in each comparison.  [default: half of the data, at most 5000]"
 )
@@ -81,7 +84,7 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
             "--data is missing: name the real pictures (a folder, a zip or fer2013.csv), or ask for a --grid"
         )
     if data is None:
-        for name in ("images", "n", "neighbours", "by_class"):
+        for name in ("images", "held_out", "n", "neighbours", "by_class"):
             if options[name]:
                 raise UsageError(f"--{name.replace('_', '-')} needs --data, the real pictures")
         if out is not None:

@@ -188,14 +188,20 @@ class RunFolder:
                 "since": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             write_atomically(self._holder_file, json.dumps(holder).encode())
-            for folder in (self.path, self.faces, self.labels):
-                remove_leftovers(folder)
+            self._remove_leftovers()
             if self._force:
                 self.clear(faces=True)
             self.reread()
-            yield
+            try:
+                yield
+            finally:
+                self._remove_leftovers()  # of workers that were killed while this process went on
         finally:
             lock.release()
+
+    def _remove_leftovers(self) -> None:
+        for folder in (self.path, self.faces, self.labels):
+            remove_leftovers(folder)
 
     @property
     def _holder_file(self) -> Path:

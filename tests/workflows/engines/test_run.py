@@ -22,11 +22,11 @@ from fergan.workflows.run_folder.seeds import shard_size
 from fergan.workflows.steps.classify import ClassifyOptions
 from fergan.workflows.steps.generate import GenerateOptions
 
-from .conftest import Invoke
+from ..conftest import Invoke
 
 NETWORK = "dcgan-fer2013-48"
 N = 200
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def run(folder: Path, engine: EngineOptions, n: int = N) -> RunFolder:
