@@ -28,6 +28,14 @@ def _fer2013(faces: np.ndarray) -> str:
     return "\n".join(["emotion,pixels,Usage", *rows]) + "\n"
 
 
+def _zip(path: Path, faces: np.ndarray) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for i, face in enumerate(faces):
+            png = io.BytesIO()
+            Image.fromarray(face).save(png, "PNG")
+            archive.writestr(f"face{i:02d}.png", png.getvalue())
+
+
 def _film(path: Path, picture: np.ndarray) -> None:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (320, 240))
     frame = np.full((240, 320, 3), 127, np.uint8)
@@ -54,11 +62,8 @@ def named_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generator = load_generator(device="cpu")
     faces = generator.generate(range(FACES))
     (folder / "fer2013.csv").write_text(_fer2013(prepare_faces(faces)))
-    with zipfile.ZipFile(folder / "faces.zip", "w") as archive:
-        for i, face in enumerate(faces[:16]):
-            png = io.BytesIO()
-            Image.fromarray(face).save(png, "PNG")
-            archive.writestr(f"face{i:02d}.png", png.getvalue())
+    _zip(folder / "faces.zip", faces[:16])
+    _zip(folder / "others.zip", faces[16:32])
     for name in ("my_gan/samples", "photos"):
         (folder / name).mkdir(parents=True)
         for i, face in enumerate(faces[:16]):

@@ -73,7 +73,7 @@ def test_every_command_of_a_page_parses(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", pages(), ids=IDS)
-def test_every_extra_and_every_script_of_a_page_exists(page: Path) -> None:
+def test_every_extra_script_and_target_of_a_page_exists(page: Path) -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     text = page.read_text(encoding="utf-8")
@@ -81,6 +81,8 @@ def test_every_extra_and_every_script_of_a_page_exists(page: Path) -> None:
         assert set(extras.split(",")) <= set(setup["options.extras_require"])
     for module in re.findall(r"python -m (benchmarks\.\w+)", text):
         assert (ROOT / (module.replace(".", "/") + ".py")).is_file()
+    for target in re.findall(r"^make (\w+)", text, re.MULTILINE):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def _to_run(page: Path) -> list[Block]:
@@ -94,10 +96,15 @@ def served() -> Iterator[Callable[[str], str]]:
         yield lambda page: str(stack.enter_context(serving()).base_url) if page == "serve" else "http://localhost:8501"
 
 
-RUN = [page for page in pages() if _to_run(page)]
+SLOW = ("export", "protocol", "train-a-classifier")
+RUN = [
+    pytest.param(page, id=name, marks=[pytest.mark.slow] if page.stem in SLOW else [])
+    for page, name in zip(pages(), IDS, strict=True)
+    if _to_run(page)
+]
 
 
-@pytest.mark.parametrize("page", RUN, ids=[str(page.relative_to(ROOT)) for page in RUN])
+@pytest.mark.parametrize("page", RUN)
 def test_every_block_of_a_page_runs(
     page: Path,
     named_files: Path,
@@ -124,8 +131,8 @@ def test_every_block_of_a_page_runs(
             names.update(test.globs)
             continue
         for words in block.commands():
-            if words[0] == "pip":
-                continue  # which extras there are is another test's
+            if words[0] in ("pip", "make"):
+                continue  # whether there are such extras and targets is another test's
             assert words[0] == "fergan", f"only fergan is run by the tests; mark the block: {' '.join(words)}"
             try:
                 main(small(words))
