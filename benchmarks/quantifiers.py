@@ -2,8 +2,8 @@
 
 Worlds are simulated from the bundled classifier's answers to FER2013 PublicTest, so the truth is known. The rivals are
 QuaPy (bootstrap, BayesianCC, KDEy), CLEAM (Teo, Abdollahzadeh & Cheung, NeurIPS 2023; written here
-after the paper and its code) and ppi-python; one that is not installed is skipped with a line that says so. Coverage and
-width are means over the labels.
+after the paper and its code) and ppi-python; one that is not installed is skipped with a line that says so. Coverage
+and width are means over the labels.
 """
 
 from __future__ import annotations
