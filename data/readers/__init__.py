@@ -15,6 +15,7 @@ from .fer2013 import read_fer2013
 from .folders import read_image_folder
 from .jaffe import is_jaffe, read_jaffe
 from .rafdb import LISTS, is_numbered_rafdb, read_rafdb
+from .wanted import is_wanted, read_wanted
 
 _TABLES = ("fer2013.csv", "icml_face_data.csv", "ckextended.csv")
 # as a word: not the ck of "backup"
@@ -27,7 +28,7 @@ def read_faces(path: str | Path, *, crop: str | None = None) -> FaceSet:
     Args:
         path: ``fer2013.csv``, ``icml_face_data.csv``, ``ckextended.csv`` (a CSV with ``ck`` as a word in its name is
             read as CK+: the columns are the same and 6 and 7 are its own), AffectNet's tables, or
-            a folder or zip of any layout of :mod:`fergan.data`'s readers.
+            a folder or zip of any layout of :mod:`fergan.data`'s readers, or a run of wanted faces.
             ``LABEL=PATH`` gives every image of a folder or zip one class, as in
             ``embarrassed=gray_embarrassed.zip``.
         crop: how pictures are framed (:func:`fergan.data.faces.prepare_faces`); None: as fits the layout, which is
@@ -45,6 +46,8 @@ def read_faces(path: str | Path, *, crop: str | None = None) -> FaceSet:
             return read_affectnet_csv(path, crop=crop or "none")
         return read_ckplus_csv(path) if _CKPLUS.search(path.stem.lower()) else read_fer2013(path)
     if path.is_dir():
+        if is_wanted(path):
+            return read_wanted(path, crop=crop)
         for name in _TABLES:
             if (path / name).is_file():
                 return read_faces(path / name)
