@@ -89,7 +89,7 @@ def read_selected(settings: Mapping[str, Any]) -> Selected | None:
     made = step_settings(settings, "generate")
     if made.get("want") is None:
         return None
-    names = [printable(plain(made.get(key) or "another classifier"), 80) for key in ("judge", "second_judge")]
+    judge, second = (printable(plain(made.get(key) or "another classifier"), 80) for key in ("judge", "second_judge"))
     least = made.get("min_confidence")
     sure = float(least) if isinstance(least, int | float) else None
     try:
@@ -97,7 +97,8 @@ def read_selected(settings: Mapping[str, Any]) -> Selected | None:
         rows = tuple(_row(found, str(label)) for label in found["wanted"])
         whole = found["agreement_of_all"]
         return Selected(
-            *names,
+            judge,
+            second,
             sure,
             int(found["seeds_seen"]),
             int(found["kept"]),
@@ -107,7 +108,7 @@ def read_selected(settings: Mapping[str, Any]) -> Selected | None:
             found["judges_are_related"] is True,
         )
     except (KeyError, TypeError, ValueError):
-        return Selected(*names, sure, 0, 0, (), 0, None, False)
+        return Selected(judge, second, sure, 0, 0, (), 0, None, False)
 
 
 def _row(found: Mapping[str, Any], label: str) -> SelectedLabel:
