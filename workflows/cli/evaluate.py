@@ -55,11 +55,12 @@ def evaluate(out: str | None, **options: Any) -> None:
 
     with progress("Evaluating") as show:
         data, files = run_evaluation(EvaluateOptions(**options), out, show)
+    faces = "synthetic faces" if data["data"]["synthetic"] else "faces"
     for views, row in data["views"].items():
-        click.echo(f"{views}: {_score(row)}, macro F1 {row['macro_f1']:.3f}, ECE {100 * row['ece']:.1f} %")
+        click.echo(f"{views}: {_score(row, faces)}, macro F1 {row['macro_f1']:.3f}, ECE {100 * row['ece']:.1f} %")
     without = data["leaks"]["without"] or {}
     for views, row in without.items():
-        click.echo(f"{views}, without {data['leaks']['rows']} leaked faces: {_score(row)}")
+        click.echo(f"{views}, without {data['leaks']['rows']} leaked faces: {_score(row, faces)}")
     temperature, scaled = data["calibration"]["temperature"], data["calibration"]["scaled"]
     click.echo(f"temperature {temperature['value']:.3f}: ECE {100 * scaled['ece']:.1f} %")
     for note in data["notes"]:
@@ -100,9 +101,9 @@ def leaderboard(evaluations: tuple[str, ...], kind: str, out: str | None) -> Non
         click.echo(f"written: {out}")
 
 
-def _score(row: dict[str, Any]) -> str:
+def _score(row: dict[str, Any], faces: str) -> str:
     accuracy = row["accuracy"]
     return (
         f"accuracy {100 * accuracy['value']:.2f} % ({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f}) "
-        f"on {row['n']} faces"
+        f"on {row['n']} {faces}"
     )
