@@ -116,7 +116,7 @@ class Judge:
             found[read] = prepared.found
             if self.no_face == "skip":
                 pictures = pictures[prepared.found]
-                skipped |= {faces[row].name: NO_FACE for row in np.flatnonzero(read & ~found)}
+                skipped |= {faces[row].name: NO_FACE for row in np.flatnonzero(read & ~found).tolist()}
         probabilities = self.classifier.predict(pictures) if len(pictures) else np.empty((0, len(classes)), np.float32)
         return face_table(faces, probabilities, classes, skipped, found)
 
