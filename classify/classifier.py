@@ -22,7 +22,8 @@ from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable
 from .card import ENDINGS, PIXELS, GivenRange, Range, card_labels, card_range, find_classifier, read_card
 from .files.bounded import read_regular
-from .files.open import Network, open_keras_model, open_network
+from .files.network import Network
+from .files.open import open_keras_model, open_network
 
 if TYPE_CHECKING:
     from .backend import keras

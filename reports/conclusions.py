@@ -76,9 +76,9 @@ def _bearing(findings: Findings) -> str:
             text += f" Corrected for its known mistakes alone it would be {percent(acc.shares[first])}."
     elif correction is not None and correction.refuted:
         text = (
-            f"{raw}{label_shift_sentence(correction, shares.classes, shares.counts)} How often each expression "
-            f"occurs is therefore not known, in spite of {_validated(correction)} to correct by; people can tell "
-            "(fergan audit labels)."
+            f"{raw}{label_shift_sentence(correction.label_shift, shares.classes, shares.counts)} How often each "
+            f"expression occurs is therefore not known, in spite of {_validated(correction)} to correct by; people can "
+            "tell (fergan audit labels)."
         )
     elif correction is not None:
         acc = correction.prevalence["ACC"]
@@ -132,7 +132,10 @@ def _uncertain(findings: Findings) -> str:
     moved = findings.preparation
     if moved is not None and len(moved.variants) > 1:
         head += f"; another crop or filter changes the label of up to {percent(moved.largest, 0)} of the faces"
+    missed = 0 if findings.table.face_found is None else int((~findings.table.face_found).sum())
+    if missed:
+        head += f"; no face was found in {plural(missed, 'picture')}, judged whole"
     if not skipped:
         return head + "; no file was skipped."
     verb = "is" if skipped == 1 else "are"
-    return f"{head}; {plural(skipped, 'file')} could not be read and {verb} not in these counts."
+    return f"{head}; {plural(skipped, 'file')} could not be judged and {verb} not in these counts."

@@ -10,7 +10,7 @@ from .statistics.confusion import FEW, confusion_counts
 from .statistics.depth import DepthCheck, compare_confidence
 from .statistics.fit import ALARM, LabelShiftTest, label_shift_test
 from .statistics.preparation import PreparationSensitivity
-from .statistics.prevalence import Prevalence, Validation, estimate_prevalence
+from .statistics.prevalence import Prevalence, PrevalenceEstimate, Validation, estimate_prevalence
 from .statistics.sensitivity import SensitivityBand, sensitivity_band
 from .statistics.table import LabelTable
 
@@ -72,10 +72,6 @@ def correct(table: LabelTable, validation: Validation, preparation: PreparationS
         table.probabilities, validation.labels, validation.probabilities, methods=("ACC", "PACC", "EM")
     )
     acc = prevalence["ACC"]
-    counts = np.bincount(table.codes, minlength=len(table.classes))
-    shift = label_shift_test(counts, confusion_counts(validation.probabilities, validation.labels))
-    if len(acc.outside):
-        shift = replace(shift, verdict="refuted")
     far = preparation is not None and len(preparation.validation_distances or ()) == len(validation.labels)
     depth = compare_confidence(
         table.probabilities,
@@ -89,9 +85,22 @@ def correct(table: LabelTable, validation: Validation, preparation: PreparationS
         prevalence,
         sensitivity_band(table.codes, validation),
         depth,
-        shift,
+        tested_label_shift(table, validation, acc),
         agreement_test(table.probabilities, validation, acc.shares),
     )
+
+
+def tested_label_shift(table: LabelTable, validation: Validation, acc: PrevalenceEstimate) -> LabelShiftTest:
+    """Whether these labels refute a correction by these validation faces, by the fit or by ACC's shares themselves.
+
+    Args:
+        table: the faces.
+        validation: the same classifier's answers on labelled faces.
+        acc: the shares that were corrected by them.
+    """
+    counts = np.bincount(table.codes, minlength=len(table.classes))
+    test = label_shift_test(counts, confusion_counts(validation.probabilities, validation.labels))
+    return replace(test, verdict="refuted") if len(acc.outside) else test
 
 
 def missing_validation(validation: Validation, classes: tuple[str, ...]) -> str | None:
@@ -117,9 +126,8 @@ def few_validation_faces(prevalence: Prevalence, classes: tuple[str, ...]) -> st
     )
 
 
-def label_shift_sentence(correction: Correction, classes: tuple[str, ...], counts: np.ndarray) -> str:
+def label_shift_sentence(test: LabelShiftTest, classes: tuple[str, ...], counts: np.ndarray) -> str:
     """What the fit test found, with the labels that are furthest from what the correction explains."""
-    test = correction.label_shift
     if test.verdict == "refuted":
         expected = test.expected_counts
         order = np.argsort(-np.abs(counts - expected) / np.sqrt(np.maximum(expected, 1)), kind="stable")[:3]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..runtime.errors import DataError
 from .correction import Correction, correct, few_validation_faces, missing_validation
-from .formatting import plural, printable
+from .formatting import count, plural, printable
 from .further import Further, further
 from .selected import Selected
 from .statistics.comparison import Comparison, compare_to_reference
@@ -142,6 +142,12 @@ def quality_notes(findings: Findings, unreadable: Sequence[tuple[str, str]] = ()
     elif table.seeds is not None and np.unique(table.seeds).size < len(table):
         notes.append(
             "Some seeds occur more than once, so these faces are not independent and the intervals are too narrow."
+        )
+    missed = 0 if table.face_found is None else int((~table.face_found).sum())
+    if missed:
+        notes.append(
+            f"No face was found in {plural(missed, 'picture')} of {count(len(table))}; these were judged whole and "
+            "are counted. The column face_found of the labels tells which; --no-face skip leaves them out."
         )
     if unreadable:
         name, reason = unreadable[0]

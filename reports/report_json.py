@@ -73,6 +73,7 @@ def report_data(
         "references": _references(names, findings),
         "preparation": None if findings.preparation is None else _preparation(names, findings.preparation),
         "sweep": sweep_data(names, findings.sweep),
+        "faces_not_found": None if table.face_found is None else int((~table.face_found).sum()),
         "n_skipped": len(findings.skipped),
         "skipped": [{"face": plain(face), "reason": plain(reason)} for face, reason in findings.skipped],
         "unreadable_pictures": unreadable,
@@ -212,7 +213,7 @@ def _label_shift(names: list[str], findings: Findings) -> dict[str, Any] | None:
         "power": test.power,
         "verdict": test.verdict,
         "expected_counts": by_name(names, test.expected_counts),
-        "sentence": label_shift_sentence(findings.correction, findings.table.classes, findings.shares.counts),
+        "sentence": label_shift_sentence(test, findings.table.classes, findings.shares.counts),
     }
 
 

@@ -7,7 +7,9 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,45 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         else:
             reason = f"{error.strerror or error}; check the folder and its permissions"
         raise DataError(f"{label}: cannot be written: {reason}") from error
+
+
+@contextmanager
+def held(path: str | os.PathLike[str], seconds: float = 60.0) -> Iterator[None]:
+    """Hold a file that several processes read and write again, so that one at a time does: for a ``with`` statement.
+
+    The lock is on an empty file `path`.lock, which stays, and ends with the process, however that ends. (Windows has no
+    such locks; there nothing is held.)
+
+    Args:
+        path: the file; it may be missing.
+        seconds: to wait for another holder.
+
+    Raises:
+        DataError: another process still holds it then, or its folder is missing or not writable.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    lock = Path(f"{os.fspath(path)}.lock")
+    try:
+        file = lock.open("ab")
+    except OSError as error:
+        raise DataError(f"{printable(lock)}: cannot be written ({error.strerror}); check the folder") from error
+    with file:
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise DataError(f"{printable(path)}: another process is using it; try again later") from None
+                time.sleep(0.05)
+            except OSError as error:
+                raise DataError(f"{printable(lock)}: cannot be locked ({error.strerror})") from error
+        yield
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:

@@ -18,6 +18,7 @@ import numpy as np
 from .errors import Untranslatable
 from .keras2 import in_keras3_words, is_model
 from .keras3 import array, hard_link, layer_paths
+from .safety import Refused, check_config, check_hdf5
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MOST_CONFIG = 2**24
@@ -39,7 +40,7 @@ class KerasH5File:
         except OSError as error:
             raise Untranslatable(f"is a damaged HDF5 file ({error})") from error
         try:
-            self.config: dict[str, Any] = in_keras3_words(read_config(self._file), version_of(self._file))
+            self.config: dict[str, Any] = in_keras3_words(_read_config(self._file), _version_of(self._file))
             self._places = dict(_places(self.config["config"]["layers"]))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             self._file.close()
@@ -69,7 +70,28 @@ class KerasH5File:
         return [_array(group, written, name) for written in names]
 
 
-def read_config(file: h5py.File) -> Any:
+def check(content: bytes, why: str = "") -> None:
+    """Look through a file before Keras gets it.
+
+    Args:
+        content: of the file.
+        why: Keras is asked, for the message.
+
+    Raises:
+        Refused: it asks for code or other files, is of Keras 1, or would be misread.
+        Untranslatable: it holds no configuration.
+    """
+    check_hdf5(content)
+    with h5py.File(io.BytesIO(content), "r") as file:
+        config, version = _read_config(file), _version_of(file)
+    check_config(config)
+    if version < 2:
+        raise Refused(f"it is of Keras 1, which Keras itself no longer reads{f' ({why})' if why else ''}")
+    if version < 3 and "'hard_sigmoid'" in str(config):
+        raise Refused("its hard_sigmoid is that of an older Keras, and Keras itself would take it for today's")
+
+
+def _read_config(file: h5py.File) -> Any:
     """The configuration as it is written.
 
     Raises:
@@ -91,7 +113,7 @@ def read_config(file: h5py.File) -> Any:
         raise Untranslatable(f"its model_config is no JSON ({error})") from error
 
 
-def version_of(file: h5py.File) -> int:
+def _version_of(file: h5py.File) -> int:
     """The major version of Keras that wrote a file; files without one are of Keras 1."""
     version = file.attrs.get("keras_version", "1")
     text = version.decode("ascii", "replace") if isinstance(version, bytes) else str(version)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from ...runtime.errors import DataError, first_line
+from .network import Network, open_tried
 
 _log = logging.getLogger(__name__)
 
@@ -30,8 +31,13 @@ _MOST_SECONDS = 20.0
 _WITH_KERNEL = ("Conv", "Gemm", "MatMul", "FusedConv", "FusedGemm", "FusedMatMul")
 
 
-def open_onnx(path: Path, content: bytes, device: str) -> OnnxNetwork:
-    """Open an ONNX classifier.
+def recognise(path: Path, content: bytes) -> bool:
+    """Whether a file is called ``.onnx``; such files have no signature."""
+    return path.suffix == ".onnx"
+
+
+def read(path: Path, content: bytes, device: str) -> Network:
+    """Open an ONNX classifier, after a try in a child process.
 
     Args:
         path: of the file; arrays in further files must stand beside or below it.
@@ -42,6 +48,11 @@ def open_onnx(path: Path, content: bytes, device: str) -> OnnxNetwork:
         DataError: onnx or onnxruntime is missing, or the file is damaged, needs foreign operators or files, or is no
             network of one float picture and one output.
     """
+    size = len(content) + _external_bytes(path, content)
+    return open_tried(path, size, lambda device: _open(path, content, device), device)
+
+
+def _open(path: Path, content: bytes, device: str) -> OnnxNetwork:
     try:
         import onnx
         import onnxruntime
@@ -78,7 +89,7 @@ def _card(model: Any) -> dict[str, Any]:
 
 
 class OnnxNetwork:
-    """A network that onnxruntime runs; see :class:`fergan.classify.files.open.Network`."""
+    """A network that onnxruntime runs; see :class:`fergan.classify.files.network.Network`."""
 
     engine = "onnxruntime"
 
@@ -223,7 +234,7 @@ def _locations(model: Any) -> set[str]:
     }
 
 
-def external_bytes(path: Path, content: bytes) -> int:
+def _external_bytes(path: Path, content: bytes) -> int:
     """How large the files beside an ONNX file are that belong to it; 0 where it is damaged, which opening it says."""
     try:
         import onnx

@@ -12,19 +12,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from ..files.errors import Untranslatable
 from ..files.keras2 import is_model
-from ..files.keras3 import KerasFile, layer_paths
-from ..files.keras_h5 import KerasH5File
+from ..files.keras3 import layer_paths
 from .layers import HOMES, IDENTITIES, LAYERS, MOST_VALUES
 from .operations import Convolution, Step, run, schedule, simplified
 from .options import Options
 
 Tensor = torch.Tensor
+
+
+class ModelFile(Protocol):
+    """An open file of a Keras model; see :class:`fergan.classify.files.keras3.KerasFile`."""
+
+    config: dict[str, Any]
+
+    def variables(self, path: str, name: str) -> list[np.ndarray]: ...
 
 
 class TorchNetwork:
@@ -63,7 +71,7 @@ class TorchNetwork:
         return run(self._to_head, inputs)
 
 
-def translate(file: KerasFile | KerasH5File, device: str) -> TorchNetwork:
+def translate(file: ModelFile, device: str) -> TorchNetwork:
     """Build a network from a Keras file.
 
     Args:
@@ -85,7 +93,7 @@ def translate(file: KerasFile | KerasH5File, device: str) -> TorchNetwork:
 class _Translation:
     """Walks through a model's configuration, builds each layer and tries it on an empty picture to learn shapes."""
 
-    def __init__(self, file: KerasFile | KerasH5File, device: str) -> None:
+    def __init__(self, file: ModelFile, device: str) -> None:
         self.file, self.device = file, device
         self.steps: list[Step] = []
         self.values: list[Tensor] = []  # of the empty picture, by number

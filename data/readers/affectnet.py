@@ -20,6 +20,7 @@ from ...runtime.files import printable
 from ..face_set import FaceSet
 from ..image_source import ImageSource
 from .folders import Box, load_faces, make_face_set
+from .place import Place
 
 LABELS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 COLUMNS = (
@@ -38,12 +39,24 @@ _FILES = {"training": "train", "validation": "validation"}
 _SETS = {"train_set": "train", "val_set": "validation"}
 
 
-def read_affectnet_csv(path: str | Path, *, images: str | Path | None = None, crop: str = "none") -> FaceSet:
+def recognise(place: Place) -> bool:
+    """Whether a place is one of AffectNet's tables, holds one, or is the release with annotation files."""
+    if place.is_table:
+        return _is_table(place.path)
+    return _has_table(place.path) or any((place.path / folder / "annotations").is_dir() for folder in _SETS)
+
+
+def read(path: Path, crop: str | None = None) -> FaceSet:
+    """Read either release; see :func:`read_affectnet_csv` and :func:`read_affectnet_npy`."""
+    tables = path.is_file() or _has_table(path)
+    return (read_affectnet_csv if tables else read_affectnet_npy)(path, crop=crop or "none")
+
+
+def read_affectnet_csv(path: str | Path, *, crop: str = "none") -> FaceSet:
     """Read ``training.csv``, ``validation.csv``, or a folder that holds one or both.
 
     Args:
-        path: the file or folder.
-        images: the folder that the paths in the files begin at; looked for beside the files by default.
+        path: the file or folder; the pictures are looked for beside the files.
         crop: applied within the face box.
 
     Raises:
@@ -59,7 +72,7 @@ def read_affectnet_csv(path: str | Path, *, images: str | Path | None = None, cr
     if kept.empty:
         raise DataError(f"{printable(path)}: has no row with one of the expressions 0..{len(LABELS) - 1}")
     names = kept["subDirectory_filePath"].tolist()
-    source = ImageSource(_image_root(files[0], names[0]) if images is None else images)
+    source = ImageSource(_image_root(files[0], names[0]))
     known = set(source.names)
     missing = next((name for name in names if name not in known), None)
     if missing is not None:
@@ -130,7 +143,11 @@ def read_affectnet_npy(path: str | Path, *, crop: str = "none") -> FaceSet:
     )
 
 
-def is_affectnet_csv(path: Path) -> bool:
+def _has_table(folder: Path) -> bool:
+    return any(_is_table(folder / f"{stem}.csv") for stem in _FILES)
+
+
+def _is_table(path: Path) -> bool:
     """Whether a file begins as AffectNet's tables do."""
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:

@@ -26,10 +26,32 @@ from ..image_source import ImageSource
 from ..labels import FER2013
 from .fer2013 import read_pixel_csv
 from .folders import load_faces, make_face_set, read_image_folder
+from .place import Place
 
 CSV_LABELS = (*FER2013, "contempt")
 ORIGINAL_LABELS = ("neutral", "angry", "contempt", "disgust", "fear", "happy", "sad", "surprise")
 _FRAME = re.compile(r"(S[0-9]{3})_[0-9]{3}_[0-9]{8}$")
+# as a word: not the ck of "backup"
+_TABLE = re.compile(r"(?<![a-z])(ck|cohn.?kanade)(\+|plus|extended|48)?(?![a-z])")
+_FRAMES = "cohn-kanade-images"
+
+
+def recognise(place: Place) -> bool:
+    """Whether a place is a table with ``ck`` as a word in its name, the original release, or all frames of CK+48."""
+    if place.is_table:
+        return bool(_TABLE.search(place.path.stem.lower()))
+    if (place.path / _FRAMES).is_dir():
+        return True
+    return all(_FRAME.match(PurePosixPath(name).stem) and "/" in name for name in place.names)
+
+
+def read(path: Path, crop: str | None = None) -> FaceSet:
+    """Read any of the three; see :func:`read_ckplus_csv`, :func:`read_ckplus` and :func:`read_ck48`."""
+    if path.suffix.lower() == ".csv":
+        return read_ckplus_csv(path)
+    if (path / _FRAMES).is_dir():
+        return read_ckplus(path, crop=crop or "detect")
+    return read_ck48(path, crop=crop or "none")
 
 
 def read_ckplus_csv(path: str | Path) -> FaceSet:
@@ -50,11 +72,6 @@ def read_ckplus_csv(path: str | Path) -> FaceSet:
             "notes": ["its split is not by person: frames of one sequence may lie on both sides"],
         },
     )
-
-
-def is_ck48(names: tuple[str, ...]) -> bool:
-    """Whether all images are named as frames of CK+, and lie in folders."""
-    return all(_FRAME.match(PurePosixPath(name).stem) and "/" in name for name in names)
 
 
 def read_ck48(path: str | Path, *, crop: str = "none") -> FaceSet:
@@ -89,7 +106,7 @@ def read_ckplus(path: str | Path, *, last: int = 3, neutral: bool = False, crop:
         DataError: a folder is missing, no sequence has a label, a label or an image is damaged.
     """
     path = Path(path)
-    root, emotions = path / "cohn-kanade-images", path / "Emotion"
+    root, emotions = path / _FRAMES, path / "Emotion"
     for folder in (root, emotions):
         if not folder.is_dir():
             raise DataError(f"{printable(folder)}: does not exist; CK+ consists of cohn-kanade-images and Emotion")

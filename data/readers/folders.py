@@ -29,6 +29,7 @@ from ..face_set import SPLITS, FaceSet
 from ..faces import SIZE, Preparation, prepare_faces
 from ..image_source import ImageSource
 from ..labels import FER2013, FERPLUS, KNOWN, canonical_label
+from .place import Place
 
 _SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training", "trainset", "trainingset", "traindata"), "train"),
@@ -41,6 +42,16 @@ _FER2013_NAME = re.compile(rf"({'|'.join(SPLITS)})_[0-9]+$")
 _ORDER = tuple(dict.fromkeys((*FER2013, *FERPLUS, "embarrassed")))
 
 Box = tuple[float, float, float, float]
+
+
+def recognise(place: Place) -> bool:
+    """Whether a place is a folder or zip of pictures."""
+    return bool(place.names)
+
+
+def read(path: Path, crop: str | None = None) -> FaceSet:
+    """Read class folders; see :func:`read_image_folder`."""
+    return read_image_folder(path, crop=crop or "none")
 
 
 def read_image_folder(path: str | Path, *, label: str | None = None, crop: str = "none") -> FaceSet:

@@ -14,6 +14,7 @@ from ...runtime.errors import DataError
 from ..face_set import FaceSet
 from ..image_source import ImageSource
 from .folders import left_out_notes, load_faces, make_face_set
+from .place import Place
 
 CODES = {
     "AN": "angry",
@@ -27,12 +28,12 @@ CODES = {
 _NAME = re.compile(rf"([A-Z]{{2}})\.({'|'.join(CODES)})[0-9]+\.[0-9]+$", re.IGNORECASE)
 
 
-def is_jaffe(names: tuple[str, ...]) -> bool:
+def recognise(place: Place) -> bool:
     """Whether most images are named as JAFFE's."""
-    return 2 * sum(bool(_NAME.match(PurePosixPath(name).stem)) for name in names) > len(names)
+    return 2 * sum(bool(_NAME.match(PurePosixPath(name).stem)) for name in place.names) > len(place.names)
 
 
-def read_jaffe(path: str | Path, *, crop: str = "detect") -> FaceSet:
+def read(path: Path, crop: str | None = None) -> FaceSet:
     """Read JAFFE: labels and ``subjects`` from the file names, whatever folders they lie in.
 
     Args:
@@ -47,7 +48,7 @@ def read_jaffe(path: str | Path, *, crop: str = "detect") -> FaceSet:
         if not found:
             raise DataError(f"{source.label(source.names[0])}: is not named as JAFFE's pictures are (KA.AN1.39.tiff)")
         names = [name for name, _ in found]
-        images, record = load_faces(source, names, crop)
+        images, record = load_faces(source, names, crop or "detect")
         return make_face_set(
             images,
             [CODES[match[2].upper()] for _, match in found],

@@ -17,13 +17,21 @@ from ...runtime.files import printable
 from ..face_set import FaceSet
 from ..image_source import ImageSource
 from .folders import load_faces, make_face_set
+from .place import Place
 
 LABELS = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
 LISTS = ("list_patition_label.txt", "list_partition_label.txt")
 _NAME = re.compile(r"(train|test)_[0-9]+(_aligned)?$")
 
 
-def read_rafdb(path: str | Path, *, crop: str = "none") -> FaceSet:
+def recognise(place: Place) -> bool:
+    """Whether a folder holds a list of RAF-DB, or all pictures are named as RAF-DB's and lie in folders 1..7."""
+    if any((place.path / inner / "EmoLabel" / name).is_file() for inner in ("", "basic") for name in LISTS):
+        return True
+    return bool(place.names) and _is_numbered(place.names)
+
+
+def read(path: Path, crop: str | None = None) -> FaceSet:
     """Read RAF-DB's aligned faces (100x100 pixels).
 
     Args:
@@ -33,19 +41,18 @@ def read_rafdb(path: str | Path, *, crop: str = "none") -> FaceSet:
     Raises:
         DataError: there is no list of labels, it has a bad line, or a picture is missing.
     """
-    path = Path(path)
     lists = [file for name in LISTS for file in sorted(path.glob(f"**/EmoLabel/{name}"))]
     if lists:
         source, names, codes = _published(lists[0])
     else:
         source = ImageSource(path)
-        if not is_numbered_rafdb(source.names):
+        if not _is_numbered(source.names):
             raise DataError(
                 f"{printable(path)}: holds neither EmoLabel/{LISTS[0]} nor numbered folders of RAF-DB's files"
             )
         names = list(source.names)
         codes = [int(PurePosixPath(name).parent.name) for name in names]
-    images, record = load_faces(source, names, crop)
+    images, record = load_faces(source, names, crop or "none")
     return make_face_set(
         images,
         [LABELS[code - 1] for code in codes],
@@ -56,8 +63,7 @@ def read_rafdb(path: str | Path, *, crop: str = "none") -> FaceSet:
     )
 
 
-def is_numbered_rafdb(names: tuple[str, ...]) -> bool:
-    """Whether images are named as RAF-DB's and lie in folders 1..7."""
+def _is_numbered(names: tuple[str, ...]) -> bool:
     paths = [PurePosixPath(name) for name in names]
     return all(_NAME.match(path.stem) and path.parent.name in set("1234567") for path in paths)
 

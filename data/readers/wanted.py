@@ -16,20 +16,21 @@ from ..face_set import FaceSet
 from ..image_source import ImageSource
 from ..labels import canonical_label
 from .folders import load_faces, make_face_set
+from .place import Place
 
 MANIFEST = "manifest.csv"
 
 
-def is_wanted(path: Path) -> bool:
-    """Whether a folder is a run of wanted faces."""
+def recognise(place: Place) -> bool:
+    """Whether it is a run folder with a list of wanted faces."""
     try:
-        with open(path / MANIFEST, encoding="utf-8") as file:
+        with open(place.path / MANIFEST, encoding="utf-8") as file:
             return {"face", "want"} <= set(next(csv.reader(file), []))
     except (OSError, ValueError, csv.Error):
         return False
 
 
-def read_wanted(path: Path, *, crop: str | None = None) -> FaceSet:
+def read(path: Path, crop: str | None = None) -> FaceSet:
     """Read a run of wanted faces.
 
     Args:

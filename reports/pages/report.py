@@ -186,7 +186,9 @@ def _numbers(found: Findings) -> dict[str, Any]:
         "ranking": shares.ranking(),
         "label_chart": _label_chart(found),
         "estimates": _estimates(found),
-        "shift": None if correction is None else label_shift_sentence(correction, shares.classes, shares.counts),
+        "shift": None
+        if correction is None
+        else label_shift_sentence(correction.label_shift, shares.classes, shares.counts),
         "validation_name": "" if correction is None else printable(correction.name, 120),
         "assumption": ASSUMPTION,
         "confidence_chart": figures.confidence_chart(

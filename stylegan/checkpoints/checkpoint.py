@@ -137,6 +137,23 @@ def _average_w(network: StyleGAN2) -> torch.Tensor:
 
 
 @dataclass(eq=False)
+class Networks:
+    """What the reader of a format finds in a file.
+
+    Attributes:
+        generator: the averaged one (G_ema, Gs, g_ema).
+        discriminator: reads it; None where the file has none that fergan knows.
+        metadata: what the file says about itself, JSON values only.
+        architecture: ``stylegan2`` or ``dcgan``.
+    """
+
+    generator: StoredNetwork
+    discriminator: Callable[[], StoredNetwork] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    architecture: str = "stylegan2"
+
+
+@dataclass(eq=False)
 class Checkpoint:
     """A checkpoint file that was opened and understood, its networks not yet built.
 
@@ -149,6 +166,7 @@ class Checkpoint:
         stored: the generator's configuration and tensors; the averaged one (G_ema, Gs, g_ema).
         stored_discriminator: reads the discriminator's; None where the file has none that fergan knows.
         metadata: what the file says about itself, JSON values only.
+        licence_notice: what the file or its format says about its use; None where nothing is known.
     """
 
     path: Path
@@ -159,6 +177,7 @@ class Checkpoint:
     stored: StoredNetwork
     stored_discriminator: Callable[[], StoredNetwork] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    licence_notice: str | None = None
 
     @property
     def config(self) -> Any:

@@ -1,10 +1,12 @@
 """fergan's own format: a safetensors file with a JSON header under the metadata key ``fergan``.
 
-The header is ``{"format": "fergan.generator/1", "architecture": "stylegan2" or "dcgan", "config": {...}, "metadata":
-{...}}``; ``config`` holds the fields of :class:`StyleGAN2Config` or :class:`DCGANConfig`, ``metadata`` is free
-(``licence``, ``default_truncation_psi`` ...). The tensors carry the names of the module's state dict, with numbers in
-float32 or float16; networks compute in float32 either way. safetensors files hold no code
-(https://github.com/huggingface/safetensors).
+The header is ``{"format": "fergan.generator/2", "architecture": "stylegan2" or "dcgan", "config": {...}, "metadata":
+{...}}``. For a StyleGAN2 ``config`` holds :data:`SETTINGS`, since the shapes of the tensors show the rest; for a DCGAN
+it holds the fields of :class:`DCGANConfig`. ``metadata`` is free (``licence``, ``default_truncation_psi`` ...). The
+tensors carry the names of the module's state dict, with numbers in float32 or float16; networks compute in float32
+either way. safetensors files hold no code (https://github.com/huggingface/safetensors).
+
+Files of version 1 repeat in ``config`` what the shapes say; they are read, and the shapes decide.
 """
 
 import dataclasses
@@ -17,19 +19,28 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import nn
 
 from ...runtime.files import write_atomically
+from ..dcgan import DCGANConfig, DCGANGenerator
 from ..networks import StyleGAN2, StyleGAN2Config
-from .checkpoint import Stored, StoredNetwork, stored_generator
+from .checkpoint import Networks, Stored, StoredNetwork, stored_generator
+from .contents import Content
 from .errors import CheckpointError
 from .restricted_pickle import brief
 from .structure import MAX_RESOLUTION, generator_config
 
-FORMAT = "fergan.generator/1"
-MAX_HEADER = 4 * 2**20
+NAME = "fergan"
+FILES = "fergan itself (.safetensors)"
+LICENCE: str | None = None
+
+FORMAT = "fergan.generator/2"
+READABLE = (FORMAT, "fergan.generator/1")
+ARCHITECTURES: dict[str, type[nn.Module]] = {"stylegan2": StyleGAN2, "dcgan": DCGANGenerator}
+SETTINGS = ("mapping_lr_multiplier", "w_avg_beta", "conv_clamp", "num_fp16_res", "resample_filter")
+"""What the shapes of a StyleGAN2's tensors do not show."""
 MAY_BE_ZERO = ("c_dim", "num_fp16_res")
 
 
@@ -75,17 +86,12 @@ def save_generator(
         TypeError: ``generator`` is none of these.
         DataError: the file cannot be written.
     """
-    module = generator if isinstance(generator, nn.Module) else getattr(generator, "network", generator)
+    module: Any = generator if isinstance(generator, nn.Module) else getattr(generator, "network", generator)
     if metadata is None:
         metadata = getattr(generator, "metadata", None)
-    if isinstance(module, StyleGAN2):
-        architecture = "stylegan2"
-    else:
-        from ..dcgan import DCGANGenerator
-
-        if not isinstance(module, DCGANGenerator):
-            raise TypeError(f"{type(module).__name__} is no generator that fergan knows how to save")
-        architecture = "dcgan"
+    architecture = next((name for name, kind in ARCHITECTURES.items() if isinstance(module, kind)), None)
+    if architecture is None:
+        raise TypeError(f"{type(module).__name__} is no generator that fergan knows how to save")
     tensors = {}
     for name, tensor in module.state_dict().items():
         tensor = tensor.detach().cpu().contiguous()
@@ -94,70 +100,66 @@ def save_generator(
             if not bool(torch.isfinite(tensor).all()):
                 raise ValueError(f"{name} holds numbers that are not finite in {str(dtype).removeprefix('torch.')}")
         tensors[name] = tensor.clone()  # safetensors refuses tensors that share memory
-    header = {
-        "format": FORMAT,
-        "architecture": architecture,
-        "config": config_to_json(config if config is not None else module.config),
-        "metadata": dict(metadata or {}),
-    }
-    data = save(tensors, {"fergan": json.dumps(header, allow_nan=False)})
-    write_atomically(path, data)
+    values = config_to_json(config if config is not None else module.config)
+    if architecture == "stylegan2":
+        values = {name: values[name] for name in SETTINGS}
+    header = {"format": FORMAT, "architecture": architecture, "config": values, "metadata": dict(metadata or {})}
+    write_atomically(path, save(tensors, {"fergan": json.dumps(header, allow_nan=False)}))
 
 
-def read_generator(data: bytes) -> tuple[str, StoredNetwork, dict[str, Any]]:
-    """(architecture, generator, metadata) of a file's content.
+def recognise(content: Content) -> bool:
+    """Whether a file is in safetensors; most of those are not ours, which reading them says."""
+    return content.container == "safetensors"
+
+
+def read(content: Content) -> Networks:
+    """The generator in a file.
 
     Raises:
-        CheckpointError: it is no safetensors file, or not one of ours.
+        CheckpointError: the file is damaged or not one of ours, or its header and its tensors do not fit.
     """
-    header = _header(data)
     try:
-        tensors: dict[str, Stored] = {name: LoadedTensor(tensor) for name, tensor in load(data).items()}
-    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        with safe_open(content.path, "np") as file:
+            stated = file.metadata() or {}
+        tensors: dict[str, Stored] = {name: LoadedTensor(tensor) for name, tensor in load(content.root).items()}
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"its safetensors data is damaged or cut short ({brief(str(error))}); get a fresh copy"
         ) from None
+    header = _header(stated)
     architecture, values, metadata = header.get("architecture"), header.get("config"), header.get("metadata", {})
     if not isinstance(values, dict) or not isinstance(metadata, dict):
         raise CheckpointError("its fergan header lacks the configuration; write the file again")
     if architecture == "stylegan2":
-        config = config_from_json(StyleGAN2Config, values)
-        settings = ("mapping_lr_multiplier", "w_avg_beta", "conv_clamp", "num_fp16_res", "resample_filter")
-        found = generator_config(tensors, **{name: getattr(config, name) for name in settings})
-        for field in dataclasses.fields(StyleGAN2Config):
-            said, seen = getattr(config, field.name), getattr(found, field.name)
-            if field.name.endswith("_features"):  # None means w_dim
-                said, seen = said or config.w_dim, seen or config.w_dim
-            if said != seen:
-                raise CheckpointError(f"its header says {field.name} {said}, but its tensors have {seen}")
-        return architecture, stored_generator(found, tensors), metadata
+        checked = _checked_fields(StyleGAN2Config, values)
+        settings = {name: checked[name] for name in SETTINGS if name in checked}
+        try:
+            config = generator_config(tensors, **settings)
+        except ValueError as error:
+            raise CheckpointError(f"its configuration makes no sense ({error}); write the file again") from None
+        return Networks(stored_generator(config, tensors), metadata=metadata)
     if architecture == "dcgan":
-        from ..dcgan import DCGANConfig, DCGANGenerator
-
         stored = StoredNetwork(config_from_json(DCGANConfig, values), tensors, DCGANGenerator)
         stored.check()
-        return architecture, stored, metadata
-    raise CheckpointError(f"its architecture is {brief(architecture)}; this fergan knows stylegan2 and dcgan only")
+        return Networks(stored, metadata=metadata, architecture="dcgan")
+    known = " and ".join(ARCHITECTURES)
+    raise CheckpointError(f"its architecture is {brief(architecture)}; this fergan knows {known} only")
 
 
-def _header(data: bytes) -> dict[str, Any]:
-    """The JSON under ``__metadata__.fergan``: 8 bytes of length, then the safetensors header."""
-    length = int.from_bytes(data[:8], "little")
-    if length > min(MAX_HEADER, len(data) - 8):
-        raise CheckpointError("its safetensors header is damaged or cut short; get a fresh copy")
+def _header(stated: Mapping[str, str]) -> dict[str, Any]:
+    """fergan's header in the metadata of a safetensors file."""
     try:
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
-        header = json.loads(metadata["fergan"])
+        header = json.loads(stated["fergan"])
         json.dumps(header, allow_nan=False, ensure_ascii=False).encode()  # ValueError on what JSON or UTF-8 cannot hold
-        if header["format"] == FORMAT:
-            return header
         found = header["format"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise CheckpointError(
             "a safetensors file without fergan's header, so that its network is unknown; "
             "convert the original checkpoint with `fergan convert`"
         ) from None
-    raise CheckpointError(f"its format is {brief(found)}, and this fergan reads {FORMAT}; update fergan")
+    if found not in READABLE:
+        raise CheckpointError(f"its format is {brief(found)}, and this fergan reads {FORMAT}; update fergan")
+    return header
 
 
 def config_to_json(config: Any) -> dict[str, Any]:
@@ -171,21 +173,24 @@ def config_from_json(kind: type, values: Mapping[str, Any]) -> Any:
     Raises:
         CheckpointError: a value is unknown, missing, of another type or makes no sense.
     """
-    # Annotations may be text (PEP 563); typing.get_type_hints would evaluate it, and a reader evaluates nothing.
-    plain = {"int": int, "float": float, "str": str, "bool": bool}
-    hints = {f.name: plain[f.type] if isinstance(f.type, str) else f.type for f in dataclasses.fields(kind)}
-    checked = {}
-    for name, value in values.items():
-        if name not in hints:
-            raise CheckpointError(f"its configuration has {brief(name)}, unknown to this fergan; update fergan")
-        checked[name] = _checked(name, value, hints[name])
     try:
-        config = kind(**checked)
+        config = kind(**_checked_fields(kind, values))
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"its configuration makes no sense ({error}); write the file again") from None
     if config.img_resolution > MAX_RESOLUTION:
         raise CheckpointError(f"its configuration asks for images of {config.img_resolution} px; write the file again")
     return config
+
+
+def _checked_fields(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values``, each of a field of the dataclass ``kind`` and of its type."""
+    # Annotations may be text (PEP 563); typing.get_type_hints would evaluate it, and a reader evaluates nothing.
+    plain = {"int": int, "float": float, "str": str, "bool": bool}
+    hints = {f.name: plain[f.type] if isinstance(f.type, str) else f.type for f in dataclasses.fields(kind)}
+    for name in values:
+        if name not in hints:
+            raise CheckpointError(f"its configuration has {brief(name)}, unknown to this fergan; update fergan")
+    return {name: _checked(name, value, hints[name]) for name, value in values.items()}
 
 
 def _checked(name: str, value: Any, hint: Any) -> Any:

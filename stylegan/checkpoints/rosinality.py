@@ -15,12 +15,43 @@ from typing import Any
 
 import numpy as np
 
-from .checkpoint import Derived, Stored, StoredNetwork, stored_generator
+from .checkpoint import Derived, Networks, Stored, StoredNetwork, stored_generator
+from .contents import Content
 from .errors import CheckpointError
 from .restricted_pickle import brief
 from .stand_ins import Namespace
-from .structure import compare, generator_config
+from .structure import compare, generator_config, json_part
 from .torch_files import TorchTensor
+
+_ALONE = "input.input"  # a tensor of the generator: the file is its state dict
+
+NAME = "rosinality"
+FILES = "rosinality/stylegan2-pytorch (.pt)"
+LICENCE: str | None = (
+    "Files converted from NVIDIA's networks stay under NVIDIA's non-commercial licence; "
+    "for others ask whoever trained them."
+)
+
+
+def recognise(content: Content) -> bool:
+    """Whether a file is a checkpoint of this program, or a state dict of its generator alone."""
+    root = content.root
+    return (
+        content.container == "torch" and type(root) is dict and any(key in root for key in ("g_ema", "g", "d", _ALONE))
+    )
+
+
+def read(content: Content) -> Networks:
+    """The averaged generator, and what the training was started with.
+
+    Raises:
+        CheckpointError: there is no generator, or it is of another program.
+    """
+    root = {"g_ema": content.root} if _ALONE in content.root else content.root
+    if "g_ema" not in root and "g" not in root:
+        raise CheckpointError("only a discriminator, no generator in it; use another snapshot")
+    training = json_part(training_arguments(root))
+    return Networks(read_generator(root), metadata={"training": training} if training else {})
 
 
 def read_generator(root: dict[Any, Any]) -> StoredNetwork:

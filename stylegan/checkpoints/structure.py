@@ -4,6 +4,7 @@ The tensors decide: stored settings are optional, have other defaults in each pr
 Where both speak and disagree, the file is refused.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -197,3 +198,19 @@ def text(value: Any, name: str, accepted: tuple[str, ...]) -> None:
     """Refuse a setting that is neither None nor one of ``accepted``."""
     if value is not None and value not in accepted:
         raise CheckpointError(f"its setting {name} is {brief(value)}; fergan knows {', '.join(accepted)} only")
+
+
+def json_part(value: Any, depth: int = 3) -> Any:
+    """The JSON part of something that a file says about itself, kept small; None for all else."""
+    if value is None or type(value) in (bool, int):
+        return value
+    if type(value) is float:
+        return value if math.isfinite(value) else None
+    if type(value) is str:
+        return value[:500].encode("utf-8", "replace").decode()
+    if type(value) is dict and depth:
+        items = [(k, json_part(v, depth - 1)) for k, v in list(value.items())[:100] if type(k) is str and len(k) <= 100]
+        return {k: v for k, v in items if v is not None}
+    if type(value) in (list, tuple) and depth:
+        return [json_part(v, depth - 1) for v in value[:20]]
+    return None

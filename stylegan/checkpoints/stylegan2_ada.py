@@ -15,15 +15,48 @@ whose defaults are others (num_fp16_res 4, conv_clamp 256, w_avg_beta 0.998).
 
 from typing import Any
 
-from .checkpoint import StoredNetwork, stored_discriminator, stored_generator
+from .checkpoint import Networks, StoredNetwork, stored_discriminator, stored_generator
+from .contents import Content
 from .errors import CheckpointError
 from .restricted_pickle import brief, refuse
 from .stand_ins import PersistentObject
-from .structure import compare, discriminator_config, generator_config, number, optional_number, text
+from .structure import compare, discriminator_config, generator_config, json_part, number, optional_number, text
 from .torch_files import TorchTensor
+
+NAME = "stylegan2-ada"
+FILES = "stylegan2-ada-pytorch and stylegan3 (.pkl, StyleGAN2 only)"
+LICENCE: str | None = (
+    "Networks published by NVIDIA are under the NVIDIA Source Code License: non-commercial, for research and "
+    "evaluation only. A network that you trained yourself is yours."
+)
 
 MAX_LAYERS = 5_000  # a 1024 px generator has 70
 MAX_DEPTH = 6  # network, synthesis, block, layer, affine
+
+
+def recognise(content: Content) -> bool:
+    """Whether a file is a snapshot of these programs, or one of their networks alone."""
+    root = content.root
+    snapshot = type(root) is dict and ("G_ema" in root or "D" in root)
+    return content.container == "pickle" and (snapshot or type(root) is PersistentObject)
+
+
+def read(content: Content) -> Networks:
+    """The networks, and the training set where the file tells of it.
+
+    Raises:
+        CheckpointError: there is no averaged generator, or it is not one of StyleGAN2.
+    """
+    root = content.root
+    if type(root) is PersistentObject:
+        root = {"D" if root.class_name == "Discriminator" else "G_ema": root}
+    if root.get("G_ema") is None:
+        raise CheckpointError("only a discriminator or a generator in training, no G_ema; use another snapshot")
+    d = root.get("D")
+    discriminator = None if d is None else lambda: read_discriminator(d)
+    training_set = json_part(root.get("training_set_kwargs"))
+    metadata = {"training_set": training_set} if training_set else {}
+    return Networks(read_generator(root["G_ema"]), discriminator, metadata)
 
 
 class Network:

@@ -16,11 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from .checkpoint import Derived, Stored, StoredNetwork, stored_discriminator, stored_generator
+from .checkpoint import Derived, Networks, Stored, StoredNetwork, stored_discriminator, stored_generator
+from .contents import Content
 from .errors import CheckpointError
 from .restricted_pickle import brief, refuse
 from .stand_ins import NumpyArray, TensorFlowNetwork
 from .structure import compare, discriminator_config, generator_config, number, optional_number, text
+
+NAME = "tensorflow"
+FILES = "the TensorFlow programs (.pkl, config-e and config-f)"
+LICENCE: str | None = (
+    "Networks published by NVIDIA are under the NVIDIA Source Code License-NC: non-commercial, for research and "
+    "evaluation only. A network that you trained yourself is yours."
+)
 
 GENERATOR_SETTINGS = {
     "latent_size": "z_dim",
@@ -66,6 +74,25 @@ OTHER_SETTINGS = {  # read below, shown by shapes, or without influence on the i
     "randomize_noise",
     "dtype",
 }
+
+
+def recognise(content: Content) -> bool:
+    """Whether a file is a tuple (G, D, Gs) of networks, or one of them alone."""
+    root = content.root
+    snapshot = type(root) is tuple and len(root) == 3 and any(type(item) is TensorFlowNetwork for item in root)
+    return content.container == "pickle" and (snapshot or type(root) is TensorFlowNetwork)
+
+
+def read(content: Content) -> Networks:
+    """The averaged generator and the discriminator.
+
+    Raises:
+        CheckpointError: there is no averaged generator, or it is not config-e or config-f of StyleGAN2.
+    """
+    _, d, gs = content.root if type(content.root) is tuple else (None, None, content.root)
+    if gs is None:
+        raise CheckpointError("a TensorFlow pickle without Gs, the averaged generator; use another snapshot")
+    return Networks(read_generator(gs), None if d is None else lambda: read_discriminator(d))
 
 
 class Array:

@@ -27,21 +27,19 @@ class CPUSynthesis:
     network itself does. Otherwise the images are the network's but for rounding, and their bytes depend neither on the
     batch nor on the number of threads.
 
-    The first face waits until the weights are transformed, and so does one after a change of the network's tensors. The
-    transformed weights take four times the memory of the network's own; the memory that a face is drawn in is kept for
-    the next. Calls from several threads wait for one another.
+    The first face waits until the weights are transformed; changes of the network's tensors are not seen after that.
+    The transformed weights take four times the memory of the network's own; the memory that a face is drawn in is kept
+    for the next. Calls from several threads wait for one another.
 
     Args:
-        network: of any kind.
+        network: of any kind; its weights stay as they are.
         instruction_set: of :data:`.ops.cpu.INSTRUCTION_SETS`, or ``auto``: the best of this processor.
     """
 
     def __init__(self, network: SynthesisNetwork, instruction_set: str = "auto") -> None:
         self.network, self.instruction_set = network, instruction_set
-        # The dictionaries, not what is in them: load_state_dict may put other tensors there.
-        self._tables = [table for module in network.modules() for table in (module._parameters, module._buffers)]
+        self._supported = supports(network)
         self._prepared: _PreparedNetwork | None = None
-        self._prepared_for: list[tuple[int, int]] | None = None  # the state of the tensors then
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[CPUSynthesis], tuple[SynthesisNetwork, str]]:
@@ -71,16 +69,12 @@ class CPUSynthesis:
         return self.network(ws, noise_mode, noise_generators)
 
     def _ready(self) -> _PreparedNetwork | None:
-        """The network prepared as it is now; None where the kernels cannot draw it."""
+        """The prepared network; None where the kernels cannot draw it."""
         kernels = cpu.kernels(self.instruction_set)
-        if kernels is None:
+        if kernels is None or not self._supported:
             return None
-        tensors = [tensor for table in self._tables for tensor in table.values() if tensor is not None]
-        state = [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
-        if state != self._prepared_for:
-            self._prepared = None  # give its memory back first
-            self._prepared = _PreparedNetwork(self.network, kernels) if supports(self.network) else None
-            self._prepared_for = state
+        if self._prepared is None:
+            self._prepared = _PreparedNetwork(self.network, kernels)
         return self._prepared
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from ...runtime.errors import first_line
 from ..networks import SynthesisNetwork
 from ..ops.build import mode
 
@@ -21,11 +22,13 @@ class GraphedSynthesis:
     A small batch keeps a GPU waiting for Python, which starts some 200 kernels a picture. A CUDA graph starts all at
     once. One is recorded when a batch size with a noise mode comes for the second time; ``random`` noise, which is
     drawn anew, is never recorded. The images are the same to the bit. Where recording fails, the network itself draws.
+
+    Args:
+        network: on a GPU; its weights stay where they are, since a graph holds their addresses.
     """
 
     def __init__(self, network: SynthesisNetwork) -> None:
         self.network = network
-        self._tensors = [*network.parameters(), *network.buffers()]
         self._seen: set[tuple[object, ...]] = set()
         self._graphs: dict[tuple[object, ...], _Recording] = {}
         self._failed = False
@@ -44,8 +47,7 @@ class GraphedSynthesis:
         """As :meth:`.networks.SynthesisNetwork.forward`, without gradients."""
         if noise_mode == "random" or self._failed or not ws.is_cuda or mode() == "reference":
             return self.network(ws, noise_mode, noise_generators)
-        # A graph holds addresses: of weights that move, it is of no use.
-        key = (noise_mode, ws.shape, ws.dtype, ws.device, *(tensor.data_ptr() for tensor in self._tensors))
+        key = (noise_mode, ws.shape, ws.dtype, ws.device)
         with self._lock:
             if key not in self._seen:
                 self._seen.add(key)
@@ -75,8 +77,10 @@ class GraphedSynthesis:
             self._graphs[key] = _Recording(graph, given, images)
         except RuntimeError as error:
             self._failed = True
-            reason = str(error).strip().splitlines()[0]
-            print(f"fergan: drawing goes on without CUDA graphs, which only costs time: {reason}", file=sys.stderr)
+            print(
+                f"fergan: drawing goes on without CUDA graphs, which only costs time: {first_line(error)}",
+                file=sys.stderr,
+            )
 
 
 class _Recording(NamedTuple):

@@ -14,7 +14,7 @@ from fergan.reports.statistics.references import as_labelled, reference
 from fergan.reports.statistics.table import LabelTable
 
 from .conftest import CLASSES
-from .pages import Page
+from .markup import Page
 from .simulated import ANSWERS, FER2013_SHARES, HAPPY_AND_NEUTRAL, LABELS, faces, validation
 
 PUBLIC = Validation("PublicTest", LABELS, ANSWERS)

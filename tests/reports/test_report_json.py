@@ -16,7 +16,7 @@ from fergan.reports.statistics.table import read_labels
 from jsonschema import Draft202012Validator
 
 from .conftest import CLASSES, make_table
-from .pages import HOSTILE, assert_self_contained
+from .markup import HOSTILE, assert_self_contained
 
 
 def validation() -> Validation:

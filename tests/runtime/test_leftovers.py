@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fergan.runtime.files import remove_leftovers, temporary_path
+from fergan.workflows.run_folder.folder import RunFolder
 
 
 def test_leftovers_of_others_and_folders_stay(tmp_path: Path) -> None:
@@ -14,3 +15,11 @@ def test_leftovers_of_others_and_folders_stay(tmp_path: Path) -> None:
     folder.mkdir()
     remove_leftovers(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([tmp_path / ".important.tmp", tmp_path / ".x.tmp", folder])
+
+
+def test_a_run_ends_without_the_files_of_a_worker_that_was_killed(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    with run.lock():
+        run.faces.mkdir()
+        temporary_path(run.faces / "seed0000.png").write_bytes(b"half")
+    assert list(run.faces.iterdir()) == []

@@ -126,6 +126,16 @@ def test_vendi_counts_different_images(width: int) -> None:
     assert metrics.vendi(different[:5]) == pytest.approx(1)
 
 
+def test_the_fld_gap_tells_copies_from_new_images() -> None:
+    rng = np.random.default_rng(3)
+    seen, unseen, new = rng.normal(size=(3, 300, 4))
+    learned = metrics.fld_gap(seen, unseen, new)
+    copied = metrics.fld_gap(seen, unseen, seen + 0.05 * rng.normal(size=seen.shape))
+    assert abs(metrics.fld_gap(seen, seen, new)) < 1e-9
+    assert learned < 30
+    assert copied > 3 * learned
+
+
 def test_nearest_is_sklearns_search() -> None:
     references, queries = _two_sets(5000, 20, width=3)
     theirs = NearestNeighbors(algorithm="brute").fit(references).kneighbors(queries, 4)

@@ -60,8 +60,9 @@ def check(
     """Fail when a run's expressions have drifted from a reference.
 
     The exit code is 3 if the whole interval of the distance lies above --max-tv, so chance alone fails few pipelines.
-    With --strict it is 4 if --max-tv lies within the interval: too few faces do not pass. It is 1 or 2 if there is
-    nothing to compare, and else 0.
+    It is 4 if nothing can be told: always where the labels refute the correction of --corrected, and with --strict also
+    where --max-tv lies within the interval, for too few faces do not pass then. It is 1 or 2 if there is nothing to
+    compare, and else 0.
     """
     from ..run_folder.folder import existing_run
     from ..steps.check import check as step

@@ -20,6 +20,7 @@ _GOOD = {
     "coverage": "high",
     "sliced_wasserstein": "low",
     "vendi": "near floor",
+    "fld_gap": "near floor",
     "nearest": "near 0.5",
     "kid_of_class": "low",
     "agreement": "near floor",
@@ -29,6 +30,7 @@ _TITLE = {
     "fid": "FID",
     "sliced_wasserstein": "Sliced Wasserstein",
     "vendi": "Vendi score",
+    "fld_gap": "FLD gap",
     "nearest": "Nearer than reals",
     "kid_of_class": "KID x 1000",
 }
@@ -38,6 +40,7 @@ _TITLE = {
 @click.option("--data", metavar="DIR|ZIP|CSV", help="Real pictures, or fer2013.csv (its Training rows).")
 @network_option
 @click.option("--images", metavar="DIR|ZIP", help="Judge these pictures in place of a generator's.")
+@click.option("--held-out", metavar="DIR|ZIP|CSV", help="Real pictures that were not trained on: adds the FLD gap.")
 @click.option(
     "--n", type=click.IntRange(1), help="Pictures a side in each comparison.  [default: half of the data, at most 5000]"
 )
@@ -76,22 +79,7 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
     if blind is not None:
         _write_blind(blind, out, data, grid, options)
         return
-    if data is None and grid is None:
-        raise UsageError(
-            "--data is missing: name the real pictures (a folder, a zip or fer2013.csv), or ask for a --grid"
-        )
-    if data is None:
-        for name in ("images", "n", "neighbours", "by_class"):
-            if options[name]:
-                raise UsageError(f"--{name.replace('_', '-')} needs --data, the real pictures")
-        if out is not None:
-            raise UsageError("--out needs --data, the real pictures")
-    if options["images"] is not None:
-        for name, value in (("network", options["network"]), ("psi", options["psi"]), ("grid", grid)):
-            if value is not None:
-                raise UsageError(f"--images and --{name} exclude each other; --images are judged as they are")
-        if options["class_index"] is not None:
-            raise UsageError("--images and --class exclude each other; --images are judged as they are")
+    _require_sense(data, out, grid, options)
     psi = options.pop("psi")
     for path in (out, grid, options["neighbours"]):
         if path is not None and not Path(path).absolute().parent.is_dir():  # told now, not after minutes of work
@@ -113,6 +101,31 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
     records = judge(MetricsOptions(data=data, truncation_psi=psi, **options), progress)
     if out is not None:
         append_lines(out, records)
+    _show(records)
+    for path in (out, options["neighbours"]):
+        if path is not None:
+            click.echo(f"written: {path}")
+
+
+def _require_sense(data: str | None, out: str | None, grid: str | None, options: dict[str, Any]) -> None:
+    """Refuse options that contradict each other."""
+    if data is None and grid is None:
+        raise UsageError(
+            "--data is missing: name the real pictures (a folder, a zip or fer2013.csv), or ask for a --grid"
+        )
+    if data is None:
+        for name, value in {"out": out, **options}.items():
+            if name in ("images", "held_out", "n", "neighbours", "by_class", "out") and value:
+                raise UsageError(f"--{name.replace('_', '-')} needs --data, the real pictures")
+    if options["images"] is not None:
+        given = {"network": options["network"], "psi": options["psi"], "class": options["class_index"], "grid": grid}
+        for name, value in given.items():
+            if value is not None:
+                raise UsageError(f"--images and --{name} exclude each other; --images are judged as they are")
+
+
+def _show(records: list[dict[str, Any]]) -> None:
+    """A table of the measures, and a warning where FID is high for want of pictures."""
     first = records[0]
     click.echo(
         f"{first['fakes'].get('network') or first['fakes']['images']} against {first['data']['name']}: "
@@ -125,9 +138,6 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
             f"With {first['n_fake']} pictures for {features['dimensions']} {features['name']} features FID is high: "
             "compare it with its floor, or take KID"
         )
-    for path in (out, options["neighbours"]):
-        if path is not None:
-            click.echo(f"written: {path}")
 
 
 def _write_blind(

@@ -5,8 +5,12 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ..run_folder.folder import RunFolder
 
 _WIDE = 400  # columns where no terminal sets them
 
@@ -32,3 +36,36 @@ def print_table(headings: list[str], rows: Sequence[tuple[str, ...]], right: tup
     page = io.StringIO()
     Console(file=page, width=_WIDE).print(table)
     click.echo("\n".join(line.rstrip() for line in page.getvalue().strip("\n").split("\n")))
+
+
+def say_labels(run: RunFolder) -> None:
+    """How many faces of a run got which label, on standard output; what was skipped or not found, on standard error."""
+    from ...runtime.files import printable
+
+    made = run.record.get("labels", {})
+    judged, counts = made.get("n", 0), made.get("counts", {})
+    if judged and counts:
+        shares = ", ".join(
+            f"{printable(name)} {number} ({100 * number / judged:.0f} %)" for name, number in counts.items()
+        )
+        click.echo(f"{_pictures(judged, 'face')}: {shares}")
+    if made.get("skipped"):
+        where = f"see {printable(run.skipped_csv)}"
+        click.echo(
+            f"{_pictures(made['skipped'])} could not be judged and {_was(made['skipped'])} skipped: {where}", err=True
+        )
+    missed = made.get("faces_not_found")
+    if missed:
+        click.echo(
+            f"no face was found in {_pictures(missed)}; {'it' if missed == 1 else 'they'} {_was(missed)} judged whole: "
+            "see face_found in the labels, or give --no-face skip",
+            err=True,
+        )
+
+
+def _pictures(n: int, noun: str = "picture") -> str:
+    return f"{n} {noun if n == 1 else noun + 's'}"
+
+
+def _was(n: int) -> str:
+    return "was" if n == 1 else "were"

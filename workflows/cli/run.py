@@ -9,6 +9,7 @@ import click
 from .classify import classify_options, to_classify
 from .generate import generate_options, to_generate
 from .options import device_option, force_option, run_option
+from .output import say_labels
 from .plan import plan_options, print_plan
 from .signals import stopped_by_sigterm
 from .want import tell_wanted, to_want
@@ -98,6 +99,7 @@ def run(run_name: str, force: bool, **options: Any) -> None:
     ensure_network(faces.network)
     with stopped_by_sigterm(), folder.lock(), progress("Running") as show:
         page = run_all(folder, faces, labels, show, engine, want)
+    say_labels(folder)
     click.echo(f"report in {page}\nlabels sha256 {folder.record['labels']['sha256']}")
     if want is not None:
         tell_wanted(folder)

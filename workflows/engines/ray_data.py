@@ -23,9 +23,10 @@ from ...runtime.errors import DataError, UsageError, first_line
 from ...runtime.memory import tune_malloc
 from ..run_folder.seeds import shard_size
 from ..run_folder.selection import Scanned
+from ..steps.classify import Prepared
 from ..steps.want import SearchJob, SearchTask
 from .options import EngineOptions
-from .shard import Job, Labeller, Maker, Task, shard_faces
+from .shard import Job, Labeller, Maker, Results, Task, shard_faces
 
 _CPU_SHARE = 0.25
 """Of a core, claimed by each actor. Two actors a core would be 0.5; claiming half of that lets the actors of a lost
@@ -37,7 +38,7 @@ _STORE_BYTES = 256 * 2**20
 """Object store of a cluster that this process starts; what travels is small."""
 
 
-def run_ray(job: Job, tasks: Sequence[Task], options: EngineOptions) -> Generator[tuple[Task, bytes | None]]:
+def run_ray(job: Job, tasks: Sequence[Task], options: EngineOptions) -> Results:
     """Tasks by the actors of a cluster, in the order in which they are done.
 
     Args:
@@ -147,7 +148,8 @@ class _Generating:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         files = tuple(row["files"].split("/")) if row["files"] else ()
         prepared = self._make(Task(int(row["number"]), bool(row["label"]), files))
-        return {"number": row["number"], "faces": prepared.tobytes()}
+        found = b"" if prepared.found is None else prepared.found.tobytes()
+        return {"number": row["number"], "faces": prepared.faces.tobytes(), "found": found}
 
 
 class _Judging:
@@ -159,9 +161,10 @@ class _Judging:
         self._plan = job.made.faces()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        prepared = np.frombuffer(row["faces"], np.uint8).reshape(-1, SIZE, SIZE)
+        faces = np.frombuffer(row["faces"], np.uint8).reshape(-1, SIZE, SIZE)
+        found = np.frombuffer(row["found"], bool) if row["found"] else None
         number = int(row["number"])
-        part = self._label(shard_faces(self._plan, number), prepared) if len(prepared) else b""
+        part = self._label(shard_faces(self._plan, number), Prepared(faces, found)) if len(faces) else b""
         return {"number": number, "part": part}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from ..steps.want import WantOptions
 from .local import run_here, run_processes
 from .options import EngineOptions
 from .search import absolute, everywhere, find_wanted
-from .shard import Job, Labeller, Maker, ShardWorker, Task
+from .shard import Job, Labeller, Maker, Results, ShardWorker, Task
 
 _HELD_BYTES = 256 * 2**20
 """Pictures kept in memory for the report; those of larger runs are read back when the report shows them."""
@@ -66,16 +66,11 @@ def run_all(
             installed or lost too many workers.
     """
     started, engine = time.monotonic(), engine or EngineOptions()
-    # elsewhere, others compute, and the networks here only tell what they are
     away = Store(engine.storage) if engine.storage else None
     if away:
         _fetch(run, away)
-    judge = Judge(classify if engine.here else replace(classify, device="cpu"))
-    if want is None:
-        maker = FaceMaker(generate if engine.here else replace(generate, device="cpu"))
-    else:
-        maker = find_wanted(run, generate, want, engine, judge if want.judge == classify else None, on_progress)
-        generate = replace(generate, seeds=maker.options.seeds, chosen=maker.options.chosen)
+    maker, judge = _networks(run, generate, classify, engine, want, on_progress)
+    generate = replace(generate, seeds=maker.options.seeds, chosen=maker.options.chosen)
     plan, made, judged = maker.faces, maker.record, judge.record()
     kept = KeptPictures.parse(engine.images, len(plan))
     claim_faces(run, made)
@@ -96,36 +91,74 @@ def run_all(
         engine.storage or str(run.path.resolve()),
     )
     tasks = list(missing_tasks(run, plan, kept, away or Store(run.path)))
-    held: dict[str, np.ndarray] = {}
-
-    def hold(name: str, picture: np.ndarray) -> None:
-        if len(held) * picture.nbytes < _HELD_BYTES and kept.mode != "none":
-            held[name] = picture
-
-    done, size = len(plan) - sum(_length(plan, task) for task in tasks), shard_size(len(plan))
-    on_progress(done, len(plan))
+    held = _Held(kept)
     if engine.here:
-        results = run_here(ShardWorker(job, Maker(job, maker, hold), Labeller(job, judge)), tasks)
+        results = run_here(ShardWorker(job, Maker(job, maker, held.add), Labeller(job, judge)), tasks)
     else:
         del maker, judge
         results = _elsewhere(job, tasks, engine)
+    _collect(run, results, tasks, plan, away, on_progress)
+    if tasks:
+        run.note("run", time.monotonic() - started)
+    page = report(run, held.pictures)
+    if away:
+        _send(run, away)
+    return page
+
+
+def _networks(
+    run: RunFolder,
+    generate: GenerateOptions,
+    classify: ClassifyOptions,
+    engine: EngineOptions,
+    want: WantOptions | None,
+    on_progress: OnProgress,
+) -> tuple[FaceMaker, Judge]:
+    """Generator and judge; where others compute, they only tell what they are. Wanted faces are found on the way."""
+    judge = Judge(classify if engine.here else replace(classify, device="cpu"))
+    if want is None:
+        return FaceMaker(generate if engine.here else replace(generate, device="cpu")), judge
+    chooses = judge if want.judge == classify else None
+    return find_wanted(run, generate, want, engine, chooses, on_progress), judge
+
+
+class _Held:
+    """The first pictures of a run, for its report; none where the run keeps none."""
+
+    def __init__(self, kept: KeptPictures) -> None:
+        self._wanted = kept.mode != "none"
+        self.pictures: dict[str, np.ndarray] = {}
+
+    def add(self, name: str, picture: np.ndarray) -> None:
+        if self._wanted and len(self.pictures) * picture.nbytes < _HELD_BYTES:
+            self.pictures[name] = picture
+
+
+def _collect(
+    run: RunFolder,
+    results: Results,
+    tasks: list[Task],
+    plan: FacePlan,
+    away: Store | None,
+    on_progress: OnProgress,
+) -> None:
+    """Write down the labels of the shards as they come in, then the tables made of all of them."""
+    size = shard_size(len(plan))
+
+    def length(task: Task) -> int:
+        return min(size, len(plan) - task.number * size)
+
+    done = len(plan) - sum(map(length, tasks))
+    on_progress(done, len(plan))
     with closing(results):
         for task, part in results:
             if part is not None:
                 keep_part(run, task.number, part)
                 if away:
                     away.write(f"labels/{part_name(task.number)}", part)
-            done += _length(plan, task)
+            done += length(task)
             on_progress(done, len(plan))
     merge_parts(run, -(-len(plan) // size))
-    if tasks:
-        run.note("run", time.monotonic() - started)
-    page = report(run, held)
-    if away:
-        for name in _SUMMARY:
-            if (run.path / name).exists():
-                away.write(name, (run.path / name).read_bytes())
-    return page
 
 
 def missing_tasks(run: RunFolder, plan: FacePlan, kept: KeptPictures, store: Store) -> Iterator[Task]:
@@ -140,7 +173,7 @@ def missing_tasks(run: RunFolder, plan: FacePlan, kept: KeptPictures, store: Sto
             yield Task(number, label, files)
 
 
-def _elsewhere(job: Job, tasks: list[Task], engine: EngineOptions) -> Generator[tuple[Task, bytes | None]]:
+def _elsewhere(job: Job, tasks: list[Task], engine: EngineOptions) -> Results:
     if engine.engine == "local":
         return run_processes(job, tasks, min(engine.workers or 1, len(tasks) or 1))
     from .ray_data import run_ray
@@ -148,9 +181,11 @@ def _elsewhere(job: Job, tasks: list[Task], engine: EngineOptions) -> Generator[
     return run_ray(job, tasks, engine)
 
 
-def _length(plan: FacePlan, task: Task) -> int:
-    size = shard_size(len(plan))
-    return min(size, len(plan) - task.number * size)
+def _send(run: RunFolder, away: Store) -> None:
+    """Bring what was made of all shards to the storage."""
+    for name in _SUMMARY:
+        if (run.path / name).exists():
+            away.write(name, (run.path / name).read_bytes())
 
 
 def _fetch(run: RunFolder, away: Store) -> None:

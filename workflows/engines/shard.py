@@ -6,12 +6,11 @@ whoever does it and however often. So every engine may lose workers, do a task t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ...data.faces import SIZE, prepare_faces
 from ...data.images import fast_png
 from ..background import PictureWriter
 from ..run_folder.faces import Face, FacePlan
@@ -20,7 +19,7 @@ from ..run_folder.pictures import KeptPictures, tar_bytes, tar_name
 from ..run_folder.records import ClassifyRecord, GenerateRecord, refuse_other
 from ..run_folder.seeds import shard_size
 from ..run_folder.store import Store
-from ..steps.classify import ClassifyOptions, Judge
+from ..steps.classify import ClassifyOptions, Judge, Prepared, prepare
 from ..steps.generate import FaceMaker, GenerateOptions, make_faces
 
 
@@ -62,6 +61,10 @@ class Task:
     files: tuple[str, ...]
 
 
+Results = Generator[tuple[Task, bytes | None]]
+"""Tasks as they are done, each with the Parquet part of its labels where it was to label."""
+
+
 class Maker:
     """A loaded generator that does the first half of shards.
 
@@ -79,11 +82,11 @@ class Maker:
         refuse_other("generator", job.made.differences(self.maker.record))
         self._store, self._writer, self._held = Store(job.store), PictureWriter(), held
 
-    def __call__(self, task: Task) -> np.ndarray:
+    def __call__(self, task: Task) -> Prepared:
         """Make the faces of a shard and keep their pictures; when it returns, they are on disk.
 
         Returns:
-            uint8 [N, 48, 48], the prepared faces of the whole shard, or [0, 48, 48] where no labels are missing.
+            The prepared faces of the whole shard, or none where no labels are missing.
         """
         faces, crop = shard_faces(self.maker.faces, task.number), self.job.classify.crop
         files = set(task.files)
@@ -96,7 +99,7 @@ class Maker:
             pictures.append(picture)
         if tar:
             self._store.write(f"faces/{tar_name(task.number)}", tar_bytes(todo, np.stack(pictures)))
-        prepared = prepare_faces(pictures, crop=crop) if task.label else np.empty((0, SIZE, SIZE), np.uint8)
+        prepared = prepare(pictures if task.label else [], crop)
         self._writer.flush()
         return prepared
 
@@ -111,8 +114,8 @@ class Labeller:
         self.judge = judge or Judge(job.classify)
         refuse_other("classifier", job.judged.differences(self.judge.record()))
 
-    def __call__(self, faces: Sequence[Face], prepared: np.ndarray) -> bytes:
-        """The Parquet part of a shard, of its prepared faces, uint8 [N, 48, 48]."""
+    def __call__(self, faces: Sequence[Face], prepared: Prepared) -> bytes:
+        """The Parquet part of a shard, of its prepared faces."""
         return part_bytes(self.judge.label(faces, prepared))
 
 

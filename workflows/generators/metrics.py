@@ -25,6 +25,7 @@ from ...stylegan.metrics import (
     PRECISION_K,
     density_coverage,
     fid,
+    fld_gap,
     kid,
     precision_recall,
     sliced_wasserstein,
@@ -55,8 +56,8 @@ def judge(options: MetricsOptions, stage: Stage = silent) -> list[dict[str, Any]
         One record for each metric and kind of features, as plain JSON values:
 
         - ``metric``: ``kid``, ``fid``, ``precision``, ``recall``, ``density``, ``coverage``, ``sliced_wasserstein``,
-          ``vendi``, ``nearest`` (below), or of one class ``kid_of_class`` and ``agreement``, see
-          :func:`fergan.workflows.generators.by_class.judge_classes`;
+          ``vendi``, ``fld_gap`` (with held-out pictures), ``nearest`` (below), or of one class ``kid_of_class`` and
+          ``agreement``, see :func:`fergan.workflows.generators.by_class.judge_classes`;
         - ``value``: the mean over the repeats; ``std``: their standard deviation; ``ci95``: 95 % confidence interval of
           the mean for this data set, [low, high], null for fewer than three repeats;
         - ``floor``: the same three between real pictures and other real pictures;
@@ -82,7 +83,10 @@ def judge(options: MetricsOptions, stage: Stage = silent) -> list[dict[str, Any]
     spaces = feature_spaces(options.features, options.model, options.crop, options.device)
     reals = PictureSet(options.data)
     n, generator, fakes = _fakes(options, reals)
-    reals.side, reals.channels = fakes.side, fakes.channels
+    unseen = PictureSet(options.held_out, split="PublicTest") if options.held_out is not None else None
+    for pictures in (reals, unseen):
+        if pictures is not None:
+            pictures.side, pictures.channels = fakes.side, fakes.channels
     if options.by_class and (generator is None or not generator.c_dim):
         raise UsageError("--by-class needs a conditional generator; 'fergan models' lists what there is")
 
@@ -95,7 +99,7 @@ def judge(options: MetricsOptions, stage: Stage = silent) -> list[dict[str, Any]
         "seed": options.seed,
         "fergan": __version__,
     }
-    pool = _compute(options, spaces, reals, fakes, stage)
+    pool = _compute(options, spaces, reals, unseen, fakes, stage)
     records = [{**record, **common} for record in _compare(options, spaces, pool, n, stage)]
     if options.neighbours:
         records += [{**record, **common} for record in _search(options.neighbours, spaces[0], reals, fakes, pool)]
@@ -120,14 +124,16 @@ def _fakes(options: MetricsOptions, reals: PictureSet) -> tuple[int, Generator |
 
 @dataclass(frozen=True)
 class _Pool:
-    """Features [N, D] by the name of their space, of all real pictures and fakes, and of mirror images of some.
+    """Features [N, D] by the name of their space, of all pictures, and of mirror images of some.
 
     Attributes:
+        unseen: of the held-out pictures; empty without them.
         some_reals, some_fakes: int, places of those whose mirror image was computed.
     """
 
     real: dict[str, np.ndarray]
     fake: dict[str, np.ndarray]
+    unseen: dict[str, np.ndarray]
     some_reals: np.ndarray
     some_fakes: np.ndarray
     real_mirrored: dict[str, np.ndarray]
@@ -135,7 +141,12 @@ class _Pool:
 
 
 def _compute(
-    options: MetricsOptions, spaces: list[FeatureSpace], reals: PictureSet, fakes: Fakes, stage: Stage
+    options: MetricsOptions,
+    spaces: list[FeatureSpace],
+    reals: PictureSet,
+    unseen: PictureSet | None,
+    fakes: Fakes,
+    stage: Stage,
 ) -> _Pool:
     searched = SEARCHED if options.neighbours else 0
     rng = np.random.default_rng(options.seed)
@@ -147,7 +158,14 @@ def _compute(
         real, real_mirrored = compute_features(each, len(reals), computed, some_reals.tolist(), show)
     with stage("Fakes", "pictures") as show:
         fake, fake_mirrored = compute_features(fakes.pictures(), fakes.count, computed, some_fakes.tolist(), show)
-    return _Pool(real, fake, some_reals, some_fakes, real_mirrored, fake_mirrored)
+    features_of_unseen: dict[str, np.ndarray] = {}
+    if unseen is not None:
+        count = min(len(unseen), SEARCHED)
+        places = np.sort(rng.permutation(len(unseen))[:count])
+        with stage("Held-out pictures", "pictures") as show:
+            chosen = (unseen[int(place)] for place in places)
+            features_of_unseen, _ = compute_features(chosen, count, spaces, [], show)
+    return _Pool(real, fake, features_of_unseen, some_reals, some_fakes, real_mirrored, fake_mirrored)
 
 
 def _compare(
@@ -159,7 +177,7 @@ def _compare(
         done = 0
         for space in spaces:
             rounds = []
-            for pair in _rounds(pool.real[space.name], pool.fake[space.name], n, options):
+            for pair in _rounds(pool.real[space.name], pool.fake[space.name], pool.unseen.get(space.name), n, options):
                 rounds.append(pair)
                 done += 1
                 show(done, total)
@@ -239,7 +257,7 @@ def _pictures_a_side(options: MetricsOptions, reals: PictureSet, others: Picture
 
 
 def _rounds(
-    real: np.ndarray, fake: np.ndarray, n: int, options: MetricsOptions
+    real: np.ndarray, fake: np.ndarray, unseen: np.ndarray | None, n: int, options: MetricsOptions
 ) -> Iterator[tuple[dict[str, float], dict[str, float]]]:
     """The metrics of each repeat, and those between real pictures."""
     order = np.random.default_rng(options.seed).permutation(len(fake))
@@ -248,12 +266,14 @@ def _rounds(
         chosen = rng.permutation(len(real))[: 2 * n]
         fresh = len(fake) >= options.repeats * n
         fakes = order[repeat * n : (repeat + 1) * n] if fresh else rng.permutation(len(fake))[:n]
-        yield _metrics(real[chosen[:n]], fake[fakes]), _metrics(real[chosen[:n]], real[chosen[n:]])
+        seen, others = real[chosen[:n]], real[chosen[n:]]
+        yield _metrics(seen, fake[fakes], unseen), _metrics(seen, others, unseen)
 
 
-def _metrics(real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
+def _metrics(real: np.ndarray, fake: np.ndarray, unseen: np.ndarray | None) -> dict[str, float]:
     precision, recall = precision_recall(real, fake)
     density, coverage = density_coverage(real, fake)
+    gap = {} if unseen is None else {"fld_gap": fld_gap(real[:SEARCHED], unseen, fake[:SEARCHED])}
     return {
         "kid": kid(real, fake),
         "fid": fid(real, fake),
@@ -263,6 +283,7 @@ def _metrics(real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
         "coverage": coverage,
         "sliced_wasserstein": sliced_wasserstein(real, fake),
         "vendi": vendi(fake),
+        **gap,
     }
 
 

@@ -13,6 +13,7 @@ class MetricsOptions:
         data: folder, zip or FER2013 CSV (its Training rows) of the real pictures.
         network: the generator, as for ``generate``; None for the best bundled one.
         images: judge the pictures of this folder, zip or CSV in place of a generator's.
+        held_out: real pictures that the generator never saw, for the gap; of a CSV, the PublicTest rows.
         n: pictures a side in each comparison; None = half of the data, at most ``metrics.DEFAULT_N``.
         repeats: comparisons, each with new fakes and another choice of real pictures.
         seed: the first of the generator's seeds, and of the choice of pictures.
@@ -29,6 +30,7 @@ class MetricsOptions:
     data: str
     network: str | None = None
     images: str | None = None
+    held_out: str | None = None
     n: int | None = None
     repeats: int = 5
     seed: int = 0

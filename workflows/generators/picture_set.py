@@ -20,7 +20,7 @@ class PictureSet:
     """Pictures that are read when they are asked for.
 
     Attributes:
-        path: the folder, zip or CSV file; of a CSV, the Training rows.
+        path: the folder, zip or CSV file; of a CSV, the rows of one split.
         names: of the pictures in it.
         side, channels: what every picture is brought to, by the filter of a training.
 
@@ -28,18 +28,18 @@ class PictureSet:
         DataError: the path cannot be read or holds no picture.
     """
 
-    def __init__(self, path: str | Path, *, one_shape: bool = False) -> None:
+    def __init__(self, path: str | Path, *, one_shape: bool = False, split: str = "Training") -> None:
         """Without ``one_shape``, ``side`` and ``channels`` begin as those of the first picture; with it, a DataError
         names the pictures that differ in size or kind."""
         self.path = Path(path)
         self._labels: np.ndarray | None = None
         if self.path.suffix.lower() == ".csv":
-            faces = read_fer2013(self.path).split("Training")
+            faces = read_fer2013(self.path).split(split)
             if not len(faces):
-                raise DataError(f"{printable(self.path)}: holds no row of split Training")
+                raise DataError(f"{printable(self.path)}: holds no row of split {split}")
             self._source: ImageSource | np.ndarray = faces.images[:, :, :, None]
             self._labels = np.eye(len(faces.label_names), dtype=np.float32)[faces.labels]
-            self.names: tuple[str, ...] = tuple(f"Training row {row}" for row in range(len(faces)))
+            self.names: tuple[str, ...] = tuple(f"{split} row {row}" for row in range(len(faces)))
         else:
             self._source = ImageSource(self.path)
             self.names = self._source.names

@@ -91,16 +91,8 @@ def train_stylegan2(
     device: str,
 ) -> Path:
     """Read the images and train. Options as in ``fergan train stylegan2``."""
-    if resolution & (resolution - 1):
-        below = 2 ** (resolution.bit_length() - 1)
-        raise UsageError(f"--resolution {resolution} is not a power of two; {below} or {2 * below} would be")
-    for option, size in (("--batch-size", batch_size), ("--part-size", part_size or batch_size)):
-        if size % 4 or batch_size % size:
-            raise UsageError(
-                f"{option} {size}: D compares images in groups of four, so give a multiple of 4 that divides the batch"
-            )
+    _check_sizes(resolution, batch_size, part_size or batch_size)
     images = load_training_set(data, resolution, int(channels), cond)
-    c_dim = 0 if images.classes is None else images.classes.shape[1]
     shares = None if images.classes is None else images.classes.mean(axis=0)
     with process_group(choose_device(device)) as own:
         half, block_precision = _precision(precision, own.type)
@@ -123,16 +115,25 @@ def train_stylegan2(
             xflip=mirror,
             seed=seed,
         )
-        config = default_config(resolution, int(channels), c_dim, width, half)
+        wanted = default_config(resolution, int(channels), 0 if shares is None else len(shares), width, half)
         start = None if init is None else read_start(find_checkpoint(init))
-        if start is not None:
-            config = grown(start.config, config)
+        config = wanted if start is None else grown(start.config, wanted)
         trainer = seeded(seed, lambda: StyleGAN2Trainer(config, settings, own, shares))
         metadata = _metadata(data, images)
         if start is not None:
-            both = take_over(start, trainer.G, trainer.D)
-            metadata["init"] = {"file": Path(init or "").name, "discriminator": both}
+            metadata["init"] = {"file": Path(init or "").name, "discriminator": take_over(start, trainer.G, trainer.D)}
         return train_gan(trainer, images.images, out, loop, classes=images.classes, metadata=metadata, on_step=on_step)
+
+
+def _check_sizes(resolution: int, batch_size: int, part_size: int) -> None:
+    if resolution & (resolution - 1):
+        below = 2 ** (resolution.bit_length() - 1)
+        raise UsageError(f"--resolution {resolution} is not a power of two; {below} or {2 * below} would be")
+    for option, size in (("--batch-size", batch_size), ("--part-size", part_size)):
+        if size % 4 or batch_size % size:
+            raise UsageError(
+                f"{option} {size}: D compares images in groups of four, so give a multiple of 4 that divides the batch"
+            )
 
 
 def _precision(wanted: str | None, device: str) -> tuple[bool, str]:

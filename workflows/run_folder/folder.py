@@ -25,9 +25,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
-
 from ... import __version__
+from ...runtime.claims import changes, locked, shortened
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable, remove_leftovers, write_atomically
 from .records import ClassifyRecord, GenerateRecord, Record
@@ -141,11 +140,9 @@ class RunFolder:
             return
         differing = found.differences(record)
         if differing:
-            what = "; ".join(
-                f"{printable(key)} was {_short(old)}, is now {_short(new)}" for key, (old, new) in differing.items()
-            )
             raise UsageError(
-                f"{printable(self.path)} holds a '{record.step}' with other settings ({what}); {START_OVER}"
+                f"{printable(self.path)} holds a '{record.step}' with other settings ({changes(differing)}); "
+                f"{START_OVER}"
             )
 
     def clear(self, *, faces: bool) -> None:
@@ -183,31 +180,29 @@ class RunFolder:
             UsageError: another process holds the lock.
         """
         self._make_folder()
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise UsageError(
-                f"{printable(self.path)}: another fergan process is at work on this run{self._holder()}; wait for it, "
-                "or choose another folder with --run NAME"
-            ) from error
-        except OSError as error:
-            raise DataError(f"{printable(self.path)}: cannot be written to ({error.strerror})") from error
-        try:
+
+        def work() -> str:
+            return f"on this run{self._holder()}; wait for it, or choose another folder with --run NAME"
+
+        with locked(self.path, work):
             holder = {
                 "pid": os.getpid(),
                 "host": platform.node(),
                 "since": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             write_atomically(self._holder_file, json.dumps(holder).encode())
-            for folder in (self.path, self.faces, self.labels):
-                remove_leftovers(folder)
+            self._remove_leftovers()
             if self._force:
                 self.clear(faces=True)
             self.reread()
-            yield
-        finally:
-            lock.release()
+            try:
+                yield
+            finally:
+                self._remove_leftovers()  # of workers that were killed while this process went on
+
+    def _remove_leftovers(self) -> None:
+        for folder in (self.path, self.faces, self.labels):
+            remove_leftovers(folder)
 
     @property
     def _holder_file(self) -> Path:
@@ -270,12 +265,14 @@ class RunFolder:
         found = record.get("format") if isinstance(record, dict) else None
         if found != FORMAT:
             raise DataError(
-                f"{printable(path)}: has the run-folder format {_short(found)}, this fergan ({__version__}) writes "
+                f"{printable(path)}: has the run-folder format {shortened(found)}, this fergan ({__version__}) writes "
                 f"format {FORMAT}; choose another folder with --run NAME"
             )
         judged = record.get("classify")
         if isinstance(judged, dict):  # earlier runs do not tell it; only the crop detect has changed since
             judged.setdefault("preparation_version", 1 if judged.get("crop") == "detect" else 2)
+            if judged.get("crop") == "detect":
+                judged.setdefault("no_face", "whole")
         return record
 
 
@@ -309,11 +306,6 @@ def hardware() -> dict[str, Any]:
     if torch is not None and torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
     return found
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def make_faces_folder(run: RunFolder) -> None:

@@ -119,7 +119,7 @@ class GenerateRecord(Record):
         licence: of the generator.
         want: ``happy=50,neutral=50`` where faces were drawn until so many of each label were found; ``seeds`` are then
             those that were kept, None and ``n`` 0 until all are found.
-        judge, judge_sha256, judge_crop: the classifier that chose them, and how it saw them.
+        judge, judge_sha256, judge_crop, judge_no_face: the classifier that chose them, and how it saw them.
         min_confidence: the least with which it had to be sure.
         second_judge, second_judge_sha256: the classifier that had no say in the choice.
         other: keys that this fergan does not know.
@@ -145,6 +145,7 @@ class GenerateRecord(Record):
     judge: str | None = None
     judge_sha256: str | None = None
     judge_crop: str | None = None
+    judge_no_face: str | None = None
     min_confidence: float | None = None
     second_judge: str | None = None
     second_judge_sha256: str | None = None
@@ -187,6 +188,7 @@ class ClassifyRecord(Record):
         crop: which part of a picture is judged.
         other: what else the preparation of the faces records of itself.
         input_range, outputs, licence: of the classifier, where they are not the usual ones.
+        no_face: what becomes of a picture in which ``detect`` finds no face: ``whole`` or ``skip``; else None.
         images, n, pictures_sha256: the foreign pictures that were judged in place of the run's own faces.
     """
 
@@ -200,10 +202,11 @@ class ClassifyRecord(Record):
     input_range: tuple[float, ...] | None = None
     outputs: str | None = None
     licence: str | None = None
+    no_face: str | None = None
     images: str | None = None
     n: int | None = None
     pictures_sha256: str | None = None
 
     def judged_by(self) -> tuple[object, ...]:
         """What must be equal for the labels of two runs to be comparable."""
-        return self.sha256, self.crop, dict(self.other), self.input_range, self.labels
+        return self.sha256, self.crop, self.no_face, dict(self.other), self.input_range, self.labels

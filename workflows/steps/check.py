@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ...reports.formatting import plural
+from ...reports.correction import tested_label_shift
+from ...reports.formatting import listed, plural
 from ...reports.statistics.clusters import clustered_distance
 from ...reports.statistics.comparison import compare_counts, compare_to_reference
 from ...reports.statistics.distance import Interval, corrected_distance
-from ...reports.statistics.prevalence import Validation
+from ...reports.statistics.fit import LabelShiftTest
+from ...reports.statistics.prevalence import Validation, estimate_prevalence
 from ...reports.statistics.references import (
     NAMED_REFERENCES,
     Reference,
@@ -35,7 +37,9 @@ class CheckResult:
 
     `verdict` is 'same' where two runs hold the same faces with the same labels, 'within' where the whole interval is at
     or below `max_tv`, 'drifted' where it is above, and 'undecided' where `max_tv` lies inside: then these faces are too
-    few to tell.
+    few to tell. It is 'refuted' where shares are corrected and the labels of a run refute the correction: such shares
+    decide neither drift nor its absence. `label_shift` holds its test for the 'run', and the 'reference' where
+    that is one too.
     """
 
     distance: Interval
@@ -43,9 +47,10 @@ class CheckResult:
     verdict: str
     sentence: str
     warnings: tuple[str, ...]
+    label_shift: Mapping[str, LabelShiftTest] = field(default_factory=dict)
 
     def passed(self, strict: bool = False) -> bool:
-        """Not shown to have drifted; with `strict`, shown not to have."""
+        """Not shown to have drifted; with `strict`, shown not to have. By a refuted correction nothing passes."""
         return self.verdict in ("same", "within") or (self.verdict == "undecided" and not strict)
 
     def as_dict(self) -> dict[str, object]:
@@ -57,6 +62,9 @@ class CheckResult:
             "max_tv": self.max_tv,
             "sentence": self.sentence,
             "warnings": list(self.warnings),
+            "label_shift": {
+                side: {"verdict": test.verdict, "p_value": test.p_value} for side, test in self.label_shift.items()
+            },
         }
 
 
@@ -99,6 +107,12 @@ class _Sample:
             self.table.probabilities, other.table.probabilities
         )
 
+    def label_shift(self) -> LabelShiftTest:
+        """Whether the labels refute the correction."""
+        probabilities, validation = self.to_correct()
+        found = estimate_prevalence(probabilities, validation.labels, validation.probabilities, methods=("ACC",))
+        return tested_label_shift(self.table, validation, found["ACC"])
+
     def to_correct(self) -> tuple[np.ndarray, Validation]:
         assert self.validation is not None
         return self.table.probabilities, self.validation
@@ -139,8 +153,16 @@ def check(
             name += " as this classifier would label it"
     distance = _distance(ours, other, corrected, level, seed, warnings)
     verdict = "within" if distance.high <= max_tv else "drifted" if distance.low > max_tv else "undecided"
+    tests: dict[str, LabelShiftTest] = {}
     if isinstance(other, _Sample) and ours.same_labels(other):
         verdict, distance = "same", Interval(0.0, 0.0, 0.0, level)
+    elif corrected:
+        tests["run"] = ours.label_shift()
+        if isinstance(other, _Sample):
+            tests["reference"] = other.label_shift()
+    refuted = [side for side, test in tests.items() if test.verdict == "refuted"]
+    if refuted:
+        verdict = "refuted"
     kind = "corrected shares" if corrected else "raw labels"
     sentence = (
         f"{verdict}: total variation {distance.value:.3f} ({100 * level:g} % interval {distance.low:.3f} to "
@@ -150,7 +172,12 @@ def check(
         sentence += "; more faces would decide"
     if verdict == "same":
         sentence += "; both hold the same faces with the same labels"
-    return CheckResult(distance, max_tv, verdict, sentence.replace("\N{NO-BREAK SPACE}", " "), tuple(warnings))
+    if refuted:
+        sentence += (
+            f"; the labels of the {listed(refuted)} refute the correction, so corrected "
+            "shares decide nothing here: check without --corrected, or label faces by hand (fergan audit labels)"
+        )
+    return CheckResult(distance, max_tv, verdict, sentence.replace("\N{NO-BREAK SPACE}", " "), tuple(warnings), tests)
 
 
 def _check_comparable(ours: _Sample, other: _Sample, against: str, warnings: list[str]) -> None:

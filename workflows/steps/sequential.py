@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ...reports.formatting import plural
 from ...reports.statistics.references import NAMED_REFERENCES, as_labelled
 from ...reports.statistics.sequential import Look, label_excess, sample_excess, spending
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import json_text, printable, read_json, write_atomically
+from ...runtime.files import held, json_text, printable, write_atomically
 from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import read_validation
 from ..run_folder.table import read_table
@@ -24,10 +24,31 @@ from .check import read_reference
 _FORMAT = {"name": "fergan.check", "version": 1}
 
 
+@dataclass(frozen=True)
+class _Limit:
+    """What the looks of one file have in common.
+
+    `terms` are written into the file; `shares` [K] are the reference's, `sample` [K] its counts where it is a sample,
+    and `slack` is its own error, in total variation.
+    """
+
+    terms: dict[str, Any]
+    shares: np.ndarray
+    sample: np.ndarray | None
+    slack: float
+
+    def p_value(self, counts: np.ndarray) -> float:
+        max_tv = self.terms["max_tv"]
+        if self.sample is None:
+            return label_excess(counts, self.shares, min(1.0, max_tv + self.slack))
+        return sample_excess(counts, self.sample, max_tv)
+
+
 def check_again(run: RunFolder, against: str, max_tv: float, state: Path, *, alpha: float = 0.05) -> tuple[Look, str]:
     """Look once more whether a run's labels are further than `max_tv` from a reference, and note it in `state`.
 
-    The same labels as at the last look are no new look: they get its answer and spend nothing.
+    The same labels as at the last look are no new look: they get its answer and spend nothing. Of checks that run at
+    the same time each waits for the one before it.
 
     Args:
         run: classified.
@@ -41,39 +62,39 @@ def check_again(run: RunFolder, against: str, max_tv: float, state: Path, *, alp
 
     Raises:
         UsageError: the file was begun with another reference, limit, alpha or labels.
-        DataError: the run, the reference or the file cannot be read.
+        DataError: the run, the reference or the file cannot be read, or another process keeps holding the file.
     """
     table, _ = read_table(run)
     counts = np.bincount(table.codes, minlength=len(table.classes))
-    terms, exact, sample, slack = _terms(run, against, table.classes, max_tv, alpha)
-    looks = _read(state, terms)
-    digest = _digest([run.name, counts.tolist()])
-    if looks and looks[-1]["labels"] == digest:
-        look = Look(*(looks[-1][key] for key in ("number", "spends", "p_value")))
-    else:
-        try:
-            found = (
-                label_excess(counts, exact, min(1.0, max_tv + slack))
-                if sample is None
-                else sample_excess(counts, sample, max_tv)
-            )
-        except ValueError as error:
-            raise DataError(f"{printable(run.path)}: {error}") from error
-        look = Look(len(looks) + 1, spending(len(looks) + 1, alpha), found)
-        looks.append({**asdict(look), "alarm": look.alarm, "run": run.name, "n": int(counts.sum()), "labels": digest})
-        write_atomically(state, json_text({"format": _FORMAT, **terms, "looks": looks}).encode())
+    limit = _limit(run, against, table.classes, max_tv, alpha)
+    with held(state):
+        look = _look(run, counts, state, limit)
     word = "drifted" if look.alarm else "not shown to have drifted"
     return look, (
         f"{word}: look {look.number} at {plural(int(counts.sum()), 'face')} has p {look.p_value:.3g} against a total "
-        f"variation of at most {max_tv:g} from {printable(terms['reference'])}; it may spend {look.spends:.3g} of "
-        f"{alpha:g}"
+        f"variation of at most {max_tv:g} from {printable(limit.terms['reference'])}; it may spend {look.spends:.3g} "
+        f"of {alpha:g}"
     ).replace("\N{NO-BREAK SPACE}", " ")
 
 
-def _terms(
-    run: RunFolder, against: str, classes: tuple[str, ...], max_tv: float, alpha: float
-) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None, float]:
-    """What the looks have in common; the reference's shares, its counts where it is a sample, and its own error.
+def _look(run: RunFolder, counts: np.ndarray, state: Path, limit: _Limit) -> Look:
+    """The last look of `state` if it saw these labels, else a new one, which is added to it."""
+    looks = _read(state, limit.terms)
+    digest = _digest([run.name, counts.tolist()])
+    if looks and looks[-1]["labels"] == digest:
+        return Look(*(looks[-1][key] for key in ("number", "spends", "p_value")))
+    try:
+        found = limit.p_value(counts)
+    except ValueError as error:
+        raise DataError(f"{printable(run.path)}: {error}") from error
+    look = Look(len(looks) + 1, spending(len(looks) + 1, limit.terms["alpha"]), found)
+    looks.append({**asdict(look), "alarm": look.alarm, "run": run.name, "n": int(counts.sum()), "labels": digest})
+    write_atomically(state, json_text({"format": _FORMAT, **limit.terms, "looks": looks}).encode())
+    return look
+
+
+def _limit(run: RunFolder, against: str, classes: tuple[str, ...], max_tv: float, alpha: float) -> _Limit:
+    """The limit that every look is held against.
 
     Labels are compared with the labels that the true shares of a named reference would get. That table rests on
     validation faces; how far it may be off (total variation, all but alpha / 10 of the draws) is added to the limit.
@@ -98,27 +119,29 @@ def _terms(
         "max_tv": max_tv,
         "alpha": alpha,
     }
-    return terms, shares, sample, slack
+    return _Limit(terms, shares, sample, slack)
 
 
 def _read(state: Path, terms: Mapping[str, Any]) -> list[dict[str, Any]]:
-    record = read_json(state)
-    if record is None:
+    try:
+        record = json.loads(state.read_bytes())
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise DataError(f"{printable(state)}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(state, error) from error
     try:
         if record["format"] != _FORMAT:
-            raise ValueError("of another format")
+            raise ValueError("it is of another format")
         begun, looks = {key: record[key] for key in terms}, list(record["looks"])
-        whole = all(
-            look["number"] == place and {"spends", "p_value", "labels"} <= look.keys()
-            for place, look in enumerate(looks, 1)
-        )
-        if not whole:
-            raise ValueError("some looks are missing")
+        for number, look in enumerate(looks, 1):
+            spends = spending(number, begun["alpha"])
+            if look["number"] != number or look["spends"] != spends or not 0 <= look["p_value"] <= 1:
+                raise ValueError(f"look {number} is missing or altered")
+            look["labels"]
     except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise DataError(
-            f"{printable(state)}: holds no looks of a sequential check ({printable(error)}); give another file"
-        ) from error
+        raise _damaged(state, error) from error
     changed = [key for key, value in terms.items() if begun[key] != value]
     if changed:
         raise UsageError(
@@ -126,6 +149,13 @@ def _read(state: Path, terms: Mapping[str, Any]) -> list[dict[str, Any]]:
             "share one reference and limit, so begin another file"
         )
     return looks
+
+
+def _damaged(state: Path, error: Exception) -> DataError:
+    return DataError(
+        f"--sequential {printable(state)}: holds no looks of a sequential check, or is damaged ({printable(error)}); "
+        "restore it from a copy, or begin another file, whose looks have a chance of a false alarm of their own"
+    )
 
 
 def _digest(value: Any) -> str:

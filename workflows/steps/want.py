@@ -24,7 +24,7 @@ from ..run_folder.folder import RunFolder, make_faces_folder
 from ..run_folder.records import GenerateRecord, refuse_other
 from ..run_folder.seeds import SHARD, face_name
 from ..run_folder.selection import Kept, Scanned, format_quotas, keep_selection, read_selection
-from .classify import ClassifyOptions, Judge
+from .classify import ClassifyOptions, Judge, prepare
 from .generate import FaceMaker, GenerateOptions, claim_faces, generate
 
 MAX_SEEDS = 100_000
@@ -129,6 +129,7 @@ class Judges:
             "judge": first.name,
             "judge_sha256": first.sha256,
             "judge_crop": want.judge.crop,
+            "judge_no_face": self.first.no_face,
             "min_confidence": want.min_confidence or None,
             "second_judge": second.name,
             "second_judge_sha256": second.sha256,
@@ -169,15 +170,18 @@ class Searcher:
         seeds = range(task.start, task.stop)
         pictures = list(self.maker.draw([Face(face_name(seed), seed) for seed in seeds]))
         first, second = self.judges.first, self.judges.second
-        prepared = first.prepare(pictures)
-        probabilities = first.classifier.predict(prepared)
-        names = [first.classifier.labels[code] for code in probabilities.argmax(axis=1)]
+        prepared = prepare(pictures, first.preparation.crop)
+        probabilities = first.classifier.predict(prepared.faces)
         sure = probabilities.max(axis=1)
-        labels = tuple(name if p >= self._least else None for name, p in zip(names, sure, strict=True))
+        good = sure >= self._least
+        if prepared.found is not None and first.no_face == "skip":
+            good &= prepared.found
+        names = [first.classifier.labels[code] for code in probabilities.argmax(axis=1)]
+        labels = tuple(name if fit else None for name, fit in zip(names, good, strict=True))
         rows = [row for row, label in enumerate(labels) if label in task.open]
         others: dict[int, tuple[str, float]] = {}
         if rows:
-            answers = second.classifier.predict(prepared[rows])
+            answers = second.classifier.predict(prepared.faces[rows])
             others = {
                 seeds[row]: (second.classifier.labels[int(answer.argmax())], float(answer.max()))
                 for row, answer in zip(rows, answers, strict=True)

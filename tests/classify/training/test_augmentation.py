@@ -17,8 +17,17 @@ def once(faces: torch.Tensor = RAMP, seed: int = 0, **changes: float) -> torch.T
 
 
 def test_it_is_a_function_of_its_generator() -> None:
-    every = {"rotation": 9, "contrast": 0.2, "brightness": 0.1, "salt_and_pepper": 0.1, "erase": 0.5, "crop": 44}
-    assert torch.equal(once(seed=1, mixup=0.2, **every), once(seed=1, mixup=0.2, **every))
+    every = {
+        "rotation": 9,
+        "contrast": 0.2,
+        "brightness": 0.1,
+        "salt_and_pepper": 0.1,
+        "erase": 0.5,
+        "crop": 44,
+        "tones": 2,
+    }
+    mixed = every | {"mixup": 0.2, "cutmix": 1.0}
+    assert torch.equal(once(seed=1, **mixed), once(seed=1, **mixed))
     assert not torch.equal(once(seed=1, **every), once(seed=2, **every))
     assert torch.allclose(once(), RAMP, atol=1e-4)
     assert torch.allclose(once(flip=1), RAMP.flip(3), atol=1e-4)
@@ -82,3 +91,27 @@ def test_mixup_mixes_faces_and_targets_alike() -> None:
 def test_what_cannot_be_is_refused(bad: dict) -> None:
     with pytest.raises(UsageError, match=next(iter(bad))):
         Augmentation(**bad)
+
+
+def test_each_face_gets_one_of_seven_changes_of_tone() -> None:
+    faces = torch.linspace(60, 195, 48).repeat(700, 1, 48, 1)
+    assert (once(faces, tones=1, tone_strength=0.0) - faces).abs().max() <= 0.5 + 1e-3
+    changed = once(faces, tones=1, tone_strength=0.5)
+    assert changed.min() >= 0 and changed.max() <= 255
+    levels = torch.tensor([len(face.unique()) for face in changed])
+    offset = (changed - faces)[:, 0, 0]
+    brighter = (offset.std(dim=1) < 1e-3) & (offset.abs().mean(dim=1) > 1e-3)
+    assert 70 < (levels > 1000).sum() < 130  # noise
+    assert 70 < brighter.sum() < 130 and 45 < offset[brighter].abs().max() <= 50
+    assert (levels < 48).sum() > 35  # fewer gray levels
+
+
+def test_cutmix_targets_tell_the_area_of_each_face() -> None:
+    faces = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 48, 48) * 10
+    for seed in range(20):
+        mixed, (targets,) = dataclasses.replace(OFF, cutmix=1)(
+            faces, [torch.eye(8)], torch.Generator().manual_seed(seed)
+        )
+        for row, target in zip(mixed, targets, strict=True):
+            seen = torch.bincount((row / 10).round().long().flatten(), minlength=8) / row.numel()
+            assert torch.allclose(seen, target, atol=1e-5)

@@ -12,7 +12,7 @@ from fergan.classify.recipes.search import search_space
 from fergan.runtime.errors import UsageError
 
 from ..conftest import COMMAND, Invoke
-from .test_train_classifier import TINY, write_fer2013
+from .test_train import TINY, write_fer2013
 
 pytest.importorskip("optuna")
 

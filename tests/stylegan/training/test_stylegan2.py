@@ -237,7 +237,7 @@ def test_processes_stay_together(tmp_path: Path) -> None:
     script.write_text(
         "import sys, hashlib, numpy as np, torch, torch.distributed as dist\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_stylegan2_training import *\n"
+        "from test_stylegan2 import *\n"
         "from fergan.runtime.distributed import process_group, rank\n"
         "with process_group(CPU):\n"
         "    it = trainer()\n"

@@ -18,8 +18,8 @@ from fergan.reports.statistics.prevalence import Validation
 from fergan.reports.statistics.table import read_labels
 from PIL import Image
 
-from .conftest import CLASSES, make_table, noise_face
-from .pages import HOSTILE
+from ..conftest import CLASSES, make_table, noise_face
+from ..markup import HOSTILE
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

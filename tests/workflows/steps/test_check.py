@@ -11,7 +11,7 @@ from fergan.workflows.run_folder.folder import RunFolder
 from fergan.workflows.run_folder.labels import label_table, merge_parts, write_part
 from fergan.workflows.run_folder.records import ClassifyRecord
 
-from .conftest import Invoke
+from ..conftest import Invoke
 
 VALIDATION = Path(fergan.__file__).parent / "classify/weights/fernet.validation.npz"
 HAPPY = [0.05, 0.01, 0.04, 0.55, 0.10, 0.05, 0.20]
@@ -22,10 +22,16 @@ def make_run(path: Path, shares: list[float], n: int, seed: int = 0, validation:
     stored = np.load(VALIDATION)
     rng = np.random.default_rng(seed)
     rows = [rng.choice(np.flatnonzero(stored["labels"] == k)) for k in rng.choice(7, n, p=shares)]
-    run = RunFolder(path)
-    run.claim(ClassifyRecord(labels=tuple(FER2013), sha256="0", crop="none", other={"filter": "box"}, n=n))
-    names = [f"seed{i:04d}.png" for i in range(n)]
-    write_part(run, 0, label_table(names, range(n), stored["probabilities"][rows], FER2013))
+    write_run(path, stored["probabilities"][rows], validation=validation)
+
+
+def write_run(path: Path, probabilities: np.ndarray, first: int = 0, validation: bool = False) -> None:
+    """A classified run of seeds from `first` on with these answers."""
+    run, seeds = RunFolder(path), range(first, first + len(probabilities))
+    run.claim(
+        ClassifyRecord(labels=tuple(FER2013), sha256="0", crop="none", other={"filter": "box"}, n=len(probabilities))
+    )
+    write_part(run, 0, label_table([f"seed{i:04d}.png" for i in seeds], seeds, probabilities, FER2013))
     merge_parts(run, 1)
     if validation:
         run.validation.write_bytes(VALIDATION.read_bytes())
@@ -55,6 +61,26 @@ def test_corrected_shares_are_nearer_to_a_reference_of_true_expressions(tmp_path
     assert corrected.returncode == 0 and "corrected shares of 3000 faces" in corrected.stdout
     between = invoke("check", "--run", "a", "--reference", "a", "--corrected", "--max-tv", "0.1")
     assert between.returncode == 0 and between.stdout.startswith("same: total variation 0.000")
+
+
+def test_a_refuted_correction_decides_nothing(tmp_path: Path, invoke: Invoke) -> None:
+    """Labels of two generators that no shares explain: ACC's distance is 0, and says nothing."""
+    stored = np.load(VALIDATION)
+    given, rng = stored["probabilities"].argmax(axis=1), np.random.default_rng(0)
+    for name, first in (("a", 0), ("b", 1000)):
+        labels = np.repeat(np.arange(7), [1, 0, 0, 318, 16, 0, 165])
+        rows = [rng.choice(np.flatnonzero(given == k)) for k in labels]
+        write_run(tmp_path / "runs" / name, stored["probabilities"][rows], first, validation=True)
+    for arguments in (["--reference", "b", "--max-tv", "0.3"], ["--reference", "fer2013", "--max-tv", "0.05"]):
+        command = ["check", "--run", "a", *arguments]
+        assert invoke(*command).returncode == (0 if "b" in arguments else 3), "labels can be compared"
+        for strict in ([], ["--strict"]):
+            outcome = invoke(*command, "--corrected", *strict)
+            assert outcome.returncode == 4 and outcome.stdout.startswith("refuted: "), arguments
+        assert "check without --corrected" in outcome.stdout
+        data = json.loads(invoke(*command, "--corrected", "--format", "json").stdout)
+        assert data["verdict"] == data["label_shift"]["run"]["verdict"] == "refuted"
+    assert invoke("check", "--run", "a", "--reference", "a", "--corrected").stdout.startswith("same: ")
 
 
 def test_a_run_without_a_csv_is_checked_by_its_parts(

@@ -9,7 +9,7 @@ import torch
 from fergan.stylegan.checkpoints import save_generator
 from fergan.stylegan.networks import StyleGAN2, StyleGAN2Config
 
-from .conftest import Invoke
+from ..conftest import Invoke
 
 
 def imported_by(arguments: list[str], folder: Path) -> set[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GROUPS = (
     ["driver_killed", "worker_killed", "terminated", "disk_full"],
     ["read_only", "parts_damaged", "two_at_once", "clock_jumps", "actor_killed"],

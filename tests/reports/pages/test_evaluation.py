@@ -13,7 +13,7 @@ from fergan.reports.pages.evaluation import Filters, Look, Pictures, build_evalu
 from fergan.reports.pages.leaderboard import leaderboard_data, leaderboard_markdown, leaderboard_page
 from fergan.reports.statistics.ranking import Entry, mcnemar, rank
 
-from .pages import HOSTILE, assert_self_contained
+from ..markup import HOSTILE, assert_self_contained
 
 N = 40
 

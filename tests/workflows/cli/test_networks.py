@@ -13,7 +13,7 @@ from fergan.stylegan.checkpoints import save_generator
 from fergan.stylegan.generator import load_generator
 from fergan.stylegan.networks import StyleGAN2, StyleGAN2Config
 
-from .conftest import Invoke
+from ..conftest import Invoke
 
 
 def save(path: Path, **metadata: object) -> StyleGAN2:

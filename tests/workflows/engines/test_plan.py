@@ -14,7 +14,7 @@ from fergan.runtime.errors import DataError
 from fergan.workflows.engines.plan import BUILT_IN, Figures, estimate, read_figures
 from fergan.workflows.run_folder.pictures import KeptPictures
 
-from .conftest import Invoke
+from ..conftest import Invoke
 
 FIGURES = Figures("a test", 64, False, 2.0, 0.01, 0.001, 0.004, 0.002, 0.0005, 10_000, 100, 0.02, 1e-6, 1.0, 1e-5)
 MEASURED = {
@@ -32,7 +32,7 @@ MEASURED = {
 @pytest.fixture(scope="module")
 def scaling() -> ModuleType:
     """benchmarks/scaling.py: the simulation."""
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "scaling.py"
+    path = Path(__file__).resolve().parents[3] / "benchmarks" / "scaling.py"
     spec = importlib.util.spec_from_file_location("scaling", path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)

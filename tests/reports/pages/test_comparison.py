@@ -9,8 +9,8 @@ from fergan.reports.statistics.comparison import PairedComparison
 from fergan.reports.statistics.table import read_labels
 from fergan.runtime.errors import DataError
 
-from .conftest import CLASSES, make_table, noise_face
-from .pages import HOSTILE, assert_self_contained
+from ..conftest import CLASSES, make_table, noise_face
+from ..markup import HOSTILE, assert_self_contained
 
 
 def sample(name: str, n: int = 120, seed: int = 0, sha256: str = "ab", classes: tuple[str, ...] = CLASSES) -> Sample:

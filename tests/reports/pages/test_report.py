@@ -16,8 +16,8 @@ from fergan.runtime.errors import DataError
 from PIL import Image
 from scipy.stats import binomtest
 
-from .conftest import CLASSES, make_table, noise_face
-from .pages import HOSTILE, Page, assert_self_contained
+from ..conftest import CLASSES, make_table, noise_face
+from ..markup import HOSTILE, Page, assert_self_contained
 
 
 def build(table: pd.DataFrame, settings: dict, **options) -> Report:

@@ -8,8 +8,8 @@ import pandas as pd
 from fergan.data.audit.audit import COLUMNS
 from fergan.data.images import write_png
 
-from .conftest import Invoke
-from .test_cli import imported_by
+from ..cli.test_main import imported_by
+from ..conftest import Invoke
 
 LABELS = ("angry", "happy")
 

@@ -21,7 +21,7 @@ from fergan.workflows.generators import metrics
 from fergan.workflows.generators.metrics import append_lines, judge
 from fergan.workflows.generators.metrics_options import MetricsOptions
 
-from .conftest import Invoke
+from ..conftest import Invoke
 
 NETWORK = "dcgan-fer2013-48"
 
@@ -87,8 +87,14 @@ def test_copies_are_found_and_shown(real: Path, tmp_path: Path) -> None:
     new = load_generator(NETWORK, device="cpu").generate(range(2000, 2020))
     mixed = _write(tmp_path / "mixed", np.concatenate([copies, new]))
     sheet = tmp_path / "sheet.png"
-    options = MetricsOptions(str(real), images=str(mixed), repeats=1, neighbours=str(sheet), device="cpu")
-    nearest = {r["features"]["name"]: r for r in judge(options) if r["metric"] == "nearest"}
+    held_out = _write(tmp_path / "held_out", load_generator(NETWORK, device="cpu").generate(range(3000, 3060)))
+    options = MetricsOptions(
+        str(real), images=str(mixed), held_out=str(held_out), repeats=1, neighbours=str(sheet), device="cpu"
+    )
+    records = judge(options)
+    (gap,) = [r for r in records if r["metric"] == "fld_gap"]
+    assert gap["value"] > 2 * abs(gap["floor"]["value"])
+    nearest = {r["features"]["name"]: r for r in records if r["metric"] == "nearest"}
     assert set(nearest) == {"pixels", "fer"}
     samples = nearest["pixels"]["samples"]
     assert len(samples) == 16

@@ -18,7 +18,7 @@ from fergan.stylegan.networks import StyleGAN2, StyleGAN2Config
 from fergan.workflows.generators.interpolate import InterpolateOptions, film
 from PIL import Image
 
-from .conftest import Invoke
+from ..conftest import Invoke
 
 NUM_WS = 6
 

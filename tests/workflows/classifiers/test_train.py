@@ -14,8 +14,8 @@ from fergan.runtime.errors import DataError, UsageError
 from fergan.workflows.classifiers.train import chosen_recipe
 from fergan.workflows.classifiers.training_data import ClassifierOptions, read_training_data
 
+from ..cli.test_main import imported_by
 from ..conftest import Invoke
-from ..test_cli import imported_by
 
 SIZES = {"Training": 70, "PublicTest": 21, "PrivateTest": 14}
 TINY = ("--set", "model.widths=[8,16]", "--set", "depths=[1,1]", "--set", "stem=4", "--set", "ema=0.5")
@@ -85,6 +85,7 @@ def test_an_eighth_class_from_a_folder_end_to_end(tmp_path: Path, invoke: Invoke
     assert card["model"]["options"]["widths"] == [8, 16]
     with np.load(tmp_path / "out" / "fernet.validation.npz") as answers:
         assert answers["probabilities"].shape == (21 + 2, 8)
+        assert answers["leaks"].tolist() == [False] * 23
 
     again = invoke("train", "classifier", *data, *TINY, *FAST, "--out", "out")
     assert again.returncode == 2 and "votes was True" in again.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fergan.workflows.run_folder.folder import RunFolder
 
-from .conftest import Invoke
+from ..conftest import Invoke
 
 RUN = ("run", "--network", "dcgan-fer2013-48", "--n")
 

@@ -11,7 +11,7 @@ from fergan.reports.statistics.preparation import preparation_record, read_prepa
 from fergan.reports.statistics.table import read_labels
 from fergan.runtime.errors import DataError
 
-from .conftest import CLASSES, make_table
+from ..conftest import CLASSES, make_table
 
 
 def test_the_data_is_that_of_the_table(settings: dict) -> None:

@@ -22,7 +22,7 @@ from fergan.workflows.live.tracking import Smoother, Tracker
 from fergan.workflows.live.video import VideoFile, VideoSource
 from PIL import Image
 
-from .conftest import Invoke
+from ..conftest import Invoke
 
 Place = tuple[float, float, int]
 SIZE = (480, 360)

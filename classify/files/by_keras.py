@@ -1,0 +1,171 @@
+"""Keras files: translated to torch where that is possible, run by Keras itself where it is not.
+
+What Keras gets has passed :mod:`.safety`, and its safe mode stays on.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ...runtime.errors import DataError, UsageError, first_line
+from ..translate.graph import ModelFile, translate
+from .errors import Untranslatable
+from .network import Network, open_tried, try_first
+from .safety import Refused
+
+if TYPE_CHECKING:
+    from ..backend import keras
+
+_MOST_VALUES = 2**27
+"""Largest array between two layers, in numbers for each face."""
+_SECONDS = 10
+"""Of processor time for Keras to open a small file."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class KerasFormat:
+    """A format of Keras' own files.
+
+    Attributes:
+        signature: the first bytes of such a file.
+        ending: of its name, by which Keras tells the formats apart.
+        open_file: opens the content for the translation.
+        check: raises :class:`.safety.Refused` on what Keras must not see; gets the content, and why Keras is asked.
+    """
+
+    signature: bytes
+    ending: str
+    open_file: Callable[[bytes], AbstractContextManager[ModelFile]]
+    check: Callable[[bytes, str], None]
+
+    def recognise(self, path: Path, content: bytes) -> bool:
+        """Whether a file begins as such a file does, whatever its name."""
+        return content.startswith(self.signature)
+
+    def read(self, path: Path, content: bytes, device: str) -> Network:
+        """The network, ready to run; Keras is imported only if there is no translation.
+
+        Raises:
+            DataError: the file is damaged, asks for code, or for far more memory or time than its size gives reason
+                for.
+        """
+
+        def translated(device: str) -> Network:
+            with self.open_file(content) as file:
+                return translate(file, device)
+
+        try:
+            return open_tried(path, len(content), translated, device)
+        except Untranslatable as reason:
+            _log.info("%s: left to Keras: %s", path, reason)
+            why = str(reason)
+        with self._checked_copy(path, content, why) as copy:
+
+            def loaded(device: str) -> Network:
+                return _KerasNetwork(_load(copy, content, device), device)
+
+            return open_tried(path, len(content), loaded, device, _SECONDS)
+
+    def load(self, path: Path, content: bytes, device: str) -> keras.Model:
+        """Let Keras itself open a file that asks for no code, after a try in a child process.
+
+        Raises:
+            DataError: as :meth:`read`.
+        """
+        with self._checked_copy(path, content, "") as copy:
+            try_first(path, len(content), lambda: _load(copy, content, "cpu"), _SECONDS)
+            return _load(copy, content, device)
+
+    @contextmanager
+    def _checked_copy(self, path: Path, content: bytes, why: str) -> Iterator[Path]:
+        """A copy of a file that asks for no code: what has been checked is what is loaded."""
+        from ..backend import keras  # noqa: F401  before a child needs it, whose import would be lost
+
+        try:
+            try_first(path, len(content), lambda: self.check(content, why))
+            self.check(content, why)
+            with tempfile.TemporaryDirectory() as folder:
+                copy = Path(folder) / f"model{self.ending}"
+                copy.write_bytes(content)
+                yield copy
+        except (Refused, Untranslatable) as error:
+            raise DataError(f"{path}: cannot be used: {error}") from error
+        except (DataError, UsageError):
+            raise
+        except Exception as error:  # on damaged files Keras raises almost any type
+            reason = first_line(error)
+            raise DataError(f"{path}: is no model that can be opened safely ({reason})") from error
+
+
+def _load(copy: Path, content: bytes, device: str) -> keras.Model:
+    from ..backend import keras
+
+    with keras.device("meta"):  # shapes without memory
+        _check_size(keras.saving.load_model(copy, compile=False), len(content))
+    with keras.device(device):
+        return keras.saving.load_model(copy, compile=False)
+
+
+class _KerasNetwork:
+    """A network that Keras runs, on torch."""
+
+    engine = "keras"
+    batch: int | None = None
+
+    def __init__(self, model: keras.Model, device: str) -> None:
+        from ..backend import keras
+
+        self._keras, self._device, self._model = keras, device, model
+        self.input_shape = tuple(self._model.input_shape[1:])
+        self.output_shape = tuple(self._model.output_shape[1:])
+        self.input_name = str(self._model.inputs[0].name)
+        self.output_name = str(self._model.layers[-1].name)
+        self._to_head: keras.Model | None = None
+
+    def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self._call(self._model, inputs)
+
+    def head_inputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self._to_head is None:
+            self._to_head = self._up_to_head(self._model)
+        return self._call(self._to_head, inputs)
+
+    def _call(self, model: keras.Model, inputs: torch.Tensor) -> torch.Tensor:
+        with self._keras.device(self._device):
+            return model(inputs, training=False)
+
+    def _up_to_head(self, model: keras.Model) -> keras.Model:
+        """From a model's input to that of its last layer with a kernel, which may be in a nested model."""
+        graph = getattr(model, "_functional", None) or model  # of a Sequential model, or the model itself
+        nodes = [node for depth in sorted(graph._nodes_by_depth) for node in graph._nodes_by_depth[depth]]
+        head = next(node for node in nodes if _has_kernel(node.operation))  # depth 0 is the output
+        entering = head.input_tensors[0]
+        if isinstance(head.operation, self._keras.Model):
+            entering = self._up_to_head(head.operation)(entering)
+        return self._keras.Model(graph.input, entering)
+
+
+def _check_size(model: keras.Model, size: int) -> None:
+    """Raise Refused where a network is far larger than the file that claims to hold it, or makes huge arrays."""
+    if model.count_params() > size:  # at least a byte each
+        raise Refused(f"it claims {model.count_params()} parameters and has {size} bytes")
+    for layer in model._flatten_layers(include_self=False):
+        for node in layer._inbound_nodes:
+            for tensor in node.output_tensors:
+                if math.prod(n or 1 for n in tensor.shape) > _MOST_VALUES:
+                    raise Refused(f"its layer {layer.name!r} makes arrays of {list(tensor.shape)}")
+
+
+def _has_kernel(operation: Any) -> bool:
+    return any("kernel" in variable.path for variable in getattr(operation, "weights", ()))
