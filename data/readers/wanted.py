@@ -22,7 +22,7 @@ MANIFEST = "manifest.csv"
 
 
 def recognise(place: Place) -> bool:
-    """Whether a place is the folder of a run of wanted faces."""
+    """Whether it is a run folder with a list of wanted faces."""
     try:
         with open(place.path / MANIFEST, encoding="utf-8") as file:
             return {"face", "want"} <= set(next(csv.reader(file), []))
