@@ -1,8 +1,9 @@
 """Estimators of expression shares beside those of other packages: ``python -m benchmarks.quantifiers``.
 
 Worlds are simulated from the bundled classifier's answers to FER2013 PublicTest, so the truth is known. The rivals are
-QuaPy (bootstrap, BayesianCC, KDEy), CLEAM (Teo, Abdollahzadeh & Cheung, NeurIPS 2023; written here after the paper and its code) and
-ppi-python; one that is not installed is skipped with a line that says so. Coverage and width are means over the labels.
+QuaPy (bootstrap, BayesianCC, KDEy), CLEAM (Teo, Abdollahzadeh & Cheung, NeurIPS 2023; written here
+after the paper and its code) and ppi-python; one that is not installed is skipped with a line that says so. Coverage
+and width are means over the labels.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ def cleam(world: World, seed: int, batches: int = 30) -> Limits:
     For two attributes with accuracies a0 and a1 the estimate is (mean - (1 - a1)) / (a0 - (1 - a1)), and the limits are
     mean +- 1.96 sd / sqrt(batches), sd with the divisor `batches`, put through the same line; that the accuracies are
     estimated is not in them. So say the paper, section 4, and the authors' code (github.com/Bearwithchris/CLEAM_code,
-    PseudoGAN/src/CLEAM.py at c57df08). For K labels the line is M^-1 q. The authors draw 30 batches of hundreds of faces
-    anew; here the batches share out the faces that all methods get. Limits are cut to 0..1.
+    PseudoGAN/src/CLEAM.py at c57df08). For K labels the line is M^-1 q. The authors draw 30 batches of hundreds of
+    faces anew; here the batches share out the faces that all methods get. Limits are cut to 0..1.
     """
     order = np.random.default_rng(seed).permutation(len(world.p))
     outputs = hard_outputs(world.p)[order]

@@ -20,6 +20,12 @@ class Conclusion:
 
 def conclude(findings: Findings) -> tuple[Conclusion, ...]:
     """What was counted, what the counts can bear, and what remains uncertain."""
+    if findings.selected is not None:
+        return (
+            Conclusion("What was selected", findings.selected.sentence),
+            Conclusion("What the labels can bear", findings.selected.check),
+            Conclusion("What is uncertain", _uncertain(findings)),
+        )
     return (
         Conclusion("What was counted", _counted(findings.shares)),
         Conclusion("What the counts can bear", _bearing(findings)),

@@ -12,6 +12,7 @@ from .correction import label_shift_sentence
 from .findings import Findings
 from .further import answers_data, plan_data, posterior_data
 from .samples import Compared
+from .selected import selected_data
 from .settings import plain
 from .statistics.comparison import Comparison, LabelDifference, PairedComparison, TestResult
 from .statistics.depth import DepthCheck
@@ -63,6 +64,7 @@ def report_data(
         "mean_probability": by_name(names, table.probabilities.mean(axis=0, dtype=np.float64)),
         "confidence": _confidence(names, findings),
         "corrected": _corrected(names, findings),
+        "selected": selected_data(findings.selected),
         "posterior": posterior_data(names, findings.further),
         "plan": plan_data(names, findings.further),
         "audit": _audit(names, findings),

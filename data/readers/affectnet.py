@@ -10,7 +10,7 @@ no face are left out. The published test split was never released: its ``validat
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from ...runtime.files import printable
 from ..face_set import FaceSet
 from ..image_source import ImageSource
 from ..labels import AFFECTNET
-from .folders import Box, load_faces, make_face_set
+from .folders import Box, load_faces, make_face_set, one_class_each, unread_notes
 from .place import Place
 
 COLUMNS = (
@@ -72,6 +72,9 @@ def read_affectnet_csv(path: str | Path, *, crop: str = "none") -> FaceSet:
     if kept.empty:
         raise DataError(f"{printable(path)}: has no row with one of the expressions 0..{len(AFFECTNET) - 1}")
     names = kept["subDirectory_filePath"].tolist()
+    faces_of = [" ".join(map(str, row)) for row in kept[list(COLUMNS[:5])].itertuples(index=False)]
+    rows, notes = one_class_each(faces_of, [AFFECTNET[code] for code in kept["expression"]])
+    kept, names = kept.iloc[rows], [names[row] for row in rows]
     source = ImageSource(_image_root(files[0], names[0]))
     known = set(source.names)
     missing = next((name for name in names if name not in known), None)
@@ -93,7 +96,8 @@ def read_affectnet_csv(path: str | Path, *, crop: str = "none") -> FaceSet:
             "layout": "AffectNet csv",
             **record,
             "box": "face_x, face_y, face_width, face_height",
-            "left_out": {"none, uncertain or no face": len(table) - len(kept)},
+            "left_out": {"none, uncertain or no face": int((table["expression"] >= len(AFFECTNET)).sum())},
+            "notes": notes,
         },
     )
 
@@ -106,23 +110,31 @@ def read_affectnet_npy(path: str | Path, *, crop: str = "none") -> FaceSet:
         crop: the pictures are cut to the face already.
 
     Raises:
-        DataError: there is neither folder, or a picture or its annotation is missing or damaged.
+        DataError: there is neither folder, or a picture or its annotation is damaged, or most have none.
     """
     path = Path(path)
     names: list[str] = []
     codes: list[int] = []
     usage: list[str] = []
+    listed: list[str] = []
     folders = [folder for folder in _SETS if (path / folder / "annotations").is_dir()]
     if not folders:
         raise DataError(f"{printable(path)}: holds no train_set or val_set with annotations")
     source = ImageSource(path)
     for folder in folders:
-        for name in source.names:
+        for name in source.readable:
+            annotation = path / folder / "annotations" / f"{PurePosixPath(name).stem}_exp.npy"
             if not name.startswith(f"{folder}/images/"):
+                continue
+            listed.append(name)
+            if not annotation.is_file():
                 continue
             names.append(name)
             usage.append(_SETS[folder])
-            codes.append(_code(path / folder / "annotations" / f"{Path(name).stem}_exp.npy"))
+            codes.append(_code(annotation))
+    if 2 * len(names) < len(listed):
+        first = next(name for name in listed if name not in set(names))
+        raise DataError(f"{printable(path)}: most pictures have no annotation, such as {printable(first)}")
     rows = [row for row, code in enumerate(codes) if code < len(AFFECTNET)]
     if not rows:
         raise DataError(f"{printable(path)}: has no image with one of the expressions 0..{len(AFFECTNET) - 1}")
@@ -139,8 +151,16 @@ def read_affectnet_npy(path: str | Path, *, crop: str = "none") -> FaceSet:
             "layout": "AffectNet npy",
             **record,
             "left_out": {"none, uncertain or no face": len(names) - len(rows)},
+            "notes": [*_unannotated(listed, names), *unread_notes(source)],
         },
     )
+
+
+def _unannotated(listed: list[str], names: list[str]) -> list[str]:
+    others = sorted(set(listed) - set(names))
+    if not others:
+        return []
+    return [f"left out: {len(others)} of {len(listed)} images have no annotation, such as {printable(others[0])}"]
 
 
 def _has_table(folder: Path) -> bool:

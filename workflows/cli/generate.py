@@ -63,7 +63,7 @@ def generate_options(command: Any) -> Any:
 @run_option
 @force_option
 @device_option
-def generate(run_name: str, force: bool, crop: str | None, **options: Any) -> None:
+def generate(run_name: str, force: bool, **options: Any) -> None:
     """Make faces: one PNG a seed in runs/NAME/faces.
 
     With --psi-sweep, each seed is made at each psi, and the report shows how truncation moves the
@@ -72,22 +72,23 @@ def generate(run_name: str, force: bool, crop: str | None, **options: Any) -> No
 
     With --want, seeds are drawn and judged until the wanted faces are found; manifest.csv lists them.
     """
-    from ..steps.classify import ClassifyOptions
-
-    if crop is not None and options["want"] is None:
-        raise UsageError("--crop goes with --want: it says how the judge sees the faces")
-    want = to_want(options, ClassifyOptions(crop=crop or "none", device=options["device"]))
+    want = to_want(options)
     wanted = to_generate(options)
     from ..generators.catalogue import ensure_network
     from ..progress import progress
     from ..run_folder.folder import RunFolder
     from ..steps.generate import generate as step
-    from ..steps.want import generate_wanted
 
     run = RunFolder(run_name, force=force)
     ensure_network(wanted.network)
-    with run.lock(), progress("Generating" if want is None else "Finding") as show:
-        folder, count = step(run, wanted, show) if want is None else generate_wanted(run, wanted, want, show)
+    if want is None:
+        with run.lock(), progress("Generating") as show:
+            folder, count = step(run, wanted, show)
+    else:
+        from ..steps.want import generate_wanted
+
+        with run.lock(), progress("Finding") as show:
+            folder, count = generate_wanted(run, wanted, want, show)
     click.echo(f"{count} faces in {folder}")
     if want is not None:
         tell_wanted(run)

@@ -54,12 +54,12 @@ def want_options(command: Any) -> Any:
     return command
 
 
-def to_want(options: dict[str, Any], judge: ClassifyOptions) -> WantOptions | None:
+def to_want(options: dict[str, Any], judge: ClassifyOptions | None = None) -> WantOptions | None:
     """What :func:`want_options` were given, which are taken out; None without ``--want``.
 
     Args:
         options: of the command.
-        judge: who chooses where ``--judge`` does not say.
+        judge: who chooses where ``--judge`` does not say; None for fernet, which sees faces by ``--crop``.
 
     Raises:
         UsageError: options that exclude each other, or quotas that are none.
@@ -70,6 +70,8 @@ def to_want(options: dict[str, Any], judge: ClassifyOptions) -> WantOptions | No
         for name, value in given.items():
             if value is not None:
                 raise UsageError(f"--{name.replace('_', '-')} goes with --want")
+        if judge is None and options["crop"] is not None:
+            raise UsageError("--crop goes with --want: it says how the judge sees the faces")
         return None
     for name in ("n", "seeds", "psi_sweep", "projected_w"):
         if options[name] is not None:
@@ -79,8 +81,10 @@ def to_want(options: dict[str, Any], judge: ClassifyOptions) -> WantOptions | No
             )
     from dataclasses import replace
 
+    from ..steps.classify import ClassifyOptions
     from ..steps.want import MAX_SEEDS, WantOptions
 
+    judge = judge or ClassifyOptions(crop=options["crop"] or "none", device=options["device"])
     return WantOptions(
         quotas=parse_want(text),
         judge=judge if given["judge"] is None else replace(judge, model=given["judge"], labels=None, input_range=None),

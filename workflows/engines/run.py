@@ -66,16 +66,11 @@ def run_all(
             installed or lost too many workers.
     """
     started, engine = time.monotonic(), engine or EngineOptions()
-    # elsewhere, others compute, and the networks here only tell what they are
     away = Store(engine.storage) if engine.storage else None
     if away:
         _fetch(run, away)
-    judge = Judge(classify if engine.here else replace(classify, device="cpu"))
-    if want is None:
-        maker = FaceMaker(generate if engine.here else replace(generate, device="cpu"))
-    else:
-        maker = find_wanted(run, generate, want, engine, judge if want.judge == classify else None, on_progress)
-        generate = replace(generate, seeds=maker.options.seeds, chosen=maker.options.chosen)
+    maker, judge = _networks(run, generate, classify, engine, want, on_progress)
+    generate = replace(generate, seeds=maker.options.seeds, chosen=maker.options.chosen)
     plan, made, judged = maker.faces, maker.record, judge.record()
     kept = KeptPictures.parse(engine.keep, len(plan))
     claim_faces(run, made)
@@ -109,6 +104,22 @@ def run_all(
     if away:
         _send(run, away)
     return page
+
+
+def _networks(
+    run: RunFolder,
+    generate: GenerateOptions,
+    classify: ClassifyOptions,
+    engine: EngineOptions,
+    want: WantOptions | None,
+    on_progress: OnProgress,
+) -> tuple[FaceMaker, Judge]:
+    """Generator and judge; where others compute, they only tell what they are. Wanted faces are found on the way."""
+    judge = Judge(classify if engine.here else replace(classify, device="cpu"))
+    if want is None:
+        return FaceMaker(generate if engine.here else replace(generate, device="cpu")), judge
+    chooses = judge if want.judge == classify else None
+    return find_wanted(run, generate, want, engine, chooses, on_progress), judge
 
 
 class _Held:

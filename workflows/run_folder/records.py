@@ -119,7 +119,7 @@ class GenerateRecord(Record):
         licence: of the generator.
         want: ``happy=50,neutral=50`` where faces were drawn until so many of each label were found; ``seeds`` are then
             those that were kept, None and ``n`` 0 until all are found.
-        judge, judge_sha256, judge_crop: the classifier that chose them, and how it saw them.
+        judge, judge_sha256, judge_crop, judge_no_face: the classifier that chose them, and how it saw them.
         min_confidence: the least with which it had to be sure.
         second_judge, second_judge_sha256: the classifier that had no say in the choice.
         other: keys that this fergan does not know.
@@ -145,6 +145,7 @@ class GenerateRecord(Record):
     judge: str | None = None
     judge_sha256: str | None = None
     judge_crop: str | None = None
+    judge_no_face: str | None = None
     min_confidence: float | None = None
     second_judge: str | None = None
     second_judge_sha256: str | None = None

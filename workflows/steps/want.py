@@ -129,6 +129,7 @@ class Judges:
             "judge": first.name,
             "judge_sha256": first.sha256,
             "judge_crop": want.judge.crop,
+            "judge_no_face": self.first.no_face,
             "min_confidence": want.min_confidence or None,
             "second_judge": second.name,
             "second_judge_sha256": second.sha256,
@@ -171,11 +172,12 @@ class Searcher:
         first, second = self.judges.first, self.judges.second
         prepared = prepare(pictures, first.preparation.crop)
         probabilities = first.classifier.predict(prepared.faces)
-        names = [first.classifier.labels[code] for code in probabilities.argmax(axis=1)]
         sure = probabilities.max(axis=1)
-        labels = tuple(name if p >= self._least else None for name, p in zip(names, sure, strict=True))
-        if first.no_face == "skip" and prepared.found is not None:
-            labels = tuple(label if seen else None for label, seen in zip(labels, prepared.found, strict=True))
+        good = sure >= self._least
+        if prepared.found is not None and first.no_face == "skip":
+            good &= prepared.found
+        names = [first.classifier.labels[code] for code in probabilities.argmax(axis=1)]
+        labels = tuple(name if fit else None for name, fit in zip(names, good, strict=True))
         rows = [row for row, label in enumerate(labels) if label in task.open]
         others: dict[int, tuple[str, float]] = {}
         if rows:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fergan.reports.pages.evaluation import schema
 from fergan.workflows.engines.options import EngineOptions
 from fergan.workflows.engines.run import run_all
 from fergan.workflows.run_folder.folder import RunFolder
@@ -15,6 +16,7 @@ from fergan.workflows.steps import want as step
 from fergan.workflows.steps.classify import ClassifyOptions, classify
 from fergan.workflows.steps.generate import GenerateOptions
 from fergan.workflows.steps.want import WantOptions, generate_wanted, shortfall
+from jsonschema import Draft202012Validator
 
 from ..conftest import Invoke
 
@@ -181,6 +183,31 @@ def test_bad_wishes_are_one_line(tmp_path: Path, invoke: Invoke, arguments: list
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "runs" / "default" / "run.json").exists()
+
+
+def test_evaluate_takes_wanted_faces_as_test_data_and_calls_them_synthetic(
+    found: RunFolder, tmp_path: Path, invoke: Invoke
+) -> None:
+    arguments = ["--data", str(found.path), "--no-explain", "--out", "out"]
+    done = invoke("evaluate", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "accuracy 100.00 %" in done.stdout
+    assert "on 32 synthetic faces" in done.stdout
+    assert "fernet itself chose" in done.stderr
+    data = json.loads((tmp_path / "out" / "evaluation.json").read_bytes())
+    assert not list(Draft202012Validator(schema()).iter_errors(data))
+    assert [(row["label"], row["support"]) for row in data["classes"]] == [("happy", 20), ("sad", 12)]
+    page = (tmp_path / "out" / "evaluation.html").read_text()
+    assert page.count("synthetic") > 5
+    assert "run (synthetic): 32 faces" in invoke("leaderboard", "out").stdout
+    (copy := tmp_path / "copy").mkdir()
+    (copy / "manifest.csv").write_bytes(found.manifest.read_bytes())
+    (copy / "faces").mkdir()
+    first = sorted(found.faces.iterdir())[0]
+    (copy / "faces" / first.name).write_bytes(first.read_bytes())
+    done = invoke("evaluate", "--data", "copy")
+    assert done.returncode == 1
+    assert "31 of 32 faces" in done.stderr
 
 
 def test_a_plan_knows_nothing_of_wanted_faces(invoke: Invoke) -> None:
