@@ -174,7 +174,7 @@ def test_what_belongs_to_another_user_is_not_loaded(place, capfd):
     assert "belongs to another user" in refused(capfd)
 
 
-def test_two_processes_at_once_build_once(place, monkeypatch):
+def test_two_processes_at_once_build_once(place):
     script(
         place / "bin" / "g++",
         (place / "bin" / "g++").read_text().split("\n", 1)[1].replace("echo", "/bin/sleep 1; echo"),
