@@ -261,6 +261,7 @@ def test_without_a_gpu_cuda_is_not_tried(place, capfd):
     assert not (place / "cache").exists()
 
 
+@pytest.mark.slow
 def test_the_cuda_kernels_compile(tmp_path, monkeypatch):
     """For the A100, the H100 and H200, and the B200, with the real nvcc; no GPU is needed."""
     try:
