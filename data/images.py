@@ -37,7 +37,7 @@ MAX_BYTES = 2**28
 """Largest image file, or zip member after decompression, that is read into memory: 256 MiB."""
 
 BACKGROUND = "white"
-"""What shows through transparent pixels unless asked otherwise (any colour name or #rrggbb that Pillow knows)."""
+"""The colour behind transparent pixels unless asked otherwise (any colour name or #rrggbb that Pillow knows)."""
 
 _TURNS = {  # EXIF 2.32, tag 0x0112: how the stored picture must be turned to stand upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,

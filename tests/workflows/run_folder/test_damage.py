@@ -19,6 +19,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".lock"))
 
 
+@pytest.mark.slow
 def test_any_flipped_byte_is_harmless_redone_or_said(tmp_path: Path, invoke: Invoke) -> None:
     assert invoke(*RUN, "4").returncode == 0
     good, run = tmp_path / "good", tmp_path / "runs" / "default"
