@@ -67,7 +67,7 @@ def generate(run_name: str, force: bool, **options: Any) -> None:
 
     run = RunFolder(run_name, force=force)
     ensure_network(wanted.network)
-    with run.lock(), progress("Generating") as show:
+    with run.lock(), progress("Generating", into=run.path) as show:
         folder, count = step(run, wanted, show)
     click.echo(f"{count} faces in {folder}")
 
