@@ -81,6 +81,6 @@ def validation_bytes(
         An ``.npz`` file with ``labels`` int16, ``probabilities`` float32, ``name`` and, unless None, ``leaks``.
     """
     buffer = io.BytesIO()
-    arrays = {"labels": labels.astype(np.int16), "probabilities": probabilities, "name": np.array(name)}
-    np.savez_compressed(buffer, **arrays, **({} if leaks is None else {"leaks": leaks}))
+    arrays: dict[str, Any] = {"labels": labels.astype(np.int16), "probabilities": probabilities, "name": np.array(name)}
+    np.savez_compressed(buffer, **arrays | ({} if leaks is None else {"leaks": leaks}))
     return buffer.getvalue()

@@ -21,9 +21,12 @@ from PIL import Image, ImageColor, UnidentifiedImageError
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable, write_atomically
 
+HEIF = find_spec("pillow_heif") is not None
+"""Whether HEIC and HEIF pictures are read, by the package pillow-heif."""
+
 _AVIF = ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()  # Pillow 11.3 and later
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", *_AVIF)
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", *_AVIF, *(("HEIF",) if HEIF else ()))
 """The formats that are read, by their Pillow names. No other decoder is tried, whatever a file claims to be."""
 
 MAX_PIXELS = 2**26
@@ -45,8 +48,11 @@ _TURNS = {  # EXIF 2.32, tag 0x0112: how the stored picture must be turned to st
     8: Image.Transpose.ROTATE_90,
 }
 _GRAY_MODES = ("1", "L", "LA", "La")
-READABLE = "PNG, JPEG, BMP, GIF, TIFF, WebP, PGM or AVIF"
+READABLE = f"PNG, JPEG, BMP, GIF, TIFF, WebP, PGM{', AVIF or HEIC' if HEIF else ' or AVIF'}"
 """The formats in words, for messages."""
+
+_BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"BM")
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 def read_image(
@@ -84,6 +90,8 @@ def read_image(
     if not data:
         raise DataError(f"{label}: is empty (0 bytes); delete it or make it again")
     check_bytes(len(data), label)
+    if _is_heic(data):
+        _open_heif(label)
     try:
         # Pillow warns about large pictures on its own; the limit below refuses them in one clear line instead.
         with warnings.catch_warnings():
@@ -105,6 +113,27 @@ def read_image(
         raise DataError(f"{label}: there is not enough memory to decode it; make it smaller") from error
     except Exception as error:  # on damaged bytes decoders raise almost any type: struct.error, KeyError, SyntaxError
         raise DataError(f"{label}: is truncated or damaged ({printable(error)}); make or download it again") from error
+
+
+def begins_as_image(begin: bytes) -> bool:
+    """Whether a file of this beginning (16 bytes are enough) is an image, whatever its name ends in."""
+    if begin[:4] == b"RIFF":
+        return begin[8:12] == b"WEBP"
+    netpbm = begin[:1] == b"P" and begin[1:2] in b"123456" and begin[2:3].isspace()
+    return begin.startswith(_BEGINNINGS) or netpbm or begin[4:12] in (b"ftypavif", b"ftypavis") or _is_heic(begin)
+
+
+def _is_heic(begin: bytes) -> bool:
+    return begin[4:8] == b"ftyp" and begin[8:12] in _HEIC
+
+
+def _open_heif(label: str) -> None:
+    """Teach Pillow HEIC; a DataError where that is not installed."""
+    if not HEIF:
+        raise DataError(f"{label}: is a HEIC picture; run: pip install 'fergan[heic]', or save it as JPEG or PNG")
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
 
 
 def write_png(path: str | os.PathLike[str], array: np.ndarray, compress_level: int | None = None) -> None:

@@ -20,6 +20,12 @@ class Conclusion:
 
 def conclude(findings: Findings) -> tuple[Conclusion, ...]:
     """What was counted, what the counts can bear, and what remains uncertain."""
+    if findings.selected is not None:
+        return (
+            Conclusion("What was selected", findings.selected.sentence),
+            Conclusion("What the labels can bear", findings.selected.check),
+            Conclusion("What is uncertain", _uncertain(findings)),
+        )
     return (
         Conclusion("What was counted", _counted(findings.shares)),
         Conclusion("What the counts can bear", _bearing(findings)),
@@ -126,7 +132,10 @@ def _uncertain(findings: Findings) -> str:
     moved = findings.preparation
     if moved is not None and len(moved.variants) > 1:
         head += f"; another crop or filter changes the label of up to {percent(moved.largest, 0)} of the faces"
+    missed = 0 if findings.table.face_found is None else int((~findings.table.face_found).sum())
+    if missed:
+        head += f"; no face was found in {plural(missed, 'picture')}, judged whole"
     if not skipped:
         return head + "; no file was skipped."
     verb = "is" if skipped == 1 else "are"
-    return f"{head}; {plural(skipped, 'file')} could not be read and {verb} not in these counts."
+    return f"{head}; {plural(skipped, 'file')} could not be judged and {verb} not in these counts."

@@ -154,7 +154,7 @@ def best_mixture(frequencies: Floats, matrices: Floats) -> Floats:
 def _solve(systems: Floats, right: Floats) -> NDArray[np.float64]:
     """Solutions [B, K, 1] of `systems` [B, K, K], also where a classifier of one answer makes columns equal."""
     try:
-        return np.linalg.solve(systems, right)
+        return np.asarray(np.linalg.solve(systems, right), np.float64)
     except np.linalg.LinAlgError:
         k = systems.shape[2]
         ridge = 1e-12 * np.trace(systems, axis1=1, axis2=2)[:, None, None] * np.eye(k)

@@ -137,7 +137,7 @@ def test_foreign_pictures_are_judged_and_bad_ones_counted(three_commands: Path, 
     (pictures / "empty.jpg").write_bytes(b"")
     done = invoke("classify", "--images", "pictures", "--run", "mine")
     assert done.returncode == 0, done.stderr
-    assert "2 pictures could not be read" in done.stderr
+    assert "2 pictures could not be judged" in done.stderr
     run = tmp_path / "runs" / "mine"
     with open(run / "labels.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -22,7 +22,7 @@ from ...data.readers.ferplus import COLUMNS, read_ferplus
 from ...data.splits import split
 from ...reports.pages.data_audit import build_page
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable, write_atomically
+from ...runtime.files import printable, utf8_text, write_atomically
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def run_audit(options: AuditOptions, out: str | Path) -> tuple[Audit, list[Path]
     if options.drop_leaks:
         files["exclude.csv"] = _csv(leaks_to_drop(faces, result.findings))
     title = ", ".join(Path(path).name for path in options.data)
-    files["audit.html"] = build_page(faces, result, title).encode()
+    files["audit.html"] = utf8_text(build_page(faces, result, title)).encode()
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)

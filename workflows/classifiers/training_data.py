@@ -119,7 +119,7 @@ def with_validation(faces: FaceSet, seed: int) -> FaceSet:
 
 
 def data_summary(faces: FaceSet) -> str:
-    """Rows of each class in each split, as a text table; classes without training rows are pointed out."""
+    """Rows of each class in each split, as a text table; what the readers noted, and classes without training rows."""
     counts = class_counts(faces)
     lines = [["", *counts]]
     for name in faces.label_names:
@@ -133,6 +133,7 @@ def data_summary(faces: FaceSet) -> str:
         )
         for line in lines
     ]
+    text += [str(note) for one in faces.record.get("sets", [faces.record]) for note in one.get("notes", ())]
     fitted = np.bincount(faces.labels[role(faces.usage) == "train"], minlength=len(faces.label_names))
     missing = [name for name, count in zip(faces.label_names, fitted, strict=True) if not count]
     if missing:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...runtime.errors import UsageError
 from .options import classifier_options, device_option, force_option, run_option
+from .output import say_labels
 
 if TYPE_CHECKING:
     from ..steps.classify import ClassifyOptions
@@ -23,6 +25,11 @@ def classify_options(command: Any) -> Any:
                 show_default=True,
                 help="Part of the picture that is judged: all of it, the face box of FFHQ-aligned pictures, "
                 "or the largest face found.",
+            ),
+            click.option(
+                "--no-face",
+                type=click.Choice(["whole", "skip"]),
+                help="With --crop detect, a picture without a face is judged whole or skipped.  [default: whole]",
             ),
         ]
     ):
@@ -47,19 +54,26 @@ def classify(run_name: str, force: bool, **options: Any) -> None:
     with run.lock(), progress("Classifying", into=run.path) as show:
         if force:
             run.clear(faces=False)
-        path, skipped = step(run, wanted, show)
+        path, _ = step(run, wanted, show)
+    say_labels(run)
     click.echo(f"labels in {path}")
-    if skipped:
-        click.echo(f"{skipped} pictures could not be read and were skipped: see {run.skipped_csv}", err=True)
 
 
 def to_classify(options: dict[str, Any]) -> ClassifyOptions:
+    """What :func:`classify_options` were given.
+
+    Raises:
+        UsageError: options that exclude each other.
+    """
+    if options["no_face"] and options["crop"] != "detect":
+        raise UsageError("--no-face goes with --crop detect: without it no face is looked for")
     from ..steps.classify import ClassifyOptions
 
     return ClassifyOptions(
         model=options["model"],
         images=options.get("images"),
         crop=options["crop"],
+        no_face=options["no_face"] or "whole",
         device=options["device"],
         labels=options["labels"],
         input_range=options["input_range"],

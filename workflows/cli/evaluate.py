@@ -55,11 +55,12 @@ def evaluate(out: str | None, **options: Any) -> None:
 
     with progress("Evaluating") as show:
         data, files = run_evaluation(EvaluateOptions(**options), out, show)
+    faces = "synthetic faces" if data["data"]["synthetic"] else "faces"
     for views, row in data["views"].items():
-        click.echo(f"{views}: {_score(row)}, macro F1 {row['macro_f1']:.3f}, ECE {100 * row['ece']:.1f} %")
+        click.echo(f"{views}: {_score(row, faces)}, macro F1 {row['macro_f1']:.3f}, ECE {100 * row['ece']:.1f} %")
     without = data["leaks"]["without"] or {}
     for views, row in without.items():
-        click.echo(f"{views}, without {data['leaks']['rows']} leaked faces: {_score(row)}")
+        click.echo(f"{views}, without {data['leaks']['rows']} leaked faces: {_score(row, faces)}")
     temperature, scaled = data["calibration"]["temperature"], data["calibration"]["scaled"]
     click.echo(f"temperature {temperature['value']:.3f}: ECE {100 * scaled['ece']:.1f} %")
     for note in data["notes"]:
@@ -85,7 +86,7 @@ def leaderboard(evaluations: tuple[str, ...], kind: str, out: str | None) -> Non
     Those of other faces stand in tables of their own. p is McNemar's exact test against the best of its table, face by
     face.
     """
-    from ...runtime.files import write_atomically
+    from ...runtime.files import utf8_text, write_atomically
     from ..classifiers.leaderboard import print_tables, read_tables, render_tables
 
     tables = read_tables(evaluations)
@@ -96,13 +97,13 @@ def leaderboard(evaluations: tuple[str, ...], kind: str, out: str | None) -> Non
     if out is None:
         click.echo(text, nl=False)
     else:
-        write_atomically(out, text.encode())
+        write_atomically(out, utf8_text(text).encode())
         click.echo(f"written: {out}")
 
 
-def _score(row: dict[str, Any]) -> str:
+def _score(row: dict[str, Any], faces: str) -> str:
     accuracy = row["accuracy"]
     return (
         f"accuracy {100 * accuracy['value']:.2f} % ({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f}) "
-        f"on {row['n']} faces"
+        f"on {row['n']} {faces}"
     )

@@ -11,6 +11,7 @@ from ...runtime.errors import UsageError
 from .options import (
     NOISE_MODES,
     class_option,
+    crop_option,
     device_option,
     force_option,
     network_option,
@@ -19,6 +20,7 @@ from .options import (
     run_option,
     trunc_option,
 )
+from .want import tell_wanted, to_want, want_options
 
 if TYPE_CHECKING:
     from ..steps.generate import GenerateOptions
@@ -41,6 +43,7 @@ def generate_options(command: Any) -> Any:
             click.option("--projected-w", metavar="FILE", help="Draw the styles of a projector's .npz, not seeds."),
             noise_option(*NOISE_MODES),
             class_option,
+            want_options,
         ]
     ):
         command = option(command)
@@ -49,6 +52,7 @@ def generate_options(command: Any) -> Any:
 
 @click.command(epilog="Example: fergan generate --n 500")
 @generate_options
+@crop_option
 @run_option
 @force_option
 @device_option
@@ -58,7 +62,10 @@ def generate(run_name: str, force: bool, **options: Any) -> None:
     With --psi-sweep, each seed is made at each psi, and the report shows how truncation moves the
     expressions. A face depends on its seed alone. Called again with the same options, only missing faces
     are made; with more seeds, the run grows.
+
+    With --want, seeds are drawn and judged until the wanted faces are found; manifest.csv lists them.
     """
+    want = to_want(options)
     wanted = to_generate(options)
     from ..generators.catalogue import ensure_network
     from ..progress import progress
@@ -67,9 +74,17 @@ def generate(run_name: str, force: bool, **options: Any) -> None:
 
     run = RunFolder(run_name, force=force)
     ensure_network(wanted.network)
-    with run.lock(), progress("Generating", into=run.path) as show:
-        folder, count = step(run, wanted, show)
+    if want is None:
+        with run.lock(), progress("Generating", into=run.path) as show:
+            folder, count = step(run, wanted, show)
+    else:
+        from ..steps.want import generate_wanted
+
+        with run.lock(), progress("Finding", into=run.path) as show:
+            folder, count = generate_wanted(run, wanted, want, show)
     click.echo(f"{count} faces in {folder}")
+    if want is not None:
+        tell_wanted(run)
 
 
 def to_generate(options: dict[str, Any]) -> GenerateOptions:

@@ -15,6 +15,7 @@ import click
 from ... import __version__
 from ...runtime.errors import DataError, UsageError
 from ...runtime.memory import tune_malloc
+from .output import accept_any_text
 
 SECTIONS: dict[str, dict[str, str]] = {
     "Pipeline": {
@@ -113,6 +114,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: exit code 0, 1 for bad data, 2 for bad usage, 130 after Ctrl-C; one line for each error."""
+    accept_any_text()
     try:
         cli.main(args=arguments, prog_name="fergan", standalone_mode=False)
     except click.exceptions.Exit as stop:

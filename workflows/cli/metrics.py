@@ -79,22 +79,7 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
     if blind is not None:
         _write_blind(blind, out, data, grid, options)
         return
-    if data is None and grid is None:
-        raise UsageError(
-            "--data is missing: name the real pictures (a folder, a zip or fer2013.csv), or ask for a --grid"
-        )
-    if data is None:
-        for name in ("images", "held_out", "n", "neighbours", "by_class"):
-            if options[name]:
-                raise UsageError(f"--{name.replace('_', '-')} needs --data, the real pictures")
-        if out is not None:
-            raise UsageError("--out needs --data, the real pictures")
-    if options["images"] is not None:
-        for name, value in (("network", options["network"]), ("psi", options["psi"]), ("grid", grid)):
-            if value is not None:
-                raise UsageError(f"--images and --{name} exclude each other; --images are judged as they are")
-        if options["class_index"] is not None:
-            raise UsageError("--images and --class exclude each other; --images are judged as they are")
+    _require_sense(data, out, grid, options)
     psi = options.pop("psi")
     for path in (out, grid, options["neighbours"]):
         if path is not None and not Path(path).absolute().parent.is_dir():  # told now, not after minutes of work
@@ -116,6 +101,31 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
     records = judge(MetricsOptions(data=data, truncation_psi=psi, **options), progress)
     if out is not None:
         append_lines(out, records)
+    _show(records)
+    for path in (out, options["neighbours"]):
+        if path is not None:
+            click.echo(f"written: {path}")
+
+
+def _require_sense(data: str | None, out: str | None, grid: str | None, options: dict[str, Any]) -> None:
+    """Refuse options that contradict each other."""
+    if data is None and grid is None:
+        raise UsageError(
+            "--data is missing: name the real pictures (a folder, a zip or fer2013.csv), or ask for a --grid"
+        )
+    if data is None:
+        for name, value in {"out": out, **options}.items():
+            if name in ("images", "held_out", "n", "neighbours", "by_class", "out") and value:
+                raise UsageError(f"--{name.replace('_', '-')} needs --data, the real pictures")
+    if options["images"] is not None:
+        given = {"network": options["network"], "psi": options["psi"], "class": options["class_index"], "grid": grid}
+        for name, value in given.items():
+            if value is not None:
+                raise UsageError(f"--images and --{name} exclude each other; --images are judged as they are")
+
+
+def _show(records: list[dict[str, Any]]) -> None:
+    """A table of the measures, and a warning where FID is high for want of pictures."""
     first = records[0]
     click.echo(
         f"{first['fakes'].get('network') or first['fakes']['images']} against {first['data']['name']}: "
@@ -128,9 +138,6 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
             f"With {first['n_fake']} pictures for {features['dimensions']} {features['name']} features FID is high: "
             "compare it with its floor, or take KID"
         )
-    for path in (out, options["neighbours"]):
-        if path is not None:
-            click.echo(f"written: {path}")
 
 
 def _write_blind(

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ...data.labels import NAMED, canonical_label
+from ...data.labels import NAMED, parse_labels
 from ...runtime.errors import UsageError
 
 NOISE_MODES = ("const", "random", "none")
@@ -28,6 +28,11 @@ class_option = click.option(
     "--class", "class_index", metavar="N|NAME", help="Class of a conditional generator, such as 1 or disgust."
 )
 
+crop_option = click.option(
+    "--crop",
+    type=click.Choice(["none", "ffhq", "detect"]),
+    help="With --want: the part of a picture that the judge sees, as for 'fergan classify'.  [default: none]",
+)
 
 force_option = click.option(
     "--force", is_flag=True, help="Start over: delete what fergan made in the run folder first."
@@ -56,7 +61,7 @@ def _labels(ctx: click.Context, option: click.Parameter, text: str | None) -> tu
     """``"a,b,c"``, or the name of a known order, such as ``fer2013``."""
     if text is None:
         return None
-    labels = NAMED.get(text.strip().lower()) or tuple(canonical_label(name) for name in text.split(","))
+    labels = parse_labels(text)
     if len(labels) < 2 or not all(labels) or len(set(labels)) != len(labels):
         raise UsageError(
             f"--labels {text!r}: write the names of the outputs in their order, such as angry,disgust,fear, "

@@ -54,6 +54,8 @@ def print_plan(options: dict[str, Any]) -> bool:
             if value is not None:
                 raise UsageError(f"--{name} goes with --plan")
         return False
+    if options["want"] is not None:
+        raise UsageError("--plan and --want exclude each other: how many seeds a search takes is not known before")
     from ..engines.plan import PlanOptions
     from ..engines.plan import plan as step
     from ..run_folder.seeds import seed_sequence

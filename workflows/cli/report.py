@@ -89,7 +89,7 @@ def _give(text: str, out: str | None) -> None:
     if out is None:
         click.echo(text, nl=False)
         return
-    from ...runtime.files import write_atomically
+    from ...runtime.files import utf8_text, write_atomically
 
-    write_atomically(out, text.encode())
+    write_atomically(out, utf8_text(text).encode())
     click.echo(f"report in {out}")

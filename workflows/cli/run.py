@@ -9,8 +9,10 @@ import click
 from .classify import classify_options, to_classify
 from .generate import generate_options, to_generate
 from .options import device_option, force_option, run_option
+from .output import say_labels
 from .plan import plan_options, print_plan
 from .signals import stopped_by_sigterm
+from .want import tell_wanted, to_want
 
 if TYPE_CHECKING:
     from ..engines.options import EngineOptions
@@ -85,7 +87,9 @@ def run(run_name: str, force: bool, **options: Any) -> None:
     """
     if print_plan(options):
         return
-    faces, labels, engine = to_generate(options), to_classify(options), to_engine(options)
+    labels = to_classify(options)
+    want = to_want(options, labels)
+    faces, engine = to_generate(options), to_engine(options)
     from ..engines.run import run_all
     from ..generators.catalogue import ensure_network
     from ..progress import progress
@@ -94,5 +98,8 @@ def run(run_name: str, force: bool, **options: Any) -> None:
     folder = RunFolder(run_name, force=force)
     ensure_network(faces.network)
     with stopped_by_sigterm(), folder.lock(), progress("Running", into=folder.path) as show:
-        page = run_all(folder, faces, labels, show, engine)
+        page = run_all(folder, faces, labels, show, engine, want)
+    say_labels(folder)
     click.echo(f"report in {page}\nlabels sha256 {folder.record['labels']['sha256']}")
+    if want is not None:
+        tell_wanted(folder)

@@ -13,7 +13,7 @@ from types import TracebackType
 import numpy as np
 
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable, temporary_path
+from ...runtime.files import printable, temporary_path, utf8_text
 from ...runtime.opencv import opencv
 
 FPS = 25.0
@@ -41,7 +41,7 @@ class VideoSource:
         self.complaint: str | None = None
         camera = source.isdecimal()
         self.live = camera or "://" in source
-        self.name = f"camera {source}" if camera else source if self.live else Path(source).name
+        self.name = f"camera {source}" if camera else source if self.live else utf8_text(Path(source).name)
         label = printable(f"camera {source}" if camera else source)
         if camera:
             _check_camera(int(source))

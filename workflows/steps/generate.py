@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ...runtime.files import printable
 from ...stylegan.generator import Generator, default_psi, load_generator
 from ..background import PictureWriter
 from ..progress import OnProgress, no_progress
-from ..run_folder.faces import Face
+from ..run_folder.faces import Face, FacePlan
 from ..run_folder.folder import RunFolder, make_faces_folder
 from ..run_folder.records import GenerateRecord
 from ..run_folder.seeds import format_seeds
@@ -39,6 +40,7 @@ class GenerateOptions:
         noise_mode: ``const``, ``random`` (seeded by the face's seed) or ``none``.
         class_index: for conditional generators.
         device: ``auto``, ``cpu`` or ``cuda``.
+        chosen: where ``seeds`` are those of wanted faces, how they were chosen, by the names of the record.
     """
 
     seeds: Sequence[int]
@@ -50,6 +52,7 @@ class GenerateOptions:
     noise_mode: str = "const"
     class_index: int | str | None = None
     device: str = "auto"
+    chosen: Mapping[str, Any] | None = None
 
 
 class FaceMaker:
@@ -79,8 +82,18 @@ class FaceMaker:
             self._projected = read_projected_w(options.projected_w, self.generator)
         else:  # here, before a run folder takes the settings over
             self.class_index = self.generator.find_class(options.class_index)
+        self._settle()
+
+    def _settle(self) -> None:
         self.record = self._record()
-        self.faces = self.record.faces()
+        self.faces = self.record.faces() if self.record.n else FacePlan(())
+
+    def choosing(self, seeds: Sequence[int], chosen: Mapping[str, Any]) -> FaceMaker:
+        """The same generator for the seeds of wanted faces, as far as they are found; ``chosen``: see the options."""
+        other = copy(self)
+        other.options = replace(self.options, seeds=seeds, chosen=chosen)
+        other._settle()
+        return other
 
     def _record(self) -> GenerateRecord:
         options, generator = self.options, self.generator
@@ -99,7 +112,8 @@ class FaceMaker:
             return GenerateRecord(**common, projected_w=name, projected_w_sha256=sha256, n=len(styles))
         return GenerateRecord(
             **common,
-            seeds=format_seeds(options.seeds),
+            **(options.chosen or {}),
+            seeds=format_seeds(options.seeds) or None,
             n=len(options.seeds) * len(options.psi_sweep or (1,)),
             psi_sweep=options.psi_sweep or None,
             truncation_psi=None if options.psi_sweep else self.psi,
@@ -157,15 +171,26 @@ def missing_faces(run: RunFolder, faces: Sequence[Face]) -> list[Face]:
 def claim_faces(run: RunFolder, record: GenerateRecord) -> None:
     """Fix the settings of a run's faces; more seeds after those of before make the run grow.
 
+    Wanted faces that are still to be found fit every such run of the same settings.
+
     Raises:
         UsageError: the run was made with other settings.
     """
     before = run.generate
+    if record.want and not record.seeds and before:
+        record = replace(record, seeds=before.seeds, n=before.n)
     run.claim(record, grown=before is not None and record.grows_from(before))
 
 
-def generate(run: RunFolder, options: GenerateOptions, on_progress: OnProgress = no_progress) -> tuple[Path, int]:
+def generate(
+    run: RunFolder, options: GenerateOptions | FaceMaker, on_progress: OnProgress = no_progress
+) -> tuple[Path, int]:
     """Make all pictures that are missing.
+
+    Args:
+        run: whose lock is held.
+        options: what to make, or a generator that is loaded with them.
+        on_progress: called with faces.
 
     Returns:
         The folder of the pictures, and how many the run has.
@@ -175,7 +200,7 @@ def generate(run: RunFolder, options: GenerateOptions, on_progress: OnProgress =
         UsageError: the run folder was made with other settings, or an option does not fit the generator.
     """
     started = time.monotonic()
-    maker = FaceMaker(options)
+    maker = FaceMaker(options) if isinstance(options, GenerateOptions) else options
     claim_faces(run, maker.record)
     make_faces_folder(run)
     todo = missing_faces(run, maker.faces)
