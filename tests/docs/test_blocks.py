@@ -138,4 +138,5 @@ def test_every_block_of_a_page_runs(
             try:
                 main(small(words))
             except SystemExit as stop:
-                assert not stop.code, f"{' '.join(words)}: {capsys.readouterr().err}"
+                drifted = words[1] == "check" and stop.code == 3  # an answer like any other
+                assert not stop.code or drifted, f"{' '.join(words)}: {capsys.readouterr().err}"
