@@ -77,8 +77,8 @@ def _bearing(findings: Findings) -> str:
     elif correction is not None and correction.refuted:
         text = (
             f"{raw}These labels refute a correction by those it makes on {_validated(correction)} (the validation "
-            f"faces): {refutation(correction.label_shift, shares.classes, shares.counts)}. So how often each expression "
-            "truly occurs is not known; people can tell (fergan audit labels)."
+            f"faces): {refutation(correction.label_shift, shares.classes, shares.counts)}. So how often each "
+            "expression truly occurs is not known; people can tell (fergan audit labels)."
         )
     elif correction is not None:
         acc = correction.prevalence["ACC"]
