@@ -190,7 +190,7 @@ def _network(member: Classifier) -> keras.Model:
 
 
 def _adapted(x: keras.KerasTensor, member: Classifier, number: int) -> keras.KerasTensor:
-    """What a member makes of 48x48 gray faces in 0..255 (see :meth:`.classifier.Classifier.predict`), as layers."""
+    """The answer of a member to 48x48 gray faces in 0..255 (see :meth:`.classifier.Classifier.predict`), as layers."""
     from .backend import keras
 
     height, width, channels = member.input_shape

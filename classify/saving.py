@@ -68,7 +68,7 @@ def save_classifier(
 def validation_bytes(
     labels: np.ndarray, probabilities: np.ndarray, name: str, leaks: np.ndarray | None = None
 ) -> bytes:
-    """What a classifier said about faces it was not fitted on: by this, label counts can be corrected for its mistakes.
+    """Pack a classifier's answers to faces that it was not fitted on, by which label counts can be corrected.
 
     Args:
         labels: int [M], the true classes.

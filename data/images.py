@@ -12,6 +12,7 @@ import stat
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,7 +37,7 @@ MAX_BYTES = 2**28
 """Largest image file, or zip member after decompression, that is read into memory: 256 MiB."""
 
 BACKGROUND = "white"
-"""What shows through transparent pixels unless asked otherwise (any colour name or #rrggbb that Pillow knows)."""
+"""The colour behind transparent pixels unless asked otherwise (any colour name or #rrggbb that Pillow knows)."""
 
 _TURNS = {  # EXIF 2.32, tag 0x0112: how the stored picture must be turned to stand upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -51,7 +52,8 @@ _GRAY_MODES = ("1", "L", "LA", "La")
 READABLE = f"PNG, JPEG, BMP, GIF, TIFF, WebP, PGM{', AVIF or HEIC' if HEIF else ' or AVIF'}"
 """The formats in words, for messages."""
 
-_BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"BM")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_BEGINNINGS = (_PNG, b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"BM")
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -92,6 +94,9 @@ def read_image(
     check_bytes(len(data), label)
     if _is_heic(data):
         _open_heif(label)
+    for kind, good, _ in png_chunks(data):
+        if not good and (kind[:1].isupper() or kind == b"tRNS"):  # Pillow decodes on, and damaged pixels look like any
+            raise DataError(f"{label}: is damaged (a checksum is wrong); make or download it again")
     try:
         # Pillow warns about large pictures on its own; the limit below refuses them in one clear line instead.
         with warnings.catch_warnings():
@@ -113,6 +118,22 @@ def read_image(
         raise DataError(f"{label}: there is not enough memory to decode it; make it smaller") from error
     except Exception as error:  # on damaged bytes decoders raise almost any type: struct.error, KeyError, SyntaxError
         raise DataError(f"{label}: is truncated or damaged ({printable(error)}); make or download it again") from error
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bool, int]]:
+    """The chunks of a PNG file (W3C PNG, third edition, 5.3), none of another file.
+
+    Yields:
+        Its kind, whether its checksum is right, and where it ends; the last one may lie beyond the end of the data.
+    """
+    view, place = memoryview(data), len(_PNG)
+    if not data.startswith(_PNG):
+        return
+    while place + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        end = place + 12 + length
+        yield kind, zlib.crc32(view[place + 4 : end - 4]) == int.from_bytes(view[end - 4 : end], "big"), end
+        place = end
 
 
 def begins_as_image(begin: bytes) -> bool:
@@ -187,7 +208,7 @@ def fast_png(array: np.ndarray) -> bytes:
     color_type = 2 if array.shape[2:] == (3,) else 0  # RGB or gray
     header = struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", packer.compress(filtered.data) + packer.flush()), (b"IEND", b""))
-    file = b"\x89PNG\r\n\x1a\n"
+    file = _PNG
     for kind, data in chunks:
         file += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     return file

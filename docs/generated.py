@@ -6,6 +6,7 @@ The help of every command, the JSON schemas, the model cards, the changelog and 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import click
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
 CARDS = ("stylegan", "classify")
@@ -55,6 +57,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Leave the name alone where a docstring says :func:`name`."""
+    return re.sub(r":(?:attr|class|data|exc|func|meth|mod):(<code>)[~.]*", r"\1", html)
+
+
 def _add(files: Files, file: File) -> None:
     if (there := files.get_file_from_path(file.src_uri)) is not None:
         files.remove(there)
@@ -95,8 +102,8 @@ def _command(path: str, command: click.Command) -> list[str]:
     rows = [record for option in command.get_params(context) if (record := option.get_help_record(context))]
     rows = [(option, text) for option, text in rows if option != "-h, --help"]
     if rows:
-        lines += ["| option | |", "|---|---|"]
-        lines += [f"| `{option.replace('|', chr(92) + '|')}` | {_escape(text)} |" for option, text in rows]
+        lines += ["| option | what it does |", "|---|---|"]
+        lines += [f"| <code>{_escape(option)}</code> | {_escape(text)} |" for option, text in rows]
         lines.append("")
     return lines
 

@@ -146,7 +146,8 @@ def _selected(selected: Mapping[str, Any]) -> str:
         )
         for name, row in selected["labels"].items()
     )
-    head = ("Label", "Wanted", "Kept", f"Of {plural(selected['seeds_seen'], 'seed')}", f"{second} agrees on", "Share")
+    drawn = "Of its class" if selected["by_class"] else f"Of {plural(selected['seeds_seen'], 'seed')}"
+    head = ("Label", "Wanted", "Kept", drawn, f"{second} agrees on", "Share")
     return f"{text}\n\n{_table(head, rows)}"
 
 

@@ -39,6 +39,8 @@ class Selected:
     agreement: tuple[float, float, float] | None
     related: bool
     """whether one judge is a member of the other"""
+    by_class: bool = False
+    """whether each face was drawn in the class of its label; rates are then those of the class"""
 
     @property
     def why_uncorrected(self) -> str:
@@ -56,10 +58,13 @@ class Selected:
             return f"These faces were selected by {self.judge}{sure}; its shares are what somebody asked for."
         kept = listed([f"{count(row.kept)} {row.name}" for row in self.labels])
         rates = listed([f"{row.name} {percent(row.rate[0])} ({percent_range(*row.rate[1:])})" for row in self.labels])
-        return (
+        text = (
             f"{self.judge} judged the faces of {plural(self.seeds, 'seed')} and kept {kept}{sure}. How many there are "
-            f"of each was asked for, so these shares say nothing about the generator; of all seeds drawn it is {rates}."
+            "of each was asked for, so these shares say nothing about the generator; "
         )
+        if self.by_class:
+            return f"{text}drawn class by class, it found the expression that the class names in {rates}."
+        return f"{text}of all seeds drawn it is {rates}."
 
     @property
     def check(self) -> str:
@@ -106,6 +111,7 @@ def read_selected(settings: Mapping[str, Any]) -> Selected | None:
             int(whole["agree"]),
             _limits(whole),
             found["judges_are_related"] is True,
+            found["by_class"] is True,
         )
     except (KeyError, TypeError, ValueError):
         return Selected(judge, second, sure, 0, 0, (), 0, None, False)
@@ -139,6 +145,7 @@ def selected_data(selected: Selected | None) -> dict[str, Any] | None:
         "judge": plain(selected.judge),
         "second_judge": plain(selected.second),
         "judges_are_related": selected.related,
+        "by_class": selected.by_class,
         "min_confidence": selected.min_confidence,
         "seeds_seen": selected.seeds,
         "sentence": f"{selected.sentence} {selected.check}",

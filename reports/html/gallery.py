@@ -76,12 +76,18 @@ def command(settings: Mapping[str, Any], seed: int, psi: float | None = None) ->
         ("--psi", generate.get("truncation_psi") if psi is None else psi),
         ("--psi-cutoff", generate.get("truncation_cutoff")),
         ("--noise-mode", generate.get("noise_mode")),
-        ("--class", generate.get("class")),
+        ("--class", _class(generate, seed)),
     ):
         if value is not None:
             parts += [option, value]
     parts += ["--run", f"seed{seed}"]
     return " ".join(shlex.quote(printable(plain(part), 300)) for part in parts)
+
+
+def _class(generate: Mapping[str, Any], seed: int) -> object:
+    """The class of a face: of the run, or one of several that its seeds take in turn."""
+    classes = generate.get("classes")
+    return classes[seed % len(classes)] if isinstance(classes, list) and classes else generate.get("class")
 
 
 def _common(settings: Mapping[str, Any]) -> list[list[str]]:

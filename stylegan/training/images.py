@@ -22,7 +22,7 @@ FILTER = "Pillow Lanczos"
 """Images of another size are cut to their centre square and resized with this antialiased filter."""
 
 LABELS = "dataset.json"
-"""Where NVIDIA's dataset_tool keeps labels: ``{"labels": [["00000/img00000000.png", 3], ...]}``."""
+"""The file in which NVIDIA's dataset_tool keeps labels: ``{"labels": [["00000/img00000000.png", 3], ...]}``."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from fergan import load_generator, prepare_faces, save_generator
 from fergan.data.labels import FER2013
 from PIL import Image
 
-from ..stylegan.layouts import tiny_generator, write_ada
+from ..support.layouts import tiny_generator, write_ada
 
 FACES = 84
 

@@ -41,7 +41,8 @@ def small(words: list[str]) -> list[str]:
         text = re.sub(r"(?<=--n )\d+", lambda n: str(min(int(n[0]), MOST_FACES)), " ".join(arguments))
         arguments = text.split(" ")
     for command, options in SMALL.items():
-        if tuple(arguments[: len(command)]) == command and (command != ("report",) or "--sensitivity" in arguments):
+        fits = {"report": "--sensitivity" in arguments, "metrics": "--blind" not in arguments}.get(command[0], True)
+        if tuple(arguments[: len(command)]) == command and fits:
             arguments = [*arguments, *options.split()]
     return arguments
 
@@ -137,4 +138,5 @@ def test_every_block_of_a_page_runs(
             try:
                 main(small(words))
             except SystemExit as stop:
-                assert not stop.code, f"{' '.join(words)}: {capsys.readouterr().err}"
+                drifted = words[1] == "check" and stop.code == 3  # an answer like any other
+                assert not stop.code or drifted, f"{' '.join(words)}: {capsys.readouterr().err}"

@@ -83,6 +83,7 @@ def test_run_does_the_same_in_one_process(three_commands: Path, tmp_path: Path, 
     assert {path: path.stat().st_mtime_ns for path in (run / "labels").iterdir()} == parts
 
 
+@pytest.mark.slow
 def test_generate_killed_five_times_ends_with_the_same_bytes(three_commands: Path, tmp_path: Path) -> None:
     command = [*COMMAND, "generate", "--n", "500"]
     faces = tmp_path / "runs" / "default" / "faces"

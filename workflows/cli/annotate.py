@@ -56,7 +56,7 @@ def annotate(source: str, **options: Any) -> None:
     from ..progress import progress
 
     wanted = AnnotateOptions(source, **options)
-    with stop_on_signal() as stop, progress("Annotating", unit="frames") as show:
+    with stop_on_signal() as stop, progress("Annotating", unit="frames", into=options["out"] or options["csv"]) as show:
         done = step(wanted, show, stop=stop)
     for complaint in done.complaints[:5]:
         click.echo(f"fergan: {complaint}", err=True)

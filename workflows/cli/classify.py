@@ -51,7 +51,7 @@ def classify(run_name: str, force: bool, **options: Any) -> None:
     from ..steps.classify import classify as step
 
     run = RunFolder(run_name)
-    with run.lock(), progress("Classifying") as show:
+    with run.lock(), progress("Classifying", into=run.path) as show:
         if force:
             run.clear(faces=False)
         path, _ = step(run, wanted, show)

@@ -82,12 +82,12 @@ def generate(run_name: str, force: bool, **options: Any) -> None:
     run = RunFolder(run_name, force=force)
     ensure_network(wanted.network)
     if want is None:
-        with run.lock(), progress("Generating") as show:
+        with run.lock(), progress("Generating", into=run.path) as show:
             folder, count = step(run, wanted, show)
     else:
         from ..steps.want import generate_wanted
 
-        with run.lock(), progress("Finding") as show:
+        with run.lock(), progress("Finding", into=run.path) as show:
             folder, count = generate_wanted(run, wanted, want, show)
     click.echo(f"{count} faces in {folder}")
     if want is not None:

@@ -50,6 +50,24 @@ SECTIONS: dict[str, dict[str, str]] = {
 """Section -> command -> the module of this package that holds it, under the command's own name."""
 
 
+def _be_quiet(context: click.Context, option: click.Parameter, value: bool) -> None:
+    from ..progress import QUIET
+
+    context.meta[QUIET] = value
+
+
+def _take_quiet(command: click.Command) -> None:
+    """Give a command, or the commands of a group, the option ``--quiet``."""
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            _take_quiet(child)
+    elif not any("--quiet" in option.opts for option in command.params):
+        text = "Show no progress; only results, warnings and errors."
+        command.params.append(
+            click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, callback=_be_quiet, help=text)
+        )
+
+
 class Sections(click.Group):
     """Imports a command's module when it is asked for, and lists commands by section, in the order of the work."""
 
@@ -61,6 +79,7 @@ class Sections(click.Group):
             if name in commands:
                 command = getattr(import_module(f".{commands[name]}", __package__), name)
                 assert isinstance(command, click.Command)
+                _take_quiet(command)
                 return command
         return None
 

@@ -98,7 +98,7 @@ def run(run_name: str, force: bool, **options: Any) -> None:
 
     folder = RunFolder(run_name, force=force)
     ensure_network(faces.network)
-    with stopped_by_sigterm(), folder.lock(), progress("Running") as show:
+    with stopped_by_sigterm(), folder.lock(), progress("Running", into=folder.path) as show:
         page = run_all(folder, faces, labels, show, engine, want)
     say_labels(folder)
     click.echo(f"report in {page}\nlabels sha256 {folder.record['labels']['sha256']}")

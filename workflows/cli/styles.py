@@ -38,7 +38,7 @@ def mix(rows: str, cols: str, styles: str, out: str, **options: Any) -> None:
 
     ensure_network(options["network"])
     wanted = MixOptions(faces, columns, layers, **options)
-    with progress("Mixing") as show:
+    with progress("Mixing", into=out) as show:
         grid, count = step(wanted, out, show)
     click.echo(f"{count} faces and {grid}")
 
@@ -72,6 +72,6 @@ def interpolate(seeds: str, out: str, **options: Any) -> None:
 
     ensure_network(options["network"])
     wanted = InterpolateOptions(keys, **options)
-    with progress("Drawing", unit="frames") as show:
+    with progress("Drawing", unit="frames", into=out) as show:
         path = step(wanted, out, show)
     click.echo(f"{wanted.total} frames in {path}")

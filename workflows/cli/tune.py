@@ -55,7 +55,8 @@ def tune(out: str, trials: int, search: tuple[str, ...], prune: bool, **options:
     from ..classifiers.training_data import ClassifierOptions
     from ..classifiers.tune import TuneOptions
     from ..classifiers.tune import tune as step
+    from ..progress import say
 
     wanted = TuneOptions(training=ClassifierOptions(**options), trials=trials, search=search, prune=prune)
-    best = step(wanted, out, lambda text: click.echo(text, err=True))
+    best = step(wanted, out, say)
     click.echo(f"best settings in {best}; train them with: fergan train classifier --recipe {best} ...")

@@ -127,7 +127,8 @@ def tell_wanted(run: RunFolder) -> None:
     selected, made = run.record["selected"], run.generate
     second = made.second_judge if made else None
     for label, rate in selected["rates"].items():
-        line = f"{label}: {selected['found'][label]} kept, {_share(rate)} of {selected['seeds_seen']:,} seeds"
+        drawn = f"{rate['n']:,} {'faces of its class' if selected['by_class'] else 'seeds'}"
+        line = f"{label}: {selected['found'][label]} kept, {_share(rate)} of {drawn}"
         agreed = selected["agreement"][label]
         if agreed["n"]:
             line += f"; {second} agrees on {agreed['agree']} of {agreed['n']} ({_share(agreed)})"

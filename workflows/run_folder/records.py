@@ -115,6 +115,7 @@ class GenerateRecord(Record):
         psi_sweep: the psi at which each seed was drawn.
         truncation_cutoff: styles that are truncated; None for all.
         noise_mode, class_index: as they were asked for.
+        classes: in place of ``class_index``; seed ``s`` is drawn in class ``classes[s % len(classes)]``.
         resolution, channels: of the pictures.
         licence: of the generator.
         want: ``happy=50,neutral=50`` where faces were drawn until so many of each label were found; ``seeds`` are then
@@ -138,6 +139,7 @@ class GenerateRecord(Record):
     truncation_cutoff: int | None = None
     noise_mode: str = "const"
     class_index: int | None = None
+    classes: tuple[int, ...] | None = None
     resolution: int | None = None
     channels: int | None = None
     licence: str | None = None
@@ -165,7 +167,7 @@ class GenerateRecord(Record):
         if self.want and not self.seeds:
             raise DataError(f"the wanted faces ({self.want}) are not all found yet; give the same command again")
         try:
-            return FacePlan(seed_sequence(self.seeds or ""), self.psi_sweep or (None,))
+            return FacePlan(seed_sequence(self.seeds or ""), self.psi_sweep or (None,), classes=self.classes or ())
         except UsageError as error:
             raise DataError("the setting seeds of 'generate' is damaged") from error
 

@@ -39,18 +39,18 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class Scanned:
-    """What the judges said of some seeds in a row.
+    """What the judges said of the seeds ``start`` .. ``stop - 1``.
 
     Attributes:
-        start: the first seed.
-        labels: one a seed; None where the judge was less sure than asked, or saw no face.
-        confidences: float32 [N], of the judge.
+        start, stop: the seeds.
+        labels: seed -> label and confidence of those that were drawn; a label is None where the judge was less sure
+            than asked, or saw no face.
         second: seed -> label and confidence of the second judge, at least for all seeds that can be kept.
     """
 
     start: int
-    labels: tuple[str | None, ...]
-    confidences: np.ndarray
+    stop: int
+    labels: Mapping[int, tuple[str | None, float]]
     second: Mapping[int, tuple[str, float]]
 
 
@@ -60,13 +60,18 @@ class Selection:
 
     Attributes:
         wanted: label -> how many faces.
-        seen: seeds 0 .. seen - 1 were judged.
-        counts: label -> how many of these have it, as sure as asked.
+        by_class: whether the generator draws classes; a seed is then drawn in the class of one wanted label, in turn,
+            and kept only if the judge agrees. Seeds of labels that are no longer wanted are passed over.
+        seen: seeds 0 .. seen - 1 were judged or passed over.
+        drawn: label -> seeds drawn in its class; empty where there are no classes.
+        counts: label -> how many of the seeds have it, as sure as asked; with classes, of the seeds of its own.
         kept: in the order of their seeds.
     """
 
     wanted: Mapping[str, int]
+    by_class: bool = False
     seen: int = 0
+    drawn: dict[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     kept: list[Kept] = field(default_factory=list)
 
@@ -82,25 +87,35 @@ class Selection:
         """The labels of which faces are still wanted."""
         return tuple(label for label, n in self._missing.items() if n)
 
+    def asked(self, seed: int) -> str | None:
+        """The label in whose class a seed is drawn; None where there are no classes."""
+        return [*self.wanted][seed % len(self.wanted)] if self.by_class else None
+
     def add(self, scanned: Scanned) -> list[Kept]:
         """Take the next seeds in, up to the one that fills the last quota; the faces of them that are kept."""
         fresh: list[Kept] = []
-        for seed, (label, sure) in enumerate(zip(scanned.labels, scanned.confidences, strict=True), scanned.start):
+        for seed in range(scanned.start, scanned.stop):
             if not self.open():
                 break
-            self.seen = seed + 1
-            if label is None:
+            self.seen, asked = seed + 1, self.asked(seed)
+            if asked is not None:
+                if not self._missing[asked]:
+                    continue
+                self.drawn[asked] = self.drawn.get(asked, 0) + 1
+            label, sure = scanned.labels[seed]
+            if label is None or asked not in (None, label):
                 continue
             self.counts[label] = self.counts.get(label, 0) + 1
             if self._missing.get(label):
                 self._missing[label] -= 1
-                fresh.append(Kept(seed, label, float(sure), *scanned.second[seed]))
+                fresh.append(Kept(seed, label, sure, *scanned.second[seed]))
         self.kept += fresh
         return fresh
 
     def to_json(self) -> dict[str, Any]:
         return {
             "seen": self.seen,
+            "drawn": self.drawn,
             "counts": self.counts,
             "kept": [[*one[:2], _text(one.confidence), one.second, _text(one.second_confidence)] for one in self.kept],
         }
@@ -122,16 +137,18 @@ class Selection:
             max_seeds: where the search had to end.
             related: whether one judge is a member of the other.
         """
-        found, total = self.found(), max(self.seen, 1)
+        found = self.found()
         rates, agreement = {}, {}
         for label in self.wanted:
-            rates[label] = {"seen": self.counts.get(label, 0), **_share(self.counts.get(label, 0), total)}
+            n, k = self.drawn.get(label, 0) if self.by_class else self.seen, self.counts.get(label, 0)
+            rates[label] = {"seen": k, "n": n, **_share(k, n)}
             agree = sum(one.second == label for one in self.kept if one.label == label)
             agreement[label] = {"agree": agree, "n": found[label], **_share(agree, found[label])}
         agree = sum(one.second == one.label for one in self.kept)
         return {
             "seeds_seen": self.seen,
             "max_seeds": max_seeds,
+            "by_class": self.by_class,
             "filled": not self.open(),
             "kept": len(self.kept),
             "wanted": dict(self.wanted),
@@ -158,7 +175,7 @@ def _text(sure: float) -> str:
 
 def read_selection(run: RunFolder, record: GenerateRecord) -> Selection:
     """Where an earlier call came to; an empty selection where there is none, or it is damaged or of other settings."""
-    empty = Selection(parse_quotas(record.want or ""))
+    empty = Selection(parse_quotas(record.want or ""), record.classes is not None)
     try:
         found = json.loads(run.selection.read_bytes())
         if found.pop("sha256") != _digest(found, record):
@@ -167,7 +184,9 @@ def read_selection(run: RunFolder, record: GenerateRecord) -> Selection:
             Kept(int(seed), str(label), float(sure), str(second), float(second_sure))
             for seed, label, sure, second, second_sure in found["kept"]
         ]
-        return Selection(empty.wanted, int(found["seen"]), dict(found["counts"]), kept)
+        return replace(
+            empty, seen=int(found["seen"]), drawn=dict(found["drawn"]), counts=dict(found["counts"]), kept=kept
+        )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return empty
 

@@ -143,8 +143,8 @@ def classify(run: RunFolder, options: ClassifyOptions, on_progress: OnProgress =
         were skipped.
 
     Raises:
-        DataError: no pictures, some of the run's pictures are missing, no picture could be judged, or a file cannot
-            be written.
+        DataError: no pictures, some of the run's pictures are missing or damaged, no picture could be judged, or a
+            file cannot be written.
         UsageError: the run folder was classified with other settings.
     """
     started = time.monotonic()
@@ -191,7 +191,7 @@ class _RunPictures:
         missing = sum(1 for face in self.faces if face.name not in whole)
         if missing:
             raise DataError(
-                f"{self.place}: {missing} of {len(self.faces)} faces are missing; "
+                f"{self.place}: {missing} of {len(self.faces)} faces are missing or damaged; "
                 "run 'fergan generate' again with the same settings to finish them"
             )
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...data.images import write_png
+from ...data.labels import canonical_label
 from ...runtime.errors import UsageError
 from ...runtime.files import printable
 from ...stylegan.generator import Generator, default_psi, load_generator
@@ -22,6 +23,7 @@ from ..run_folder.faces import Face, FacePlan
 from ..run_folder.folder import RunFolder, make_faces_folder
 from ..run_folder.records import GenerateRecord
 from ..run_folder.seeds import format_seeds
+from ..run_folder.selection import parse_quotas
 from ..run_folder.store import whole_pictures
 from .projected import read_projected_w
 
@@ -75,10 +77,11 @@ class FaceMaker:
         if cutoff is not None and cutoff > styles:
             raise UsageError(f"--psi-cutoff {cutoff}: {self.generator.name} has {styles} styles; give at most {styles}")
         self.class_index: int | None = None
+        self._classes = _classes_of(self.generator, options)
         self._projected: tuple[np.ndarray, str] | None = None
         if options.projected_w is not None:
             self._projected = read_projected_w(options.projected_w, self.generator)
-        else:  # here, before a run folder takes the settings over
+        elif not self._classes:  # here, before a run folder takes the settings over
             self.class_index = self.generator.find_class(options.class_index)
         self._settle()
 
@@ -100,6 +103,7 @@ class FaceMaker:
             "sha256": generator.sha256,
             "noise_mode": options.noise_mode,
             "class_index": self.class_index,
+            "classes": self._classes or None,
             "resolution": generator.img_resolution,
             "channels": generator.img_channels,
             "licence": generator.metadata.get("licence") or None,
@@ -125,6 +129,10 @@ class FaceMaker:
             rows = [face.row or 0 for face in faces]
             yield from self.generator.draw(self._projected[0][rows], options.noise_mode, rows)
             return
+        if self._classes:
+            seeds = [face.seed or 0 for face in faces]
+            yield from self.generator.draw(self._styles(faces), options.noise_mode, seeds)
+            return
         for psi, group in groupby(faces, key=lambda face: face.psi):
             yield from self.generator.faces(
                 (face.seed for face in group if face.seed is not None),
@@ -133,6 +141,41 @@ class FaceMaker:
                 noise_mode=options.noise_mode,
                 class_index=self.class_index,
             )
+
+    def _styles(self, faces: Sequence[Face]) -> Iterator[np.ndarray]:
+        """The styles of faces of several classes, in order: float32 [num_ws, w_dim] each."""
+        for start in range(0, len(faces), _STYLES):
+            part = faces[start : start + _STYLES]
+            styles: dict[int, np.ndarray] = {}
+            for index in {face.class_index for face in part}:
+                seeds = [face.seed for face in part if face.class_index == index and face.seed is not None]
+                found = self.generator.styles(seeds, self.psi, self.options.truncation_cutoff, index)
+                styles |= zip(seeds, found, strict=True)
+            yield from (styles[face.seed] for face in part if face.seed is not None)
+
+
+_STYLES = 256
+"""Faces of several classes whose styles are held at a time."""
+
+
+def _classes_of(generator: Generator, options: GenerateOptions) -> tuple[int, ...]:
+    """The classes that wanted labels are drawn in, in their order; none where the generator has no classes, or one
+    class was asked for.
+
+    Raises:
+        UsageError: a label is no class of the generator.
+    """
+    want = (options.chosen or {}).get("want")
+    if not want or not generator.c_dim or options.class_index is not None:
+        return ()
+    names = [canonical_label(name) for name in generator.class_names]
+    labels = parse_quotas(want)
+    if missing := [label for label in labels if label not in names]:
+        raise UsageError(
+            f"--want {printable(missing[0])}: is no class of {generator.name}, which draws "
+            f"{printable(', '.join(names))}; give the class to draw with --class"
+        )
+    return tuple(names.index(label) for label in labels)
 
 
 def make_faces(

@@ -15,15 +15,16 @@ from typing import Any
 
 import numpy as np
 
+from ...classify.classifier import Classifier
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable, write_atomically
 from ..background import PictureWriter
 from ..progress import OnProgress, no_progress
-from ..run_folder.faces import Face
+from ..run_folder.faces import Face, class_of_seed
 from ..run_folder.folder import RunFolder, make_faces_folder
 from ..run_folder.records import GenerateRecord, refuse_other
 from ..run_folder.seeds import SHARD, face_name
-from ..run_folder.selection import Kept, Scanned, format_quotas, keep_selection, read_selection
+from ..run_folder.selection import Kept, Scanned, format_quotas, keep_selection, parse_quotas, read_selection
 from .classify import ClassifyOptions, Judge, prepare
 from .generate import FaceMaker, GenerateOptions, claim_faces, generate
 
@@ -165,31 +166,43 @@ class Searcher:
         self.maker = maker or FaceMaker(replace(job.generate, seeds=(), chosen=chosen))
         refuse_other("generator or judge", job.made.differences(self.maker.record))
         self._least, self._held = np.float32(job.want.min_confidence), held
+        self._labels = [*parse_quotas(str(chosen["want"]))]
 
     def __call__(self, task: SearchTask) -> Scanned:
-        seeds = range(task.start, task.stop)
-        pictures = list(self.maker.draw([Face(face_name(seed), seed) for seed in seeds]))
-        first, second = self.judges.first, self.judges.second
+        classes = self.maker.record.classes or ()
+        drawn = [
+            Face(face_name(seed), seed, class_index=class_of_seed(seed, classes))
+            for seed in range(task.start, task.stop)
+            if not classes or self._labels[seed % len(classes)] in task.open
+        ]
+        if not drawn:
+            return Scanned(task.start, task.stop, {}, {})
+        seeds = [face.seed or 0 for face in drawn]
+        pictures = list(self.maker.draw(drawn))
+        first, second = self.judges.first, self.judges.second.classifier
         prepared = prepare(pictures, first.preparation.crop)
-        probabilities = first.classifier.predict(prepared.faces)
-        sure = probabilities.max(axis=1)
-        good = sure >= self._least
+        answers = first.classifier.predict(prepared.faces)
+        good = answers.max(axis=1) >= self._least
         if prepared.found is not None and first.no_face == "skip":
             good &= prepared.found
-        names = [first.classifier.labels[code] for code in probabilities.argmax(axis=1)]
-        labels = tuple(name if fit else None for name, fit in zip(names, good, strict=True))
-        rows = [row for row, label in enumerate(labels) if label in task.open]
-        others: dict[int, tuple[str, float]] = {}
-        if rows:
-            answers = second.classifier.predict(prepared.faces[rows])
-            others = {
-                seeds[row]: (second.classifier.labels[int(answer.argmax())], float(answer.max()))
-                for row, answer in zip(rows, answers, strict=True)
-            }
+        said = zip(_named(first.classifier, answers), good, strict=True)
+        labels = [(name if fit else None, sure) for (name, sure), fit in said]
+        rows = [row for row, (label, _) in enumerate(labels) if label in task.open]
+        others = _named(second, second.predict(prepared.faces[rows])) if rows else []
         if self._held:
             for row in rows:
                 self._held(seeds[row], pictures[row])
-        return Scanned(task.start, labels, sure, others)
+        return Scanned(
+            task.start,
+            task.stop,
+            dict(zip(seeds, labels, strict=True)),
+            {seeds[row]: other for row, other in zip(rows, others, strict=True)},
+        )
+
+
+def _named(classifier: Classifier, answers: np.ndarray) -> list[tuple[str, float]]:
+    """Label and confidence of each row of probabilities [N, K]."""
+    return [(classifier.labels[int(answer.argmax())], float(answer.max())) for answer in answers]
 
 
 class Wanted:
@@ -311,11 +324,11 @@ def shortfall(run: RunFolder) -> str | None:
     selected = run.record.get("selected")
     if not isinstance(selected, Mapping) or selected.get("filled"):
         return None
-    seen, parts = selected["seeds_seen"], []
+    parts = []
     for label, n in selected["wanted"].items():
         found, rate = selected["found"][label], selected["rates"][label]
         if found < n:
-            parts.append(f"{label}: {found} of {n} found in {seen:,} seeds ({_percent(rate)}); {_takes(n, rate)}")
+            parts.append(f"{label}: {found} of {n} found in {rate['n']:,} seeds ({_percent(rate)}); {_takes(n, rate)}")
     return (
         f"{printable(run.path)}: {'. '.join(parts)}. What was found is kept; give the same command with a larger "
         f"--max-seeds than {selected['max_seeds']:,} to go on"

@@ -28,6 +28,7 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         assert not imported_by(arguments, tmp_path) & {"torch", "keras", "tensorflow", "pandas", "numpy"}
 
 
+@pytest.mark.slow
 def test_a_step_imports_only_what_it_needs(three_commands: Path) -> None:
     home = three_commands.parent.parent
     assert not imported_by(["generate", "--n", "500"], home) & {"keras", "tensorflow", "pandas", "matplotlib"}

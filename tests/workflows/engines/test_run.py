@@ -55,6 +55,7 @@ def test_two_processes_give_the_same_labels_and_a_sample_of_pictures(alone: RunF
     assert "could not be shown" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 def test_ray_gives_the_same_labels_though_a_node_is_killed_half_way(tmp_path: Path) -> None:
     command = [sys.executable, str(TWO_NODES), "512", str(tmp_path / "ray"), NETWORK]

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from fergan.classify.classifier import load_classifier
+from fergan.data.faces import prepare_faces
+from fergan.data.images import read_image
+from fergan.data.labels import NAMED
+from fergan.reports.html.gallery import command
 from fergan.reports.pages.evaluation import schema
+from fergan.stylegan.checkpoints import save_generator
+from fergan.stylegan.dcgan import DCGANConfig, DCGANGenerator
+from fergan.stylegan.generator import load_generator
 from fergan.workflows.engines.options import EngineOptions
 from fergan.workflows.engines.run import run_all
 from fergan.workflows.run_folder.folder import RunFolder
@@ -125,19 +134,46 @@ def test_every_engine_finds_the_same(found: RunFolder, tmp_path: Path, engine: E
 def test_how_seeds_are_cut_into_pieces_makes_no_difference() -> None:
     random = np.random.default_rng(0)
     labels = random.choice(np.array(["a", "b", "c", None], object), 500, p=[0.6, 0.1, 0.2, 0.1]).tolist()
-    sure = random.random(500).astype(np.float32)
+    sure = random.random(500).astype(np.float32).tolist()
+    answers = dict(enumerate(zip(labels, sure, strict=True)))
     second = dict.fromkeys(range(500), ("b", 0.5))
     ends = []
     for size in (1, 7, 64, 500):
         selection = Selection({"a": 30, "b": 10})
         for start in range(0, 500, size):
-            part = slice(start, start + size)
-            selection.add(Scanned(start, tuple(labels[part]), sure[part], second))
+            selection.add(Scanned(start, min(start + size, 500), answers, second))
         ends.append((selection.to_json(), selection.manifest(), selection.summary(500, False)))
     assert all(end == ends[0] for end in ends)
     kept = selection.kept
     assert [one.seed for one in kept if one.label == "a"] == [i for i, name in enumerate(labels) if name == "a"][:30]
     assert selection.counts["c"] == labels[: selection.seen].count("c")
+
+
+def test_a_conditional_generator_draws_each_wanted_label_in_its_class(tmp_path: Path, invoke: Invoke) -> None:
+    torch.manual_seed(0)
+    network = DCGANGenerator(DCGANConfig(z_dim=6, base_channels=4, c_dim=7)).eval()
+    save_generator(tmp_path / "cond.safetensors", network, metadata={"classes": list(NAMED["fer2013"])})
+    options = GenerateOptions((), network=str(tmp_path / "cond.safetensors"))
+    noise = load_generator(options.network).generate(range(3), class_index=0)
+    classifier = load_classifier()
+    label = classifier.labels[int(classifier.predict(prepare_faces(noise))[0].argmax())]  # of any noise
+    other = "happy" if label != "happy" else "sad"
+    run = RunFolder(tmp_path / "run")
+    with run.lock():
+        generate_wanted(run, options, WantOptions({label: 3, other: 2}, max_seeds=20))
+    kept, selected = rows(run), run.record["selected"]
+    order = [name for name in classifier.labels if name in (label, other)]
+    assert [int(row["seed"]) % 2 for row in kept] == 3 * [order.index(label)]
+    assert selected["rates"][label]["n"] == 3  # its class is not drawn any more
+    assert (selected["rates"][other]["seen"], selected["rates"][other]["n"]) == (0, 10)
+    assert "0 of 2 found in 10 seeds" in (shortfall(run) or "")
+    assert run.generate is not None
+    assert [face.class_index for face in run.generate.faces()] == 3 * [NAMED["fer2013"].index(label)]
+    index = NAMED["fer2013"].index(label)
+    drawn = load_generator(options.network).generate([int(row["seed"]) for row in kept], class_index=index)
+    for row, picture in zip(kept, drawn, strict=True):
+        assert np.array_equal(np.squeeze(read_image(run.faces / row["face"])), picture.squeeze())
+    assert f"--class {index}" in (command(run.record, int(kept[0]["seed"])) or "")
 
 
 def test_a_search_in_vain_says_what_it_would_take_and_goes_on(tmp_path: Path, invoke: Invoke) -> None:

@@ -12,8 +12,8 @@ from fergan.reports.statistics.prevalence import Validation
 from fergan.reports.statistics.table import read_labels
 from jsonschema import Draft202012Validator
 
-from .conftest import make_table
-from .pages import HOSTILE, Page
+from ..conftest import make_table
+from ..markup import HOSTILE, Page
 
 
 def selected(settings: dict) -> dict[str, Any]:
@@ -31,6 +31,7 @@ def selected(settings: dict) -> dict[str, Any]:
         "selected": {
             "seeds_seen": 200,
             "kept": 40,
+            "by_class": False,
             "wanted": {"happy": 30, "sad": 10},
             "found": {"happy": 30, "sad": 10},
             "rates": {"happy": {"seen": 50, **limits}, "sad": {"seen": 10, **limits}},
