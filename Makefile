@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 EXTRAS ?= test
 
-.PHONY: demo test coverage lint clean
+.PHONY: demo test coverage lint docs clean
 
 # 500 faces with the bundled generator, their expressions, and the report
 demo: $(VENV)/.installed
@@ -27,6 +27,11 @@ lint: $(VENV)/.installed-test
 	mkdir -p build/typecheck && ln -sfn ../.. build/typecheck/fergan
 	cd build/typecheck && ../../$(BIN)/mypy --config-file ../../setup.cfg -p fergan
 	$(BIN)/lint-imports --config setup.cfg
+
+# the documentation site, strictly; read it with `python3 -m http.server --directory build/site`
+docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)

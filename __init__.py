@@ -10,48 +10,32 @@ expression probabilities (:mod:`fergan.classify`), and the probabilities become 
 (8, 7)
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .classify.classifier import Classifier, load_classifier
-    from .data.faces import prepare_faces
-    from .runtime.errors import DataError, UsageError
-    from .stylegan.checkpoints import save_generator
-    from .stylegan.generator import Generator, load_generator
+    from .classify.classifier import Classifier as Classifier
+    from .classify.classifier import load_classifier as load_classifier
+    from .data.faces import prepare_faces as prepare_faces
+    from .runtime.errors import DataError as DataError
+    from .runtime.errors import UsageError as UsageError
+    from .stylegan.checkpoints import save_generator as save_generator
+    from .stylegan.generator import Generator as Generator
+    from .stylegan.generator import load_generator as load_generator
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Classifier": "classify.classifier",
-    "DataError": "runtime.errors",
-    "Generator": "stylegan.generator",
-    "UsageError": "runtime.errors",
-    "load_classifier": "classify.classifier",
-    "load_generator": "stylegan.generator",
-    "prepare_faces": "data.faces",
-    "save_generator": "stylegan.checkpoints",
-}
-
-__all__ = [  # noqa: F822 - by __getattr__
-    "Classifier",
-    "DataError",
-    "Generator",
-    "UsageError",
-    "load_classifier",
-    "load_generator",
-    "prepare_faces",
-    "save_generator",
-]
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name's module when the name is first used (PEP 562): torch and Keras take seconds."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "Classifier": "classify.classifier",
+        "DataError": "runtime.errors",
+        "Generator": "stylegan.generator",
+        "UsageError": "runtime.errors",
+        "load_classifier": "classify.classifier",
+        "load_generator": "stylegan.generator",
+        "prepare_faces": "data.faces",
+        "save_generator": "stylegan.checkpoints",
+    },
+)

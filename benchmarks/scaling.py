@@ -2,7 +2,7 @@
 
 Measured here, with fergan's own functions: storing, checking and merging label parts, and the report by its number of
 faces; with ``--ray``, what Ray Data takes for a shard besides its work. From these and the built-in figures of a face
-(or ``--measured FILE`` of ``benchmarks.pipeline --json``) runs are simulated event by event: workers draw shards whose
+(or ``--measured FILE`` of ``benchmarks.pipeline --out``) runs are simulated event by event: workers draw shards whose
 times vary, uploads share one object store, one process takes results in, merges them and writes the report.
 
 Everything below the measured table is a simulation. No cluster was used.
@@ -138,7 +138,7 @@ def table(title: str, figures: Figures, n: int, kept: KeptPictures, shard: int |
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--n", type=int, default=10_000_000, help="faces of the simulated runs")
-    parser.add_argument("--measured", metavar="FILE", help="of benchmarks.pipeline --json; the built-in figures if not")
+    parser.add_argument("--measured", metavar="FILE", help="of benchmarks.pipeline --out; the built-in figures if not")
     parser.add_argument("--rows", default="200000,800000", help="faces of the two runs that are measured")
     parser.add_argument("--ray", action="store_true", help="measure what Ray Data takes for a shard")
     options = parser.parse_args()

@@ -4,53 +4,32 @@
 >>> load_classifier().predict("face.png")  # float32 [1, 7], in the order of .labels
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from ..runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .card import bundled_classifiers
-    from .classifier import Classifier, load_classifier
-    from .ensemble import soft_vote
-    from .export.export import export_classifier
-    from .recipes import load_recipe, recipe_names
-    from .saving import save_classifier
-    from .training.train import train_classifier
+    from .card import bundled_classifiers as bundled_classifiers
+    from .classifier import Classifier as Classifier
+    from .classifier import load_classifier as load_classifier
+    from .ensemble import soft_vote as soft_vote
+    from .export.export import export_classifier as export_classifier
+    from .recipes import load_recipe as load_recipe
+    from .recipes import recipe_names as recipe_names
+    from .saving import save_classifier as save_classifier
+    from .training.train import train_classifier as train_classifier
 
-__all__ = [
-    "Classifier",
-    "bundled_classifiers",
-    "export_classifier",
-    "load_classifier",
-    "load_recipe",
-    "recipe_names",
-    "save_classifier",
-    "soft_vote",
-    "train_classifier",
-]
-
-_HOMES = {
-    "Classifier": ".classifier",
-    "bundled_classifiers": ".card",
-    "export_classifier": ".export.export",
-    "load_classifier": ".classifier",
-    "load_recipe": ".recipes",
-    "recipe_names": ".recipes",
-    "save_classifier": ".saving",
-    "soft_vote": ".ensemble",
-    "train_classifier": ".training.train",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name of the face when it is first used (PEP 562); torch and Keras take seconds."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name], __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "Classifier": "classifier",
+        "bundled_classifiers": "card",
+        "export_classifier": "export.export",
+        "load_classifier": "classifier",
+        "load_recipe": "recipes",
+        "recipe_names": "recipes",
+        "save_classifier": "saving",
+        "soft_vote": "ensemble",
+        "train_classifier": "training.train",
+    },
+)

@@ -65,17 +65,22 @@ def save_classifier(
     write_atomically(path, content)
 
 
-def validation_bytes(labels: np.ndarray, probabilities: np.ndarray, name: str) -> bytes:
+def validation_bytes(
+    labels: np.ndarray, probabilities: np.ndarray, name: str, leaks: np.ndarray | None = None
+) -> bytes:
     """Pack a classifier's answers to faces that it was not fitted on, by which label counts can be corrected.
 
     Args:
         labels: int [M], the true classes.
         probabilities: float32 [M, K].
         name: of the faces, for example ``FER2013 PublicTest``.
+        leaks: bool [M], which of them have copies among the training faces; None where nobody looked. Reports leave
+            those out: a classifier knows them too well.
 
     Returns:
-        An ``.npz`` file with ``labels`` int16, ``probabilities`` float32 and ``name``.
+        An ``.npz`` file with ``labels`` int16, ``probabilities`` float32, ``name`` and, unless None, ``leaks``.
     """
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, labels=labels.astype(np.int16), probabilities=probabilities, name=np.array(name))
+    arrays: dict[str, Any] = {"labels": labels.astype(np.int16), "probabilities": probabilities, "name": np.array(name)}
+    np.savez_compressed(buffer, **arrays | ({} if leaks is None else {"leaks": leaks}))
     return buffer.getvalue()

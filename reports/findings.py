@@ -8,8 +8,9 @@ import pandas as pd
 
 from ..runtime.errors import DataError
 from .correction import Correction, correct, few_validation_faces, missing_validation
-from .formatting import plural, printable
+from .formatting import count, plural, printable
 from .further import Further, further
+from .selected import Selected
 from .statistics.comparison import Comparison, compare_to_reference
 from .statistics.label_audit import AuditEstimate
 from .statistics.preparation import PreparationSensitivity
@@ -35,6 +36,8 @@ class Findings:
     audit: AuditEstimate | None
     preparation: PreparationSensitivity | None
     further: Further | None
+    selected: Selected | None
+    """how the faces were selected; then nothing is corrected or compared with references"""
     skipped: tuple[tuple[str, str], ...]
     """file names and reasons"""
 
@@ -46,6 +49,7 @@ def evaluate(
     audit: AuditEstimate | None = None,
     preparation: PreparationSensitivity | None = None,
     skipped: pd.DataFrame | None = None,
+    selected: Selected | None = None,
 ) -> Findings:
     """All statistics of a table of labels.
 
@@ -55,12 +59,15 @@ def evaluate(
         audit: what people said about a sample of the faces.
         preparation: how the labels depend on crop and filter.
         skipped: files that could not be judged, with the columns `face` and `reason`.
+        selected: how the faces were selected, if they were.
 
     Raises:
         DataError: the validation faces do not fit, or the table of skipped files lacks a column.
     """
     shares = label_shares(table.codes, table.classes)
     correction = uncorrected = None
+    if selected is not None:
+        validation, uncorrected = None, selected.why_uncorrected
     if validation is not None:
         try:
             uncorrected = missing_validation(validation, table.classes)
@@ -75,10 +82,11 @@ def evaluate(
         sweep=sweep_of(table),
         correction=correction,
         uncorrected=uncorrected,
-        references=_references(shares, validation if correction else None),
+        references=() if selected else _references(shares, validation if correction else None),
         audit=audit,
         preparation=preparation,
         further=None if validation is None or uncorrected else further(table, validation),
+        selected=selected,
         skipped=_skipped_rows(skipped),
     )
 
@@ -134,6 +142,12 @@ def quality_notes(findings: Findings, unreadable: Sequence[tuple[str, str]] = ()
     elif table.seeds is not None and np.unique(table.seeds).size < len(table):
         notes.append(
             "Some seeds occur more than once, so these faces are not independent and the intervals are too narrow."
+        )
+    missed = 0 if table.face_found is None else int((~table.face_found).sum())
+    if missed:
+        notes.append(
+            f"No face was found in {plural(missed, 'picture')} of {count(len(table))}; these were judged whole and "
+            "are counted. The column face_found of the labels tells which; --no-face skip leaves them out."
         )
     if unreadable:
         name, reason = unreadable[0]

@@ -14,6 +14,8 @@ def markdown(data: Mapping[str, Any]) -> str:
     """Markdown (GitHub's kind, with tables) of the values that `report_json.report_data` makes."""
     names = sorted(data["labels"], key=lambda name: -data["counts"][name])
     blocks = [f"# {_text(data['title'])}", _run(data), _shares(data, names)]
+    if data["selected"] is not None:
+        blocks.insert(2, _selected(data["selected"]))
     corrected, depth, audit = data["corrected"], data["depth"], data["audit"]
     if corrected is not None:
         blocks.append(f"{_text(corrected['assumption'])} Validation faces: {_text(corrected['validation'])}.")
@@ -125,6 +127,28 @@ def _shares(data: Mapping[str, Any], names: list[str]) -> str:
             row.append(_share(audit["shares"][name]))
         rows.append(row)
     return _table(head, rows)
+
+
+def _selected(selected: Mapping[str, Any]) -> str:
+    """That the faces were selected, with the labels by the judge that had no say."""
+    text = f"**Selected, not drawn at random.** {_text(selected['sentence'], 2000)}"
+    if not selected["labels"]:
+        return text
+    second = _text(selected["second_judge"])
+    rows = (
+        (
+            _text(name),
+            count(row["wanted"]),
+            count(row["kept"]),
+            _share(row["rate"]),
+            count(row["agreed"]),
+            "" if row["agreement"] is None else _share(row["agreement"]),
+        )
+        for name, row in selected["labels"].items()
+    )
+    drawn = "Of its class" if selected["by_class"] else f"Of {plural(selected['seeds_seen'], 'seed')}"
+    head = ("Label", "Wanted", "Kept", drawn, f"{second} agrees on", "Share")
+    return f"{text}\n\n{_table(head, rows)}"
 
 
 def _further(data: Mapping[str, Any], names: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ from .correction import label_shift_sentence
 from .findings import Findings
 from .further import answers_data, plan_data, posterior_data
 from .samples import Compared
+from .selected import selected_data
 from .settings import plain
 from .statistics.comparison import Comparison, LabelDifference, PairedComparison, TestResult
 from .statistics.depth import DepthCheck
@@ -63,6 +64,7 @@ def report_data(
         "mean_probability": by_name(names, table.probabilities.mean(axis=0, dtype=np.float64)),
         "confidence": _confidence(names, findings),
         "corrected": _corrected(names, findings),
+        "selected": selected_data(findings.selected),
         "posterior": posterior_data(names, findings.further),
         "plan": plan_data(names, findings.further),
         "audit": _audit(names, findings),
@@ -71,6 +73,7 @@ def report_data(
         "references": _references(names, findings),
         "preparation": None if findings.preparation is None else _preparation(names, findings.preparation),
         "sweep": sweep_data(names, findings.sweep),
+        "faces_not_found": None if table.face_found is None else int((~table.face_found).sum()),
         "n_skipped": len(findings.skipped),
         "skipped": [{"face": plain(face), "reason": plain(reason)} for face, reason in findings.skipped],
         "unreadable_pictures": unreadable,

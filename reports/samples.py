@@ -10,6 +10,7 @@ import numpy as np
 from ..runtime.errors import DataError
 from .formatting import NBSP, printable
 from .html.sprites import Face
+from .selected import read_selected
 from .settings import step_settings
 from .statistics.arrays import Ints
 from .statistics.comparison import Comparison, PairedComparison, compare_counts, compare_paired, holm
@@ -140,7 +141,7 @@ def _aligned(a: Sample, b: Sample) -> tuple[Ints, Ints] | None:
 def _corrected(samples: Sequence[Sample], classes: Sequence[str]) -> tuple[Prevalence, ...] | None:
     found = []
     for sample in samples:
-        if sample.validation is None or sample.table.classes != classes:
+        if sample.validation is None or sample.table.classes != classes or read_selected(sample.settings):
             return None
         v = sample.validation
         try:
@@ -160,6 +161,11 @@ def _warnings(samples: Sequence[Sample]) -> tuple[str, ...]:
         if len(values) > 1:
             found.append(f"The runs were judged with different {what}, which shift labels by themselves.")
     for sample in samples:
+        if selected := read_selected(sample.settings):
+            found.append(
+                f"The faces of {printable(sample.name, 60)} were selected by {selected.judge}: its shares were asked "
+                "for, and no difference from them is one between generators. No shares are corrected."
+            )
         seeds = sample.table.seeds
         if seeds is not None and len(np.unique(seeds)) < len(seeds):
             found.append(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-import reprlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from .errors import DataError, UsageError
 from .files import make_folder, printable, write_atomically
@@ -33,11 +35,9 @@ def claim(file: Path, wanted: Mapping[str, Any], what: str, free: Collection[str
         except (OSError, ValueError, AttributeError) as error:
             raise DataError(f"{printable(file)}: cannot be read ({printable(error)}); give another --out") from error
         if differing:
-            changes = "; ".join(
-                f"{key} was {_short(found.get(key))}, is now {_short(wanted[key])}" for key in differing
-            )
+            changed = changes({key: (found.get(key), wanted[key]) for key in differing})
             raise UsageError(
-                f"{printable(file.parent)}: holds a {what} with other settings ({printable(changes)}); choose another "
+                f"{printable(file.parent)}: holds a {what} with other settings ({changed}); choose another "
                 "output folder with --out"
             )
         if not free:
@@ -46,6 +46,39 @@ def claim(file: Path, wanted: Mapping[str, Any], what: str, free: Collection[str
     write_atomically(file, (json.dumps(wanted, indent=2) + "\n").encode())
 
 
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else reprlib.repr(text)
+def changes(differing: Mapping[str, tuple[Any, Any]]) -> str:
+    """Settings that are not those of before, for an error: ``seed was 1, is now 2``; JSON values, long ones cut."""
+    return "; ".join(
+        f"{printable(key)} was {shortened(old)}, is now {shortened(new)}" for key, (old, new) in differing.items()
+    )
+
+
+def shortened(value: Any) -> str:
+    """A JSON value for an error, of 60 characters at most."""
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+@contextmanager
+def locked(folder: Path, work: Callable[[], str]) -> Iterator[None]:
+    """Hold a folder for this process alone; the operating system lets go when the process ends, however it ends.
+
+    Args:
+        folder: exists.
+        work: says for the error what another process does in the folder, such as ``on this study``.
+
+    Raises:
+        UsageError: another process holds the folder.
+        DataError: the folder cannot be written to.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(f"{printable(folder)}: another fergan process is at work {work()}") from error
+    except OSError as error:
+        raise DataError(f"{printable(folder)}: cannot be written to ({error.strerror})") from error
+    try:
+        yield
+    finally:
+        lock.release()

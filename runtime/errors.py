@@ -15,6 +15,7 @@ class UsageError(Exception):
     """
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message that says anything, or its type."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def first_line(error: BaseException | str) -> str:
+    """The first line of an error's message that says anything, or the error's type; ``""`` where a text is blank."""
+    blank = "" if isinstance(error, str) else type(error).__name__
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), blank)

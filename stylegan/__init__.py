@@ -6,45 +6,32 @@
 (2, 64, 64, 3)
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .checkpoints import Checkpoint, CheckpointError, convert, describe, read_checkpoint, save_generator
-    from .generator import Generator, bundled_generators, load_generator
+    from .checkpoints import Checkpoint as Checkpoint
+    from .checkpoints import CheckpointError as CheckpointError
+    from .checkpoints import convert as convert
+    from .checkpoints import describe as describe
+    from .checkpoints import read_checkpoint as read_checkpoint
+    from .checkpoints import save_generator as save_generator
+    from .generator import Generator as Generator
+    from .generator import bundled_generators as bundled_generators
+    from .generator import load_generator as load_generator
 
-_HOMES = {
-    "Checkpoint": "checkpoints",
-    "CheckpointError": "checkpoints",
-    "Generator": "generator",
-    "bundled_generators": "generator",
-    "convert": "checkpoints",
-    "describe": "checkpoints",
-    "load_generator": "generator",
-    "read_checkpoint": "checkpoints",
-    "save_generator": "checkpoints",
-}
-
-__all__ = [  # noqa: F822 - by __getattr__
-    "Checkpoint",
-    "CheckpointError",
-    "Generator",
-    "bundled_generators",
-    "convert",
-    "describe",
-    "load_generator",
-    "read_checkpoint",
-    "save_generator",
-]
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name's module when the name is first used (PEP 562): torch takes seconds."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "Checkpoint": "checkpoints",
+        "CheckpointError": "checkpoints",
+        "Generator": "generator",
+        "bundled_generators": "generator",
+        "convert": "checkpoints",
+        "describe": "checkpoints",
+        "load_generator": "generator",
+        "read_checkpoint": "checkpoints",
+        "save_generator": "checkpoints",
+    },
+)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...runtime.errors import DataError
+from ...runtime.errors import DataError, first_line
 
 _MEMORY = 400 * 2**20
 """Bytes beyond what the process has when it forks; a file may take ten times its own size as well."""
@@ -78,8 +78,7 @@ def try_in_child(
         raise DataError(f"{path}: opening it and judging one batch does not end; it is damaged or hostile")
     if kind == "crash":
         raise DataError(f"{path}: makes its reader crash ({text}); it is damaged or hostile")
-    reason = text.strip().splitlines()[0] if text.strip() else kind
-    raise DataError(f"{path}: is no model that can be opened safely ({reason})")
+    raise DataError(f"{path}: is no model that can be opened safely ({first_line(text) or kind})")
 
 
 def _attempt(size: int, action: Callable[[], object], seconds: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...data.audit.leaks import copies_in_training
 from ...data.face_set import FaceSet, confusion_counts, role
 from ...data.labels import FER2013
 from ...runtime.devices import choose_device
@@ -190,7 +191,9 @@ def _save(
         "seconds": round(seconds),
     }
     card = make_card(recipe, faces, digest, classifier.count_params(), scores, seconds, device)
-    answers = validation_bytes(judged.labels, probabilities, _validation_name(judged))
+    copies = copies_in_training(faces, role(faces.usage) == "validation")
+    leaks = None if copies is None else copies[0]
+    answers = validation_bytes(judged.labels, probabilities, _validation_name(judged), leaks)
     save_classifier(classifier, folder / f"{recipe.name}.keras", card, answers)
     return scores
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from ...runtime.errors import DataError
 from ...runtime.files import printable
 from ..face_set import FaceSet
-from . import affectnet, ckplus, fer2013, folders, jaffe, rafdb
+from . import affectnet, ckplus, fer2013, folders, jaffe, rafdb, wanted
 from .place import Place
 
 
@@ -30,7 +30,7 @@ class Reader(Protocol):
         """
 
 
-READERS: tuple[Reader, ...] = (affectnet, ckplus, rafdb, jaffe, fer2013, folders)
+READERS: tuple[Reader, ...] = (wanted, affectnet, ckplus, rafdb, jaffe, fer2013, folders)
 """The readers; the first one that recognises a place reads it. The last two take any table and any pictures."""
 
 _TABLES = ("fer2013.csv", "icml_face_data.csv", "ckextended.csv")
@@ -42,7 +42,7 @@ def read_faces(path: str | Path, *, crop: str | None = None) -> FaceSet:
     Args:
         path: ``fer2013.csv``, ``icml_face_data.csv``, ``ckextended.csv`` (a CSV with ``ck`` as a word in its name is
             read as CK+: the columns are the same and 6 and 7 are its own), AffectNet's tables, or
-            a folder or zip of any layout of :mod:`fergan.data`'s readers.
+            a folder or zip of any layout of :mod:`fergan.data`'s readers, or a run of wanted faces.
             ``LABEL=PATH`` gives every image of a folder or zip one class, as in
             ``embarrassed=gray_embarrassed.zip``.
         crop: how pictures are framed (:func:`fergan.data.faces.prepare_faces`); None: as fits the layout, which is

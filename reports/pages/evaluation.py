@@ -111,6 +111,7 @@ def build_evaluation_page(data: Mapping[str, Any], pictures: Pictures) -> str:
         facts=_facts(data),
         conclusions=_conclude(data),
         scores=_scores(data),
+        made=" of synthetic faces" if data["data"].get("synthetic") else "",
         notes=[printable(note, 400) for note in data["notes"]],
         classes=data["classes"],
         macro=data["macro"],
@@ -237,8 +238,9 @@ def _worth(calibration: Mapping[str, Any]) -> str:
 def _scores(data: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     rows = list(data["views"].items())
     without = data["leaks"]["without"] or {}
-    return [(f"all, {name}", row) for name, row in rows] + [
-        (f"without leaks, {name}", row) for name, row in without.items()
+    made = "synthetic, " if data["data"].get("synthetic") else ""
+    return [(f"{made}all, {name}", row) for name, row in rows] + [
+        (f"{made}without leaks, {name}", row) for name, row in without.items()
     ]
 
 

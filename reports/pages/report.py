@@ -24,6 +24,7 @@ from ..html.selection import Selection
 from ..html.sprites import Face, Sprites, as_picture, make_sprites
 from ..html.tiles import Tile, confidence_only, first_and_second, label_and_confidence, label_only, make_tiles
 from ..report_json import mean_confidence, report_data
+from ..selected import read_selected
 from ..settings import licences, run_facts, settings_tables
 from ..statistics.comparison import Comparison, LabelDifference
 from ..statistics.label_audit import AuditEstimate
@@ -99,7 +100,14 @@ def build_report(
         DataError: an empty table, or one that is not as described; the message names the first wrong face.
     """
     table = labels if isinstance(labels, LabelTable) else read_labels(labels, settings)
-    found = evaluate(table, validation=validation, audit=audit, preparation=preparation, skipped=skipped)
+    found = evaluate(
+        table,
+        validation=validation,
+        audit=audit,
+        preparation=preparation,
+        skipped=skipped,
+        selected=read_selected(settings),
+    )
     heading = title or _heading(found)
     chosen = Selection.of(table, among)
     shown = _pictures(table, chosen.rows(table), load_face, prepare, thumbnail)
@@ -115,7 +123,8 @@ def build_report(
 
 def _heading(found: Findings) -> str:
     truncations = "" if found.sweep is None else f" at {len(found.sweep.psi)} truncations"
-    return f"Facial expressions in {plural(len(found.table), 'face')}{truncations}"
+    selected = "" if found.selected is None else "selected "
+    return f"Facial expressions in {plural(len(found.table), f'{selected}face')}{truncations}"
 
 
 class _Pictures(NamedTuple):
@@ -223,8 +232,10 @@ def _pictures(
             seen[name] = prepare(np.asarray(as_picture(face)))
         return face
 
-    sprites = make_sprites((table.faces[row] for row in rows), load, size=size)
-    inputs = make_sprites(seen, seen.__getitem__, size=48, budget=_INPUT_BYTES, prefix="i")
+    names = [table.faces[row] for row in rows]
+    sprites = make_sprites(names, load, size=size)
+    in_order = [name for name in names if name in seen]  # threads fill `seen` in the order in which they finish
+    inputs = make_sprites(in_order, seen.__getitem__, size=48, budget=_INPUT_BYTES, prefix="i")
     return _Pictures(rows, sprites, inputs, there=True)
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from ...runtime.errors import DataError
 from ..formatting import count, printable
 
-_FIXED = ("face", "seed", "label", "confidence")
+FACE_FOUND = "face_found"
+"""The column that tells, where a detector looked for faces, whether it found one in the picture."""
 _SUM_TOLERANCE = 0.02  # probabilities may have been rounded to two digits on their way through a CSV
 
 
@@ -22,7 +23,7 @@ class LabelTable:
     `faces` are file names, `seeds` int64 [N] or None when any face has none, `codes` integers [N] in 0..K-1,
     `confidence` [N] in [0, 1], `probabilities` [N, K] with rows that sum to 1 (within rounding), both float64 or, where
     there are millions, float32; `psi` float64 [N], the truncation of each face, or None where the table does not tell
-    it.
+    it; `face_found` bool [N], whether a detector found a face in the picture, or None where none looked.
     """
 
     classes: tuple[str, ...]
@@ -32,6 +33,7 @@ class LabelTable:
     confidence: NDArray[np.floating]
     probabilities: NDArray[np.floating]
     psi: NDArray[np.float64] | None = None
+    face_found: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -47,6 +49,7 @@ class LabelTable:
             self.confidence[rows],
             self.probabilities[rows],
             None if self.psi is None else self.psi[rows],
+            None if self.face_found is None else self.face_found[rows],
         )
 
     def natural_order(self) -> NDArray[np.int64]:
@@ -68,7 +71,7 @@ def class_names(labels: pd.DataFrame, settings: Mapping[str, Any]) -> tuple[str,
     if isinstance(given, list | tuple) and given and all(isinstance(name, str) for name in given):
         names = list(given)
     elif "confidence" in columns:
-        names = columns[columns.index("confidence") + 1 :]
+        names = [name for name in columns[columns.index("confidence") + 1 :] if name != FACE_FOUND]
     else:
         names = []
     if not names:
@@ -86,7 +89,7 @@ def read_labels(labels: pd.DataFrame, settings: Mapping[str, Any]) -> LabelTable
 
     Args:
         labels: one row a face; `seed` may be missing or null (images that no generator of ours made); a column `psi`
-            that is no class tells the truncation of each face.
+            that is no class tells the truncation of each face, and `face_found` whether a face was found in it.
         settings: see :func:`class_names`.
 
     Raises:
@@ -95,7 +98,9 @@ def read_labels(labels: pd.DataFrame, settings: Mapping[str, Any]) -> LabelTable
     """
     for column in ("face", "label", "confidence"):
         if column not in labels.columns:
-            raise DataError(f"the labels table has no column '{column}'; it needs {', '.join(_FIXED)} and the classes")
+            raise DataError(
+                f"the labels table has no column '{column}'; it needs face, seed, label, confidence and the classes"
+            )
     if len(labels) == 0:
         raise DataError("the labels table has no faces: there is nothing to report; generate and classify some first")
     classes = class_names(labels, settings)
@@ -116,7 +121,8 @@ def read_labels(labels: pd.DataFrame, settings: Mapping[str, Any]) -> LabelTable
     numbers = np.clip(numbers, 0, 1)
     total = numbers[:, 1:].sum(axis=1)
     _refuse(np.abs(total - 1) > _SUM_TOLERANCE, faces, "has probabilities that do not sum to 1")
-    return LabelTable(classes, faces, _seeds(labels), codes, numbers[:, 0], numbers[:, 1:], _psi(labels, classes))
+    psi, found = _psi(labels, classes), _face_found(labels, classes)
+    return LabelTable(classes, faces, _seeds(labels), codes, numbers[:, 0], numbers[:, 1:], psi, found)
 
 
 def _seeds(labels: pd.DataFrame) -> NDArray[np.int64] | None:
@@ -133,6 +139,13 @@ def _psi(labels: pd.DataFrame, classes: tuple[str, ...]) -> NDArray[np.float64] 
         return None
     psi = pd.to_numeric(labels["psi"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
     return psi if np.isfinite(psi).all() else None
+
+
+def _face_found(labels: pd.DataFrame, classes: tuple[str, ...]) -> NDArray[np.bool_] | None:
+    if FACE_FOUND not in labels.columns or FACE_FOUND in classes:
+        return None
+    told = labels[FACE_FOUND].map({True: True, False: False, "True": True, "False": False})
+    return None if told.isna().any() else told.to_numpy(bool)
 
 
 def _refuse(wrong: NDArray[np.bool_], faces: tuple[str, ...], what: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ...runtime.errors import first_line
 from . import build
 from .cuda_kernels import (
     DTYPES,
@@ -73,7 +74,7 @@ def disagreement(device: torch.device) -> str | None:
                     twice = filter_bias_act(x, taps, how, bias, epilogue, scale=scale, noise=noise)
                     (gradient,) = torch.autograd.grad(twice.float().square().sum(), x)
             except RuntimeError as error:
-                return str(error).strip().splitlines()[0]
+                return first_line(error)
             with torch.enable_grad():
                 exact = x.detach().double().requires_grad_(True)
                 weight = taps.double().flip([0, 1]).expand(16, 1, 4, 4) * how.gain

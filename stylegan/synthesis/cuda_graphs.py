@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from ...runtime.errors import first_line
 from ..networks import SynthesisNetwork
 from ..ops.build import mode
 
@@ -76,8 +77,10 @@ class GraphedSynthesis:
             self._graphs[key] = _Recording(graph, given, images)
         except RuntimeError as error:
             self._failed = True
-            reason = str(error).strip().splitlines()[0]
-            print(f"fergan: drawing goes on without CUDA graphs, which only costs time: {reason}", file=sys.stderr)
+            print(
+                f"fergan: drawing goes on without CUDA graphs, which only costs time: {first_line(error)}",
+                file=sys.stderr,
+            )
 
 
 class _Recording(NamedTuple):

@@ -27,7 +27,7 @@ from .snapshots import (
     STATE_FILE,
     LoopSettings,
     Trainer,
-    claim,
+    claim_folder,
     load_state,
     save_networks,
     save_state,
@@ -77,61 +77,54 @@ def train_gan(
         UsageError: the folder holds a training with other settings.
     """
     folder = Path(folder)
-    if len(images) < 2 * settings.batch_size:
-        raise DataError(
-            f"{len(images)} images are too few for batches of {settings.batch_size}; "
-            "give more images or a smaller batch size"
-        )
-    if settings.batch_size % world_size():
-        raise UsageError(f"a batch of {settings.batch_size} does not divide among {world_size()} processes")
-    first = rank() == 0  # the other processes compute, and write nothing
-    if first:
-        claim(folder, trainer, settings, images)
+    _require_batches(len(images), settings.batch_size)
+    records = None
+    if rank() == 0:  # the other processes compute, and write nothing
+        records = _Records(folder, trainer, settings, images, metadata, on_step)
     data = torch.from_numpy(images).permute(0, 3, 1, 2)
     averages = [copy.deepcopy(trainer.modules["G"]).eval().requires_grad_(False) for _ in settings.ema_kimg]
     rates = Rates(trainer, settings)
-    inputs = trainer.sample_inputs(64, _rng(settings.seed, 0))
-    log = _Log(folder) if first else None
-    state = folder / STATE_FILE
-    step = load_state(state, trainer, averages, settings) if state.exists() else 0
-    if step == 0 and first:
-        write_grid(folder / "reals.png", data[:64].float() / 127.5 - 1)
-
-    total = settings.steps
+    done = load_state(folder / STATE_FILE, trainer, averages, settings)
+    if records:
+        records.begin(done, data)
     every = max(1, round(settings.snapshot_kimg * 1000 / settings.batch_size))
-    since, started = step, time.monotonic()
-    while step < total:
-        rates.set(step)
-        reals, chosen = _batch(data, step, settings)
+    for step in range(done + 1, settings.steps + 1):
+        rates.set(step - 1)
+        reals, chosen = _batch(data, step - 1, settings)
         shown = None if classes is None else torch.from_numpy(classes[chosen]).to(trainer.device)
-        scalars = trainer.step(reals.to(trainer.device), shown, _rng(settings.seed, step + 1, rank()))
-        step += 1
+        scalars = trainer.step(reals.to(trainer.device), shown, _rng(settings.seed, step, rank()))
         seen = step * settings.batch_size
-        kimg = seen / 1000
         for half_life, average in zip(settings.ema_kimg, averages, strict=True):
             _update_average(average, trainer.modules["G"], seen, half_life, settings)
-        if step % 50 == 0 or step == total or step % every == 0:
-            values = {name: float(value) for name, value in scalars.items()}
-            if not all(math.isfinite(value) for value in values.values()):
-                raise DataError(
-                    f"{folder}: training diverged at {kimg:.0f} kimg ({values}); "
-                    "the last good snapshot was kept; try a lower learning rate"
-                )
-            rate = (step - since) * settings.batch_size / 1000 / (time.monotonic() - started)
-            if log:
-                log.write(seen, {**values, "speed/kimg_per_hour": 3600 * rate})
-            if on_step and first:
-                on_step(Progress(kimg, settings.total_kimg, values))
-        if log and (step % every == 0 or step == total):
-            with torch.inference_mode():
-                parts = zip(*(values.split(16) for values in inputs), strict=True)
-                fakes = torch.cat([trainer.draw(averages[0], part) for part in parts]).cpu()
-            log.image(seen, write_grid(folder / f"fakes-{round(kimg):06d}.png", fakes))
-            save_networks(folder, trainer, averages, settings, kimg, metadata)
-            save_state(state, trainer, averages, settings, step)
-    if log:
-        log.close()
+        snapshot = step == settings.steps or step % every == 0
+        if snapshot or step % 50 == 0:
+            values = _finite(scalars, folder, seen)
+            if records:
+                records.write(seen, values)
+        if records and snapshot:
+            records.snapshot(averages, step)
+    if records:
+        records.close()
     return folder / "generator.safetensors"
+
+
+def _require_batches(images: int, batch_size: int) -> None:
+    if images < 2 * batch_size:
+        raise DataError(
+            f"{images} images are too few for batches of {batch_size}; give more images or a smaller batch size"
+        )
+    if batch_size % world_size():
+        raise UsageError(f"a batch of {batch_size} does not divide among {world_size()} processes")
+
+
+def _finite(scalars: dict[str, torch.Tensor], folder: Path, seen: int) -> dict[str, float]:
+    values = {name: float(value) for name, value in scalars.items()}
+    if not all(math.isfinite(value) for value in values.values()):
+        raise DataError(
+            f"{folder}: training diverged at {seen / 1000:.0f} kimg ({values}); "
+            "the last good snapshot was kept; try a lower learning rate"
+        )
+    return values
 
 
 def seeded(seed: int, build: Callable[[], Any]) -> Any:
@@ -194,21 +187,52 @@ def _update_average(average: nn.Module, module: nn.Module, seen: int, half_life:
                 old.copy_(new)
 
 
-class _Log:
-    """Scalars and sample grids for people (TensorBoard) and programs (log.jsonl)."""
+class _Records:
+    """What the first process writes down: scalars and samples, for people and programs, and snapshots."""
 
-    def __init__(self, folder: Path) -> None:
-        self.lines = folder / "log.jsonl"
-        self.board = summary_writer(folder / "tensorboard")
+    def __init__(
+        self,
+        folder: Path,
+        trainer: Trainer,
+        settings: LoopSettings,
+        images: np.ndarray,
+        metadata: dict[str, Any] | None,
+        on_step: Callable[[Progress], None] | None,
+    ) -> None:
+        claim_folder(folder, trainer, settings, images)
+        self._folder, self._trainer, self._settings = folder, trainer, settings
+        self._metadata, self._on_step = metadata, on_step
+        self._inputs = trainer.sample_inputs(64, _rng(settings.seed, 0))
+        self._board = summary_writer(folder / "tensorboard")
+
+    def begin(self, done: int, data: torch.Tensor) -> None:
+        """Start the clock after ``done`` steps; show the first pictures of the data, uint8 [N, C, R, R]."""
+        if done == 0:
+            write_grid(self._folder / "reals.png", data[:64].float() / 127.5 - 1)
+        self._before, self._started = done * self._settings.batch_size, time.monotonic()
 
     def write(self, seen: int, values: dict[str, float]) -> None:
-        with open(self.lines, "a") as file:
-            file.write(json.dumps({"kimg": seen / 1000, **values}) + "\n")
-        for name, value in values.items():
-            self.board.add_scalar(name, value, seen)
+        """Add scalars to ``log.jsonl`` and TensorBoard, and tell the display."""
+        speed = 3.6 * (seen - self._before) / (time.monotonic() - self._started)
+        scalars = {**values, "speed/kimg_per_hour": speed}
+        with open(self._folder / "log.jsonl", "a") as file:
+            file.write(json.dumps({"kimg": seen / 1000, **scalars}) + "\n")
+        for name, value in scalars.items():
+            self._board.add_scalar(name, value, seen)
+        if self._on_step:
+            self._on_step(Progress(seen / 1000, self._settings.total_kimg, values))
 
-    def image(self, seen: int, pixels: np.ndarray) -> None:
-        self.board.add_image("fakes", pixels, seen, dataformats="HWC")
+    def snapshot(self, averages: list[nn.Module], step: int) -> None:
+        """Draw samples, and write the networks and the state."""
+        seen = step * self._settings.batch_size
+        kimg = seen / 1000
+        with torch.inference_mode():
+            parts = zip(*(values.split(16) for values in self._inputs), strict=True)
+            fakes = torch.cat([self._trainer.draw(averages[0], part) for part in parts]).cpu()
+        grid = write_grid(self._folder / f"fakes-{round(kimg):06d}.png", fakes)
+        self._board.add_image("fakes", grid, seen, dataformats="HWC")
+        save_networks(self._folder, self._trainer, averages, self._settings, kimg, self._metadata)
+        save_state(self._folder / STATE_FILE, self._trainer, averages, self._settings, step)
 
     def close(self) -> None:
-        self.board.close()
+        self._board.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ import torch
 from torch import nn
 
 from ...data.images import write_png
-from ...runtime.errors import DataError, UsageError
+from ...runtime.claims import claim
+from ...runtime.errors import DataError
+from ...runtime.files import temporary_path
 from ..checkpoints.native import save_generator
 from ..networks import Discriminator
 from .start import DISCRIMINATOR_FILE, save_discriminator
@@ -80,13 +81,15 @@ def save_state(path: Path, trainer: Trainer, averages: list[nn.Module], settings
         "modules": {name: module.state_dict() for name, module in trainer.modules.items()},
         "optimizers": {name: optimizer.state_dict() for name, optimizer in trainer.optimizers.items()},
     }
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = temporary_path(path)
     torch.save(state, temporary)
     os.replace(temporary, path)
 
 
 def load_state(path: Path, trainer: Trainer, averages: list[nn.Module], settings: LoopSettings) -> int:
-    """Read it again; returns the number of steps that were done."""
+    """Read it again, where there is one; returns the number of steps that were done."""
+    if not path.exists():
+        return 0
     try:
         state = torch.load(path, map_location=trainer.device, weights_only=True)
         for half_life, average in zip(settings.ema_kimg, averages, strict=True):
@@ -129,7 +132,7 @@ def write_grid(path: Path, images: torch.Tensor) -> np.ndarray:
     return pixels
 
 
-def claim(folder: Path, trainer: Trainer, settings: LoopSettings, images: np.ndarray) -> None:
+def claim_folder(folder: Path, trainer: Trainer, settings: LoopSettings, images: np.ndarray) -> None:
     """Remember in the folder what is trained there; refuse to go on with something else. Only the length may grow."""
     wanted = {
         "architecture": trainer.architecture,
@@ -138,15 +141,4 @@ def claim(folder: Path, trainer: Trainer, settings: LoopSettings, images: np.nda
         **dataclasses.asdict(settings),
         "images": list(images.shape),
     }
-    wanted = json.loads(json.dumps(wanted))
-    path = folder / "training.json"
-    if path.exists():
-        found = json.loads(path.read_text())
-        differing = [key for key in wanted if wanted[key] != found.get(key) and key != "total_kimg"]
-        if differing:
-            what = "; ".join(f"{key} was {found.get(key)}, is now {wanted[key]}" for key in differing)
-            raise UsageError(f"{folder}: holds a training with other settings ({what}); choose another output folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(wanted, indent=2))
-    os.replace(temporary, path)
+    claim(folder / "training.json", wanted, "training", free=("total_kimg",))

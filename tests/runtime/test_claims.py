@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fergan.runtime.claims import claim
+from fergan.runtime.claims import claim, locked
 from fergan.runtime.errors import DataError, UsageError
 
 
@@ -20,3 +20,14 @@ def test_a_claim_holds_but_for_what_is_free(tmp_path: Path) -> None:
     record.write_text("{")
     with pytest.raises(DataError, match="training.json: cannot be read"):
         claim(record, {"seed": 2}, "training")
+
+
+def test_a_locked_folder_is_refused_with_what_is_done_there(tmp_path: Path) -> None:
+    def work() -> str:
+        return "on this study"
+
+    refused = pytest.raises(UsageError, match="another fergan process is at work on this study")
+    with locked(tmp_path, work), refused, locked(tmp_path, work):
+        pass
+    with locked(tmp_path, work):
+        pass

@@ -54,7 +54,7 @@ def two_nodes(n: int, folder: Path, network: str | None) -> dict[str, Any]:
                 GenerateOptions(range(n), network=network),
                 ClassifyOptions(),
                 watch,
-                EngineOptions("ray", workers=2, address=cluster.address, images="none"),
+                EngineOptions("ray", workers=2, address=cluster.address, keep="none"),
             )
         left = sum(node["Alive"] for node in ray.nodes())
     finally:

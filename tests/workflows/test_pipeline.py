@@ -100,7 +100,7 @@ def test_generate_killed_five_times_ends_with_the_same_bytes(three_commands: Pat
 
 def test_other_settings_are_refused_by_name(three_commands: Path, invoke: Invoke) -> None:
     home = three_commands.parent.parent
-    done = invoke("generate", "--n", "500", "--trunc", "0.25", folder=home)
+    done = invoke("generate", "--n", "500", "--psi", "0.25", folder=home)
     assert done.returncode == 2
     assert re.search(r"truncation_psi was [\d.]+, is now 0\.25", done.stderr)
     assert done.stderr.count("\n") == 1
@@ -138,7 +138,7 @@ def test_foreign_pictures_are_judged_and_bad_ones_counted(three_commands: Path, 
     (pictures / "empty.jpg").write_bytes(b"")
     done = invoke("classify", "--images", "pictures", "--run", "mine")
     assert done.returncode == 0, done.stderr
-    assert "2 pictures could not be read" in done.stderr
+    assert "2 pictures could not be judged" in done.stderr
     run = tmp_path / "runs" / "mine"
     with open(run / "labels.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -23,6 +23,7 @@ from ...classify.evaluation.calibration import (
 from ...classify.evaluation.explain import network_inputs
 from ...classify.evaluation.scores import Calibration, calibration
 from ...classify.saving import save_classifier, validation_bytes
+from ...data.audit.leaks import copies_in_training
 from ...data.face_set import FaceSet, confusion_counts, role
 from ...data.labels import canonical_label
 from ...data.merging import merge
@@ -103,7 +104,7 @@ def run_calibration(
     if out.suffix != ".keras":
         raise UsageError(f"--out {printable(out)}: must end in .keras")
     classifier = load_classifier(model, "cpu", labels=labels, input_range=input_range)
-    faces, codes, name = _validation(data, classifier.labels)
+    faces, codes, name, leaks = _validation(data, classifier.labels)
     logits = classifier.card.get("outputs") == "logits"
     try:
         network = classifier.keras_model()
@@ -119,7 +120,7 @@ def run_calibration(
     expected = apply_temperature(members, temperature, heads.weights)
     card = _card(classifier, temperature, expected, codes, name)
     _check(network, classifier, faces.images, expected, logits)
-    save_classifier(network, out, card, validation_bytes(codes, expected.astype(np.float32), name))
+    save_classifier(network, out, card, validation_bytes(codes, expected.astype(np.float32), name, leaks))
     reference = classifier.source and classifier.source.with_suffix(".features.npz")
     if reference and reference.exists():  # what enters the last layer has not changed
         write_atomically(out.with_suffix(".features.npz"), reference.read_bytes())
@@ -154,8 +155,9 @@ def _card(
     return {**classifier.card, "labels": list(classifier.labels), "calibration": fit, "scores": scores}
 
 
-def _validation(data: Sequence[str], labels: tuple[str, ...]) -> tuple[FaceSet, np.ndarray, str]:
-    """The validation rows with a class that the model knows, their classes in its order, and what to call them."""
+def _validation(data: Sequence[str], labels: tuple[str, ...]) -> tuple[FaceSet, np.ndarray, str, np.ndarray | None]:
+    """The validation rows with a class that the model knows, their classes in its order, what to call them, and which
+    have copies among the training rows."""
     faces = merge([read_faces(path) for path in data], "all")
     known = [canonical_label(label) for label in labels]
     place = np.array([known.index(label) if label in known else -1 for label in faces.label_names])
@@ -167,7 +169,9 @@ def _validation(data: Sequence[str], labels: tuple[str, ...]) -> tuple[FaceSet, 
             f"{', '.join(known)}; a temperature is fitted on faces that the model was not"
         )
     splits = " + ".join(sorted(set(faces.usage[rows].tolist())))
-    return faces.take(rows), codes[rows], f"{' + '.join(Path(path).stem for path in data)} {splits}"
+    copies = copies_in_training(faces, rows)
+    name = f"{' + '.join(Path(path).stem for path in data)} {splits}"
+    return faces.take(rows), codes[rows], name, None if copies is None else copies[0]
 
 
 def _members(network: Any, heads: Any, classifier: Any, faces: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from ...classify.classifier import Classifier, load_classifier
 from ...classify.ensemble import fit_stack, in_order_of, soft_vote, stacked
 from ...classify.saving import save_classifier, validation_bytes
+from ...data.audit.leaks import copies_in_training
 from ...data.face_set import FaceSet, confusion_counts, role
 from ...data.readers import read_faces
 from ...runtime.errors import DataError, UsageError
@@ -49,14 +50,14 @@ def make_ensemble(
     if stack and data is None:
         raise UsageError("--stack fits a layer on labelled faces; name them with --data")
     if stack and weights is not None:
-        raise UsageError("--stack and --weights exclude each other; the fitted layer has weights of its own")
+        raise UsageError("--stack and --shares exclude each other; the fitted layer has weights of its own")
     members = [load_classifier(model, device) for model in models]
     labels = members[0].labels
     card = _card(members, weights, stack)
     if data is None:
         save_classifier(soft_vote(members, weights), out, card)
         return card
-    split, faces, codes = _validation_faces(read_faces(data), labels, data)
+    split, faces, codes, leaks = _validation_faces(read_faces(data), labels, data)
     if stack:
         answers = [in_order_of(labels, member, member.predict(faces)) for member in members]
         fitted = fit_stack(answers, codes, labels)
@@ -67,7 +68,8 @@ def make_ensemble(
         answers = [in_order_of(labels, member, member.predict(faces)) for member in members]
         probabilities = np.average(answers, axis=0, weights=shares).astype(np.float32)
     card["scores"] = _scores(probabilities, codes, answers, split, stack)
-    save_classifier(model, out, card, validation_bytes(codes, probabilities, f"{Path(data).stem} {split}"))
+    name = f"{Path(data).stem} {split}"
+    save_classifier(model, out, card, validation_bytes(codes, probabilities, name, leaks))
     _keep_feature_reference(out, members[-1])
     return card
 
@@ -107,14 +109,17 @@ def _described(member: Classifier) -> dict[str, Any]:
     return known if accuracy is None else {**known, "accuracy": accuracy}
 
 
-def _validation_faces(faces: FaceSet, labels: tuple[str, ...], data: str) -> tuple[str, np.ndarray, np.ndarray]:
-    """(name of the split, uint8 [N, 48, 48], int64 [N] in the order of ``labels``)"""
+def _validation_faces(
+    faces: FaceSet, labels: tuple[str, ...], data: str
+) -> tuple[str, np.ndarray, np.ndarray, np.ndarray | None]:
+    """(name of the split, uint8 [N, 48, 48], int64 [N] in the order of ``labels``, bool [N] with copies in training)"""
     wanted = (role(faces.usage) == "validation") & np.isin(faces.label_texts(), labels)
     if not wanted.any():
         raise DataError(f"{data}: has no validation faces (PublicTest, or validation) of the labels {','.join(labels)}")
     chosen = faces.take(wanted)
     codes = np.array([labels.index(text) for text in chosen.label_texts()], np.int64)
-    return str(chosen.usage[0]), chosen.images, codes
+    copies = copies_in_training(faces, wanted)
+    return str(chosen.usage[0]), chosen.images, codes, None if copies is None else copies[0]
 
 
 def _keep_feature_reference(out: Path, last: Classifier) -> None:

@@ -26,7 +26,7 @@ from ...data.readers import read_faces
 from ...reports.pages.evaluation import build_evaluation_page
 from ...reports.settings import plain
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import json_text, make_folder, printable, read_json, write_atomically
+from ...runtime.files import json_text, make_folder, printable, read_json, utf8_text, write_atomically
 from ..progress import OnProgress, no_progress
 from .answers import Answers
 from .heat_maps import make_pictures
@@ -111,14 +111,14 @@ def run_evaluation(
             "learning": _learning(classifier, options.log),
             "speed": _speed(classifier, answers),
             "mistakes": _mistakes(answers),
-            "notes": _notes(faces, answers),
+            "notes": _chosen_notes(faces, classifier) + _notes(faces, answers),
         }
     )
     folder = _folder(data, out)
     pictures = make_pictures(answers, network, closed if options.explain else "they were not asked for")
     contents = {
         "answers.npz": _answers_file(answers, views),
-        "evaluation.html": build_evaluation_page(data, pictures).encode(),
+        "evaluation.html": utf8_text(build_evaluation_page(data, pictures)).encode(),
         "evaluation.json": json_text(data).encode(),
     }
     make_folder(folder)
@@ -141,7 +141,8 @@ def _model_facts(classifier: Classifier, network: Any) -> dict[str, Any]:
 
 def _data_facts(paths: Sequence[str], split: str, faces: FaceSet, answers: Answers) -> dict[str, Any]:
     return {
-        "name": _name(paths, split),
+        "name": _name(paths, split, faces),
+        "synthetic": any(_synthetic(faces)),
         "paths": list(paths),
         "split": split,
         "n": len(answers.rows),
@@ -206,7 +207,7 @@ def _rows(faces: FaceSet, split: str | None) -> tuple[str, np.ndarray]:
         split = "validation" if (roles == "validation").any() else "all" if not (usage != "").any() else None
     there = sorted(set(usage.tolist()) - {""})
     if split is None:
-        raise UsageError(f"the data have no validation rows; give --split, one of {', '.join(there)} or all")
+        raise UsageError(f"the data have no validation rows; give --on, one of {', '.join(there)} or all")
     chosen = np.full(len(faces), split == "all") | (roles == split if split in OWN_SPLITS else usage == split)
     if not chosen.any():
         have = ", ".join(there) or "none"
@@ -218,12 +219,22 @@ def _rows(faces: FaceSet, split: str | None) -> tuple[str, np.ndarray]:
 
 def _data_notes(faces: FaceSet) -> list[str]:
     """What the readers noted, of one set or of all that were merged."""
-    sets = faces.record.get("sets", [faces.record])
-    return [str(note) for one in sets for note in one.get("notes", ())]
+    return [str(note) for one in _sets(faces) for note in one.get("notes", ())]
 
 
-def _name(paths: Sequence[str], split: str) -> str:
-    names = " + ".join(Path(path).name for path in paths)
+def _sets(faces: FaceSet) -> list[Mapping[str, Any]]:
+    """The records of the sets that were merged, or of the only one."""
+    return list(faces.record.get("sets", [faces.record]))
+
+
+def _synthetic(faces: FaceSet) -> list[bool]:
+    """Set by set, whether a generator made the faces."""
+    return [bool(one.get("synthetic")) for one in _sets(faces)]
+
+
+def _name(paths: Sequence[str], split: str, faces: FaceSet) -> str:
+    made = zip(paths, _synthetic(faces), strict=True)
+    names = " + ".join(Path(path).resolve().name + (" (synthetic)" if synthetic else "") for path, synthetic in made)
     return names if split == "all" else f"{names}, {split}"
 
 
@@ -285,6 +296,19 @@ def _mistakes(answers: Answers) -> list[dict[str, Any]]:
         }
         for i in chosen
     ]
+
+
+def _chosen_notes(faces: FaceSet, classifier: Classifier) -> list[str]:
+    """A warning where the model, or a member of it, chose the faces by which it is scored here."""
+    ensemble = classifier.card.get("ensemble")
+    rows = ensemble.get("members", ()) if isinstance(ensemble, Mapping) else ()
+    members = [row.get("sha256") for row in rows if isinstance(row, Mapping)]
+    judges = [one.get("judge_sha256") for one in _sets(faces) if one.get("synthetic")]
+    if classifier.sha256 in judges:
+        return [f"{classifier.name} itself chose the synthetic faces by these labels: that it agrees says nothing."]
+    if set(judges) & set(members):
+        return [f"A member of {classifier.name} chose the synthetic faces by these labels, so it agrees too often."]
+    return []
 
 
 def _notes(faces: FaceSet, answers: Answers) -> list[str]:

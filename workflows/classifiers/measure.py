@@ -9,7 +9,8 @@ import numpy as np
 
 from ...classify.evaluation import scores as numbers
 from ...classify.evaluation.calibration import apply_temperature, cross_fitted, fit_temperature
-from ...data.audit.duplicates import THRESHOLD, exact_groups, near_duplicates
+from ...data.audit.duplicates import THRESHOLD
+from ...data.audit.leaks import copies_in_training
 from ...data.face_set import FaceSet, confusion_counts, role
 from .answers import Answers
 
@@ -127,25 +128,19 @@ def _calibration_data(probabilities: np.ndarray, labels: np.ndarray) -> dict[str
 def leak_scores(faces: FaceSet, answers: Answers, views: Mapping[str, np.ndarray], wanted: bool) -> dict[str, Any]:
     """How many evaluated faces are among the training rows, and the scores without them."""
     roles = role(faces.usage)
-    training = np.flatnonzero(roles == "train")
-    reason = None
+    reason, found = None, None
     if not wanted:
         reason = "not asked for"
-    elif not len(training):
+    elif not (roles == "train").any():
         reason = "the data have no training rows"
     elif (roles[answers.rows] == "train").any():
         reason = "training rows are evaluated themselves"
+    else:
+        found = copies_in_training(faces, answers.rows)
     result: dict[str, Any] = {"looked": reason is None, "reason": reason, "threshold": THRESHOLD}
-    if reason is not None:
+    if found is None:
         return {**result, "rows": None, "exact": None, "near": None, "without": None}
-    images = faces.images[np.concatenate([answers.rows, training])]
-    n = len(answers.rows)
-    exact, leaked = np.zeros(n, bool), np.zeros(n, bool)
-    groups, pairs = exact_groups(images), near_duplicates(images)
-    across = (pairs.first < n) & (pairs.second >= n)  # as the data audit counts; pictures of one gray are in no pair
-    first, second = pairs.first[across], pairs.second[across]
-    leaked[first] = True
-    exact[first[groups[first] == groups[second]]] = True
+    leaked, exact = found
     kept = ~leaked
     return {
         **result,

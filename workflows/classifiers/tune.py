@@ -7,22 +7,20 @@ import hashlib
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from ...classify.recipes import Recipe, load_recipe, recipe_toml
 from ...classify.recipes.search import Dimension, search_space
 from ...data.face_set import FaceSet
 from ...reports.pages.study import build_study_page
-from ...runtime.claims import claim
+from ...runtime.claims import claim, locked
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable, write_atomically
+from ...runtime.files import make_folder, printable, utf8_text, write_atomically
 from .train import chosen_recipe
 from .training_data import ClassifierOptions, data_summary, read_training_data
 
@@ -73,7 +71,7 @@ def tune(options: TuneOptions, out: str | Path, tell: Callable[[str], None] = la
     full = load_recipe(options.training.recipe, options.training.overrides).training.epochs
     space = search_space(recipe, options.search)
     faces, votes = read_training_data(options.training, recipe)
-    with _locked(folder), warnings.catch_warnings():
+    with locked(make_folder(folder), lambda: "on this study"), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         _claim(folder, options, recipe, space, faces)
         tell(data_summary(faces))
@@ -234,7 +232,7 @@ def _write(
         importance=importance,
         created=datetime.now(UTC),
     )
-    write_atomically(folder / "study.html", page.encode())
+    write_atomically(folder / "study.html", utf8_text(page).encode())
 
 
 def _claim(folder: Path, options: TuneOptions, recipe: Recipe, space: Sequence[Dimension], faces: FaceSet) -> None:
@@ -252,18 +250,6 @@ def _claim(folder: Path, options: TuneOptions, recipe: Recipe, space: Sequence[D
     if not path.exists():
         write_atomically(folder / f"{recipe.name}.toml", recipe_toml(recipe).encode())
     claim(path, wanted, "study")
-
-
-def _locked(folder: Path) -> ExitStack:
-    stack = ExitStack()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(FileLock(folder / ".lock").acquire(timeout=0))
-    except Timeout as error:
-        raise UsageError(f"{printable(folder)}: another fergan process is at work on this study") from error
-    except OSError as error:
-        raise DataError(f"{printable(folder)}: cannot be written to ({error.strerror})") from error
-    return stack
 
 
 def _optuna() -> Any:

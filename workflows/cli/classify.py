@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import classifier_options, device_option, force_option, run_option
+from ...runtime.errors import UsageError
+from .options import classifier_options, device_option, force_option, images_option, run_option
+from .output import say_labels
 
 if TYPE_CHECKING:
     from ..steps.classify import ClassifyOptions
@@ -21,8 +23,13 @@ def classify_options(command: Any) -> Any:
                 type=click.Choice(["none", "ffhq", "detect"]),
                 default="none",
                 show_default=True,
-                help="Part of the picture that is judged: all of it, the face box of FFHQ-aligned pictures, "
+                help="Judge this part of the picture: all of it, the face box of FFHQ-aligned pictures, "
                 "or the largest face found.",
+            ),
+            click.option(
+                "--no-face",
+                type=click.Choice(["whole", "skip"]),
+                help="With --crop detect, judge a picture without a face whole or skip it.  [default: whole]",
             ),
         ]
     ):
@@ -32,7 +39,7 @@ def classify_options(command: Any) -> Any:
 
 @click.command(epilog="Example: fergan classify --images my_gan/samples --run my_gan")
 @classify_options
-@click.option("--images", metavar="DIR|ZIP", help="Judge these pictures in place of the run's own faces.")
+@images_option
 @run_option
 @force_option
 @device_option
@@ -44,22 +51,29 @@ def classify(run_name: str, force: bool, **options: Any) -> None:
     from ..steps.classify import classify as step
 
     run = RunFolder(run_name)
-    with run.lock(), progress("Classifying") as show:
+    with run.lock(), progress("Classifying", into=run.path) as show:
         if force:
             run.clear(faces=False)
-        path, skipped = step(run, wanted, show)
+        path, _ = step(run, wanted, show)
+    say_labels(run)
     click.echo(f"labels in {path}")
-    if skipped:
-        click.echo(f"{skipped} pictures could not be read and were skipped: see {run.skipped_csv}", err=True)
 
 
 def to_classify(options: dict[str, Any]) -> ClassifyOptions:
+    """What :func:`classify_options` were given.
+
+    Raises:
+        UsageError: options that exclude each other.
+    """
+    if options["no_face"] and options["crop"] != "detect":
+        raise UsageError("--no-face goes with --crop detect: without it no face is looked for")
     from ..steps.classify import ClassifyOptions
 
     return ClassifyOptions(
         model=options["model"],
         images=options.get("images"),
         crop=options["crop"],
+        no_face=options["no_face"] or "whole",
         device=options["device"],
         labels=options["labels"],
         input_range=options["input_range"],

@@ -1,14 +1,52 @@
-"""Tables on standard output. Imports nothing heavy before it prints one."""
+"""What commands print. Imports nothing heavy before it prints a table."""
 
 from __future__ import annotations
 
+import codecs
 import io
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from ..run_folder.folder import RunFolder
+
 _WIDE = 400  # columns where no terminal sets them
+
+
+_PLAIN = {
+    "\N{NO-BREAK SPACE}": " ",
+    "\N{EN DASH}": "-",
+    "\N{EM DASH}": "-",
+    "\N{MINUS SIGN}": "-",
+    "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+    "\N{HORIZONTAL ELLIPSIS}": "...",
+    "\N{MULTIPLICATION SIGN}": "x",
+    "\N{PLUS-MINUS SIGN}": "+-",
+    "\N{GREEK SMALL LETTER PSI}": "psi",
+    **{chr(code): "-" for code in range(0x2500, 0x2580)},  # the lines of tables and progress bars
+}
+
+
+def accept_any_text() -> None:
+    """Let standard output and error take any text, whatever their encoding: what it lacks is written another way.
+
+    A pipe in a Latin-1 locale or on Windows has no box lines, and no encoding has the bytes of a file name that are not
+    UTF-8.
+    """
+    codecs.register_error("fergan.plain", _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="fergan.plain")
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in missing), error.end
 
 
 def print_table(headings: list[str], rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> None:
@@ -32,3 +70,36 @@ def print_table(headings: list[str], rows: Sequence[tuple[str, ...]], right: tup
     page = io.StringIO()
     Console(file=page, width=_WIDE).print(table)
     click.echo("\n".join(line.rstrip() for line in page.getvalue().strip("\n").split("\n")))
+
+
+def say_labels(run: RunFolder) -> None:
+    """How many faces of a run got which label, on standard output; what was skipped or not found, on standard error."""
+    from ...runtime.files import printable
+
+    made = run.record.get("labels", {})
+    judged, counts = made.get("n", 0), made.get("counts", {})
+    if judged and counts:
+        shares = ", ".join(
+            f"{printable(name)} {number} ({100 * number / judged:.0f} %)" for name, number in counts.items()
+        )
+        click.echo(f"{_pictures(judged, 'face')}: {shares}")
+    if made.get("skipped"):
+        where = f"see {printable(run.skipped_csv)}"
+        click.echo(
+            f"{_pictures(made['skipped'])} could not be judged and {_was(made['skipped'])} skipped: {where}", err=True
+        )
+    missed = made.get("faces_not_found")
+    if missed:
+        click.echo(
+            f"no face was found in {_pictures(missed)}; {'it' if missed == 1 else 'they'} {_was(missed)} judged whole: "
+            "see face_found in the labels, or give --no-face skip",
+            err=True,
+        )
+
+
+def _pictures(n: int, noun: str = "picture") -> str:
+    return f"{n} {noun if n == 1 else noun + 's'}"
+
+
+def _was(n: int) -> str:
+    return "was" if n == 1 else "were"

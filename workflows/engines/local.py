@@ -6,26 +6,43 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from ...runtime.errors import DataError, UsageError
 from ...runtime.memory import tune_malloc
-from .shard import Job, ShardWorker, Task
 
 _MOST_DEATHS = 3
 """A shard whose worker dies so often is given up: it is the shard that kills them, or there is no memory for it."""
 
 
-def run_here(worker: ShardWorker, tasks: Iterable[Task]) -> Generator[tuple[Task, bytes | None]]:
+class Numbered(Protocol):
+    """A task: anything with a number to call it by."""
+
+    @property
+    def number(self) -> int: ...
+
+
+class Work(Protocol):
+    """A job that can be sent to another process and makes a worker there, which is called with tasks."""
+
+    def worker(self) -> Callable[[Any], Any]: ...
+
+
+T = TypeVar("T", bound=Numbered)
+
+
+def run_here(worker: Callable[[T], Any], tasks: Iterable[T]) -> Generator[tuple[T, Any]]:
     """Tasks one after another in this process."""
     for task in tasks:
         yield task, worker(task)
 
 
-def run_processes(job: Job, tasks: Iterable[Task], workers: int) -> Generator[tuple[Task, bytes | None]]:
+def run_processes(job: Work, tasks: Iterable[T], workers: int) -> Generator[tuple[T, Any]]:
     """Tasks by processes, each with networks of its own, in the order in which they are done.
+
+    A task is asked for when a process is free to do it.
 
     A process that is lost is replaced and its task given out again. If this process is lost, the others find their
     pipes closed and end.
@@ -73,15 +90,15 @@ def run_processes(job: Job, tasks: Iterable[Task], workers: int) -> Generator[tu
 class _Worker:
     """A process with a pipe: tasks in, results or an error out."""
 
-    def __init__(self, job: Job, index: int, workers: int) -> None:
+    def __init__(self, job: Work, index: int, workers: int) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would share CUDA and the threads of torch
-        self.index, self.task = index, None  # type: tuple[int, Task | None]
+        self.index, self.task = index, None  # type: tuple[int, Any]
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, job, index, workers), daemon=True)
         self._process.start()
         theirs.close()  # the process has its own copy, so its end closes the pipe
 
-    def give(self, task: Task | None) -> None:
+    def give(self, task: Any) -> None:
         self.task = task
         if task is not None:
             with contextlib.suppress(OSError):  # it is dead already; so says the next attempt to read from it
@@ -98,12 +115,12 @@ class _Worker:
         self._process.join()
 
 
-def _work(pipe: Connection, job: Job, index: int, workers: int) -> None:
+def _work(pipe: Connection, job: Work, index: int, workers: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one ends the others
     try:
         pin(index, workers)
         tune_malloc()
-        worker: Any = ShardWorker(job)
+        worker: Any = job.worker()
     except (DataError, UsageError) as error:
         worker = error
     try:

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,11 @@ from ...data.faces import SIZE
 from ...runtime.errors import DataError, UsageError, first_line
 from ...runtime.memory import tune_malloc
 from ..run_folder.seeds import shard_size
+from ..run_folder.selection import Scanned
+from ..steps.classify import Prepared
+from ..steps.want import SearchJob, SearchTask
 from .options import EngineOptions
-from .shard import Job, Labeller, Maker, Task, shard_faces
+from .shard import Job, Labeller, Maker, Results, Task, shard_faces
 
 _CPU_SHARE = 0.25
 """Of a core, claimed by each actor. Two actors a core would be 0.5; claiming half of that lets the actors of a lost
@@ -34,7 +38,7 @@ _STORE_BYTES = 256 * 2**20
 """Object store of a cluster that this process starts; what travels is small."""
 
 
-def run_ray(job: Job, tasks: Sequence[Task], options: EngineOptions) -> Generator[tuple[Task, bytes | None]]:
+def run_ray(job: Job, tasks: Sequence[Task], options: EngineOptions) -> Results:
     """Tasks by the actors of a cluster, in the order in which they are done.
 
     Args:
@@ -48,6 +52,15 @@ def run_ray(job: Job, tasks: Sequence[Task], options: EngineOptions) -> Generato
     """
     if not tasks:
         return
+    ray = _ray()
+    by_number = {task.number: task for task in tasks}
+    with _cluster(ray, options), _one_line_errors(ray):
+        for row in _pipeline(ray, job, tasks, options).iter_rows():
+            yield by_number[int(row["number"])], row["part"] or None
+
+
+def _ray() -> Any:
+    """Ray, quiet. Raises a UsageError where it is not installed."""
     # read by Ray when it is imported or started
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
@@ -59,10 +72,39 @@ def run_ray(job: Job, tasks: Sequence[Task], options: EngineOptions) -> Generato
         import ray.data
     except ImportError as error:
         raise UsageError("--engine ray needs Ray; run: pip install 'fergan[ray]'") from error
-    by_number = {task.number: task for task in tasks}
+    return ray
+
+
+def search_by_ray(
+    job: SearchJob, tasks: Iterator[SearchTask], options: EngineOptions
+) -> Generator[tuple[SearchTask, Scanned]]:
+    """Tasks of a search by actors of a cluster, in the order in which they are done.
+
+    A task is asked for when an actor is free, so that nothing is judged long after the last face was found. Ray starts
+    lost actors again and gives out their tasks again.
+
+    Raises:
+        UsageError, DataError: as :func:`run_ray`.
+    """
+    ray = _ray()
+    from ray.util import ActorPool
+
     with _cluster(ray, options), _one_line_errors(ray):
-        for row in _pipeline(ray, job, tasks, options).iter_rows():
-            yield by_number[int(row["number"])], row["part"] or None
+        workers, gpus = _staff(ray, options)
+        actor = ray.remote(_Searching).options(
+            num_cpus=_CPU_SHARE, max_restarts=-1, max_task_retries=-1, **({"num_gpus": gpus} if gpus else {})
+        )
+        pool = ActorPool([actor.remote(job) for _ in range(workers)])
+
+        def give(count: int) -> None:
+            for task in islice(tasks, count):
+                pool.submit(lambda one, given: one.search.remote(given), task)
+
+        give(2 * workers)  # each has the next one waiting
+        while pool.has_next():
+            task, scanned = pool.get_next_unordered()
+            yield task, scanned
+            give(1)
 
 
 def _pipeline(ray: Any, job: Job, tasks: Sequence[Task], options: EngineOptions) -> Any:
@@ -106,7 +148,8 @@ class _Generating:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         files = tuple(row["files"].split("/")) if row["files"] else ()
         prepared = self._make(Task(int(row["number"]), bool(row["label"]), files))
-        return {"number": row["number"], "faces": prepared.tobytes()}
+        found = b"" if prepared.found is None else prepared.found.tobytes()
+        return {"number": row["number"], "faces": prepared.faces.tobytes(), "found": found}
 
 
 class _Judging:
@@ -118,10 +161,22 @@ class _Judging:
         self._plan = job.made.faces()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        prepared = np.frombuffer(row["faces"], np.uint8).reshape(-1, SIZE, SIZE)
+        faces = np.frombuffer(row["faces"], np.uint8).reshape(-1, SIZE, SIZE)
+        found = np.frombuffer(row["found"], bool) if row["found"] else None
         number = int(row["number"])
-        part = self._label(shard_faces(self._plan, number), prepared) if len(prepared) else b""
+        part = self._label(shard_faces(self._plan, number), Prepared(faces, found)) if len(faces) else b""
         return {"number": number, "part": part}
+
+
+class _Searching:
+    """An actor: seeds in, what the judges say of them out."""
+
+    def __init__(self, job: SearchJob) -> None:
+        _settle()
+        self._searcher = job.worker()
+
+    def search(self, task: SearchTask) -> tuple[SearchTask, Scanned]:
+        return task, self._searcher(task)
 
 
 def _settle() -> None:

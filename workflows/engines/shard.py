@@ -6,22 +6,20 @@ whoever does it and however often. So every engine may lose workers, do a task t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ...data.faces import SIZE, prepare_faces
 from ...data.images import fast_png
-from ...runtime.errors import DataError
 from ..background import PictureWriter
 from ..run_folder.faces import Face, FacePlan
 from ..run_folder.labels import part_bytes
 from ..run_folder.pictures import KeptPictures, tar_bytes, tar_name
-from ..run_folder.records import ClassifyRecord, GenerateRecord
+from ..run_folder.records import ClassifyRecord, GenerateRecord, refuse_other
 from ..run_folder.seeds import shard_size
 from ..run_folder.store import Store
-from ..steps.classify import ClassifyOptions, Judge
+from ..steps.classify import ClassifyOptions, Judge, Prepared, prepare
 from ..steps.generate import FaceMaker, GenerateOptions, make_faces
 
 
@@ -43,6 +41,10 @@ class Job:
     kept: KeptPictures
     store: str
 
+    def worker(self) -> ShardWorker:
+        """A loaded worker of this job."""
+        return ShardWorker(self)
+
 
 @dataclass(frozen=True)
 class Task:
@@ -59,6 +61,10 @@ class Task:
     files: tuple[str, ...]
 
 
+Results = Generator[tuple[Task, bytes | None]]
+"""Tasks as they are done, each with the Parquet part of its labels where it was to label."""
+
+
 class Maker:
     """A loaded generator that does the first half of shards.
 
@@ -73,14 +79,14 @@ class Maker:
     ) -> None:
         self.job = job
         self.maker = faces or FaceMaker(job.generate)
-        _check("generator", job.made.differences(self.maker.record))
+        refuse_other("generator", job.made.differences(self.maker.record))
         self._store, self._writer, self._held = Store(job.store), PictureWriter(), held
 
-    def __call__(self, task: Task) -> np.ndarray:
+    def __call__(self, task: Task) -> Prepared:
         """Make the faces of a shard and keep their pictures; when it returns, they are on disk.
 
         Returns:
-            uint8 [N, 48, 48], the prepared faces of the whole shard, or [0, 48, 48] where no labels are missing.
+            The prepared faces of the whole shard, or none where no labels are missing.
         """
         faces, crop = shard_faces(self.maker.faces, task.number), self.job.classify.crop
         files = set(task.files)
@@ -93,7 +99,7 @@ class Maker:
             pictures.append(picture)
         if tar:
             self._store.write(f"faces/{tar_name(task.number)}", tar_bytes(todo, np.stack(pictures)))
-        prepared = prepare_faces(pictures, crop=crop) if task.label else np.empty((0, SIZE, SIZE), np.uint8)
+        prepared = prepare(pictures if task.label else [], crop)
         self._writer.flush()
         return prepared
 
@@ -106,10 +112,10 @@ class Labeller:
 
     def __init__(self, job: Job, judge: Judge | None = None) -> None:
         self.judge = judge or Judge(job.classify)
-        _check("classifier", job.judged.differences(self.judge.record()))
+        refuse_other("classifier", job.judged.differences(self.judge.record()))
 
-    def __call__(self, faces: Sequence[Face], prepared: np.ndarray) -> bytes:
-        """The Parquet part of a shard, of its prepared faces, uint8 [N, 48, 48]."""
+    def __call__(self, faces: Sequence[Face], prepared: Prepared) -> bytes:
+        """The Parquet part of a shard, of its prepared faces."""
         return part_bytes(self.judge.label(faces, prepared))
 
 
@@ -129,11 +135,3 @@ class ShardWorker:
         """The Parquet part of a shard; None where only pictures were missing."""
         prepared = self.make(task)
         return self.label(shard_faces(self.make.maker.faces, task.number), prepared) if task.label else None
-
-
-def _check(what: str, differing: Iterable[str]) -> None:
-    if differing := list(differing):
-        raise DataError(
-            f"a worker has another {what} than the run ({', '.join(differing)}); install the same fergan everywhere "
-            "and give files by a path that all machines share"
-        )

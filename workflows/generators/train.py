@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
 from ...runtime.devices import choose_device
-from ...runtime.distributed import process_group, world_size
+from ...runtime.distributed import process_group, rank, world_size
 from ...runtime.errors import UsageError
+from ...runtime.files import printable
 from ...stylegan.dcgan import DCGANConfig
 from ...stylegan.generator import find_checkpoint
 from ...stylegan.training.dcgan import DCGANSettings, DCGANTrainer
@@ -42,10 +44,10 @@ def train_dcgan(
     policy = tuple(name.strip() for name in augment.split(",") if name.strip())
     unknown = [name for name in policy if name not in POLICIES]
     if unknown:
-        raise UsageError(f"--augment: {unknown[0]!r} is not one of {', '.join(POLICIES)}")
+        raise UsageError(f"--diffaugment: {unknown[0]!r} is not one of {', '.join(POLICIES)}")
     if resolution % 16:
         raise UsageError(f"--resolution {resolution} is not a multiple of 16; {resolution // 16 * 16} would be")
-    images = load_training_set(data, resolution, int(channels), cond)
+    images = _training_set(data, resolution, int(channels), cond)
     shares = None if images.classes is None else _class_shares(data, images.classes)
     config = DCGANConfig(
         img_resolution=resolution,
@@ -91,16 +93,8 @@ def train_stylegan2(
     device: str,
 ) -> Path:
     """Read the images and train. Options as in ``fergan train stylegan2``."""
-    if resolution & (resolution - 1):
-        below = 2 ** (resolution.bit_length() - 1)
-        raise UsageError(f"--resolution {resolution} is not a power of two; {below} or {2 * below} would be")
-    for option, size in (("--batch-size", batch_size), ("--part-size", part_size or batch_size)):
-        if size % 4 or batch_size % size:
-            raise UsageError(
-                f"{option} {size}: D compares images in groups of four, so give a multiple of 4 that divides the batch"
-            )
-    images = load_training_set(data, resolution, int(channels), cond)
-    c_dim = 0 if images.classes is None else images.classes.shape[1]
+    _check_sizes(resolution, batch_size, part_size or batch_size)
+    images = _training_set(data, resolution, int(channels), cond)
     shares = None if images.classes is None else images.classes.mean(axis=0)
     with process_group(choose_device(device)) as own:
         half, block_precision = _precision(precision, own.type)
@@ -123,16 +117,34 @@ def train_stylegan2(
             xflip=mirror,
             seed=seed,
         )
-        config = default_config(resolution, int(channels), c_dim, width, half)
+        wanted = default_config(resolution, int(channels), 0 if shares is None else len(shares), width, half)
         start = None if init is None else read_start(find_checkpoint(init))
-        if start is not None:
-            config = grown(start.config, config)
+        config = wanted if start is None else grown(start.config, wanted)
         trainer = seeded(seed, lambda: StyleGAN2Trainer(config, settings, own, shares))
         metadata = _metadata(data, images)
         if start is not None:
-            both = take_over(start, trainer.G, trainer.D)
-            metadata["init"] = {"file": Path(init or "").name, "discriminator": both}
+            metadata["init"] = {"file": Path(init or "").name, "discriminator": take_over(start, trainer.G, trainer.D)}
         return train_gan(trainer, images.images, out, loop, classes=images.classes, metadata=metadata, on_step=on_step)
+
+
+def _check_sizes(resolution: int, batch_size: int, part_size: int) -> None:
+    if resolution & (resolution - 1):
+        below = 2 ** (resolution.bit_length() - 1)
+        raise UsageError(f"--resolution {resolution} is not a power of two; {below} or {2 * below} would be")
+    for option, size in (("--batch-size", batch_size), ("--part-size", part_size)):
+        if size % 4 or batch_size % size:
+            raise UsageError(
+                f"{option} {size}: D compares images in groups of four, so give a multiple of 4 that divides the batch"
+            )
+
+
+def _training_set(data: str, resolution: int, channels: int, cond: bool) -> TrainingSet:
+    """The images, after a word on those that are left out."""
+    images = load_training_set(data, resolution, channels, cond)
+    if images.unread and rank() == 0:
+        first = printable(images.unread[0])
+        click.echo(f"left out: {len(images.unread)} images that cannot be read here, such as {first}", err=True)
+    return images
 
 
 def _precision(wanted: str | None, device: str) -> tuple[bool, str]:

@@ -21,20 +21,28 @@ class Face:
         seed: that it is made of; None for a projected style.
         row: of the file of projected styles; None for a seed.
         psi: its truncation, where the run has several.
+        class_index: its class, where the run has several.
     """
 
     name: str
     seed: int | None = None
     row: int | None = None
     psi: float | None = None
+    class_index: int | None = None
 
 
 class FacePlan(Sequence[Face]):
     """All faces of a run in order, each made when it is asked for, so that a plan of millions takes no memory."""
 
-    def __init__(self, seeds: Sequence[int], psis: Sequence[float | None] = (None,), projected: int = 0) -> None:
-        """``seeds`` once for each of ``psis``; or, in their place, so many ``projected`` styles."""
-        self._seeds, self._psis, self._projected = seeds, psis, projected
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        psis: Sequence[float | None] = (None,),
+        projected: int = 0,
+        classes: Sequence[int] = (),
+    ) -> None:
+        """``seeds`` once for each of ``psis``, of the ``classes`` in turn; or so many ``projected`` styles."""
+        self._seeds, self._psis, self._projected, self._classes = seeds, psis, projected, classes
 
     def __len__(self) -> int:
         return self._projected or len(self._seeds) * len(self._psis)
@@ -68,7 +76,13 @@ class FacePlan(Sequence[Face]):
             return Face(f"proj{index:02d}.png", row=index)
         turn, place = divmod(index, len(self._seeds))
         seed, psi = self._seeds[place], self._psis[turn]
-        return Face(face_name(seed) if psi is None else sweep_name(seed, psi), seed, psi=psi)
+        name = face_name(seed) if psi is None else sweep_name(seed, psi)
+        return Face(name, seed, psi=psi, class_index=class_of_seed(seed, self._classes))
+
+
+def class_of_seed(seed: int, classes: Sequence[int]) -> int | None:
+    """Which of several classes a seed is drawn in; None where there are none."""
+    return classes[seed % len(classes)] if classes else None
 
 
 def sweep_name(seed: int, psi: float) -> str:

@@ -4,6 +4,7 @@
               faces/seed0000.png  one picture a seed
               labels/part-*.parquet, labels.csv (up to a million rows), skipped.csv
               validation.npz      the classifier's answers on labelled faces
+              selection.json, manifest.csv    of wanted faces: how far the search came, and what it kept
               report.html, report.json
 
 A step claims its settings in ``run.json`` before it writes anything. The same settings again mean: do what is missing.
@@ -24,9 +25,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
-
 from ... import __version__
+from ...runtime.claims import changes, locked, shortened
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable, remove_leftovers, write_atomically
 from .records import ClassifyRecord, GenerateRecord, Record
@@ -87,6 +87,16 @@ class RunFolder:
         return self.path / "skipped.csv"
 
     @property
+    def selection(self) -> Path:
+        """How far the search for wanted faces came."""
+        return self.path / "selection.json"
+
+    @property
+    def manifest(self) -> Path:
+        """The wanted faces that were found, with the labels of two judges."""
+        return self.path / "manifest.csv"
+
+    @property
     def validation(self) -> Path:
         """What the classifier said about labelled faces; the report corrects by it. Absent where that is not known."""
         return self.path / "validation.npz"
@@ -130,11 +140,9 @@ class RunFolder:
             return
         differing = found.differences(record)
         if differing:
-            what = "; ".join(
-                f"{printable(key)} was {_short(old)}, is now {_short(new)}" for key, (old, new) in differing.items()
-            )
             raise UsageError(
-                f"{printable(self.path)} holds a '{record.step}' with other settings ({what}); {START_OVER}"
+                f"{printable(self.path)} holds a '{record.step}' with other settings ({changes(differing)}); "
+                f"{START_OVER}"
             )
 
     def clear(self, *, faces: bool) -> None:
@@ -147,6 +155,7 @@ class RunFolder:
         gone += [path for path in self.labels.glob("part-*.parquet") if re.fullmatch(r"part-\d+\.parquet", path.name)]
         if faces:
             gone += [path for path in self.faces.glob("*") if _OWN_FACE.fullmatch(path.name)]
+            gone += [self.selection, self.manifest]
         try:
             for path in gone:
                 path.unlink(missing_ok=True)
@@ -171,17 +180,11 @@ class RunFolder:
             UsageError: another process holds the lock.
         """
         self._make_folder()
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise UsageError(
-                f"{printable(self.path)}: another fergan process is at work on this run{self._holder()}; wait for it, "
-                "or choose another folder with --run NAME"
-            ) from error
-        except OSError as error:
-            raise DataError(f"{printable(self.path)}: cannot be written to ({error.strerror})") from error
-        try:
+
+        def work() -> str:
+            return f"on this run{self._holder()}; wait for it, or choose another folder with --run NAME"
+
+        with locked(self.path, work):
             holder = {
                 "pid": os.getpid(),
                 "host": platform.node(),
@@ -196,8 +199,6 @@ class RunFolder:
                 yield
             finally:
                 self._remove_leftovers()  # of workers that were killed while this process went on
-        finally:
-            lock.release()
 
     def _remove_leftovers(self) -> None:
         for folder in (self.path, self.faces, self.labels):
@@ -264,12 +265,14 @@ class RunFolder:
         found = record.get("format") if isinstance(record, dict) else None
         if found != FORMAT:
             raise DataError(
-                f"{printable(path)}: has the run-folder format {_short(found)}, this fergan ({__version__}) writes "
+                f"{printable(path)}: has the run-folder format {shortened(found)}, this fergan ({__version__}) writes "
                 f"format {FORMAT}; choose another folder with --run NAME"
             )
         judged = record.get("classify")
         if isinstance(judged, dict):  # earlier runs do not tell it; only the crop detect has changed since
             judged.setdefault("preparation_version", 1 if judged.get("crop") == "detect" else 2)
+            if judged.get("crop") == "detect":
+                judged.setdefault("no_face", "whole")
         return record
 
 
@@ -303,11 +306,6 @@ def hardware() -> dict[str, Any]:
     if torch is not None and torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
     return found
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def make_faces_folder(run: RunFolder) -> None:

@@ -79,7 +79,7 @@ def read_validation(run: RunFolder) -> Validation | None:
     """``validation.npz`` of a run, None where its classifier came without one.
 
     Faces that it marks in ``leaks`` have copies among the training faces and are left out: of these a classifier is
-    surer, and right more often, than of faces that it never saw.
+    surer, and right more often, than of faces that it never saw. Where all have copies there is no validation.
 
     Raises:
         DataError: the file is damaged.
@@ -96,8 +96,11 @@ def read_validation(run: RunFolder) -> Validation | None:
             if "leaks" not in stored:
                 return Validation(name, labels, probabilities)
             kept = ~stored["leaks"].astype(bool)
+            labels, probabilities = labels[kept], probabilities[kept]
+            if kept.all() or not kept.any():
+                return Validation(name, labels, probabilities) if len(labels) else None
             name += f" without {int((~kept).sum())} faces that have copies among the training faces"
-            return Validation(name, labels[kept], probabilities[kept], kept)
+            return Validation(name, labels, probabilities, kept)
     except Exception as error:  # zipfile, zlib and numpy raise many types on damaged files
         raise DataError(
             f"{printable(run.validation)}: is damaged ({printable(error)}); delete it and classify again"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ...reports.statistics.table import FACE_FOUND
 from ...runtime.errors import DataError
 from ...runtime.files import printable, temporary_path, write_atomically
 from .faces import Face
@@ -30,9 +32,9 @@ MOST_CSV_ROWS = 1_000_000
 
 _CHECKSUM = b"fergan.sha256"
 _CSV_CHUNK = 16_384  # rows that become text at a time
-FIXED = ("face", "seed", "label", "confidence")
-"""The columns before the classes' own, with ``psi`` after ``seed`` in a run over several truncations. A face that could
-not be read has no label but a ``skipped`` reason."""
+
+NO_FACE = "no face was found"
+"""The reason of a picture that was skipped because the detector found no face in it."""
 
 
 def label_table(
@@ -42,6 +44,7 @@ def label_table(
     classes: Sequence[str],
     skipped: dict[str, str] | None = None,
     psi: Sequence[float] | None = None,
+    found: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """The rows of one shard.
 
@@ -52,10 +55,12 @@ def label_table(
         classes: K names.
         skipped: file name -> why it could not be judged.
         psi: the truncation of each face, in a run over several; else None.
+        found: bool [N], whether the detector found a face in each picture (False where it could not be read); None
+            where no detector looked.
 
     Returns:
         Columns ``face``, ``seed`` (Int64), ``psi`` (float64, if given), ``label``, ``confidence``, one a class
-        (float32), ``skipped``.
+        (float32), ``face_found`` (bool, if ``found`` is given), ``skipped``.
     """
     skipped = skipped or {}
     judged = np.array([face not in skipped for face in faces], dtype=bool)
@@ -79,17 +84,25 @@ def label_table(
         table.insert(2, "psi", np.asarray(psi, np.float64))
     for index, name in enumerate(classes):
         table[name] = all_probabilities[:, index]
+    if found is not None:
+        table[FACE_FOUND] = np.asarray(found, bool)
     table["skipped"] = pd.Series([skipped.get(face, pd.NA) for face in faces], dtype="string")
     return table
 
 
 def face_table(
-    faces: Sequence[Face], probabilities: np.ndarray, classes: Sequence[str], skipped: dict[str, str] | None = None
+    faces: Sequence[Face],
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    skipped: dict[str, str] | None = None,
+    found: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """:func:`label_table` for planned faces of a run."""
     seeds = [face.seed for face in faces if face.seed is not None]
     psi = [face.psi for face in faces if face.psi is not None]
-    return label_table([face.name for face in faces], seeds or None, probabilities, classes, skipped, psi or None)
+    return label_table(
+        [face.name for face in faces], seeds or None, probabilities, classes, skipped, psi or None, found
+    )
 
 
 def part_path(run: RunFolder, number: int) -> Path:
@@ -157,7 +170,8 @@ def whole_part(
 ) -> bool:
     """Whether a shard's labels are there with their checksum, undamaged, and those of the faces ``names``.
 
-    They are not where ``mended`` says of a skipped face that its picture can be read by now.
+    They are not where ``mended`` says of a skipped face that its picture can be read by now, or where it is not told in
+    which pictures a face was found although the run looks for faces.
     """
     path = part_path(run, number)
     try:
@@ -166,8 +180,11 @@ def whole_part(
         return False
     if _CHECKSUM not in (rows.schema.metadata or {}) or rows["face"].to_pylist() != list(names):
         return False
-    skipped = rows.filter(rows["skipped"].is_valid())["face"].to_pylist()
-    return not any(mended(name) for name in skipped)
+    judged = run.classify
+    if judged is not None and judged.crop == "detect" and FACE_FOUND not in rows.column_names:
+        return False
+    skipped = rows.filter(rows["skipped"].is_valid()).select(["face", "skipped"]).to_pylist()
+    return not any(mended(row["face"]) for row in skipped if row["skipped"] != NO_FACE)
 
 
 def labelled_names(run: RunFolder) -> list[str]:
@@ -230,7 +247,8 @@ def _canonical(column: pa.ChunkedArray) -> Iterable[tuple[str, bytes]]:
     if pa.types.is_floating(column.type):
         values = column.to_numpy()
         yield "numbers", np.where(np.isnan(values), np.nan, values).astype(values.dtype.newbyteorder("<")).tobytes()
-    elif pa.types.is_integer(column.type):
+    elif pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
+        column = column.cast(pa.int64())
         yield "numbers", pc.fill_null(column, -1).to_numpy().astype("<i8").tobytes()
     elif pa.types.is_null(column.type):
         yield "lengths", np.full(len(column), -1, "<i4").tobytes()
@@ -257,8 +275,9 @@ def labels_hash(run: RunFolder) -> str:
 def merge_parts(run: RunFolder, count: int) -> int:
     """Join all parts into ``labels.csv`` (up to :data:`MOST_CSV_ROWS`), and ``skipped.csv`` if any face was skipped.
 
-    Part after part is read, checked and written, so memory does not grow with the run. How many labels there are and
-    their :func:`labels_hash` go into ``run.json``.
+    Part after part is read, checked and written, so memory does not grow with the run. How many labels there are, of
+    which classes, and their :func:`labels_hash` go into ``run.json``; so does, where a detector looked for faces, how
+    many of the judged pictures it found none in.
 
     Returns:
         How many faces were skipped.
@@ -267,13 +286,19 @@ def merge_parts(run: RunFolder, count: int) -> int:
         DataError: a part is missing or damaged, or a file cannot be written.
     """
     digest, total, chunks, held = RowDigest(), 0, [], 0
-    reasons = []
+    reasons, labels, missed = [], Counter[str](), None
     for number in range(count, count_parts(run)):  # of a smaller run that grew into larger shards
         part_path(run, number).unlink(missing_ok=True)
     with _CSVDraft(run.labels_csv) as draft:
         for rows in read_parts(run, count):
             digest.update(rows)
             total += len(rows)
+            labels.update(
+                {row["values"]: row["counts"] for row in rows["label"].drop_null().value_counts().to_pylist()}
+            )
+            if FACE_FOUND in rows.column_names:
+                whole = rows.filter(rows["skipped"].is_null())
+                missed = (missed or 0) + whole[FACE_FOUND].to_pylist().count(False)
             if rows["skipped"].null_count < len(rows):
                 frame = rows.select(["face", "skipped"]).to_pandas()
                 reasons.append(frame[frame["skipped"].notna()].rename(columns={"skipped": "reason"}))
@@ -291,7 +316,9 @@ def merge_parts(run: RunFolder, count: int) -> int:
     run.skipped_csv.unlink(missing_ok=True)
     if reasons:
         write_atomically(run.skipped_csv, pd.concat(reasons).to_csv(index=False).encode())
-    run.put("labels", {"n": total - skipped, "skipped": skipped, "parts": count, "sha256": digest.hexdigest()})
+    record = {"n": total - skipped, "skipped": skipped, "parts": count, "sha256": digest.hexdigest()}
+    record |= {} if missed is None else {"faces_not_found": missed}
+    run.put("labels", {**record, "counts": dict(labels.most_common())})
     return skipped
 
 

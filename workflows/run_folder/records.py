@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
@@ -69,6 +69,23 @@ class Record:
         return {key: (mine.get(key), theirs.get(key)) for key in {**mine, **theirs} if mine.get(key) != theirs.get(key)}
 
 
+def refuse_other(what: str, differing: Iterable[str]) -> None:
+    """Refuse to work for a run with other settings.
+
+    Args:
+        what: is another one here.
+        differing: the names of the settings that differ.
+
+    Raises:
+        DataError: there are such.
+    """
+    if differing := list(differing):
+        raise DataError(
+            f"a worker has another {what} than the run ({', '.join(differing)}); install the same fergan everywhere "
+            "and give files by a path that all machines share"
+        )
+
+
 def _names(kind: type) -> list[str]:
     return [item.name for item in fields(kind) if item.name != "other"]
 
@@ -98,8 +115,14 @@ class GenerateRecord(Record):
         psi_sweep: the psi at which each seed was drawn.
         truncation_cutoff: styles that are truncated; None for all.
         noise_mode, class_index: as they were asked for.
+        classes: in place of ``class_index``; seed ``s`` is drawn in class ``classes[s % len(classes)]``.
         resolution, channels: of the pictures.
         licence: of the generator.
+        want: ``happy=50,neutral=50`` where faces were drawn until so many of each label were found; ``seeds`` are then
+            those that were kept, None and ``n`` 0 until all are found.
+        judge, judge_sha256, judge_crop, judge_no_face: the classifier that chose them, and how it saw them.
+        min_confidence: the least with which it had to be sure.
+        second_judge, second_judge_sha256: the classifier that had no say in the choice.
         other: keys that this fergan does not know.
     """
 
@@ -116,34 +139,45 @@ class GenerateRecord(Record):
     truncation_cutoff: int | None = None
     noise_mode: str = "const"
     class_index: int | None = None
+    classes: tuple[int, ...] | None = None
     resolution: int | None = None
     channels: int | None = None
     licence: str | None = None
+    want: str | None = None
+    judge: str | None = None
+    judge_sha256: str | None = None
+    judge_crop: str | None = None
+    judge_no_face: str | None = None
+    min_confidence: float | None = None
+    second_judge: str | None = None
+    second_judge_sha256: str | None = None
     other: Mapping[str, Any] = field(default_factory=dict)
 
     def faces(self) -> FacePlan:
         """All faces of the run, in the order in which they are drawn and labelled.
 
         Raises:
-            DataError: the record names neither seeds nor projected styles.
+            DataError: the record names neither seeds nor projected styles, or the wanted faces are not found yet.
 
         >>> [face.name for face in GenerateRecord(seeds="0-1", psi_sweep=(0.5, 1.0)).faces()]
         ['seed0000_psi0.50.png', 'seed0001_psi0.50.png', 'seed0000_psi1.00.png', 'seed0001_psi1.00.png']
         """
         if self.projected_w:
             return FacePlan((), projected=self.n)
+        if self.want and not self.seeds:
+            raise DataError(f"the wanted faces ({self.want}) are not all found yet; give the same command again")
         try:
-            return FacePlan(seed_sequence(self.seeds or ""), self.psi_sweep or (None,))
+            return FacePlan(seed_sequence(self.seeds or ""), self.psi_sweep or (None,), classes=self.classes or ())
         except UsageError as error:
             raise DataError("the setting seeds of 'generate' is damaged") from error
 
     def grows_from(self, before: GenerateRecord) -> bool:
         """Whether this is the run ``before`` with more seeds after its own: its faces and labels then stay."""
-        if self.seeds is None or before.seeds is None or self.psi_sweep or self.n <= before.n:
+        if self.seeds is None or (before.seeds is None and not before.want) or self.psi_sweep or self.n <= before.n:
             return False
         if replace(self, seeds=before.seeds, n=before.n).differences(before):
             return False
-        return list(self.faces()[: before.n]) == list(before.faces())
+        return not before.seeds or list(self.faces()[: before.n]) == list(before.faces())
 
 
 @dataclass(frozen=True)
@@ -156,6 +190,7 @@ class ClassifyRecord(Record):
         crop: which part of a picture is judged.
         other: what else the preparation of the faces records of itself.
         input_range, outputs, licence: of the classifier, where they are not the usual ones.
+        no_face: what becomes of a picture in which ``detect`` finds no face: ``whole`` or ``skip``; else None.
         images, n, pictures_sha256: the foreign pictures that were judged in place of the run's own faces.
     """
 
@@ -169,10 +204,11 @@ class ClassifyRecord(Record):
     input_range: tuple[float, ...] | None = None
     outputs: str | None = None
     licence: str | None = None
+    no_face: str | None = None
     images: str | None = None
     n: int | None = None
     pictures_sha256: str | None = None
 
     def judged_by(self) -> tuple[object, ...]:
         """What must be equal for the labels of two runs to be comparable."""
-        return self.sha256, self.crop, dict(self.other), self.input_range, self.labels
+        return self.sha256, self.crop, self.no_face, dict(self.other), self.input_range, self.labels

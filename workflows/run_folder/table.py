@@ -79,6 +79,8 @@ def _read_parts(run: RunFolder) -> tuple[LabelTable, pd.DataFrame | None]:
             table.seeds[here] = part.seeds
         if table.psi is not None and part.psi is not None:
             table.psi[here] = part.psi
+        if table.face_found is not None and part.face_found is not None:
+            table.face_found[here] = part.face_found
         names.append(rows["face"])
         done += len(part)
     missed = sum(map(len, lost))
@@ -95,6 +97,7 @@ def _read_parts(run: RunFolder) -> tuple[LabelTable, pd.DataFrame | None]:
         table.confidence[:done],
         table.probabilities[:done],
         None if table.psi is None else table.psi[:done],
+        None if table.face_found is None else table.face_found[:done],
     )
     return whole, pd.concat(lost, ignore_index=True) if lost else None
 
@@ -122,6 +125,7 @@ def _empty(like: LabelTable, n: int) -> LabelTable:
         np.empty(n, np.float32),
         np.empty((n, len(like.classes)), np.float32),
         None if like.psi is None else np.empty(n, np.float64),
+        None if like.face_found is None else np.empty(n, bool),
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...data.faces import prepare_faces
-from ...runtime.errors import DataError
+from ...runtime.errors import DataError, first_line
 from .refusal import Refusal
 from .tensors import Signature, TensorInfo, Tensors
 from .uploads import read_picture
@@ -117,8 +117,7 @@ def _open_saved_model(folder: Path) -> Servable:
         functions = dict(loaded.signatures)
         signatures = {name: _tensorflow_signature(function, loaded) for name, function in functions.items()}
     except Exception as error:  # on damaged files TensorFlow raises almost any type
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(f"{folder}: is no SavedModel that TensorFlow can load ({reason})") from error
+        raise DataError(f"{folder}: is no SavedModel that TensorFlow can load ({first_line(error)})") from error
     if not signatures:
         raise DataError(f"{folder}: has no signatures; export it with model.export or fergan export")
     return Servable(signatures)
@@ -144,7 +143,7 @@ def _tensorflow_signature(function: Any, loaded: Any) -> Signature:
         try:
             results = function(**{key: tf.constant(array, kinds[key]) for key, array in arrays.items()})
         except tf.errors.OpError as error:
-            raise Refusal(error.message.strip().splitlines()[0], _CODES.get(error.error_code, "INTERNAL")) from error
+            raise Refusal(first_line(error.message), _CODES.get(error.error_code, "INTERNAL")) from error
         return {key: np.asarray(value.numpy()) for key, value in results.items()}
 
     rows = [item.shape for item in (*inputs.values(), *outputs.values())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from ...runtime.files import printable, write_atomically
 from ..progress import OnProgress, no_progress
 from ..run_folder.faces import Face
 from ..run_folder.folder import RunFolder
-from ..run_folder.labels import face_table, labelled_names, merge_parts, whole_part, write_part
+from ..run_folder.labels import NO_FACE, face_table, labelled_names, merge_parts, whole_part, write_part
 from ..run_folder.records import ClassifyRecord
 from ..run_folder.seeds import shards
 from ..run_folder.store import whole_pictures
@@ -36,6 +37,7 @@ class ClassifyOptions:
         model: a model file or the name of a bundled classifier; None for fernet.
         images: a folder or zip of pictures to judge in place of the run's own.
         crop: how pictures become 48x48 faces: ``none``, ``ffhq`` or ``detect``.
+        no_face: what becomes of a picture in which ``detect`` finds no face: ``whole``, judged as a whole, or ``skip``.
         device: ``auto``, ``cpu`` or ``cuda``.
         labels, input_range: what the model file cannot say (see :func:`fergan.classify.classifier.load_classifier`).
     """
@@ -43,9 +45,23 @@ class ClassifyOptions:
     model: str | None = None
     images: str | None = None
     crop: str = "none"
+    no_face: str = "whole"
     device: str = "auto"
     labels: tuple[str, ...] | None = None
     input_range: GivenRange | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Faces as a classifier gets them.
+
+    Attributes:
+        faces: uint8 [N, 48, 48].
+        found: bool [N], whether the detector found a face in each picture; None where no detector looked.
+    """
+
+    faces: np.ndarray
+    found: np.ndarray | None = None
 
 
 class Judge:
@@ -53,6 +69,7 @@ class Judge:
 
     def __init__(self, options: ClassifyOptions) -> None:
         self.preparation = Preparation(options.crop)
+        self.no_face = options.no_face if options.crop == "detect" else None
         self.classifier: Classifier = load_classifier(
             options.model, device=options.device, labels=options.labels, input_range=options.input_range
         )
@@ -70,6 +87,7 @@ class Judge:
             input_range=tuple(np.array(classifier.input_range).tolist()) if odd_range else None,
             outputs="logits" if classifier.card.get("outputs") == "logits" else None,
             licence=str(licence) if licence else None,
+            no_face=self.no_face,
             other=preparation,
             **(pictures or {}),
         )
@@ -79,42 +97,54 @@ class Judge:
         if self.classifier.validation is not None and not run.validation.exists():
             write_atomically(run.validation, self.classifier.validation)
 
-    def prepare(self, pictures: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        """uint8 pictures [H, W, 1|3] -> uint8 [N, 48, 48]."""
-        return prepare_faces(pictures, crop=self.preparation.crop)
-
-    def label(self, faces: Sequence[Face], prepared: np.ndarray, skipped: dict[str, str] | None = None) -> pd.DataFrame:
+    def label(self, faces: Sequence[Face], prepared: Prepared, skipped: dict[str, str] | None = None) -> pd.DataFrame:
         """Label the faces of a shard; the one way by which every engine labels.
 
         Args:
             faces: all of the shard.
-            prepared: uint8 [M, 48, 48], those that were not skipped.
-            skipped: file name -> why it could not be judged.
+            prepared: the M that could be read.
+            skipped: file name -> why it could not be read.
 
         Returns:
             The table of :func:`fergan.workflows.run_folder.labels.label_table`.
         """
-        classes = self.classifier.labels
-        probabilities = self.classifier.predict(prepared) if len(prepared) else np.empty((0, len(classes)), np.float32)
-        return face_table(faces, probabilities, classes, skipped)
+        classes, pictures, skipped = self.classifier.labels, prepared.faces, dict(skipped or {})
+        found = None
+        if prepared.found is not None:
+            read = np.array([face.name not in skipped for face in faces], bool)
+            found = np.zeros(len(faces), bool)
+            found[read] = prepared.found
+            if self.no_face == "skip":
+                pictures = pictures[prepared.found]
+                skipped |= {faces[row].name: NO_FACE for row in np.flatnonzero(read & ~found).tolist()}
+        probabilities = self.classifier.predict(pictures) if len(pictures) else np.empty((0, len(classes)), np.float32)
+        return face_table(faces, probabilities, classes, skipped, found)
 
-    def judge(self, pictures: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        """uint8 pictures [H, W, 1|3] -> float32 [N, K]."""
-        return self.classifier.predict(self.prepare(pictures))
+
+def prepare(pictures: Sequence[np.ndarray] | np.ndarray, crop: str) -> Prepared:
+    """Pictures, uint8 [H, W, 1|3] each, as a classifier gets them."""
+    missed: list[int] = []
+    faces = prepare_faces(pictures, crop=crop, missed=missed)
+    if crop != "detect":
+        return Prepared(faces)
+    found = np.ones(len(faces), bool)
+    found[missed] = False
+    return Prepared(faces, found)
 
 
 def classify(run: RunFolder, options: ClassifyOptions, on_progress: OnProgress = no_progress) -> tuple[Path, int]:
     """Label all pictures that have no label yet, and write ``labels.csv``.
 
-    A picture that cannot be read is skipped and recorded with the reason.
+    A picture that cannot be read is skipped and recorded with the reason; so is, where the options say it, one in which
+    no face was found.
 
     Returns:
         The path of ``labels.csv`` (beyond a million labels, of the folder of the Parquet parts), and how many pictures
         were skipped.
 
     Raises:
-        DataError: no pictures, some of the run's pictures are missing, every picture is unreadable, or a file cannot
-            be written.
+        DataError: no pictures, some of the run's pictures are missing or damaged, no picture could be judged, or a
+            file cannot be written.
         UsageError: the run folder was classified with other settings.
     """
     started = time.monotonic()
@@ -136,7 +166,9 @@ def classify(run: RunFolder, options: ClassifyOptions, on_progress: OnProgress =
         on_progress(done, len(source.faces))
     skipped = merge_parts(run, count)
     if skipped == len(source.faces):
-        raise DataError(f"{source.place}: none of its {skipped} pictures could be read; see {run.skipped_csv}")
+        raise DataError(
+            f"{source.place}: none of its {skipped} pictures could be judged; see {printable(run.skipped_csv)}"
+        )
     if worked:
         run.note("classify", time.monotonic() - started)
     return run.labels_csv if run.labels_csv.exists() else run.labels, skipped
@@ -159,7 +191,7 @@ class _RunPictures:
         missing = sum(1 for face in self.faces if face.name not in whole)
         if missing:
             raise DataError(
-                f"{self.place}: {missing} of {len(self.faces)} faces are missing; "
+                f"{self.place}: {missing} of {len(self.faces)} faces are missing or damaged; "
                 "run 'fergan generate' again with the same settings to finish them"
             )
 
@@ -196,9 +228,8 @@ class _ForeignPictures:
     def listing(self, names: Sequence[str]) -> str:
         """SHA-256 of what pictures there are."""
         # sizes and times too: other pictures under the same names must not keep the labels of the old ones
-        place = self.source.path
-        files = [place / name for name in names] if place.is_dir() else [place]
-        states = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        files = dict.fromkeys(map(self.source.file, names))
+        states = [(state.st_size, state.st_mtime_ns) for state in map(_state, files)]
         return hashlib.sha256(repr((list(names), states)).encode("utf-8", "surrogatepass")).hexdigest()
 
     def mended(self, name: str) -> bool:
@@ -206,6 +237,11 @@ class _ForeignPictures:
 
     def read(self, name: str) -> np.ndarray:
         return self.source.read(name)
+
+
+def _state(file: Path) -> os.stat_result:
+    """Size and times of a file; of a link that leads nowhere, its own."""
+    return file.stat() if file.exists() else file.lstat()
 
 
 def _grown(run: RunFolder, record: ClassifyRecord, source: _RunPictures | _ForeignPictures) -> bool:
@@ -226,5 +262,4 @@ def _label_shard(source: _RunPictures | _ForeignPictures, faces: Sequence[Face],
             pictures.append(source.read(face.name))
         except DataError as error:
             skipped[face.name] = str(error)
-    prepared = judge.prepare(pictures) if pictures else np.empty((0, 48, 48), np.uint8)
-    return judge.label(faces, prepared, skipped)
+    return judge.label(faces, prepare(pictures, judge.preparation.crop), skipped)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,17 @@ from typing import Any
 import numpy as np
 
 from ...data.images import write_png
+from ...data.labels import canonical_label
 from ...runtime.errors import UsageError
 from ...runtime.files import printable
 from ...stylegan.generator import Generator, default_psi, load_generator
 from ..background import PictureWriter
 from ..progress import OnProgress, no_progress
-from ..run_folder.faces import Face
+from ..run_folder.faces import Face, FacePlan
 from ..run_folder.folder import RunFolder, make_faces_folder
 from ..run_folder.records import GenerateRecord
 from ..run_folder.seeds import format_seeds
+from ..run_folder.selection import parse_quotas
 from ..run_folder.store import whole_pictures
 from .projected import read_projected_w
 
@@ -39,6 +42,7 @@ class GenerateOptions:
         noise_mode: ``const``, ``random`` (seeded by the face's seed) or ``none``.
         class_index: for conditional generators.
         device: ``auto``, ``cpu`` or ``cuda``.
+        chosen: where ``seeds`` are those of wanted faces, how they were chosen, by the names of the record.
     """
 
     seeds: Sequence[int]
@@ -50,6 +54,7 @@ class GenerateOptions:
     noise_mode: str = "const"
     class_index: int | str | None = None
     device: str = "auto"
+    chosen: Mapping[str, Any] | None = None
 
 
 class FaceMaker:
@@ -70,17 +75,26 @@ class FaceMaker:
         self.psi = default_psi(self.generator, options.truncation_psi)
         cutoff, styles = options.truncation_cutoff, self.generator.num_ws
         if cutoff is not None and cutoff > styles:
-            raise UsageError(
-                f"--trunc-cutoff {cutoff}: {self.generator.name} has {styles} styles; give at most {styles}"
-            )
+            raise UsageError(f"--psi-cutoff {cutoff}: {self.generator.name} has {styles} styles; give at most {styles}")
         self.class_index: int | None = None
+        self._classes = _classes_of(self.generator, options)
         self._projected: tuple[np.ndarray, str] | None = None
         if options.projected_w is not None:
             self._projected = read_projected_w(options.projected_w, self.generator)
-        else:  # here, before a run folder takes the settings over
+        elif not self._classes:  # here, before a run folder takes the settings over
             self.class_index = self.generator.find_class(options.class_index)
+        self._settle()
+
+    def _settle(self) -> None:
         self.record = self._record()
-        self.faces = self.record.faces()
+        self.faces = self.record.faces() if self.record.n else FacePlan(())
+
+    def choosing(self, seeds: Sequence[int], chosen: Mapping[str, Any]) -> FaceMaker:
+        """The same generator for the seeds of wanted faces, as far as they are found; ``chosen``: see the options."""
+        other = copy(self)
+        other.options = replace(self.options, seeds=seeds, chosen=chosen)
+        other._settle()
+        return other
 
     def _record(self) -> GenerateRecord:
         options, generator = self.options, self.generator
@@ -89,6 +103,7 @@ class FaceMaker:
             "sha256": generator.sha256,
             "noise_mode": options.noise_mode,
             "class_index": self.class_index,
+            "classes": self._classes or None,
             "resolution": generator.img_resolution,
             "channels": generator.img_channels,
             "licence": generator.metadata.get("licence") or None,
@@ -99,7 +114,8 @@ class FaceMaker:
             return GenerateRecord(**common, projected_w=name, projected_w_sha256=sha256, n=len(styles))
         return GenerateRecord(
             **common,
-            seeds=format_seeds(options.seeds),
+            **(options.chosen or {}),
+            seeds=format_seeds(options.seeds) or None,
             n=len(options.seeds) * len(options.psi_sweep or (1,)),
             psi_sweep=options.psi_sweep or None,
             truncation_psi=None if options.psi_sweep else self.psi,
@@ -113,6 +129,10 @@ class FaceMaker:
             rows = [face.row or 0 for face in faces]
             yield from self.generator.draw(self._projected[0][rows], options.noise_mode, rows)
             return
+        if self._classes:
+            seeds = [face.seed or 0 for face in faces]
+            yield from self.generator.draw(self._styles(faces), options.noise_mode, seeds)
+            return
         for psi, group in groupby(faces, key=lambda face: face.psi):
             yield from self.generator.faces(
                 (face.seed for face in group if face.seed is not None),
@@ -121,6 +141,41 @@ class FaceMaker:
                 noise_mode=options.noise_mode,
                 class_index=self.class_index,
             )
+
+    def _styles(self, faces: Sequence[Face]) -> Iterator[np.ndarray]:
+        """The styles of faces of several classes, in order: float32 [num_ws, w_dim] each."""
+        for start in range(0, len(faces), _STYLES):
+            part = faces[start : start + _STYLES]
+            styles: dict[int, np.ndarray] = {}
+            for index in {face.class_index for face in part}:
+                seeds = [face.seed for face in part if face.class_index == index and face.seed is not None]
+                found = self.generator.styles(seeds, self.psi, self.options.truncation_cutoff, index)
+                styles |= zip(seeds, found, strict=True)
+            yield from (styles[face.seed] for face in part if face.seed is not None)
+
+
+_STYLES = 256
+"""Faces of several classes whose styles are held at a time."""
+
+
+def _classes_of(generator: Generator, options: GenerateOptions) -> tuple[int, ...]:
+    """The classes that wanted labels are drawn in, in their order; none where the generator has no classes, or one
+    class was asked for.
+
+    Raises:
+        UsageError: a label is no class of the generator.
+    """
+    want = (options.chosen or {}).get("want")
+    if not want or not generator.c_dim or options.class_index is not None:
+        return ()
+    names = [canonical_label(name) for name in generator.class_names]
+    labels = parse_quotas(want)
+    if missing := [label for label in labels if label not in names]:
+        raise UsageError(
+            f"--want {printable(missing[0])}: is no class of {generator.name}, which draws "
+            f"{printable(', '.join(names))}; give the class to draw with --class"
+        )
+    return tuple(names.index(label) for label in labels)
 
 
 def make_faces(
@@ -157,15 +212,26 @@ def missing_faces(run: RunFolder, faces: Sequence[Face]) -> list[Face]:
 def claim_faces(run: RunFolder, record: GenerateRecord) -> None:
     """Fix the settings of a run's faces; more seeds after those of before make the run grow.
 
+    Wanted faces that are still to be found fit every such run of the same settings.
+
     Raises:
         UsageError: the run was made with other settings.
     """
     before = run.generate
+    if record.want and not record.seeds and before:
+        record = replace(record, seeds=before.seeds, n=before.n)
     run.claim(record, grown=before is not None and record.grows_from(before))
 
 
-def generate(run: RunFolder, options: GenerateOptions, on_progress: OnProgress = no_progress) -> tuple[Path, int]:
+def generate(
+    run: RunFolder, options: GenerateOptions | FaceMaker, on_progress: OnProgress = no_progress
+) -> tuple[Path, int]:
     """Make all pictures that are missing.
+
+    Args:
+        run: whose lock is held.
+        options: what to make, or a generator that is loaded with them.
+        on_progress: called with faces.
 
     Returns:
         The folder of the pictures, and how many the run has.
@@ -175,7 +241,7 @@ def generate(run: RunFolder, options: GenerateOptions, on_progress: OnProgress =
         UsageError: the run folder was made with other settings, or an option does not fit the generator.
     """
     started = time.monotonic()
-    maker = FaceMaker(options)
+    maker = FaceMaker(options) if isinstance(options, GenerateOptions) else options
     claim_faces(run, maker.record)
     make_faces_folder(run)
     todo = missing_faces(run, maker.faces)

@@ -12,6 +12,7 @@ from ...reports.html.document import write_report
 from ...reports.markdown import markdown
 from ...reports.pages.report import build_report
 from ...reports.report_json import report_data
+from ...reports.selected import read_selected
 from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import read_inputs, read_sensitivity
 from ..run_folder.pictures import FaceReader, Picture, kept_rows, preparer
@@ -64,6 +65,7 @@ def report_markdown(run: RunFolder) -> str:
         audit=read_audit(inputs),
         preparation=read_sensitivity(inputs),
         skipped=inputs.skipped,
+        selected=read_selected(inputs.settings),
     )
     return markdown(
         report_data(

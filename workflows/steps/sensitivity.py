@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ...classify.card import bundled_classifiers
+from ...classify.classifier import Classifier, load_classifier
 from ...classify.feature_reference import mahalanobis, read_feature_reference
 from ...data.faces import CROPS, FFHQ_BOX, FILTER, SIZE, Box, detect_faces, part_of_square
 from ...reports.settings import plain
@@ -19,7 +20,6 @@ from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import read_inputs, sensitivity_path
 from ..run_folder.pictures import FaceReader, Picture
 from ..run_folder.records import ClassifyRecord
-from .classify import ClassifyOptions, Judge
 
 FACES = 200
 _SHARD = 32
@@ -73,54 +73,30 @@ def measure_sensitivity(
         DataError: a picture cannot be read, or the classifier is not the one of the run.
         UsageError: the run's classifier is not bundled and ``model`` not given, or that is another one.
     """
-    inputs = read_inputs(run)
+    table = read_inputs(run).table
     used = run.classify or ClassifyRecord()
-    own = used.crop
-    if own not in CROPS:
-        raise DataError(f"{printable(run.path)}: does not tell the crop of its faces; classify them again")
-    if model is None and used.model not in bundled_classifiers():
-        raise UsageError(
-            f"{printable(run.path)} was labelled by {used.model}, not a bundled one; give its file with --model"
-        )
-    judge = Judge(
-        ClassifyOptions(
-            model=model or used.model,
-            crop=own,
-            device=device,
-            labels=used.labels,
-            input_range=used.input_range,  # type: ignore[arg-type]
-        )
-    )
-    if judge.classifier.sha256 != used.sha256:
-        raise UsageError(
-            f"{printable(run.path)} was labelled by another classifier than the {judge.classifier.name} that is here "
-            f"(SHA-256 {str(used.sha256)[:12]}…, now {judge.classifier.sha256[:12]}…); "
-            "give that one's file with --model, or classify again"
-        )
-    table = inputs.table
+    classifier = _same_classifier(run, used, model, device)
     size = min(n, len(table))
     rows = np.sort(np.random.default_rng(0).choice(len(table), size, replace=False))
-    variants = [(own, FILTER)]
-    variants += [(crop, FILTER) for crop in CROPS if crop != own]
-    variants += [(own, name) for name in FILTERS if name != FILTER]
+    crops = sorted(CROPS, key=lambda crop: crop != used.crop)  # the run's own first
+    variants = [(crop, FILTER) for crop in crops] + [(crops[0], name) for name in FILTERS if name != FILTER]
     codes = np.empty((len(variants), size), np.int64)
     missed = dict.fromkeys(CROPS, 0)
     read = FaceReader(run)
-    assert judge.classifier.source is not None
-    stored = read_feature_reference(judge.classifier.source)
+    assert classifier.source is not None
+    stored = read_feature_reference(classifier.source)
     distances: list[float] = []
     for start in range(0, size, _SHARD):
         part = rows[start : start + _SHARD]
-        pictures = [read(table.faces[row]) for row in part]
-        boxes = _boxes(pictures, missed)
+        boxes = _boxes([read(table.faces[row]) for row in part], missed)
         for index, (crop, name) in enumerate(variants):
             prepared = np.stack([_prepared(picture, box, name) for picture, box in boxes[crop]])
-            codes[index, start : start + len(part)] = judge.classifier.predict(prepared).argmax(axis=1)
+            codes[index, start : start + len(part)] = classifier.predict(prepared).argmax(axis=1)
             if index == 0 and stored is not None:
-                distances += mahalanobis(judge.classifier.features(prepared), stored.training).tolist()
+                distances += mahalanobis(classifier.features(prepared), stored.training).tolist()
         on_progress(start + len(part), size)
     record = preparation_record(
-        judge.classifier.sha256,
+        classifier.sha256,
         table.classes,
         [str(plain(table.faces[row])) for row in rows],
         [
@@ -131,6 +107,28 @@ def measure_sensitivity(
     )
     write_atomically(sensitivity_path(run), json_text(record).encode())
     return size
+
+
+def _same_classifier(run: RunFolder, used: ClassifyRecord, model: str | None, device: str) -> Classifier:
+    """The classifier that labelled the run, opened again."""
+    place = printable(run.path)
+    if used.crop not in CROPS:
+        raise DataError(f"{place}: does not tell the crop of its faces; classify them again")
+    if model is None and used.model not in bundled_classifiers():
+        raise UsageError(f"{place} was labelled by {used.model}, not a bundled one; give its file with --model")
+    classifier = load_classifier(
+        model or used.model,
+        device=device,
+        labels=used.labels,
+        input_range=used.input_range,  # type: ignore[arg-type]
+    )
+    if classifier.sha256 != used.sha256:
+        raise UsageError(
+            f"{place} was labelled by another classifier than the {classifier.name} that is here "
+            f"(SHA-256 {str(used.sha256)[:12]}…, now {classifier.sha256[:12]}…); "
+            "give that one's file with --model, or classify again"
+        )
+    return classifier
 
 
 def _boxes(pictures: Sequence[Picture], missed: dict[str, int]) -> dict[str, list[tuple[Picture, Box]]]:

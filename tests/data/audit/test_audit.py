@@ -9,6 +9,7 @@ from fergan.data.audit.audit import COLUMNS, audit, leaks_to_drop
 from fergan.data.audit.corrections import drop_rows, relabel
 from fergan.data.audit.duplicates import near_duplicates
 from fergan.data.audit.label_noise import find_label_noise
+from fergan.data.audit.leaks import copies_in_training
 from fergan.data.face_set import FaceSet
 from fergan.data.readers.ferplus import ferplus_targets
 from fergan.runtime.errors import DataError
@@ -58,6 +59,15 @@ def make(copies: np.ndarray) -> FaceSet:
     labels = np.zeros(26, np.int64)
     labels[20] = 1
     return FaceSet(copies, labels, usage, ("angry", "happy"))
+
+
+def test_judged_faces_with_copies_in_training(copies: np.ndarray) -> None:
+    faces = make(copies)
+    found = copies_in_training(faces, faces.usage != "Training")  # rows 20, 22 and 23
+    assert found is not None
+    copied, exact = found
+    assert copied.tolist() == [True, True, True] and exact.tolist() == [True, False, False]
+    assert copies_in_training(faces.take(faces.usage != "Training"), np.arange(3)) is None
 
 
 def test_findings_tell_leaks_and_conflicts_and_what_to_drop(copies: np.ndarray) -> None:

@@ -79,7 +79,7 @@ def test_every_help_has_an_example(command: list[str], invoke: Invoke) -> None:
         ("train classifier --data gone.csv", 1, "gone.csv"),
         ("train dcgan --data nothing", 1, "no images"),
         ("train dcgan --data junk --resolution 50", 2, "multiple of 16"),
-        ("train dcgan --data junk --augment blur", 2, "blur"),
+        ("train dcgan --data junk --diffaugment blur", 2, "blur"),
         ("frobnicate", 2, "frobnicate"),
     ],
 )

@@ -137,4 +137,4 @@ def test_figures_of_another_network_are_refused(tmp_path: Path, invoke: Invoke) 
     assert "is of 64 pixels and ffhq of 1024" in done.stderr
     done = invoke("run", "--plan", "--n", "1000", "--network", "ffhq-256")
     assert done.returncode == 2
-    assert "benchmarks.pipeline --network ffhq-256 --json" in done.stderr
+    assert "benchmarks.pipeline --network ffhq-256 --out" in done.stderr

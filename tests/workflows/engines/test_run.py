@@ -44,7 +44,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 def test_two_processes_give_the_same_labels_and_a_sample_of_pictures(alone: RunFolder, tmp_path: Path) -> None:
-    two = run(tmp_path / "run", EngineOptions(workers=2, images="sample:20"))
+    two = run(tmp_path / "run", EngineOptions(workers=2, keep="sample:20"))
     assert two.labels_csv.read_bytes() == alone.labels_csv.read_bytes()
     assert two.record["labels"] == alone.record["labels"]
     names = {path.name for path in two.faces.iterdir()}
@@ -64,7 +64,7 @@ def test_ray_gives_the_same_labels_though_a_node_is_killed_half_way(tmp_path: Pa
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["lost_at"] is not None
     assert found["left"] == 1
-    here = run(tmp_path / "run", EngineOptions(images="none"), 512)
+    here = run(tmp_path / "run", EngineOptions(keep="none"), 512)
     assert not here.faces.exists()
     assert found["sha256"] == labels_hash(here)
 
@@ -78,7 +78,7 @@ def test_ray_missing_says_what_to_install(invoke: Invoke, monkeypatch: pytest.Mo
 
 
 def test_tars_hold_the_pictures_and_the_report_finds_them(alone: RunFolder, tmp_path: Path) -> None:
-    tars = run(tmp_path / "run", EngineOptions(images="tar"))
+    tars = run(tmp_path / "run", EngineOptions(keep="tar"))
     assert sorted(path.name for path in tars.faces.iterdir()) == [f"faces-{number:06d}.tar" for number in range(4)]
     with tarfile.open(tars.faces / "faces-000001.tar") as tar:
         assert tar.getnames() == [f"seed{seed:04d}.png" for seed in range(64, 128)]
@@ -95,7 +95,7 @@ def test_a_run_lives_on_in_its_storage(alone: RunFolder, tmp_path: Path) -> None
     import fsspec
 
     storage = f"memory://{tmp_path.name}/run"
-    first = run(tmp_path / "here", EngineOptions(images="sample:10", storage=storage))
+    first = run(tmp_path / "here", EngineOptions(keep="sample:10", storage=storage))
     assert not list(first.faces.iterdir())
     files = fsspec.filesystem("memory")
     place = f"/{tmp_path.name}/run"
@@ -103,7 +103,7 @@ def test_a_run_lives_on_in_its_storage(alone: RunFolder, tmp_path: Path) -> None
         f"seed{seed:04d}.png" for seed in range(0, N, 20)
     }
     files.rm(f"{place}/labels/part-00002.parquet")
-    second = run(tmp_path / "elsewhere", EngineOptions(images="sample:10", storage=storage))  # another machine
+    second = run(tmp_path / "elsewhere", EngineOptions(keep="sample:10", storage=storage))  # another machine
     assert labels_hash(second) == labels_hash(alone)
     assert files.exists(f"{place}/labels/part-00002.parquet")
     assert files.cat(f"{place}/report.html").startswith(b"<!")
@@ -150,7 +150,8 @@ def test_the_hash_is_of_the_labels_and_not_of_the_parts(tmp_path: Path) -> None:
     (one, parts), (other, _) = written(tmp_path / "one", 64), written(tmp_path / "other", 333)
     assert labels_hash(one) == labels_hash(other)
     assert merge_parts(one, parts) == 1
-    assert one.record["labels"] == {"n": 999, "skipped": 1, "parts": 16, "sha256": labels_hash(one)}
+    counts = {"b": 348, "c": 334, "a": 317}
+    assert one.record["labels"] == {"n": 999, "skipped": 1, "parts": 16, "sha256": labels_hash(one), "counts": counts}
     assert re.fullmatch("[0-9a-f]{64}", labels_hash(one))
     names = [f"seed{seed:04d}.png" for seed in range(64)]
     assert whole_part(one, 0, names)

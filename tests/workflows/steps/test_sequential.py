@@ -7,9 +7,9 @@ from threading import Thread
 import numpy as np
 import pytest
 from fergan.runtime.errors import DataError
-from fergan.runtime.files import held
 from fergan.workflows.run_folder.folder import RunFolder
 from fergan.workflows.steps import sequential
+from filelock import FileLock
 
 from ..conftest import Invoke
 from .test_check import HAPPY, make_run
@@ -67,14 +67,16 @@ def test_of_two_checks_at_once_neither_look_is_lost(tmp_path: Path, monkeypatch:
     assert [look["run"] for look in json.loads(state.read_text())["looks"]] == ["night1", "night2"]
 
 
-def test_a_file_that_another_process_holds_is_named(tmp_path: Path) -> None:
-    state = tmp_path / "looks.json"
-    with held(state), pytest.raises(DataError, match="looks.json: another process"), held(state, seconds=0):
-        pass
-    with held(state, seconds=0):
-        pass
-    with pytest.raises(DataError, match="cannot be written"), held(tmp_path / "none" / "looks.json"):
-        pass
+def test_a_file_that_another_check_keeps_or_that_cannot_be_is_named(tmp_path: Path) -> None:
+    (night,) = nights(tmp_path, HAPPY, 1, 1)
+    run, state = RunFolder(tmp_path / "runs" / night), tmp_path / "looks.json"
+    with FileLock(tmp_path / ".looks.json.lock"), pytest.raises(DataError, match=r"looks.json: another check"):
+        sequential.check_again(run, "uniform", 0.9, state, patience=0)
+    assert not state.exists()
+    assert sequential.check_again(run, "uniform", 0.9, state, patience=0)[0].number == 1
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"looks.json: cannot be"):
+        sequential.check_again(run, "uniform", 0.9, tmp_path / "file" / "looks.json")
 
 
 def test_a_damaged_file_is_one_error_and_stays_as_it_is(tmp_path: Path, invoke: Invoke) -> None:

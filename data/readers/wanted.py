@@ -1,0 +1,88 @@
+"""Faces that ``fergan generate --want`` made: a run folder with ``manifest.csv`` and the pictures in ``faces/``.
+
+The label of a face is the expression that was wanted, and that a classifier found in it: no person has seen it. The
+record says so (``synthetic``), and which classifier it was.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from ...runtime.errors import DataError
+from ...runtime.files import printable, read_json
+from ..face_set import FaceSet
+from ..image_source import ImageSource
+from ..labels import canonical_label
+from .folders import load_faces, make_face_set
+from .place import Place
+
+MANIFEST = "manifest.csv"
+
+
+def recognise(place: Place) -> bool:
+    """Whether it is a run folder with a list of wanted faces."""
+    try:
+        with open(place.path / MANIFEST, encoding="utf-8") as file:
+            return {"face", "want"} <= set(next(csv.reader(file), []))
+    except (OSError, ValueError, csv.Error):
+        return False
+
+
+def read(path: Path, crop: str | None = None) -> FaceSet:
+    """Read a run of wanted faces.
+
+    Args:
+        path: the run folder.
+        crop: None for the one by which they were chosen.
+
+    Returns:
+        The faces in the order of their seeds, without splits; the label is the one that was wanted.
+
+    Raises:
+        DataError: the search is not finished, or a picture is missing or cannot be read.
+    """
+    label = printable(path)
+    try:
+        with open(path / MANIFEST, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        names, classes = [str(row["face"]) for row in rows], [canonical_label(row["want"] or "") for row in rows]
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise DataError(f"{label}: its {MANIFEST} cannot be read ({printable(error)})") from error
+    with ImageSource(path / "faces") as source:
+        missing = sorted(set(names) - set(source.names))
+        if missing or not names:
+            what = f"{len(missing)} of {len(names)} faces of its {MANIFEST}" if names else "all faces"
+            raise DataError(
+                f"{label}: {what} are not in faces/; give the command that made the run again, with --images all"
+            )
+        made = _made(path)
+        images, record = load_faces(source, names, crop or str(made.get("judge_crop") or "none"))
+    judge, network = (printable(made.get(key) or "unknown") for key in ("judge", "network"))
+    note = (
+        f"Synthetic faces: {network} made them, and {judge} chose them by the label that they have here; no person "
+        f"labelled them. A classifier is scored by its agreement with {judge}."
+    )
+    return make_face_set(
+        images,
+        classes,
+        usage=[""] * len(names),
+        names=names,
+        record={
+            "path": str(path),
+            "layout": "wanted faces",
+            "synthetic": True,
+            "judge": judge,
+            "judge_sha256": made.get("judge_sha256"),
+            **record,
+            "notes": [note],
+        },
+    )
+
+
+def _made(path: Path) -> dict[str, Any]:
+    """How the faces were made, as far as ``run.json`` tells it."""
+    record = read_json(path / "run.json")
+    made = record.get("generate") if isinstance(record, dict) else None
+    return made if isinstance(made, dict) else {}

@@ -1,0 +1,167 @@
+"""Faces that were selected: a classifier drew until it had found what somebody wanted, so its labels prove nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .formatting import count, listed, percent, percent_range, plural, printable
+from .settings import plain, step_settings
+
+_KEYS = ("share", "low", "high")
+
+
+@dataclass(frozen=True)
+class SelectedLabel:
+    """One wanted label: `rate` of the seeds drawn, and the share of the kept faces on which the second judge agrees.
+
+    Both are (share, low, high) with Wilson 95 % intervals; `agreement` is None where no face was kept.
+    """
+
+    name: str
+    wanted: int
+    kept: int
+    rate: tuple[float, float, float]
+    agreed: int
+    agreement: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True)
+class Selected:
+    """How the faces of a run were selected; `labels` is empty where the run does not tell what was found."""
+
+    judge: str
+    second: str
+    min_confidence: float | None
+    seeds: int
+    kept: int
+    labels: tuple[SelectedLabel, ...]
+    agreed: int
+    agreement: tuple[float, float, float] | None
+    related: bool
+    """whether one judge is a member of the other"""
+    by_class: bool = False
+    """whether each face was drawn in the class of its label; rates are then those of the class"""
+
+    @property
+    def why_uncorrected(self) -> str:
+        """Why no corrected shares are quoted, as a sentence."""
+        return (
+            f"No shares are corrected: these faces were selected by {self.judge}, so their labels are no sample of "
+            "what the generator makes, and nothing that corrects for mistakes holds for them."
+        )
+
+    @property
+    def sentence(self) -> str:
+        """What was selected, by whom and from what."""
+        sure = f" with a confidence of {percent(self.min_confidence, 0)} or more" if self.min_confidence else ""
+        if not self.labels:
+            return f"These faces were selected by {self.judge}{sure}; its shares are what somebody asked for."
+        kept = listed([f"{count(row.kept)} {row.name}" for row in self.labels])
+        rates = listed([f"{row.name} {percent(row.rate[0])} ({percent_range(*row.rate[1:])})" for row in self.labels])
+        text = (
+            f"{self.judge} judged the faces of {plural(self.seeds, 'seed')} and kept {kept}{sure}. How many there are "
+            "of each was asked for, so these shares say nothing about the generator; "
+        )
+        if self.by_class:
+            return f"{text}drawn class by class, it found the expression that the class names in {rates}."
+        return f"{text}of all seeds drawn it is {rates}."
+
+    @property
+    def check(self) -> str:
+        """What the judge says that had no say."""
+        text = f"The labels are those by which {self.judge} selected the faces; they are right to it whatever they are."
+        if self.agreement is None:
+            return f"{text} No other judge was asked."
+        worst = min((row for row in self.labels if row.agreement), key=lambda row: row.agreement or (1.0,))
+        text += (
+            f" {self.second}, which had no say, gives the same label to {percent(self.agreement[0])} of them "
+            f"({percent_range(*self.agreement[1:])})"
+        )
+        if len(self.labels) > 1 and worst.agreement:
+            text += f", to the {worst.name} ones least often ({percent(worst.agreement[0])})"
+        return f"{text}.{' ' + self.caution if self.caution else ''}"
+
+    @property
+    def caution(self) -> str:
+        """What makes the second judge less of a check than it looks; empty where nothing is known."""
+        if not self.related:
+            return ""
+        return "One of the two is a member of the other, so they err together and agree more than strangers would."
+
+
+def read_selected(settings: Mapping[str, Any]) -> Selected | None:
+    """How the faces of a run were selected, by its settings; None where nobody selected them."""
+    made = step_settings(settings, "generate")
+    if made.get("want") is None:
+        return None
+    judge, second = (printable(plain(made.get(key) or "another classifier"), 80) for key in ("judge", "second_judge"))
+    least = made.get("min_confidence")
+    sure = float(least) if isinstance(least, int | float) else None
+    try:
+        found = settings["selected"]
+        rows = tuple(_row(found, str(label)) for label in found["wanted"])
+        whole = found["agreement_of_all"]
+        return Selected(
+            judge,
+            second,
+            sure,
+            int(found["seeds_seen"]),
+            int(found["kept"]),
+            rows,
+            int(whole["agree"]),
+            _limits(whole),
+            found["judges_are_related"] is True,
+            found["by_class"] is True,
+        )
+    except (KeyError, TypeError, ValueError):
+        return Selected(judge, second, sure, 0, 0, (), 0, None, False)
+
+
+def _row(found: Mapping[str, Any], label: str) -> SelectedLabel:
+    agreed = found["agreement"][label]
+    rate = _limits(found["rates"][label])
+    if rate is None:
+        raise ValueError(label)
+    return SelectedLabel(
+        printable(label, 60),
+        int(found["wanted"][label]),
+        int(found["found"][label]),
+        rate,
+        int(agreed["agree"]),
+        _limits(agreed),
+    )
+
+
+def _limits(row: Mapping[str, Any]) -> tuple[float, float, float] | None:
+    share, low, high = (row[key] for key in _KEYS)
+    return None if share is None else (float(share), float(low), float(high))
+
+
+def selected_data(selected: Selected | None) -> dict[str, Any] | None:
+    """The selection as plain JSON values."""
+    if selected is None:
+        return None
+    return {
+        "judge": plain(selected.judge),
+        "second_judge": plain(selected.second),
+        "judges_are_related": selected.related,
+        "by_class": selected.by_class,
+        "min_confidence": selected.min_confidence,
+        "seeds_seen": selected.seeds,
+        "sentence": f"{selected.sentence} {selected.check}",
+        "agreement": _estimate(selected.agreement),
+        "labels": {
+            row.name: {
+                "wanted": row.wanted,
+                "kept": row.kept,
+                "rate": _estimate(row.rate),
+                "agreed": row.agreed,
+                "agreement": _estimate(row.agreement),
+            }
+            for row in selected.labels
+        },
+    }
+
+
+def _estimate(limits: tuple[float, float, float] | None) -> dict[str, float] | None:
+    return None if limits is None else dict(zip(_KEYS, limits, strict=True))

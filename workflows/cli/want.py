@@ -1,0 +1,141 @@
+"""``--want`` and what goes with it. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...data.labels import canonical_label
+from ...runtime.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from ..run_folder.folder import RunFolder
+    from ..steps.classify import ClassifyOptions
+    from ..steps.want import WantOptions
+
+_HELPERS = ("judge", "second_judge", "min_confidence", "max_seeds")
+
+
+def want_options(command: Any) -> Any:
+    """``--want`` and its companions; taken out again by :func:`to_want`."""
+    for option in reversed(
+        [
+            click.option(
+                "--want",
+                metavar="LIST",
+                help="Draw until so many faces of each label are found, such as happy=50,neutral=50; keep these only.",
+            ),
+            click.option(
+                "--judge",
+                metavar="FILE|NAME",
+                help="With --want, let this judge label.  [default: --model, or else fernet]",
+            ),
+            click.option(
+                "--second-judge",
+                metavar="FILE|NAME",
+                help="With --want, put this judge's labels beside, without a say.  [default: fernet-ensemble]",
+            ),
+            click.option(
+                "--min-confidence",
+                type=click.FloatRange(0, 1),
+                metavar="P",
+                help="With --want, keep faces of which the judge is at least this sure.  [default: 0]",
+            ),
+            click.option(
+                "--max-seeds",
+                type=click.IntRange(1, 2**32),
+                metavar="N",
+                help="With --want, try at most N seeds.  [default: 100000]",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def to_want(options: dict[str, Any], judge: ClassifyOptions | None = None) -> WantOptions | None:
+    """What :func:`want_options` were given, which are taken out; None without ``--want``.
+
+    Args:
+        options: of the command.
+        judge: who chooses where ``--judge`` does not say; None for fernet, which sees faces by ``--crop``.
+
+    Raises:
+        UsageError: options that exclude each other, or quotas that are none.
+    """
+    text = options.pop("want")
+    given = {name: options.pop(name) for name in _HELPERS}
+    if text is None:
+        for name, value in given.items():
+            if value is not None:
+                raise UsageError(f"--{name.replace('_', '-')} goes with --want")
+        if judge is None and options["crop"] is not None:
+            raise UsageError("--crop goes with --want: it says how the judge sees the faces")
+        return None
+    for name in ("n", "seeds", "psi_sweep", "projected_w"):
+        if options[name] is not None:
+            raise UsageError(
+                f"--want and --{name.replace('_', '-')} exclude each other; --want draws seeds 0, 1, 2 ... until it "
+                "has what it wants, up to --max-seeds"
+            )
+    from dataclasses import replace
+
+    from ..steps.classify import ClassifyOptions
+    from ..steps.want import MAX_SEEDS, WantOptions
+
+    judge = judge or ClassifyOptions(crop=options["crop"] or "none", device=options["device"])
+    return WantOptions(
+        quotas=parse_want(text),
+        judge=judge if given["judge"] is None else replace(judge, model=given["judge"], labels=None, input_range=None),
+        second=given["second_judge"],
+        min_confidence=given["min_confidence"] or 0.0,
+        max_seeds=given["max_seeds"] or MAX_SEEDS,
+    )
+
+
+def parse_want(text: str) -> dict[str, int]:
+    """``"happy=50,neutral=50"`` -> ``{"happy": 50, "neutral": 50}``.
+
+    Raises:
+        UsageError: something else, a quota below 1, or a label that comes twice.
+    """
+    quotas: dict[str, int] = {}
+    for part in text.split(","):
+        name, _, number = (piece.strip() for piece in part.partition("="))
+        label = canonical_label(name)
+        if not label or not number:
+            raise UsageError(
+                f"--want {text!r}: {part.strip()!r} is no label with its number; write happy=50,neutral=50"
+            )
+        if not (number.isascii() and number.isdecimal()) or not 0 < int(number) < 10**9:
+            raise UsageError(f"--want {text!r}: {number!r} is no number of faces; give 1 or more for each label")
+        if label in quotas:
+            raise UsageError(f"--want {text!r}: names {label} twice; give one number for it")
+        quotas[label] = int(number)
+    return quotas
+
+
+def tell_wanted(run: RunFolder) -> None:
+    """Print what a search found, a line a label.
+
+    Raises:
+        DataError: it did not find everything.
+    """
+    from ..steps.want import shortfall
+
+    selected, made = run.record["selected"], run.generate
+    second = made.second_judge if made else None
+    for label, rate in selected["rates"].items():
+        drawn = f"{rate['n']:,} {'faces of its class' if selected['by_class'] else 'seeds'}"
+        line = f"{label}: {selected['found'][label]} kept, {_share(rate)} of {drawn}"
+        agreed = selected["agreement"][label]
+        if agreed["n"]:
+            line += f"; {second} agrees on {agreed['agree']} of {agreed['n']} ({_share(agreed)})"
+        click.echo(line)
+    if missing := shortfall(run):
+        raise DataError(missing)
+
+
+def _share(row: dict[str, float]) -> str:
+    return f"{100 * row['share']:.3g} % [{100 * row['low']:.3g}, {100 * row['high']:.3g}]"

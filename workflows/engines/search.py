@@ -1,0 +1,74 @@
+"""The search for wanted faces by the workers of any engine."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from ..progress import OnProgress, no_progress
+from ..run_folder.folder import RunFolder
+from ..run_folder.selection import Scanned
+from ..steps.classify import Judge
+from ..steps.generate import FaceMaker, GenerateOptions
+from ..steps.want import Searcher, SearchTask, Wanted, WantOptions
+from .local import run_here, run_processes
+from .options import EngineOptions
+
+
+def find_wanted(
+    run: RunFolder,
+    generate: GenerateOptions,
+    want: WantOptions,
+    engine: EngineOptions,
+    judge: Judge | None = None,
+    on_progress: OnProgress = no_progress,
+) -> FaceMaker:
+    """Find wanted faces; no picture is written.
+
+    Args:
+        run: whose lock is held.
+        generate: how faces are drawn.
+        want: which are wanted.
+        engine: who searches.
+        judge: the judge that chooses, where it is loaded already.
+        on_progress: called with faces.
+
+    Returns:
+        The generator for the seeds that are kept.
+
+    Raises:
+        DataError, UsageError: as :class:`~.steps.want.Wanted` says, or the engine is lost.
+    """
+    here = engine.here
+    wanted = Wanted(
+        run,
+        generate if here else replace(generate, device="cpu"),
+        want if here else replace(want, judge=replace(want.judge, device="cpu")),
+        judge,
+    )
+
+    def search(tasks: Iterator[SearchTask]) -> Generator[tuple[SearchTask, Scanned]]:
+        if here:
+            return run_here(Searcher(wanted.job, wanted.maker, wanted.judges), tasks)
+        judges = replace(
+            want, judge=replace(want.judge, model=absolute(want.judge.model)), second=absolute(want.second)
+        )
+        job = replace(wanted.job, generate=everywhere(generate), want=judges)
+        if engine.engine == "local":
+            return run_processes(job, tasks, engine.workers or 1)
+        from .ray_data import search_by_ray
+
+        return search_by_ray(job, tasks, engine)
+
+    return wanted.search(search, on_progress=on_progress)
+
+
+def everywhere(generate: GenerateOptions) -> GenerateOptions:
+    """The options for workers in other folders."""
+    return replace(generate, network=absolute(generate.network), projected_w=absolute(generate.projected_w))
+
+
+def absolute(source: str | None) -> str | None:
+    """A file by its whole path, for workers in other folders; names of bundled networks as they are."""
+    return str(Path(source).absolute()) if source and Path(source).suffix and Path(source).exists() else source

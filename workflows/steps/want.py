@@ -1,0 +1,348 @@
+"""Wanted faces: seeds are drawn in order and judged, and a face is kept while its label is still wanted.
+
+Judging needs no pictures on the disk, and those of faces that are not kept are never written. What a search finds
+depends on the seeds alone: it is shared out in pieces of a few seeds, whose results are taken in by their order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...classify.classifier import Classifier
+from ...runtime.errors import DataError, UsageError
+from ...runtime.files import printable, write_atomically
+from ..background import PictureWriter
+from ..progress import OnProgress, no_progress
+from ..run_folder.faces import Face, class_of_seed
+from ..run_folder.folder import RunFolder, make_faces_folder
+from ..run_folder.records import GenerateRecord, refuse_other
+from ..run_folder.seeds import SHARD, face_name
+from ..run_folder.selection import Kept, Scanned, format_quotas, keep_selection, parse_quotas, read_selection
+from .classify import ClassifyOptions, Judge, prepare
+from .generate import FaceMaker, GenerateOptions, claim_faces, generate
+
+MAX_SEEDS = 100_000
+"""Seeds that are tried unless asked otherwise."""
+
+_SAVED = 1.0
+"""Seconds between two writings of the state; a killed search loses so much."""
+
+
+@dataclass(frozen=True)
+class WantOptions:
+    """Which faces are wanted.
+
+    Attributes:
+        quotas: label -> how many faces, at least 1.
+        judge: the classifier that chooses.
+        second: name or file of a classifier with no say in the choice, whose labels stand beside; None for
+            fernet-ensemble, or fernet where that one chooses.
+        min_confidence: the least probability of its label that a face needs, 0 to 1.
+        max_seeds: the search ends after so many seeds.
+    """
+
+    quotas: Mapping[str, int]
+    judge: ClassifyOptions = ClassifyOptions()
+    second: str | None = None
+    min_confidence: float = 0.0
+    max_seeds: int = MAX_SEEDS
+
+
+@dataclass(frozen=True)
+class SearchJob:
+    """Everything that a worker must know to judge seeds.
+
+    Attributes:
+        generate: how faces are drawn; its seeds do not count.
+        want: the judges.
+        made: the record that a worker must find too, or it has other networks.
+    """
+
+    generate: GenerateOptions
+    want: WantOptions
+    made: GenerateRecord
+
+    def worker(self) -> Searcher:
+        """A loaded worker of this job."""
+        return Searcher(self)
+
+
+@dataclass(frozen=True)
+class SearchTask:
+    """Seeds ``start`` .. ``stop - 1``; only faces of the labels ``open`` can still be kept."""
+
+    start: int
+    stop: int
+    open: tuple[str, ...]
+
+    @property
+    def number(self) -> int:
+        return self.start // SHARD
+
+
+Search = Callable[[Iterator[SearchTask]], Generator[tuple[SearchTask, Scanned]]]
+"""Who does the tasks: they come back in any order."""
+
+
+class Judges:
+    """The judge that chooses and the one that does not, loaded.
+
+    Raises:
+        UsageError: both are the same, or one does not know a wanted label.
+    """
+
+    def __init__(self, want: WantOptions, judge: Judge | None = None) -> None:
+        self.first = judge or Judge(want.judge)
+        chosen = self.first.classifier
+        second = want.second or ("fernet" if chosen.name == "fernet-ensemble" else "fernet-ensemble")
+        self.second = Judge(ClassifyOptions(second, crop=want.judge.crop, device=want.judge.device))
+        for option, one in (("--judge", self.first), ("--second-judge", self.second)):
+            if missing := [label for label in want.quotas if label not in one.classifier.labels]:
+                raise UsageError(
+                    f"--want {printable(missing[0])}: the judge {one.classifier.name} does not know this label, only "
+                    f"{', '.join(one.classifier.labels)}; want one of these, or give another {option}"
+                )
+        if chosen.sha256 == self.second.classifier.sha256:
+            raise UsageError(
+                f"--second-judge {printable(second)}: is the judge that chooses the faces; its own labels cannot "
+                "check it, so give another"
+            )
+
+    @property
+    def related(self) -> bool:
+        """Whether one of the two is a member of the other."""
+        one, other = self.first.classifier, self.second.classifier
+        return one.sha256 in _members(other.card) or other.sha256 in _members(one.card)
+
+    def chosen(self, want: WantOptions) -> dict[str, Any]:
+        """What decides the choice, by the names of :class:`GenerateRecord`."""
+        first, second = self.first.classifier, self.second.classifier
+        order = [label for label in first.labels if label in want.quotas]
+        return {
+            "want": format_quotas({label: want.quotas[label] for label in order}),
+            "judge": first.name,
+            "judge_sha256": first.sha256,
+            "judge_crop": want.judge.crop,
+            "judge_no_face": self.first.no_face,
+            "min_confidence": want.min_confidence or None,
+            "second_judge": second.name,
+            "second_judge_sha256": second.sha256,
+        }
+
+
+def _members(card: Mapping[str, Any]) -> set[Any]:
+    """Checksums of the members of an ensemble."""
+    ensemble = card.get("ensemble")
+    members = ensemble.get("members") if isinstance(ensemble, Mapping) else None
+    rows = members if isinstance(members, list) else []
+    return {row.get("sha256") for row in rows if isinstance(row, Mapping)}
+
+
+class Searcher:
+    """A generator and two judges: a task in, what they say of its seeds out.
+
+    Args:
+        job: what to do.
+        maker, judges: loaded ones to use; None loads them.
+        held: called with each seed and picture, uint8 [H, W, C], that can be kept.
+    """
+
+    def __init__(
+        self,
+        job: SearchJob,
+        maker: FaceMaker | None = None,
+        judges: Judges | None = None,
+        held: Callable[[int, np.ndarray], None] | None = None,
+    ) -> None:
+        self.judges = judges or Judges(job.want)
+        chosen = self.judges.chosen(job.want)
+        self.maker = maker or FaceMaker(replace(job.generate, seeds=(), chosen=chosen))
+        refuse_other("generator or judge", job.made.differences(self.maker.record))
+        self._least, self._held = np.float32(job.want.min_confidence), held
+        self._labels = [*parse_quotas(str(chosen["want"]))]
+
+    def __call__(self, task: SearchTask) -> Scanned:
+        classes = self.maker.record.classes or ()
+        drawn = [
+            Face(face_name(seed), seed, class_index=class_of_seed(seed, classes))
+            for seed in range(task.start, task.stop)
+            if not classes or self._labels[seed % len(classes)] in task.open
+        ]
+        if not drawn:
+            return Scanned(task.start, task.stop, {}, {})
+        seeds = [face.seed or 0 for face in drawn]
+        pictures = list(self.maker.draw(drawn))
+        first, second = self.judges.first, self.judges.second.classifier
+        prepared = prepare(pictures, first.preparation.crop)
+        answers = first.classifier.predict(prepared.faces)
+        good = answers.max(axis=1) >= self._least
+        if prepared.found is not None and first.no_face == "skip":
+            good &= prepared.found
+        said = zip(_named(first.classifier, answers), good, strict=True)
+        labels = [(name if fit else None, sure) for (name, sure), fit in said]
+        rows = [row for row, (label, _) in enumerate(labels) if label in task.open]
+        others = _named(second, second.predict(prepared.faces[rows])) if rows else []
+        if self._held:
+            for row in rows:
+                self._held(seeds[row], pictures[row])
+        return Scanned(
+            task.start,
+            task.stop,
+            dict(zip(seeds, labels, strict=True)),
+            {seeds[row]: other for row, other in zip(rows, others, strict=True)},
+        )
+
+
+def _named(classifier: Classifier, answers: np.ndarray) -> list[tuple[str, float]]:
+    """Label and confidence of each row of probabilities [N, K]."""
+    return [(classifier.labels[int(answer.argmax())], float(answer.max())) for answer in answers]
+
+
+class Wanted:
+    """A search for wanted faces in a run folder, whoever does its tasks.
+
+    Args:
+        run: whose lock is held.
+        options: how faces are drawn.
+        want: which are wanted.
+        judge: the judge that chooses, where it is loaded already.
+
+    Raises:
+        DataError: a network cannot be read.
+        UsageError: a judge does not fit, or the run folder was made with other settings.
+    """
+
+    def __init__(self, run: RunFolder, options: GenerateOptions, want: WantOptions, judge: Judge | None = None) -> None:
+        total = sum(want.quotas.values())
+        if want.max_seeds < total:
+            raise UsageError(f"--max-seeds {want.max_seeds}: are fewer than the {total} faces that are wanted")
+        self.run, self.want, self.judges = run, want, Judges(want, judge)
+        self._chosen = self.judges.chosen(want)
+        self.maker = FaceMaker(replace(options, seeds=(), chosen=self._chosen))
+        claim_faces(run, self.maker.record)
+        self.job = SearchJob(options, want, self.maker.record)
+        self.selection = read_selection(run, self.maker.record)
+
+    def search(
+        self,
+        search: Search,
+        on_kept: Callable[[Kept], None] = lambda kept: None,
+        on_progress: OnProgress = no_progress,
+    ) -> FaceMaker:
+        """Find the wanted faces, from where an earlier call came to.
+
+        Args:
+            search: does the tasks.
+            on_kept: called with each face that is kept.
+            on_progress: called with faces.
+
+        Returns:
+            The generator for the seeds that are kept.
+
+        Raises:
+            DataError: none was found, or the state cannot be written.
+        """
+        selection, total = self.selection, sum(self.want.quotas.values())
+        waiting: dict[int, Scanned] = {}
+        last = time.monotonic()
+        on_progress(len(selection.kept), total)
+        if not selection.open() or selection.seen >= self.want.max_seeds:
+            return self._finish()
+        with closing(search(self._tasks())) as results:
+            for _, scanned in results:
+                waiting[scanned.start] = scanned
+                while selection.open() and selection.seen in waiting:
+                    for kept in selection.add(waiting.pop(selection.seen)):
+                        on_kept(kept)
+                    on_progress(len(selection.kept), total)
+                if not selection.open():
+                    break
+                if time.monotonic() - last > _SAVED:
+                    keep_selection(self.run, self.maker.record, selection)
+                    last = time.monotonic()
+        return self._finish()
+
+    def _tasks(self) -> Iterator[SearchTask]:
+        start = self.selection.seen
+        while start < self.want.max_seeds and (still := self.selection.open()):
+            stop = min(start + SHARD, self.want.max_seeds)
+            yield SearchTask(start, stop, still)
+            start = stop
+
+    def _finish(self) -> FaceMaker:
+        selection = self.selection
+        keep_selection(self.run, self.maker.record, selection)
+        self.run.put("selected", selection.summary(self.want.max_seeds, self.judges.related))
+        if not selection.kept:
+            raise DataError(shortfall(self.run) or "no face was found")
+        chosen = self.maker.choosing([one.seed for one in selection.kept], self._chosen)
+        write_atomically(self.run.manifest, selection.manifest())
+        claim_faces(self.run, chosen.record)
+        return chosen
+
+
+def generate_wanted(
+    run: RunFolder, options: GenerateOptions, want: WantOptions, on_progress: OnProgress = no_progress
+) -> tuple[Path, int]:
+    """Find wanted faces and write their pictures, and no others.
+
+    Returns:
+        The folder of the pictures, and how many the run has; :func:`shortfall` tells whether some are missing.
+
+    Raises:
+        DataError, UsageError: as :class:`Wanted` and :func:`~.generate.generate` say.
+    """
+    started = time.monotonic()
+    wanted = Wanted(run, options, want)
+    make_faces_folder(run)
+    pictures: dict[int, np.ndarray] = {}
+    searcher = Searcher(wanted.job, wanted.maker, wanted.judges, pictures.__setitem__)
+
+    def search(tasks: Iterable[SearchTask]) -> Generator[tuple[SearchTask, Scanned]]:
+        for task in tasks:
+            pictures.clear()
+            yield task, searcher(task)
+
+    with PictureWriter() as writer:
+        maker = wanted.search(
+            search, lambda kept: writer.write(run.faces / face_name(kept.seed), pictures[kept.seed]), on_progress
+        )
+    found = generate(run, maker)  # what an earlier call kept and did not come to write
+    run.note("generate", time.monotonic() - started)
+    return found
+
+
+def shortfall(run: RunFolder) -> str | None:
+    """What a search did not find, with what it would take, as one line; None where everything was found."""
+    selected = run.record.get("selected")
+    if not isinstance(selected, Mapping) or selected.get("filled"):
+        return None
+    parts = []
+    for label, n in selected["wanted"].items():
+        found, rate = selected["found"][label], selected["rates"][label]
+        if found < n:
+            parts.append(f"{label}: {found} of {n} found in {rate['n']:,} seeds ({_percent(rate)}); {_takes(n, rate)}")
+    return (
+        f"{printable(run.path)}: {'. '.join(parts)}. What was found is kept; give the same command with a larger "
+        f"--max-seeds than {selected['max_seeds']:,} to go on"
+    )
+
+
+def _percent(rate: Mapping[str, float]) -> str:
+    share, low, high = (f"{100 * rate[name]:.2g}" for name in ("share", "low", "high"))
+    return f"{share} %, 95 % interval {low} to {high} %"
+
+
+def _takes(n: int, rate: Mapping[str, float]) -> str:
+    """How many seeds it would take to find ``n``."""
+    least = f"{n / rate['high']:,.0f}"
+    if not rate["share"]:
+        return f"{n} would take {least} seeds or more"
+    return f"{n} would take about {n / rate['share']:,.0f} seeds ({least} to {n / rate['low']:,.0f})"
