@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..runtime.errors import DataError
 from .correction import Correction, correct, few_validation_faces, missing_validation
-from .formatting import plural, printable
+from .formatting import percent, plural, printable
 from .further import Further, further
 from .statistics.comparison import Comparison, compare_to_reference
 from .statistics.label_audit import AuditEstimate
@@ -18,6 +18,8 @@ from .statistics.references import NAMED_REFERENCES, Reference, as_labelled, ref
 from .statistics.shares import ConfidenceSummary, LabelShares, confidence_summary, label_shares
 from .statistics.sweep import Sweep, sweep_of
 from .statistics.table import LabelTable
+
+_SEVERAL = 32  # faces from which one label for all of them is worth a remark
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,14 @@ def quality_notes(findings: Findings, unreadable: Sequence[tuple[str, str]] = ()
     few = None if findings.correction is None else few_validation_faces(findings.correction.prevalence, table.classes)
     if few is not None:
         notes.append(few)
+    first = int(findings.shares.counts.argmax())
+    given = table.confidence[table.codes == first]
+    if len(table) >= _SEVERAL and len(given) > 0.95 * len(table) and np.median(given) > 0.99:
+        notes.append(
+            f"{percent(len(given) / len(table), 0)} of the faces got the label {printable(table.classes[first], 60)}, "
+            "nearly all with certainty. Either these faces are alike, or the classifier was shown something else than "
+            "it was made for: another input range, order of labels or crop."
+        )
     mismatched = int((table.probabilities.argmax(axis=1) != table.codes).sum())
     if mismatched:
         notes.append(

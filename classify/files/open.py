@@ -22,6 +22,7 @@ from .keras3 import KerasFile
 from .keras_h5 import SIGNATURE, KerasH5File, read_config, version_of
 from .onnx import external_bytes, open_onnx
 from .safety import Refused, check_archive, check_config, check_hdf5
+from .wanted import Wanted
 
 if TYPE_CHECKING:
     from ..backend import keras
@@ -44,12 +45,18 @@ class Network(Protocol):
         input_name, output_name: of the input layer and of the last one.
         input_shape, output_shape: of one input and one output, without the batch; channels last.
         batch: how many inputs the network takes at once, None where that is free.
+        whole: whether the input is of whole numbers 0..255.
+        arrays: (name, shape) of the stored weights.
     """
 
     engine: str
     input_name: str
     output_name: str
     batch: int | None
+    whole: bool
+
+    @property
+    def arrays(self) -> tuple[tuple[str, tuple[int, ...]], ...]: ...
 
     @property
     def input_shape(self) -> tuple[int | None, ...]: ...
@@ -64,7 +71,7 @@ class Network(Protocol):
         """float32 [N, *input_shape] -> what enters the last layer that has a kernel."""
 
 
-def open_network(path: Path, content: bytes, device: str) -> Network:
+def open_network(path: Path, content: bytes, device: str, wanted: Wanted | None = None) -> Network:
     """Make the network of a model file ready to run; Keras is imported only if the file asks for it.
 
     Nothing in the file is executed: what Keras gets has passed :mod:`.safety`, and its safe mode stays on. What does
@@ -74,20 +81,21 @@ def open_network(path: Path, content: bytes, device: str) -> Network:
         path: of the file; its ending does not matter.
         content: of the file.
         device: ``cpu`` or ``cuda``.
+        wanted: what the file leaves open.
 
     Raises:
         DataError: the file is damaged, asks for code, for far more memory or time than its size gives reason for, or
             what it needs is not installed; or the network's outputs are no numbers.
     """
-    reader = _reader(path, content)
+    reader, wanted = _reader(path, content), wanted or Wanted()
     if reader is None:
         size = len(content) + external_bytes(path, content)
-        _try_first(path, size, lambda: _tried(path, open_onnx(path, content, "cpu")))
-        return Guarded(path, open_onnx(path, content, device))
+        _try_first(path, size, lambda: _tried(path, open_onnx(path, content, "cpu", wanted)))
+        return Guarded(path, open_onnx(path, content, device, wanted))
 
     def translated(device: str) -> Network:
         with reader(content) as file:
-            return translate(file, device)
+            return translate(file, device, wanted)
 
     try:
         _try_first(path, len(content), lambda: _tried(path, translated("cpu")))
@@ -96,8 +104,12 @@ def open_network(path: Path, content: bytes, device: str) -> Network:
         _log.info("%s: left to Keras: %s", path, reason)
         why = str(reason)
     with _checked_copy(path, content, why) as copy:
-        _try_first(path, len(content), lambda: _tried(path, _KerasNetwork(_load(copy, content, "cpu"), "cpu")), 10)
-        return Guarded(path, _KerasNetwork(_load(copy, content, device), device))
+
+        def loaded(device: str) -> Network:
+            return _KerasNetwork(_load(copy, content, device), device, wanted)
+
+        _try_first(path, len(content), lambda: _tried(path, loaded("cpu")), 10)
+        return Guarded(path, loaded(device))
 
 
 def _reader(path: Path, content: bytes) -> type[KerasFile | KerasH5File] | None:
@@ -241,15 +253,22 @@ class _KerasNetwork:
 
     engine = "keras"
     batch: int | None = None
+    whole = False
 
-    def __init__(self, model: keras.Model, device: str) -> None:
+    def __init__(self, model: keras.Model, device: str, wanted: Wanted) -> None:
         from ..backend import keras
 
-        self._keras, self._device, self._model = keras, device, model
-        self.input_shape = tuple(self._model.input_shape[1:])
-        self.output_shape = tuple(self._model.output_shape[1:])
-        self.input_name = str(self._model.inputs[0].name)
-        self.output_name = str(self._model.layers[-1].name)
+        self._keras, self._device = keras, device
+        if len(model.inputs) != 1:
+            raise DataError(f"has the inputs {[tensor.name for tensor in model.inputs]}; expected one")
+        by_name = dict(zip(model.output_names, model.outputs, strict=True))
+        chosen = wanted.choose({name: tuple(tensor.shape[1:]) for name, tensor in by_name.items()})
+        self._model = model if len(by_name) == 1 else keras.Model(model.inputs, by_name[chosen])
+        self.input_shape = wanted.sized(tuple(model.inputs[0].shape[1:]))
+        self.output_shape = tuple(by_name[chosen].shape[1:])
+        self.input_name = str(model.inputs[0].name)
+        self.output_name = str(model.layers[-1].name) if len(by_name) == 1 else chosen
+        self.arrays = tuple((str(weight.path), tuple(weight.shape)) for weight in model.weights)
         self._to_head: keras.Model | None = None
 
     def outputs(self, inputs: torch.Tensor) -> torch.Tensor:

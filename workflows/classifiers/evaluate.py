@@ -88,7 +88,9 @@ def run_evaluation(
     """
     faces = _read(options.data)
     split, rows = _rows(faces, options.split)
-    classifier = load_classifier(options.model, options.device, labels=options.labels, input_range=options.input_range)
+    classifier = load_classifier(
+        options.model, options.device, labels=options.labels, input_range=options.input_range, view="48"
+    )
     answers = Answers(classifier, faces, rows, show)
     views = {"single": answers.single}
     if options.views != "single":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import classifier_options, device_option, force_option, run_option
+from .options import classifier_options, device_option, force_option, run_option, view_option
 
 if TYPE_CHECKING:
     from ..steps.classify import ClassifyOptions
@@ -16,6 +16,7 @@ def classify_options(command: Any) -> Any:
     for option in reversed(
         [
             classifier_options,
+            view_option,
             click.option(
                 "--crop",
                 type=click.Choice(["none", "ffhq", "detect"]),
@@ -39,15 +40,17 @@ def classify_options(command: Any) -> Any:
 def classify(run_name: str, force: bool, **options: Any) -> None:
     """Label faces with their expressions: runs/NAME/labels.csv."""
     wanted = to_classify(options)
-    from ..progress import progress
+    from ..generators.catalogue import ensure_judge
+    from ..progress import progress, say
     from ..run_folder.folder import RunFolder
     from ..steps.classify import classify as step
 
+    ensure_judge(wanted.model)
     run = RunFolder(run_name)
     with run.lock(), progress("Classifying") as show:
         if force:
             run.clear(faces=False)
-        path, skipped = step(run, wanted, show)
+        path, skipped = step(run, wanted, show, say)
     click.echo(f"labels in {path}")
     if skipped:
         click.echo(f"{skipped} pictures could not be read and were skipped: see {run.skipped_csv}", err=True)
@@ -63,4 +66,5 @@ def to_classify(options: dict[str, Any]) -> ClassifyOptions:
         device=options["device"],
         labels=options["labels"],
         input_range=options["input_range"],
+        view=options["view"],
     )

@@ -29,6 +29,12 @@ class_option = click.option(
 )
 
 
+view_option = click.option(
+    "--view",
+    type=click.Choice(["48", "own"]),
+    help="What the model is shown: FER2013's 48x48 gray faces, or faces of its own size and colours.  "
+    "[default: 48; own for others' networks of a larger or an RGB input]",
+)
 force_option = click.option(
     "--force", is_flag=True, help="Start over: delete what fergan made in the run folder first."
 )
@@ -89,7 +95,7 @@ def classifier_options(command: Any) -> Any:
             click.option(
                 "--model",
                 metavar="FILE|NAME",
-                help="A .keras, .h5, .hdf5 or .onnx file or a bundled name.  [default: fernet]",
+                help="A .keras, .h5, .hdf5 or .onnx file, or a name that 'fergan models' lists.  [default: fernet]",
             ),
             click.option(
                 "--labels",
@@ -102,8 +108,8 @@ def classifier_options(command: Any) -> Any:
                 "--input-range",
                 metavar="LO,HI|imagenet",
                 callback=_input_range,
-                help="What black and white are to the model, such as -1,1, or imagenet for what torchvision's "
-                "networks want.  [default: NAME.json's, or 0,255]",
+                help="What black and white are to the model, such as 0,255 or -1,1, or imagenet for what torchvision's "
+                "networks want, where no NAME.json beside it says so.",
             ),
         ]
     ):

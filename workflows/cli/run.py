@@ -87,12 +87,13 @@ def run(run_name: str, force: bool, **options: Any) -> None:
         return
     faces, labels, engine = to_generate(options), to_classify(options), to_engine(options)
     from ..engines.run import run_all
-    from ..generators.catalogue import ensure_network
-    from ..progress import progress
+    from ..generators.catalogue import ensure_judge, ensure_network
+    from ..progress import progress, say
     from ..run_folder.folder import RunFolder
 
     folder = RunFolder(run_name, force=force)
     ensure_network(faces.network)
+    ensure_judge(labels.model)
     with stopped_by_sigterm(), folder.lock(), progress("Running") as show:
-        page = run_all(folder, faces, labels, show, engine)
+        page = run_all(folder, faces, labels, show, engine, say)
     click.echo(f"report in {page}\nlabels sha256 {folder.record['labels']['sha256']}")

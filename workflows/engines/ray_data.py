@@ -1,8 +1,8 @@
 """The shards of a run on a Ray cluster: tasks -> generating actors -> prepared faces -> judging actors -> parts.
 
-Each actor loads its network once. Between the two stages travel 48x48 gray bytes, 2.3 kB a face; the parts come back to
-the process that started the run, which alone writes labels. Ray Data holds the stages in step (a slow one holds up the
-ones before it), restarts lost actors, gives out their tasks again and makes lost results anew.
+Each actor loads its network once. Between the two stages travel prepared faces, 2.3 kB each where they are 48x48 gray;
+the parts come back to the process that started the run, which alone writes labels. Ray Data holds the stages in step (a
+slow one holds up the ones before it), restarts lost actors, gives out their tasks again and makes lost results anew.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from ...data.faces import SIZE
 from ...runtime.errors import DataError, UsageError, first_line
 from ...runtime.memory import tune_malloc
 from ..run_folder.seeds import shard_size
@@ -115,10 +114,10 @@ class _Judging:
     def __init__(self, job: Job) -> None:
         _settle()
         self._label = Labeller(job)
-        self._plan = job.made.faces()
+        self._plan, self._shape = job.made.faces(), job.preparation.shape
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        prepared = np.frombuffer(row["faces"], np.uint8).reshape(-1, SIZE, SIZE)
+        prepared = np.frombuffer(row["faces"], np.uint8).reshape(-1, *self._shape)
         number = int(row["number"])
         part = self._label(shard_faces(self._plan, number), prepared) if len(prepared) else b""
         return {"number": number, "part": part}

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from ...runtime.files import write_atomically
-from ..progress import OnProgress, no_progress
+from ..progress import OnProgress, Tell, no_progress, say_nothing
 from ..run_folder.faces import FacePlan
 from ..run_folder.folder import RunFolder, make_faces_folder
-from ..run_folder.labels import keep_part, merge_parts, part_name, whole_part
+from ..run_folder.labels import keep_part, merge_parts, part_name, read_part, whole_part
 from ..run_folder.pictures import KeptPictures
 from ..run_folder.seeds import shard_size, shards
 from ..run_folder.store import Store
-from ..steps.classify import ClassifyOptions, Judge
+from ..steps.classify import ClassifyOptions, FirstLook, Judge
 from ..steps.generate import FaceMaker, GenerateOptions, claim_faces
 from ..steps.report import report
 from .local import run_here, run_processes
@@ -37,11 +37,12 @@ def run_all(
     classify: ClassifyOptions,
     on_progress: OnProgress = no_progress,
     engine: EngineOptions | None = None,
+    tell: Tell = say_nothing,
 ) -> Path:
     """Generate, classify and report; what an earlier call has finished is not done again.
 
-    Whatever the engine, labels are written by this process alone, a part a shard, whole or not at all; a part that is
-    damaged or belongs to other faces is done again.
+    ``tell`` gets what a person should know, a line each. Whatever the engine, labels are written by this process alone,
+    a part a shard, whole or not at all; a part that is damaged or belongs to other faces is done again.
 
     Returns:
         The path of ``report.html``.
@@ -66,12 +67,16 @@ def run_all(
     if away:
         run.put("storage", away.uri)
     judge.keep_validation(run)
+    for remark in judge.classifier.remarks:
+        tell(remark)
+    look = FirstLook(judge.classifier, tell)
     if kept.mode != "none":
         make_faces_folder(run)
 
     job = Job(
         replace(generate, network=_absolute(generate.network), projected_w=_absolute(generate.projected_w)),
         replace(classify, model=_absolute(classify.model)),
+        judge.preparation,
         made,
         judged,
         kept,
@@ -95,6 +100,7 @@ def run_all(
         for task, part in results:
             if part is not None:
                 keep_part(run, task.number, part)
+                look(read_part(part, part_name(task.number)).to_pandas())
                 if away:
                     away.write(f"labels/{part_name(task.number)}", part)
             done += _length(plan, task)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...data.faces import SIZE, prepare_faces
+from ...data.faces import Preparation
 from ...data.images import fast_png
 from ...runtime.errors import DataError
 from ..background import PictureWriter
@@ -31,6 +31,7 @@ class Job:
 
     Attributes:
         generate, classify: the options of the two steps.
+        preparation: of the faces that are judged.
         made, judged: the records of both, as the one who gave the job found them; a worker with other networks refuses.
         kept: which pictures are kept.
         store: path or URI of the run folder to which they go.
@@ -38,6 +39,7 @@ class Job:
 
     generate: GenerateOptions
     classify: ClassifyOptions
+    preparation: Preparation
     made: GenerateRecord
     judged: ClassifyRecord
     kept: KeptPictures
@@ -80,9 +82,9 @@ class Maker:
         """Make the faces of a shard and keep their pictures; when it returns, they are on disk.
 
         Returns:
-            uint8 [N, 48, 48], the prepared faces of the whole shard, or [0, 48, 48] where no labels are missing.
+            uint8 [N, *shape], the prepared faces of the whole shard, none where no labels are missing.
         """
-        faces, crop = shard_faces(self.maker.faces, task.number), self.job.classify.crop
+        faces, preparation = shard_faces(self.maker.faces, task.number), self.job.preparation
         files = set(task.files)
         tar = tar_name(task.number) in files
         todo = faces if task.label or tar else [face for face in faces if face.name in files]
@@ -93,7 +95,7 @@ class Maker:
             pictures.append(picture)
         if tar:
             self._store.write(f"faces/{tar_name(task.number)}", tar_bytes(todo, np.stack(pictures)))
-        prepared = prepare_faces(pictures, crop=crop) if task.label else np.empty((0, SIZE, SIZE), np.uint8)
+        prepared = preparation.prepare(pictures) if task.label else preparation.none()
         self._writer.flush()
         return prepared
 
@@ -109,7 +111,7 @@ class Labeller:
         _check("classifier", job.judged.differences(self.judge.record()))
 
     def __call__(self, faces: Sequence[Face], prepared: np.ndarray) -> bytes:
-        """The Parquet part of a shard, of its prepared faces, uint8 [N, 48, 48]."""
+        """The Parquet part of a shard, of its prepared faces, uint8 [N, *shape]."""
         return part_bytes(self.judge.label(faces, prepared))
 
 

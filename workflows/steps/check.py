@@ -26,6 +26,7 @@ from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
 from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import read_validation
+from ..run_folder.records import ClassifyRecord
 from ..run_folder.table import read_table
 
 
@@ -66,7 +67,7 @@ class _Sample:
 
     table: LabelTable
     validation: Validation | None
-    judged_by: tuple[object, ...]
+    judged: ClassifyRecord
 
     @classmethod
     def of(cls, run: RunFolder, corrected: bool) -> _Sample:
@@ -77,7 +78,7 @@ class _Sample:
                 f"{printable(run.path)}: has no validation.npz to correct by; its classifier came without one. "
                 "Check without --corrected"
             )
-        return cls(table, validation, run.classify.judged_by() if run.classify else ())
+        return cls(table, validation, run.classify or ClassifyRecord())
 
     def counts(self) -> np.ndarray:
         return np.bincount(self.table.codes, minlength=len(self.table.classes))
@@ -159,8 +160,18 @@ def _check_comparable(ours: _Sample, other: _Sample, against: str, warnings: lis
             f"--reference {printable(against)}: has the labels {', '.join(map(printable, other.table.classes))}, "
             f"the run has {', '.join(map(printable, ours.table.classes))}"
         )
-    if other.judged_by != ours.judged_by:
-        warnings.append("the two runs were judged by different classifiers or crops, which shift labels by themselves")
+    mine, theirs = ours.judged, other.judged
+    if mine.sha256 == theirs.sha256 and mine.span() != theirs.span():
+        raise UsageError(
+            f"--reference {printable(against)}: was judged by the same classifier with the input range "
+            f"{theirs.span()}, the run with {mine.span()}; at least one of them is wrong, so classify that run again"
+        )
+    if mine.judged_by() != theirs.judged_by():
+        spans = f" (input ranges {mine.span()} and {theirs.span()})" if mine.span() != theirs.span() else ""
+        warnings.append(
+            f"the two runs were judged by different classifiers{spans}, crops or views, "
+            "which shift labels by themselves"
+        )
 
 
 def _distance(

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...classify.card import GivenRange
+from ...classify.card import GivenRange, View
 from ...classify.classifier import Classifier, load_classifier
-from ...data.faces import Preparation, prepare_faces
 from ...data.image_source import ImageSource
 from ...data.images import read_image
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable, write_atomically
-from ..progress import OnProgress, no_progress
+from ..progress import OnProgress, Tell, no_progress, say_nothing
 from ..run_folder.faces import Face
 from ..run_folder.folder import RunFolder
 from ..run_folder.labels import face_table, labelled_names, merge_parts, whole_part, write_part
@@ -35,9 +34,10 @@ class ClassifyOptions:
     Attributes:
         model: a model file or the name of a bundled classifier; None for fernet.
         images: a folder or zip of pictures to judge in place of the run's own.
-        crop: how pictures become 48x48 faces: ``none``, ``ffhq`` or ``detect``.
+        crop: which part of a picture is the face: ``none``, ``ffhq`` or ``detect``.
         device: ``auto``, ``cpu`` or ``cuda``.
         labels, input_range: what the model file cannot say (see :func:`fergan.classify.classifier.load_classifier`).
+        view: ``48`` or ``own``; None as the model asks for.
     """
 
     model: str | None = None
@@ -46,16 +46,21 @@ class ClassifyOptions:
     device: str = "auto"
     labels: tuple[str, ...] | None = None
     input_range: GivenRange | None = None
+    view: View | None = None
 
 
 class Judge:
     """A loaded classifier with its face preparation: pictures in, probabilities out."""
 
     def __init__(self, options: ClassifyOptions) -> None:
-        self.preparation = Preparation(options.crop)
         self.classifier: Classifier = load_classifier(
-            options.model, device=options.device, labels=options.labels, input_range=options.input_range
+            options.model,
+            device=options.device,
+            labels=options.labels,
+            input_range=options.input_range,
+            view=options.view,
         )
+        self.preparation = self.classifier.preparation(options.crop)
 
     def record(self, pictures: Mapping[str, Any] | None = None) -> ClassifyRecord:
         """Everything that decides the labels; ``pictures`` says which foreign ones are judged."""
@@ -69,6 +74,7 @@ class Judge:
             crop=preparation.pop("crop"),
             input_range=tuple(np.array(classifier.input_range).tolist()) if odd_range else None,
             outputs="logits" if classifier.card.get("outputs") == "logits" else None,
+            columns=classifier.outputs if classifier.outputs != classifier.labels else None,
             licence=str(licence) if licence else None,
             other=preparation,
             **(pictures or {}),
@@ -80,15 +86,15 @@ class Judge:
             write_atomically(run.validation, self.classifier.validation)
 
     def prepare(self, pictures: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        """uint8 pictures [H, W, 1|3] -> uint8 [N, 48, 48]."""
-        return prepare_faces(pictures, crop=self.preparation.crop)
+        """uint8 pictures [H, W, 1|3] -> uint8 [N, *preparation.shape]."""
+        return self.preparation.prepare(pictures)
 
     def label(self, faces: Sequence[Face], prepared: np.ndarray, skipped: dict[str, str] | None = None) -> pd.DataFrame:
         """Label the faces of a shard; the one way by which every engine labels.
 
         Args:
             faces: all of the shard.
-            prepared: uint8 [M, 48, 48], those that were not skipped.
+            prepared: uint8 [M, *preparation.shape], those that were not skipped.
             skipped: file name -> why it could not be judged.
 
         Returns:
@@ -103,10 +109,50 @@ class Judge:
         return self.classifier.predict(self.prepare(pictures))
 
 
-def classify(run: RunFolder, options: ClassifyOptions, on_progress: OnProgress = no_progress) -> tuple[Path, int]:
+class FirstLook:
+    """Looks at the first labels of somebody else's network, and warns where one label takes them all with certainty.
+
+    So does a network that gets another input range, or another kind of picture, than it was made for.
+    """
+
+    _FACES, _SHARE, _SURE = 32, 0.95, 0.99
+
+    def __init__(self, classifier: Classifier, tell: Tell) -> None:
+        self._classifier, self._tell = classifier, tell
+        self._seen: list[np.ndarray] = []
+
+    def __call__(self, table: pd.DataFrame) -> None:
+        """Take in the labels of a shard (:func:`fergan.workflows.run_folder.labels.label_table`)."""
+        if not self._classifier.foreign or sum(map(len, self._seen)) >= self._FACES:
+            return
+        self._seen.append(table[list(self._classifier.labels)].dropna().to_numpy())
+        rows = np.concatenate(self._seen)
+        if len(rows) >= self._FACES and (warning := self._warning(rows)):
+            self._tell(warning)
+
+    def _warning(self, rows: np.ndarray) -> str | None:
+        counts = np.bincount(rows.argmax(axis=1), minlength=rows.shape[1])
+        first = int(counts.argmax())
+        sure = float(np.median(rows[rows.argmax(axis=1) == first, first]))
+        if counts[first] <= self._SHARE * len(rows) or sure < self._SURE:
+            return None
+        judge = self._classifier
+        low, high = np.asarray(judge.input_range, np.float64).T.reshape(2, -1)[:, 0]
+        return (
+            f"warning: {printable(judge.name)} calls {counts[first]} of the first {len(rows)} faces "
+            f"{printable(judge.labels[first])}, with {100 * sure:.0f} % certainty; does it take black and white as "
+            f"{low:g} and {high:g}{' (red)' if np.ndim(judge.input_range) == 2 else ''}, and its labels in this order? "
+            "See --input-range, --labels and --view"
+        )
+
+
+def classify(
+    run: RunFolder, options: ClassifyOptions, on_progress: OnProgress = no_progress, tell: Tell = say_nothing
+) -> tuple[Path, int]:
     """Label all pictures that have no label yet, and write ``labels.csv``.
 
-    A picture that cannot be read is skipped and recorded with the reason.
+    A picture that cannot be read is skipped and recorded with the reason. ``tell`` gets what a person should know, a
+    line each.
 
     Returns:
         The path of ``labels.csv`` (beyond a million labels, of the folder of the Parquet parts), and how many pictures
@@ -127,11 +173,15 @@ def classify(run: RunFolder, options: ClassifyOptions, on_progress: OnProgress =
     record = judge.record(source.settings())
     run.claim(record, grown=_grown(run, record, source))
     judge.keep_validation(run)
-    worked, count, done = False, 0, 0
+    for remark in judge.classifier.remarks:
+        tell(remark)
+    worked, count, done, look = False, 0, 0, FirstLook(judge.classifier, tell)
     for number, faces in shards(source.faces):
         if not whole_part(run, number, [face.name for face in faces], source.mended):
             worked = True
-            write_part(run, number, _label_shard(source, faces, judge))
+            table = _label_shard(source, faces, judge)
+            write_part(run, number, table)
+            look(table)
         count, done = count + 1, done + len(faces)
         on_progress(done, len(source.faces))
     skipped = merge_parts(run, count)
@@ -226,5 +276,4 @@ def _label_shard(source: _RunPictures | _ForeignPictures, faces: Sequence[Face],
             pictures.append(source.read(face.name))
         except DataError as error:
             skipped[face.name] = str(error)
-    prepared = judge.prepare(pictures) if pictures else np.empty((0, 48, 48), np.uint8)
-    return judge.label(faces, prepared, skipped)
+    return judge.label(faces, judge.prepare(pictures), skipped)
