@@ -1,6 +1,6 @@
 """Everything that is said about one set of labels, computed once: the page, the JSON and the Markdown all tell it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from ..runtime.errors import DataError
 from .correction import Correction, correct, few_validation_faces, missing_validation
 from .formatting import percent, plural, printable
 from .further import Further, further
+from .judges import JudgeLabels, Judges, judge_faces, judge_notes
 from .statistics.comparison import Comparison, compare_to_reference
 from .statistics.label_audit import AuditEstimate
 from .statistics.preparation import PreparationSensitivity
@@ -37,6 +38,9 @@ class Findings:
     audit: AuditEstimate | None
     preparation: PreparationSensitivity | None
     further: Further | None
+    judges: Judges | None
+    failed: tuple[tuple[str, str], ...]
+    """names of judges without a whole table, and why"""
     skipped: tuple[tuple[str, str], ...]
     """file names and reasons"""
 
@@ -48,6 +52,9 @@ def evaluate(
     audit: AuditEstimate | None = None,
     preparation: PreparationSensitivity | None = None,
     skipped: pd.DataFrame | None = None,
+    others: Sequence[JudgeLabels] = (),
+    judge: str = "",
+    failed: Mapping[str, str] | None = None,
 ) -> Findings:
     """All statistics of a table of labels.
 
@@ -57,9 +64,13 @@ def evaluate(
         audit: what people said about a sample of the faces.
         preparation: how the labels depend on crop and filter.
         skipped: files that could not be judged, with the columns `face` and `reason`.
+        others: what further judges said of the same faces.
+        judge: the name of the one whose table this is.
+        failed: why other judges of the run have no table, by their names.
 
     Raises:
-        DataError: the validation faces do not fit, or the table of skipped files lacks a column.
+        DataError: the judges cannot be compared, the validation faces do not fit, or the table of skipped files lacks a
+            column.
     """
     shares = label_shares(table.codes, table.classes)
     correction = uncorrected = None
@@ -81,6 +92,8 @@ def evaluate(
         audit=audit,
         preparation=preparation,
         further=None if validation is None or uncorrected else further(table, validation),
+        judges=judge_faces([JudgeLabels(judge, table), *others], correction, failed) if others else None,
+        failed=tuple((failed or {}).items()),
         skipped=_skipped_rows(skipped),
     )
 
@@ -126,6 +139,7 @@ def quality_notes(findings: Findings, unreadable: Sequence[tuple[str, str]] = ()
             "nearly all with certainty. Either these faces are alike, or the classifier was shown something else than "
             "it was made for: another input range, order of labels or crop."
         )
+    notes += judge_notes(findings.judges, findings.failed)
     mismatched = int((table.probabilities.argmax(axis=1) != table.codes).sum())
     if mismatched:
         notes.append(

@@ -22,6 +22,7 @@ def probe(
     channels_last: bool = False,
     dtype: str = "FLOAT",
     valence: bool = False,
+    breaks_at: float | None = None,
     card: dict[str, Any] | None = None,
 ) -> Path:
     """A network whose logits are four pixels of its input.
@@ -31,6 +32,7 @@ def probe(
         shape: of the input: [N, C, H, W], or [N, H, W, C] with ``channels_last``; names for what is open.
         channels_last: as it says.
         dtype: ``FLOAT`` or ``UINT8``.
+        breaks_at: the value of the first pixel at which the network says infinity.
         valence: whether a second output [N, 2] comes before the expressions.
         card: more of ``NAME.json``.
     """
@@ -49,6 +51,11 @@ def probe(
         ]
         nodes.append(helper.make_node("Slice", ["float", f"from{number}", f"to{number}", "axes"], [f"pixel{number}"]))
         nodes.append(helper.make_node("Flatten", [f"pixel{number}"], [f"value{number}"]))
+    if breaks_at is not None:
+        stored += [numpy_helper.from_array(np.float32(value), name) for name, value in (("at", breaks_at), ("one", 1))]
+        nodes[-2 * len(PLACES) + 1].output[0] = "whole"  # the first pixel, before it is turned into its logit
+        nodes.append(helper.make_node("Sub", ["whole", "at"], ["off"]))
+        nodes.append(helper.make_node("Div", ["one", "off"], ["value0"]))
     nodes.append(helper.make_node("Concat", [f"value{n}" for n in range(len(PLACES))], ["logits"], axis=1))
     outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [shape[0], len(PLACES)])]
     if valence:

@@ -6,16 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import classifier_options, device_option, force_option, run_option, view_option
+from .options import described_options, device_option, force_option, models_option, run_option, view_option
 
 if TYPE_CHECKING:
-    from ..steps.classify import ClassifyOptions
+    from ..steps.judge import ClassifyOptions
 
 
 def classify_options(command: Any) -> Any:
     for option in reversed(
         [
-            classifier_options,
+            models_option(
+                "A .keras, .h5, .hdf5 or .onnx file, or a name that 'fergan models' lists; repeatable: each labels all "
+                "faces.  [default: fernet]"
+            ),
+            described_options,
             view_option,
             click.option(
                 "--crop",
@@ -43,24 +47,32 @@ def classify(run_name: str, force: bool, **options: Any) -> None:
     from ..generators.catalogue import ensure_judge
     from ..progress import progress, say
     from ..run_folder.folder import RunFolder
+    from ..run_folder.seats import seats
     from ..steps.classify import classify as step
 
-    ensure_judge(wanted.model)
+    for one in wanted.each():
+        ensure_judge(one.model)
     run = RunFolder(run_name)
     with run.lock(), progress("Classifying") as show:
         if force:
             run.clear(faces=False)
         path, skipped = step(run, wanted, show, say)
     click.echo(f"labels in {path}")
+    for folder in seats(run)[1:]:
+        if folder.labels_csv.exists():
+            click.echo(f"labels in {folder.labels_csv}")
     if skipped:
         click.echo(f"{skipped} pictures could not be read and were skipped: see {run.skipped_csv}", err=True)
 
 
 def to_classify(options: dict[str, Any]) -> ClassifyOptions:
-    from ..steps.classify import ClassifyOptions
+    from ..steps.judge import ClassifyOptions
 
+    (name, model), *further = options["models"] or ((None, None),)
     return ClassifyOptions(
-        model=options["model"],
+        model=model,
+        name=name,
+        further=tuple(further),
         images=options.get("images"),
         crop=options["crop"],
         device=options["device"],

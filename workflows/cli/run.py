@@ -93,7 +93,8 @@ def run(run_name: str, force: bool, **options: Any) -> None:
 
     folder = RunFolder(run_name, force=force)
     ensure_network(faces.network)
-    ensure_judge(labels.model)
+    for one in labels.each():
+        ensure_judge(one.model)
     with stopped_by_sigterm(), folder.lock(), progress("Running") as show:
         page = run_all(folder, faces, labels, show, engine, say)
     click.echo(f"report in {page}\nlabels sha256 {folder.record['labels']['sha256']}")

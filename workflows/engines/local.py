@@ -12,19 +12,19 @@ from typing import Any
 
 from ...runtime.errors import DataError, UsageError
 from ...runtime.memory import tune_malloc
-from .shard import Job, ShardWorker, Task
+from .shard import Job, Parts, ShardWorker, Task
 
 _MOST_DEATHS = 3
 """A shard whose worker dies so often is given up: it is the shard that kills them, or there is no memory for it."""
 
 
-def run_here(worker: ShardWorker, tasks: Iterable[Task]) -> Generator[tuple[Task, bytes | None]]:
+def run_here(worker: ShardWorker, tasks: Iterable[Task]) -> Generator[tuple[Task, Parts]]:
     """Tasks one after another in this process."""
     for task in tasks:
         yield task, worker(task)
 
 
-def run_processes(job: Job, tasks: Iterable[Task], workers: int) -> Generator[tuple[Task, bytes | None]]:
+def run_processes(job: Job, tasks: Iterable[Task], workers: int) -> Generator[tuple[Task, Parts]]:
     """Tasks by processes, each with networks of its own, in the order in which they are done.
 
     A process that is lost is replaced and its task given out again. If this process is lost, the others find their

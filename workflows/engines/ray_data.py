@@ -10,18 +10,17 @@ from __future__ import annotations
 import logging
 import math
 import os
+import pickle
 import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from ...runtime.errors import DataError, UsageError, first_line
 from ...runtime.memory import tune_malloc
 from ..run_folder.seeds import shard_size
 from .options import EngineOptions
-from .shard import Job, Labeller, Maker, Task, shard_faces
+from .shard import Job, Labeller, Maker, Parts, Task, shard_faces
 
 _CPU_SHARE = 0.25
 """Of a core, claimed by each actor. Two actors a core would be 0.5; claiming half of that lets the actors of a lost
@@ -33,7 +32,7 @@ _STORE_BYTES = 256 * 2**20
 """Object store of a cluster that this process starts; what travels is small."""
 
 
-def run_ray(job: Job, tasks: Sequence[Task], options: EngineOptions) -> Generator[tuple[Task, bytes | None]]:
+def run_ray(job: Job, tasks: Sequence[Task], options: EngineOptions) -> Generator[tuple[Task, Parts]]:
     """Tasks by the actors of a cluster, in the order in which they are done.
 
     Args:
@@ -61,12 +60,12 @@ def run_ray(job: Job, tasks: Sequence[Task], options: EngineOptions) -> Generato
     by_number = {task.number: task for task in tasks}
     with _cluster(ray, options), _one_line_errors(ray):
         for row in _pipeline(ray, job, tasks, options).iter_rows():
-            yield by_number[int(row["number"])], row["part"] or None
+            yield by_number[int(row["number"])], pickle.loads(row["parts"])  # of our own actors
 
 
 def _pipeline(ray: Any, job: Job, tasks: Sequence[Task], options: EngineOptions) -> Any:
     workers, gpus = _staff(ray, options)
-    rows = [{"number": task.number, "label": task.label, "files": "/".join(task.files)} for task in tasks]
+    rows = [{"number": task.number, "judges": bytes(task.judges), "files": "/".join(task.files)} for task in tasks]
     # A block is what an actor takes at a time: a few hundred faces, so that judging begins early and all end together.
     shard = shard_size(job.made.n)
     blocks = math.ceil(len(rows) / max(1, _BLOCK // shard))
@@ -104,23 +103,22 @@ class _Generating:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         files = tuple(row["files"].split("/")) if row["files"] else ()
-        prepared = self._make(Task(int(row["number"]), bool(row["label"]), files))
-        return {"number": row["number"], "faces": prepared.tobytes()}
+        prepared = self._make(Task(int(row["number"]), tuple(row["judges"]), files))
+        return {"number": row["number"], "judges": row["judges"], "faces": pickle.dumps(prepared)}
 
 
 class _Judging:
-    """An actor: prepared faces of a shard in, its Parquet part out; an empty one where only pictures were missing."""
+    """An actor: prepared faces of a shard in, its Parquet parts out; none where only pictures were missing."""
 
     def __init__(self, job: Job) -> None:
         _settle()
         self._label = Labeller(job)
-        self._plan, self._shape = job.made.faces(), job.preparation.shape
+        self._plan = job.made.faces()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        prepared = np.frombuffer(row["faces"], np.uint8).reshape(-1, *self._shape)
-        number = int(row["number"])
-        part = self._label(shard_faces(self._plan, number), prepared) if len(prepared) else b""
-        return {"number": number, "part": part}
+        task = Task(int(row["number"]), tuple(row["judges"]), ())
+        parts = self._label(task, shard_faces(self._plan, task.number), pickle.loads(row["faces"]))
+        return {"number": task.number, "parts": pickle.dumps(parts)}
 
 
 def _settle() -> None:

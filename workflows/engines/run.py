@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from ...runtime.errors import DataError
 from ...runtime.files import write_atomically
 from ..progress import OnProgress, Tell, no_progress, say_nothing
 from ..run_folder.faces import FacePlan
 from ..run_folder.folder import RunFolder, make_faces_folder
 from ..run_folder.labels import keep_part, merge_parts, part_name, read_part, whole_part
 from ..run_folder.pictures import KeptPictures
+from ..run_folder.seats import seats as seats_of
 from ..run_folder.seeds import shard_size, shards
 from ..run_folder.store import Store
-from ..steps.classify import ClassifyOptions, FirstLook, Judge
 from ..steps.generate import FaceMaker, GenerateOptions, claim_faces
+from ..steps.judge import ClassifyOptions, Seat, close, fail, open_judges, take_seats
 from ..steps.report import report
 from .local import run_here, run_processes
 from .options import EngineOptions
-from .shard import Job, Labeller, Maker, ShardWorker, Task
+from .shard import Job, Labeller, Maker, Parts, ShardWorker, Task
 
 _HELD_BYTES = 256 * 2**20
 """Pictures kept in memory for the report; those of larger runs are read back when the report shows them."""
@@ -55,34 +57,35 @@ def run_all(
     started, engine = time.monotonic(), engine or EngineOptions()
     # elsewhere, others compute, and the networks here only tell what they are
     maker = FaceMaker(generate if engine.here else replace(generate, device="cpu"))
-    judge = Judge(classify if engine.here else replace(classify, device="cpu"))
-    plan, made, judged = maker.faces, maker.record, judge.record()
+    judges = open_judges(classify if engine.here else replace(classify, device="cpu"))
+    plan, made, judged = maker.faces, maker.record, tuple(judge.record() for judge in judges)
     kept = KeptPictures.parse(engine.images, len(plan))
     away = Store(engine.storage) if engine.storage else None
     if away:
         _fetch(run, away)
+    seats = take_seats(run, judges, tell)
+    for seat, record in zip(seats, judged, strict=True):
+        seat.folder.check(record)
     claim_faces(run, made)
-    run.claim(judged)
+    for seat, record in zip(seats, judged, strict=True):
+        seat.folder.claim(record)
+        seat.judge.keep_validation(seat.folder)
     run.put("images", str(kept))
     if away:
         run.put("storage", away.uri)
-    judge.keep_validation(run)
-    for remark in judge.classifier.remarks:
-        tell(remark)
-    look = FirstLook(judge.classifier, tell)
     if kept.mode != "none":
         make_faces_folder(run)
 
     job = Job(
         replace(generate, network=_absolute(generate.network), projected_w=_absolute(generate.projected_w)),
-        replace(classify, model=_absolute(classify.model)),
-        judge.preparation,
+        tuple(replace(one, model=_absolute(one.model)) for one in classify.each()),
+        tuple(judge.preparation for judge in judges),
         made,
         judged,
         kept,
         engine.storage or str(run.path.resolve()),
     )
-    tasks = list(missing_tasks(run, plan, kept, away or Store(run.path)))
+    tasks = list(missing_tasks(run, plan, kept, away or Store(run.path), seats))
     held: dict[str, np.ndarray] = {}
 
     def hold(name: str, picture: np.ndarray) -> None:
@@ -92,43 +95,63 @@ def run_all(
     done, size = len(plan) - sum(_length(plan, task) for task in tasks), shard_size(len(plan))
     on_progress(done, len(plan))
     if engine.here:
-        results = run_here(ShardWorker(job, Maker(job, maker, hold), Labeller(job, judge)), tasks)
+        results = run_here(ShardWorker(job, Maker(job, maker, hold), Labeller(job, judges)), tasks)
     else:
-        del maker, judge
+        del maker
         results = _elsewhere(job, tasks, engine)
     with closing(results):
-        for task, part in results:
-            if part is not None:
-                keep_part(run, task.number, part)
-                look(read_part(part, part_name(task.number)).to_pandas())
-                if away:
-                    away.write(f"labels/{part_name(task.number)}", part)
+        for task, parts in results:
+            for judge, part in parts.items():
+                _take_in(seats, seats[judge], task, part, run, away)
             done += _length(plan, task)
             on_progress(done, len(plan))
-    merge_parts(run, -(-len(plan) // size))
+    for seat in seats:
+        if not seat.failed:
+            merge_parts(seat.folder, -(-len(plan) // size))
+    close(seats, tell)
     if tasks:
         run.note("run", time.monotonic() - started)
     page = report(run, held)
     if away:
-        for name in _SUMMARY:
-            if (run.path / name).exists():
-                away.write(name, (run.path / name).read_bytes())
+        for folder in (run, *(seat.folder for seat in seats if seat.folder is not run)):
+            for name in _SUMMARY:
+                if (folder.path / name).exists():
+                    away.write(_within(run, folder.path / name), (folder.path / name).read_bytes())
     return page
 
 
-def missing_tasks(run: RunFolder, plan: FacePlan, kept: KeptPictures, store: Store) -> Iterator[Task]:
+def _take_in(seats: list[Seat], seat: Seat, task: Task, part: bytes | str, run: RunFolder, away: Store | None) -> None:
+    """Keep the part of a shard that a judge's labels make, or note why there is none."""
+    if isinstance(part, str):
+        fail(seats, seat, DataError(part))
+        return
+    name = part_name(task.number)
+    keep_part(seat.folder, task.number, part)
+    seat.look(read_part(part, name).to_pandas())
+    if away:
+        away.write(_within(run, seat.folder.labels / name), part)
+
+
+def _within(run: RunFolder, path: Path) -> str:
+    return path.relative_to(run.path).as_posix()
+
+
+def missing_tasks(
+    run: RunFolder, plan: FacePlan, kept: KeptPictures, store: Store, seats: Sequence[Seat]
+) -> Iterator[Task]:
     """What there is still to do of a run, shard by shard."""
     pictures = store.pictures() if kept.mode != "none" else set()
     size = shard_size(len(plan))
     for number, faces in shards(plan):
-        label = not whole_part(run, number, [face.name for face in faces])
+        names = [face.name for face in faces]
+        judges = tuple(k for k, seat in enumerate(seats) if not whole_part(seat.folder, number, names))
         wanted = kept.files(number, number * size, faces, len(plan))
         files = tuple(name for name in wanted if name not in pictures)
-        if label or files:
-            yield Task(number, label, files)
+        if judges or files:
+            yield Task(number, judges, files)
 
 
-def _elsewhere(job: Job, tasks: list[Task], engine: EngineOptions) -> Generator[tuple[Task, bytes | None]]:
+def _elsewhere(job: Job, tasks: list[Task], engine: EngineOptions) -> Generator[tuple[Task, Parts]]:
     if engine.engine == "local":
         return run_processes(job, tasks, min(engine.workers or 1, len(tasks) or 1))
     from .ray_data import run_ray
@@ -152,7 +175,9 @@ def _fetch(run: RunFolder, away: Store) -> None:
     if "run.json" in names and not run.record:
         write_atomically(run.path / "run.json", away.read("run.json"))
         run.reread()
-    for name in sorted(away.names("labels")):
-        if name.startswith("part-") and not (run.labels / name).exists():
-            number = int(name.removeprefix("part-").partition(".")[0])
-            keep_part(run, number, away.read(f"labels/{name}"))
+    for folder in seats_of(run):
+        place = _within(run, folder.labels)
+        for name in sorted(away.names(place)):
+            if name.startswith("part-") and not (folder.labels / name).exists():
+                number = int(name.removeprefix("part-").partition(".")[0])
+                keep_part(folder, number, away.read(f"{place}/{name}"))

@@ -21,8 +21,8 @@ from ..run_folder.pictures import KeptPictures, tar_bytes, tar_name
 from ..run_folder.records import ClassifyRecord, GenerateRecord
 from ..run_folder.seeds import shard_size
 from ..run_folder.store import Store
-from ..steps.classify import ClassifyOptions, Judge
 from ..steps.generate import FaceMaker, GenerateOptions, make_faces
+from ..steps.judge import ClassifyOptions, Judge
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,20 @@ class Job:
     """Everything that a worker must know to do any shard of a run.
 
     Attributes:
-        generate, classify: the options of the two steps.
-        preparation: of the faces that are judged.
-        made, judged: the records of both, as the one who gave the job found them; a worker with other networks refuses.
+        generate: the options of the first step.
+        judges: the options of each judge.
+        preparations: of the faces that each judge sees.
+        made, judged: the records of the generator and of each judge, as the one who gave the job found them; a worker
+            with other networks refuses.
         kept: which pictures are kept.
         store: path or URI of the run folder to which they go.
     """
 
     generate: GenerateOptions
-    classify: ClassifyOptions
-    preparation: Preparation
+    judges: tuple[ClassifyOptions, ...]
+    preparations: tuple[Preparation, ...]
     made: GenerateRecord
-    judged: ClassifyRecord
+    judged: tuple[ClassifyRecord, ...]
     kept: KeptPictures
     store: str
 
@@ -52,13 +54,20 @@ class Task:
 
     Attributes:
         number: of the shard.
-        label: whether its labels are missing.
+        judges: numbers of the judges whose labels are missing.
         files: the missing files in ``faces/``.
     """
 
     number: int
-    label: bool
+    judges: tuple[int, ...]
     files: tuple[str, ...]
+
+
+Prepared = dict[Preparation, np.ndarray]
+"""The faces of a shard, uint8 [N, *shape], prepared in each way that a judge of them needs."""
+
+Parts = dict[int, bytes | str]
+"""By the number of a judge the Parquet part of its labels, or why it could not make one."""
 
 
 class Maker:
@@ -78,16 +87,16 @@ class Maker:
         _check("generator", job.made.differences(self.maker.record))
         self._store, self._writer, self._held = Store(job.store), PictureWriter(), held
 
-    def __call__(self, task: Task) -> np.ndarray:
+    def __call__(self, task: Task) -> Prepared:
         """Make the faces of a shard and keep their pictures; when it returns, they are on disk.
 
         Returns:
-            uint8 [N, *shape], the prepared faces of the whole shard, none where no labels are missing.
+            The prepared faces of the whole shard, in no way where no labels are missing.
         """
-        faces, preparation = shard_faces(self.maker.faces, task.number), self.job.preparation
+        faces = shard_faces(self.maker.faces, task.number)
         files = set(task.files)
         tar = tar_name(task.number) in files
-        todo = faces if task.label or tar else [face for face in faces if face.name in files]
+        todo = faces if task.judges or tar else [face for face in faces if face.name in files]
         pictures = []
         for face, picture in make_faces(self.maker, todo, self._writer, self._keep, files):
             if self._held:
@@ -95,7 +104,8 @@ class Maker:
             pictures.append(picture)
         if tar:
             self._store.write(f"faces/{tar_name(task.number)}", tar_bytes(todo, np.stack(pictures)))
-        prepared = preparation.prepare(pictures) if task.label else preparation.none()
+        wanted = dict.fromkeys(self.job.preparations[number] for number in task.judges)
+        prepared = {preparation: preparation.prepare(pictures) for preparation in wanted}
         self._writer.flush()
         return prepared
 
@@ -104,15 +114,29 @@ class Maker:
 
 
 class Labeller:
-    """A loaded classifier that does the second half of shards. ``judge``: a loaded one to use; None loads one."""
+    """Loaded judges that do the second half of shards. ``judges``: loaded ones to use; None loads them."""
 
-    def __init__(self, job: Job, judge: Judge | None = None) -> None:
-        self.judge = judge or Judge(job.classify)
-        _check("classifier", job.judged.differences(self.judge.record()))
+    def __init__(self, job: Job, judges: Sequence[Judge] | None = None) -> None:
+        self.judges = [Judge(options) for options in job.judges] if judges is None else judges
+        for judge, record in zip(self.judges, job.judged, strict=True):
+            _check("classifier", record.differences(judge.record()))
 
-    def __call__(self, faces: Sequence[Face], prepared: np.ndarray) -> bytes:
-        """The Parquet part of a shard, of its prepared faces, uint8 [N, *shape]."""
-        return part_bytes(self.judge.label(faces, prepared))
+    def __call__(self, task: Task, faces: Sequence[Face], prepared: Prepared) -> Parts:
+        """The Parquet parts of a shard, of its prepared faces.
+
+        Raises:
+            DataError: the only judge fails.
+        """
+        parts: Parts = {}
+        for number in task.judges:
+            judge = self.judges[number]
+            try:
+                parts[number] = part_bytes(judge.label(faces, prepared[judge.preparation]))
+            except DataError as error:
+                if len(self.judges) == 1:
+                    raise
+                parts[number] = str(error)
+        return parts
 
 
 def shard_faces(plan: FacePlan, number: int) -> list[Face]:
@@ -127,10 +151,10 @@ class ShardWorker:
     def __init__(self, job: Job, make: Maker | None = None, label: Labeller | None = None) -> None:
         self.make, self.label = make or Maker(job), label or Labeller(job)
 
-    def __call__(self, task: Task) -> bytes | None:
-        """The Parquet part of a shard; None where only pictures were missing."""
+    def __call__(self, task: Task) -> Parts:
+        """The Parquet parts of a shard; none where only pictures were missing."""
         prepared = self.make(task)
-        return self.label(shard_faces(self.make.maker.faces, task.number), prepared) if task.label else None
+        return self.label(task, shard_faces(self.make.maker.faces, task.number), prepared)
 
 
 def _check(what: str, differing: Iterable[str]) -> None:

@@ -4,6 +4,7 @@
               faces/seed0000.png  one picture a seed
               labels/part-*.parquet, labels.csv (up to a million rows), skipped.csv
               validation.npz      the classifier's answers on labelled faces
+              judges/JUDGE/       the same of each further judge (:mod:`.seats`)
               report.html, report.json
 
 A step claims its settings in ``run.json`` before it writes anything. The same settings again mean: do what is missing.
@@ -42,6 +43,8 @@ _FROM_LABELS = (
     "report.html",
     "report.json",
 )
+_OF_LABELS = ("classify", "labels", "failed", "judges")
+_PART = re.compile(r"part-\d+\.parquet")
 _OWN_FACE = re.compile(r"(seed\d{4,}(_psi-?[\d.e-]+)?|proj\d{2,})\.png|faces-\d{6,}\.tar")
 _VERSIONS_OF = ("torch", "keras", "numpy", "pillow")
 
@@ -107,15 +110,15 @@ class RunFolder:
         return self._settings(ClassifyRecord)
 
     def _settings(self, kind: type[R]) -> R | None:
-        if kind.step not in self._record:
+        if kind.step not in self.record:
             return None
         try:
-            return kind.from_json(self._record[kind.step])
+            return kind.from_json(self.record[kind.step])
         except DataError as error:
             raise DataError(f"{printable(self.path / 'run.json')}: {error}; {START_OVER}") from error
 
-    def claim(self, record: Record, grown: bool = False) -> None:
-        """Fix the settings of a step, or check that they are those of before.
+    def check(self, record: Record, grown: bool = False) -> None:
+        """Check that the settings of a step are those of before, if there are any.
 
         Args:
             record: of the step.
@@ -125,10 +128,7 @@ class RunFolder:
             UsageError: the step was run with other settings; the message names each difference.
         """
         found = self._settings(type(record))
-        if found is None or grown:
-            self.put(record.step, record.to_json())
-            return
-        differing = found.differences(record)
+        differing = {} if found is None or grown else found.differences(record)
         if differing:
             what = "; ".join(
                 f"{printable(key)} was {_short(old)}, is now {_short(new)}" for key, (old, new) in differing.items()
@@ -137,6 +137,12 @@ class RunFolder:
                 f"{printable(self.path)} holds a '{record.step}' with other settings ({what}); {START_OVER}"
             )
 
+    def claim(self, record: Record, grown: bool = False) -> None:
+        """Fix the settings of a step, or check that they are those of before; see :meth:`check`."""
+        self.check(record, grown)
+        if self._settings(type(record)) is None or grown:
+            self.put(record.step, record.to_json())
+
     def clear(self, *, faces: bool) -> None:
         """Forget the labels and what was made of them, and the faces too if ``faces``; only files of fergan's go.
 
@@ -144,7 +150,9 @@ class RunFolder:
             DataError: a file cannot be deleted.
         """
         gone = [self.path / name for name in _FROM_LABELS]
-        gone += [path for path in self.labels.glob("part-*.parquet") if re.fullmatch(r"part-\d+\.parquet", path.name)]
+        for place in self._label_places():
+            gone += [place / name for name in _FROM_LABELS[:3]]
+            gone += [path for path in place.glob("labels/part-*.parquet") if _PART.fullmatch(path.name)]
         if faces:
             gone += [path for path in self.faces.glob("*") if _OWN_FACE.fullmatch(path.name)]
         try:
@@ -156,7 +164,7 @@ class RunFolder:
         except OSError as error:
             raise DataError(f"{printable(self.path)}: cannot be cleared ({error.strerror})") from error
         if self._record:
-            self._record = {key: value for key, value in self._record.items() if key not in ("classify", "labels")}
+            self._record = {key: value for key, value in self._record.items() if key not in _OF_LABELS}
             self._update({})
 
     @contextmanager
@@ -188,14 +196,19 @@ class RunFolder:
                 "since": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             write_atomically(self._holder_file, json.dumps(holder).encode())
-            for folder in (self.path, self.faces, self.labels):
+            for folder in (self.path, self.faces, self.labels, *self._label_places()[1:]):
                 remove_leftovers(folder)
+                remove_leftovers(folder / "labels")
             if self._force:
                 self.clear(faces=True)
             self.reread()
             yield
         finally:
             lock.release()
+
+    def _label_places(self) -> list[Path]:
+        """The folders that hold labels: the run's own first, then those of further judges."""
+        return [self.path, *sorted(path for path in self.path.glob("judges/*") if path.is_dir())]
 
     @property
     def _holder_file(self) -> Path:
@@ -214,8 +227,12 @@ class RunFolder:
         self._record = self._read()
 
     def put(self, name: str, value: Any) -> None:
-        """Record something in ``run.json`` that is no setting; what stands there already is not written again."""
+        """Record something in ``run.json`` that is no setting, or drop it (None); what is there is not written anew."""
         wanted = json.loads(json.dumps(value))
+        if wanted is None:
+            if self._record.pop(name, None) is not None:
+                self._update({})
+            return
         if self._record.get(name) != wanted:
             self._update({name: wanted})
 

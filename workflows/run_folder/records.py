@@ -160,6 +160,7 @@ class ClassifyRecord(Record):
         other: what else the preparation of the faces records of itself.
         input_range, outputs, licence: of the classifier, where they are not the usual ones.
         columns: names of all its outputs, where some are no labels.
+        name: of the judge in the run, where that is not the model's.
         images, n, pictures_sha256: the foreign pictures that were judged in place of the run's own faces.
     """
 
@@ -174,6 +175,7 @@ class ClassifyRecord(Record):
     outputs: str | None = None
     columns: tuple[str, ...] | None = None
     licence: str | None = None
+    name: str | None = None
     images: str | None = None
     n: int | None = None
     pictures_sha256: str | None = None

@@ -27,6 +27,7 @@ from ...runtime.files import printable
 from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import read_validation
 from ..run_folder.records import ClassifyRecord
+from ..run_folder.seats import judge_name, seats
 from ..run_folder.table import read_table
 
 
@@ -113,7 +114,7 @@ def check(
     Faces of equal seeds, or pictures of equal names, count as pairs, within a run over psi and between runs.
 
     Args:
-        run: classified.
+        run: classified; of several judges the folder of the one that is meant.
         against: ``fer2013``, ``uniform``, a CSV with the columns ``label`` and ``share`` or ``count``, or another run.
         max_tv: the total variation distance that is allowed, 0..1: the share of faces with another label.
         level: of the interval of the distance.
@@ -129,6 +130,7 @@ def check(
     warnings: list[str] = []
     other: _Sample | Reference
     if isinstance(theirs, RunFolder):
+        theirs = _same_judge(theirs, run)
         other = _Sample.of(theirs, corrected)
         _check_comparable(ours, other, against, warnings)
         name = f"the run {printable(theirs.name)} ({plural(len(other.table), 'face')})"
@@ -152,6 +154,13 @@ def check(
     if verdict == "same":
         sentence += "; both hold the same faces with the same labels"
     return CheckResult(distance, max_tv, verdict, sentence.replace("\N{NO-BREAK SPACE}", " "), tuple(warnings))
+
+
+def _same_judge(theirs: RunFolder, ours: RunFolder) -> RunFolder:
+    """The labels of the same judge in another run, where it has several; else those of its first judge."""
+    folders = seats(theirs)
+    same = [folder for folder in folders if judge_name(folder) == judge_name(ours)]
+    return (same or folders)[0]
 
 
 def _check_comparable(ours: _Sample, other: _Sample, against: str, warnings: list[str]) -> None:

@@ -5,145 +5,25 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from ...classify.card import GivenRange, View
-from ...classify.classifier import Classifier, load_classifier
+from ...data.faces import Preparation
 from ...data.image_source import ImageSource
 from ...data.images import read_image
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable, write_atomically
+from ...runtime.files import printable
 from ..progress import OnProgress, Tell, no_progress, say_nothing
 from ..run_folder.faces import Face
 from ..run_folder.folder import RunFolder
-from ..run_folder.labels import face_table, labelled_names, merge_parts, whole_part, write_part
+from ..run_folder.labels import labelled_names, merge_parts, whole_part, write_part
 from ..run_folder.records import ClassifyRecord
 from ..run_folder.seeds import shards
 from ..run_folder.store import whole_pictures
-
-
-@dataclass(frozen=True)
-class ClassifyOptions:
-    """How to judge.
-
-    Attributes:
-        model: a model file or the name of a bundled classifier; None for fernet.
-        images: a folder or zip of pictures to judge in place of the run's own.
-        crop: which part of a picture is the face: ``none``, ``ffhq`` or ``detect``.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        labels, input_range: what the model file cannot say (see :func:`fergan.classify.classifier.load_classifier`).
-        view: ``48`` or ``own``; None as the model asks for.
-    """
-
-    model: str | None = None
-    images: str | None = None
-    crop: str = "none"
-    device: str = "auto"
-    labels: tuple[str, ...] | None = None
-    input_range: GivenRange | None = None
-    view: View | None = None
-
-
-class Judge:
-    """A loaded classifier with its face preparation: pictures in, probabilities out."""
-
-    def __init__(self, options: ClassifyOptions) -> None:
-        self.classifier: Classifier = load_classifier(
-            options.model,
-            device=options.device,
-            labels=options.labels,
-            input_range=options.input_range,
-            view=options.view,
-        )
-        self.preparation = self.classifier.preparation(options.crop)
-
-    def record(self, pictures: Mapping[str, Any] | None = None) -> ClassifyRecord:
-        """Everything that decides the labels; ``pictures`` says which foreign ones are judged."""
-        classifier, preparation = self.classifier, self.preparation.as_dict()
-        odd_range = classifier.input_range != (0.0, 255.0)
-        licence = classifier.card.get("licence")
-        return ClassifyRecord(
-            model=classifier.name,
-            sha256=classifier.sha256,
-            labels=tuple(classifier.labels),
-            crop=preparation.pop("crop"),
-            input_range=tuple(np.array(classifier.input_range).tolist()) if odd_range else None,
-            outputs="logits" if classifier.card.get("outputs") == "logits" else None,
-            columns=classifier.outputs if classifier.outputs != classifier.labels else None,
-            licence=str(licence) if licence else None,
-            other=preparation,
-            **(pictures or {}),
-        )
-
-    def keep_validation(self, run: RunFolder) -> None:
-        """Put the classifier's answers on labelled faces into the run folder, so that a report needs nothing else."""
-        if self.classifier.validation is not None and not run.validation.exists():
-            write_atomically(run.validation, self.classifier.validation)
-
-    def prepare(self, pictures: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        """uint8 pictures [H, W, 1|3] -> uint8 [N, *preparation.shape]."""
-        return self.preparation.prepare(pictures)
-
-    def label(self, faces: Sequence[Face], prepared: np.ndarray, skipped: dict[str, str] | None = None) -> pd.DataFrame:
-        """Label the faces of a shard; the one way by which every engine labels.
-
-        Args:
-            faces: all of the shard.
-            prepared: uint8 [M, *preparation.shape], those that were not skipped.
-            skipped: file name -> why it could not be judged.
-
-        Returns:
-            The table of :func:`fergan.workflows.run_folder.labels.label_table`.
-        """
-        classes = self.classifier.labels
-        probabilities = self.classifier.predict(prepared) if len(prepared) else np.empty((0, len(classes)), np.float32)
-        return face_table(faces, probabilities, classes, skipped)
-
-    def judge(self, pictures: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        """uint8 pictures [H, W, 1|3] -> float32 [N, K]."""
-        return self.classifier.predict(self.prepare(pictures))
-
-
-class FirstLook:
-    """Looks at the first labels of somebody else's network, and warns where one label takes them all with certainty.
-
-    So does a network that gets another input range, or another kind of picture, than it was made for.
-    """
-
-    _FACES, _SHARE, _SURE = 32, 0.95, 0.99
-
-    def __init__(self, classifier: Classifier, tell: Tell) -> None:
-        self._classifier, self._tell = classifier, tell
-        self._seen: list[np.ndarray] = []
-
-    def __call__(self, table: pd.DataFrame) -> None:
-        """Take in the labels of a shard (:func:`fergan.workflows.run_folder.labels.label_table`)."""
-        if not self._classifier.foreign or sum(map(len, self._seen)) >= self._FACES:
-            return
-        self._seen.append(table[list(self._classifier.labels)].dropna().to_numpy())
-        rows = np.concatenate(self._seen)
-        if len(rows) >= self._FACES and (warning := self._warning(rows)):
-            self._tell(warning)
-
-    def _warning(self, rows: np.ndarray) -> str | None:
-        counts = np.bincount(rows.argmax(axis=1), minlength=rows.shape[1])
-        first = int(counts.argmax())
-        sure = float(np.median(rows[rows.argmax(axis=1) == first, first]))
-        if counts[first] <= self._SHARE * len(rows) or sure < self._SURE:
-            return None
-        judge = self._classifier
-        low, high = np.asarray(judge.input_range, np.float64).T.reshape(2, -1)[:, 0]
-        return (
-            f"warning: {printable(judge.name)} calls {counts[first]} of the first {len(rows)} faces "
-            f"{printable(judge.labels[first])}, with {100 * sure:.0f} % certainty; does it take black and white as "
-            f"{low:g} and {high:g}{' (red)' if np.ndim(judge.input_range) == 2 else ''}, and its labels in this order? "
-            "See --input-range, --labels and --view"
-        )
+from .judge import ClassifyOptions, Seat, close, fail, open_judges, take_seats
 
 
 def classify(
@@ -151,45 +31,93 @@ def classify(
 ) -> tuple[Path, int]:
     """Label all pictures that have no label yet, and write ``labels.csv``.
 
-    A picture that cannot be read is skipped and recorded with the reason. ``tell`` gets what a person should know, a
-    line each.
+    A picture that cannot be read is skipped and recorded with the reason. Each picture is read once, whatever the
+    number of judges; a judge that fails costs its own labels. ``tell`` gets what a person should know, a line each.
 
     Returns:
-        The path of ``labels.csv`` (beyond a million labels, of the folder of the Parquet parts), and how many pictures
-        were skipped.
+        The path of the first judge's ``labels.csv`` (beyond a million labels, of the folder of the Parquet parts), and
+        how many pictures it skipped.
 
     Raises:
-        DataError: no pictures, some of the run's pictures are missing, every picture is unreadable, or a file cannot
-            be written.
+        DataError: no pictures, some of the run's pictures are missing, every picture is unreadable, the first judge
+            failed, or a file cannot be written.
         UsageError: the run folder was classified with other settings.
     """
     started = time.monotonic()
     source = _ForeignPictures(options.images) if options.images else _RunPictures(run)
-    judge = Judge(options)
+    judges = open_judges(options)
     if options.images and run.generate:
         raise UsageError(
             f"{printable(run.path)} holds generated faces and --images names others; choose another folder with --run"
         )
-    record = judge.record(source.settings())
-    run.claim(record, grown=_grown(run, record, source))
-    judge.keep_validation(run)
-    for remark in judge.classifier.remarks:
-        tell(remark)
-    worked, count, done, look = False, 0, 0, FirstLook(judge.classifier, tell)
+    seats = take_seats(run, judges, tell)
+    _claim(seats, source)
+    worked, count, done = False, 0, 0
     for number, faces in shards(source.faces):
-        if not whole_part(run, number, [face.name for face in faces], source.mended):
+        names = [face.name for face in faces]
+        todo = [one for one in seats if not one.failed and not whole_part(one.folder, number, names, source.mended)]
+        if todo:
             worked = True
-            table = _label_shard(source, faces, judge)
-            write_part(run, number, table)
-            look(table)
+            _label_shard(source, faces, number, todo, seats)
         count, done = count + 1, done + len(faces)
         on_progress(done, len(source.faces))
-    skipped = merge_parts(run, count)
-    if skipped == len(source.faces):
-        raise DataError(f"{source.place}: none of its {skipped} pictures could be read; see {run.skipped_csv}")
+    skipped = {id(one): merge_parts(one.folder, count) for one in seats if not one.failed}
+    close(seats, tell)
     if worked:
         run.note("classify", time.monotonic() - started)
-    return run.labels_csv if run.labels_csv.exists() else run.labels, skipped
+    return _outcome(seats, skipped, source)
+
+
+def _claim(seats: Sequence[Seat], source: _RunPictures | _ForeignPictures) -> None:
+    """Fix the settings of all judges, or of none."""
+    claims = []
+    for one in seats:
+        record = one.judge.record(source.settings())
+        claims.append((one, record, _grown(one.folder, record, source)))
+        one.folder.check(record, claims[-1][2])
+    for one, record, grown in claims:
+        one.folder.claim(record, grown)
+        one.judge.keep_validation(one.folder)
+
+
+def _outcome(
+    seats: Sequence[Seat], skipped: Mapping[int, int], source: _RunPictures | _ForeignPictures
+) -> tuple[Path, int]:
+    first = seats[0]
+    if first.failed:
+        raise DataError(first.failed)
+    folder, lost = first.folder, skipped[id(first)]
+    if lost == len(source.faces):
+        raise DataError(f"{source.place}: none of its {lost} pictures could be read; see {folder.skipped_csv}")
+    return folder.labels_csv if folder.labels_csv.exists() else folder.labels, lost
+
+
+def _label_shard(
+    source: _RunPictures | _ForeignPictures,
+    faces: Sequence[Face],
+    number: int,
+    todo: Sequence[Seat],
+    seats: Sequence[Seat],
+) -> None:
+    """Read the pictures of a shard once, prepare them once for each kind of face, and have each judge label them."""
+    pictures, skipped = [], {}
+    for face in faces:
+        try:
+            pictures.append(source.read(face.name))
+        except DataError as error:
+            skipped[face.name] = str(error)
+    prepared: dict[Preparation, np.ndarray] = {}
+    for one in todo:
+        preparation = one.judge.preparation
+        if preparation not in prepared:
+            prepared[preparation] = preparation.prepare(pictures)
+        try:
+            table = one.judge.label(faces, prepared[preparation], skipped)
+        except DataError as error:
+            fail(seats, one, error)
+            continue
+        write_part(one.folder, number, table)
+        one.look(table)
 
 
 class _RunPictures:
@@ -267,13 +195,3 @@ def _grown(run: RunFolder, record: ClassifyRecord, source: _RunPictures | _Forei
         return False
     names, now = labelled_names(run), set(source.source.names)
     return now.issuperset(names) and source.listing(names) == before.pictures_sha256
-
-
-def _label_shard(source: _RunPictures | _ForeignPictures, faces: Sequence[Face], judge: Judge) -> pd.DataFrame:
-    pictures, skipped = [], {}
-    for face in faces:
-        try:
-            pictures.append(source.read(face.name))
-        except DataError as error:
-            skipped[face.name] = str(error)
-    return judge.label(faces, judge.prepare(pictures), skipped)

@@ -19,7 +19,7 @@ from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import read_inputs, sensitivity_path
 from ..run_folder.pictures import FaceReader, Picture
 from ..run_folder.records import ClassifyRecord
-from .classify import ClassifyOptions, Judge
+from .judge import ClassifyOptions, Judge
 
 FACES = 200
 _SHARD = 32
