@@ -21,6 +21,19 @@ Stage = Callable[[str, str], AbstractContextManager[OnProgress]]
 """Called with a title and a unit when a long piece of work begins."""
 
 
+Tell = Callable[[str], None]
+"""Called with a line that a person should read."""
+
+
+def say_nothing(line: str) -> None:
+    """For callers who do not want to read."""
+
+
+def say(line: str) -> None:
+    """On the error stream."""
+    click.echo(f"fergan: {line}", err=True)
+
+
 def no_progress(done: float, total: float) -> None:
     """For callers who do not want to know."""
 

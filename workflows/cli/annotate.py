@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .options import classifier_options, device_option
+from .options import classifier_options, device_option, view_option
 from .signals import stop_on_signal
 
 
@@ -42,6 +42,7 @@ from .signals import stop_on_signal
     help="Time constant of the drawn probabilities; 0 for none. The table is never smoothed.",
 )
 @classifier_options
+@view_option
 @device_option
 def annotate(source: str, **options: Any) -> None:
     """Find the faces in a film, a camera or pictures, follow them and label their expressions.

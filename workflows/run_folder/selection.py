@@ -43,7 +43,7 @@ class Scanned:
 
     Attributes:
         start: the first seed.
-        labels: one a seed; None where the judge was less sure than asked.
+        labels: one a seed; None where the judge was less sure than asked, or saw no face.
         confidences: float32 [N], of the judge.
         second: seed -> label and confidence of the second judge, at least for all seeds that can be kept.
     """

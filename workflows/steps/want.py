@@ -24,8 +24,8 @@ from ..run_folder.folder import RunFolder, make_faces_folder
 from ..run_folder.records import GenerateRecord, refuse_other
 from ..run_folder.seeds import SHARD, face_name
 from ..run_folder.selection import Kept, Scanned, format_quotas, keep_selection, read_selection
-from .classify import ClassifyOptions, Judge, prepare
 from .generate import FaceMaker, GenerateOptions, claim_faces, generate
+from .judge import ClassifyOptions, Judge, prepare
 
 MAX_SEEDS = 100_000
 """Seeds that are tried unless asked otherwise."""
@@ -129,6 +129,7 @@ class Judges:
             "judge": first.name,
             "judge_sha256": first.sha256,
             "judge_crop": want.judge.crop,
+            "judge_no_face": self.first.no_face,
             "min_confidence": want.min_confidence or None,
             "second_judge": second.name,
             "second_judge_sha256": second.sha256,
@@ -169,17 +170,20 @@ class Searcher:
         seeds = range(task.start, task.stop)
         pictures = list(self.maker.draw([Face(face_name(seed), seed) for seed in seeds]))
         first, second = self.judges.first, self.judges.second
-        prepared = prepare(pictures, first.preparation.crop)
+        prepared = prepare(pictures, first.preparation)
         probabilities = first.classifier.predict(prepared.faces)
-        names = [first.classifier.labels[code] for code in probabilities.argmax(axis=1)]
         sure = probabilities.max(axis=1)
-        labels = tuple(name if p >= self._least else None for name, p in zip(names, sure, strict=True))
-        if first.no_face == "skip" and prepared.found is not None:
-            labels = tuple(label if seen else None for label, seen in zip(labels, prepared.found, strict=True))
+        good = sure >= self._least
+        if prepared.found is not None and first.no_face == "skip":
+            good &= prepared.found
+        names = [first.classifier.labels[code] for code in probabilities.argmax(axis=1)]
+        labels = tuple(name if fit else None for name, fit in zip(names, good, strict=True))
         rows = [row for row, label in enumerate(labels) if label in task.open]
         others: dict[int, tuple[str, float]] = {}
         if rows:
-            answers = second.classifier.predict(prepared.faces[rows])
+            same = second.preparation == first.preparation
+            shown = prepared.faces[rows] if same else second.preparation.prepare([pictures[row] for row in rows])
+            answers = second.classifier.predict(shown)
             others = {
                 seeds[row]: (second.classifier.labels[int(answer.argmax())], float(answer.max()))
                 for row, answer in zip(rows, answers, strict=True)
