@@ -43,8 +43,8 @@ def stages(n: int, folder: Path, network: str | None) -> tuple[dict[str, str], d
         from fergan.workflows.run_folder.folder import RunFolder
         from fergan.workflows.run_folder.labels import face_table, keep_part, merge_parts, part_bytes
         from fergan.workflows.run_folder.seeds import shards
-        from fergan.workflows.steps.classify import ClassifyOptions, Judge
         from fergan.workflows.steps.generate import FaceMaker, GenerateOptions
+        from fergan.workflows.steps.judge import ClassifyOptions, Judge
         from fergan.workflows.steps.report import report
     run = RunFolder(str(folder))
     run.faces.mkdir(parents=True)

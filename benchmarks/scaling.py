@@ -36,8 +36,8 @@ def driver_costs(rows: tuple[int, int]) -> dict[str, float]:
     from fergan.workflows.run_folder import labels
     from fergan.workflows.run_folder.folder import RunFolder
     from fergan.workflows.run_folder.labels import face_table, keep_part, merge_parts, part_bytes
-    from fergan.workflows.steps.classify import ClassifyOptions, Judge
     from fergan.workflows.steps.generate import FaceMaker, GenerateOptions
+    from fergan.workflows.steps.judge import ClassifyOptions, Judge
     from fergan.workflows.steps.report import report
 
     random = np.random.default_rng(0)

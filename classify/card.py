@@ -1,7 +1,7 @@
 """Cards: what stands beside a classifier's file and says what the file itself cannot. Imports no torch and no Keras.
 
-``NAME.json`` holds ``labels``, ``input_range`` and ``outputs``, and for classifiers that fergan trained their settings,
-data and scores; ``NAME.md`` is for people.
+``NAME.json`` holds ``labels`` and ``input_range``; ``outputs``, ``output``, ``input_size`` and ``view`` where a network
+needs them; and for classifiers that fergan trained their settings, data and scores. ``NAME.md`` is for people.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..data.faces import SIZE
 from ..data.labels import AFFECTNET, FER2013, FERPLUS, RAFDB, canonical_label
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable
 from .files.bounded import read_regular
+from .known import BESIDES, KNOWN_JUDGES
 
 WEIGHTS = Path(__file__).parent / "weights"
 BUNDLED = "fernet"
@@ -25,8 +27,10 @@ ENDINGS = (".keras", ".h5", ".hdf5", ".onnx")
 Range = tuple[float, float] | tuple[tuple[float, float], ...]
 """Black and white of a network's input, once or for each channel."""
 GivenRange = Range | Literal["imagenet"]
+View = Literal["48", "own"]
+"""How a network is shown faces: as FER2013 has them (48 pixels, gray), or in its own size and colours."""
 PIXELS = (0.0, 255.0)
-"""Black and white of 8-bit pictures, and of a network of which nobody says otherwise."""
+"""Black and white of 8-bit pictures, and of every network that fergan trained."""
 IMAGENET = tuple(
     (-mean / deviation, (1 - mean) / deviation) for mean, deviation in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))
 )
@@ -42,6 +46,13 @@ _ORDERS = (
     ("of folders, which is alphabetical,", tuple(sorted(FERPLUS))),
 )
 """Orders in which published models number the expressions, to choose from; never one to assume."""
+_RANGES = (
+    ("0,255", "pixels as they are, where the network scales them itself"),
+    ("0,1", "pixels / 255"),
+    ("-1,1", "pixels / 127.5 - 1, as for Xception and MobileNet"),
+)
+_MADE_HERE = ("recipe", "settings", "ensemble")
+"""Keys that stand in the cards of classifiers that fergan trained or joined; those take :data:`PIXELS`."""
 
 
 def bundled_classifiers() -> dict[str, Path]:
@@ -50,10 +61,13 @@ def bundled_classifiers() -> dict[str, Path]:
 
 
 def find_classifier(source: str | Path | None) -> Path:
-    """The model file of a bundled name, or the path itself; None for :data:`BUNDLED`.
+    """The model file of a name, or the path itself; None for :data:`BUNDLED`.
+
+    A published network (:data:`.known.KNOWN_JUDGES`) is downloaded when its name is first given.
 
     Raises:
-        UsageError: neither a bundled name nor a file.
+        UsageError: neither a name nor a file.
+        DataError: the download fails.
     """
     name = str(source or BUNDLED)
     if "/" not in name and not name.endswith(ENDINGS):
@@ -61,9 +75,13 @@ def find_classifier(source: str | Path | None) -> Path:
         if name in bundled:
             return bundled[name]
         if not Path(name).exists():
+            if name in KNOWN_JUDGES:
+                from .published import fetch_judge
+
+                return fetch_judge(name)
             raise UsageError(
                 f"no bundled classifier is called {name!r} (known are: {', '.join(bundled) or 'none'}); give a name or "
-                f"a model file ({', '.join(ENDINGS)})"
+                f"a model file ({', '.join(ENDINGS)}); published ones are {', '.join(KNOWN_JUDGES)}"
             )
     return Path(name)
 
@@ -111,13 +129,23 @@ def read_model_card(path: Path) -> str | None:
         raise DataError(f"{printable(beside)}: cannot be read ({error})") from error
 
 
+def made_here(path: Path, card: Mapping[str, Any]) -> bool:
+    """Whether fergan made a model: it is bundled, or its card tells of a training or an ensemble."""
+    return path.parent == WEIGHTS or any(key in card for key in _MADE_HERE)
+
+
 def card_labels(
     path: Path, card: Mapping[str, Any], input_shape: Sequence[int | None], output_shape: Sequence[int | None]
 ) -> tuple[str, ...]:
-    """The names of a network's outputs, after a look at the shapes."""
+    """The names of a network's outputs, :data:`.known.BESIDES` among them, after a look at the shapes."""
     shapes = " to ".join(
         str(["N", *("?" if n is None else n for n in shape)]).replace("'", "") for shape in (input_shape, output_shape)
     )
+    if len(input_shape) == 3 and None in input_shape[:2] and input_shape[-1] in (1, 3):
+        raise DataError(
+            f"{path}: maps {shapes} and takes pictures of any size; write the one that it was trained with into "
+            f'{path.with_suffix(".json").name}, such as {{"input_size": 224}} or {{"input_size": [height, width]}}'
+        )
     picture = len(input_shape) == 3 and all(input_shape) and input_shape[-1] in (1, 3)
     if not picture or len(output_shape) != 1 or not output_shape[0]:
         raise DataError(
@@ -138,13 +166,38 @@ def card_labels(
     if len(set(labels)) != len(labels):
         raise DataError(f"{path}: a label occurs twice in {','.join(labels)}")
     if len(labels) != count:
-        raise DataError(f"{path}: maps {shapes}; expected one output for each label, of which there are {len(labels)}")
+        raise DataError(
+            f"{path}: maps {shapes}; expected one output for each label, of which there are {len(labels)}"
+            + (f" (call outputs that are no expressions {' and '.join(BESIDES)})" if len(labels) < count else "")
+        )
+    if len(set(labels) - set(BESIDES)) < 2:
+        raise DataError(f"{path}: has the labels {','.join(labels)}; a classifier has two expressions or more")
     return labels
 
 
-def card_range(path: Path, card: Mapping[str, Any], channels: int) -> Range:
-    """Black and white of a network's input, as the card says it."""
-    given = card.get("input_range", PIXELS)
+def card_range(path: Path, card: Mapping[str, Any], channels: int, *, whole: bool = False) -> Range:
+    """Black and white of a network's input, as the card says it; never a guess.
+
+    Args:
+        path: of the model file.
+        card: what is known of it.
+        channels: of its input.
+        whole: whether the input is of whole numbers 0..255 (uint8), which says the range by itself.
+
+    Raises:
+        DataError: nothing says it, or what says it is no range.
+    """
+    given = card.get("input_range")
+    if given is None:
+        if whole or made_here(path, card):
+            return PIXELS
+        usual = [f"{text} ({what})" for text, what in _RANGES]
+        usual += ["imagenet (torchvision's, timm's and HSEmotion's networks)"] if channels == 3 else []
+        raise DataError(
+            f"{path}: nothing says what input range it takes, and a wrong one makes confident nonsense. Give "
+            f'--input-range, or write {{"input_range": [black, white]}} into {path.with_suffix(".json").name} beside '
+            f"the file. Usual: {'; '.join(usual)}"
+        )
     try:
         values = np.array(IMAGENET if given == "imagenet" else given, np.float64)
     except (TypeError, ValueError):
@@ -159,4 +212,42 @@ def card_range(path: Path, card: Mapping[str, Any], channels: int) -> Range:
     if values.ndim == 2 and channels != 3:
         raise DataError(f"{path}: its input range is {given!r}, of three channels, but its input has {channels}")
     low, high = values.T
-    return (float(low), float(high)) if values.ndim == 1 else tuple(zip(low.tolist(), high.tolist(), strict=True))
+    found: Range = (
+        (float(low), float(high)) if values.ndim == 1 else tuple(zip(low.tolist(), high.tolist(), strict=True))
+    )
+    if whole and found != PIXELS:
+        raise DataError(f"{path}: its input is of whole numbers (uint8), so its range is 0..255, not {given!r}")
+    return found
+
+
+def card_size(path: Path, card: Mapping[str, Any]) -> tuple[int, int] | None:
+    """(height, width) that ``input_size`` names for a network that takes pictures of any size; None without it."""
+    given = card.get("input_size")
+    if given is None:
+        return None
+    both = [given, given] if isinstance(given, int) else given
+    if not isinstance(both, list) or len(both) != 2 or not all(type(n) is int and 8 <= n <= 2048 for n in both):
+        raise DataError(f'{path}: its "input_size" is {given!r}; write pixels from 8 to 2048, or [height, width]')
+    return both[0], both[1]
+
+
+def card_view(path: Path, card: Mapping[str, Any], input_shape: Sequence[int], wanted: View | None = None) -> View:
+    """How a network is shown faces.
+
+    Networks for 48 gray pixels, and those that fergan trained, see FER2013's 48x48; so do published ones that learned
+    from FER2013, as their cards say. Other people's networks of a larger or an RGB input see the face as they were made
+    to see it. ``wanted``, and ``view`` in the card, say otherwise.
+
+    Raises:
+        DataError: the card's ``view`` is neither.
+    """
+    given = wanted or card.get("view")
+    if given not in (None, "48", "own"):
+        raise DataError(f'{path}: its "view" is {given!r}; write "48" or "own"')
+    height, width, channels = input_shape
+    if (height, width, channels) == (SIZE, SIZE, 1):
+        return "48"
+    if given is None:
+        larger = max(height, width) > SIZE or channels == 3
+        return "own" if larger and not made_here(path, card) else "48"
+    return "own" if given == "own" else "48"

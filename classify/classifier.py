@@ -15,15 +15,31 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from ..data.faces import prepare_faces
+from ..data.faces import SIZE, Preparation
 from ..data.images import read_image
+from ..data.labels import canonical_label
 from ..runtime.devices import choose_device
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable
-from .card import ENDINGS, PIXELS, GivenRange, Range, card_labels, card_range, find_classifier, read_card
+from .card import (
+    ENDINGS,
+    PIXELS,
+    GivenRange,
+    Range,
+    View,
+    card_labels,
+    card_range,
+    card_size,
+    card_view,
+    find_classifier,
+    made_here,
+    read_card,
+)
 from .files.bounded import read_regular
 from .files.network import Network
 from .files.open import open_keras_model, open_network
+from .files.wanted import Wanted
+from .known import BESIDES, recognise
 
 if TYPE_CHECKING:
     from .backend import keras
@@ -43,6 +59,10 @@ class Classifier:
     Attributes:
         name: the model's file name without its ending.
         labels: the K class names, in the order of the probabilities.
+        outputs: names of all numbers that the network gives, of which valence and arousal are no labels.
+        view: ``48`` if it is shown 48x48 gray faces, ``own`` if faces of its own size and colours.
+        foreign: whether others than fergan made it.
+        remarks: what a person should know before using it, a line each.
         sha256: of the model file.
         engine: what runs the network: ``torch``, ``onnxruntime``, or ``keras`` where a layer of it has no translation.
         input_shape: (height, width, channels) of what the saved network takes.
@@ -66,8 +86,15 @@ class Classifier:
         source: Path | None = None,
         validation: bytes | None = None,
         input_range: Range = PIXELS,
+        view: View = "48",
+        foreign: bool = False,
+        remarks: Sequence[str] = (),
     ) -> None:
-        self.name, self.labels, self.sha256, self.card = name, labels, sha256, card
+        self.name, self.sha256, self.card = name, sha256, card
+        self._columns = [number for number, label in enumerate(labels) if label not in BESIDES]
+        self.labels = tuple(labels[number] for number in self._columns)
+        self.outputs = labels
+        self.view, self.foreign, self.remarks = view, foreign, tuple(remarks)
         self.source, self.validation = source, validation
         self.engine, self.input_range = network.engine, input_range
         self.input_name, self.output_name = network.input_name, network.output_name
@@ -86,12 +113,13 @@ class Classifier:
     def predict(self, faces: Faces) -> np.ndarray:
         """Expression probabilities of faces.
 
-        A network that was made for something else than 48x48 gray faces in 0..255 gets them resized (bilinear,
-        antialiased where they shrink), as three equal channels and in its range, as it needs them.
+        Faces of the network's own size and colours reach it as they are, but for its range. 48x48 gray faces are
+        resized (bilinear, antialiased where they shrink) and become three equal channels, as it needs them.
 
         Args:
-            faces: uint8 [N, 48, 48], gray, 0..255 (see :func:`fergan.data.faces.prepare_faces`); or a picture's path or
-                Pillow image, or several, which are prepared as whole pictures (crop ``none``).
+            faces: uint8 [N, 48, 48], gray, 0..255 (see :func:`fergan.data.faces.prepare_faces`), or what
+                :meth:`preparation` makes: [N, height, width] or [N, height, width, 3]; or a picture's path or Pillow
+                image, or several, which are so prepared as whole pictures (crop ``none``).
 
         Returns:
             float32 [N, K], rows sum to 1. A row depends on its face alone: the network always sees batches of one
@@ -101,7 +129,7 @@ class Classifier:
             UsageError: another dtype or shape.
             DataError: what the network says are no probabilities, and its card does not say what they are.
         """
-        outputs = self._apply(self._network.outputs, self._checked(faces), self.prepared)
+        outputs = self._apply(self._network.outputs, self._checked(faces), self.prepared)[:, self._columns]
         if self.card.get("outputs") == "logits":
             shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
             return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
@@ -113,6 +141,13 @@ class Classifier:
                 f'logits, which a softmax makes probabilities, write "outputs": "logits" into {beside}'
             )
         return outputs
+
+    def preparation(self, crop: str = "none") -> Preparation:
+        """How pictures become faces that :meth:`predict` takes, by :attr:`view`."""
+        if self.view == "48":
+            return Preparation(crop)
+        height, width, channels = self.input_shape
+        return Preparation(crop, (height, width), "rgb" if channels == 3 else "gray")
 
     def call(self, inputs: np.ndarray) -> np.ndarray:
         """The network exactly as it was saved: its own input, no resizing, no change of range, no softmax.
@@ -155,12 +190,13 @@ class Classifier:
 
     def _checked(self, faces: Faces) -> np.ndarray:
         if not isinstance(faces, np.ndarray):
-            faces = _prepared_pictures(faces)
-        if faces.dtype != np.uint8 or faces.ndim != 3 or faces.shape[1:] != (48, 48):
-            raise UsageError(
-                f"faces must be uint8 [N, 48, 48], not {faces.dtype} {list(faces.shape)}; use prepare_faces"
-            )
-        return faces[..., None]
+            faces = _prepared_pictures(faces, self.preparation())
+        height, width, channels = self.input_shape
+        own = (height, width, 3) if channels == 3 else (height, width)
+        if faces.dtype != np.uint8 or faces.shape[1:] not in ((SIZE, SIZE), own):
+            shown = " or ".join(f"[N, {', '.join(map(str, shape))}]" for shape in dict.fromkeys(((SIZE, SIZE), own)))
+            raise UsageError(f"faces must be uint8 {shown}, not {faces.dtype} {list(faces.shape)}; use prepare_faces")
+        return faces if faces.ndim == 4 else faces[..., None]
 
     def keras_model(self) -> keras.Model:
         """The network as Keras has it, on the CPU, with gradients.
@@ -180,22 +216,23 @@ class Classifier:
 
     def full_card(self) -> dict[str, Any]:
         """The card with what was given in place of it when the model was loaded."""
-        card = {**self.card, "labels": list(self.labels)}
-        if self.input_range != PIXELS:
-            card["input_range"] = np.asarray(self.input_range).tolist()
-        return card
+        return {
+            **self.card,
+            "labels": list(self.outputs),
+            "input_range": np.asarray(self.input_range).tolist(),
+        }
 
     def prepared(self, batch: torch.Tensor) -> torch.Tensor:
-        """float32 [N, 48, 48, 1], 0..255 -> [N, *input_shape], what the network was made for."""
+        """float32 [N, 48, 48, 1] or [N, *input_shape], 0..255 -> [N, *input_shape], what the network was made for."""
         height, width, channels = self.input_shape
-        if (height, width) != (48, 48):
+        if tuple(batch.shape[1:3]) != (height, width):
             # [N, 1, 48, 48] and [N, 48, 48, 1] are the same memory
             resized = F.interpolate(batch.reshape(-1, 1, 48, 48), (height, width), mode="bilinear", antialias=True)
             batch = resized.reshape(-1, height, width, 1)
         if self.input_range != PIXELS:
             scale, offset = (torch.tensor(of, dtype=batch.dtype, device=batch.device) for of in self.scaling)
             batch = batch * scale + offset
-        return batch if channels == 1 else batch.expand(-1, -1, -1, channels).contiguous()
+        return batch if channels == batch.shape[-1] else batch.expand(-1, -1, -1, channels).contiguous()
 
     @property
     def scaling(self) -> tuple[float | list[float], float | list[float]]:
@@ -221,15 +258,15 @@ class Classifier:
         return np.concatenate(rows)
 
 
-def _prepared_pictures(pictures: Any) -> np.ndarray:
-    """Arrays, tensors, paths or Pillow images, one or several, as uint8 [N, 48, 48]."""
+def _prepared_pictures(pictures: Any, preparation: Preparation) -> np.ndarray:
+    """Arrays, tensors, paths or Pillow images, one or several, as prepared faces."""
     if isinstance(pictures, str | os.PathLike | Image.Image):
         pictures = [pictures]
     if not isinstance(pictures, list | tuple):  # a tensor, or anything else that numpy takes
         return np.asarray(pictures)
     if not any(isinstance(picture, str | os.PathLike | Image.Image) for picture in pictures):
         return np.asarray(pictures)
-    return prepare_faces([_pixels(picture) for picture in pictures])
+    return preparation.prepare([_pixels(picture) for picture in pictures])
 
 
 def _pixels(picture: Any) -> Any:
@@ -254,24 +291,29 @@ def load_classifier(
     *,
     labels: Sequence[str] | None = None,
     input_range: GivenRange | None = None,
+    view: View | None = None,
 ) -> Classifier:
-    """Open a classifier: one that fergan trained, a bundled one, or somebody else's.
+    """Open a classifier: one that fergan trained, a bundled or a published one, or somebody else's.
 
     Files are data: nothing in them is executed, and layers that would need that are refused.
 
     Args:
         source: a ``.keras``, ``.h5``, ``.hdf5`` (Keras 1 to 3) or ``.onnx`` file, or the name of a bundled model; None
             for fernet. ``NAME.json`` beside the file says what the file itself cannot: ``labels``, the names of
-            the outputs in order; ``input_range``, what black and white are to the network, ``[0, 255]`` by default
-            (three such pairs where the channels differ, or ``"imagenet"`` for :data:`IMAGENET`); ``outputs``,
-            ``"logits"`` where no softmax follows the last layer.
+            the outputs in order (``valence`` and ``arousal`` are outputs that are no labels); ``input_range``, what
+            black and white are to the network (three such pairs where the channels differ, or ``"imagenet"`` for
+            :data:`IMAGENET`); ``outputs``, ``"logits"`` where no softmax follows the last layer; ``output``, the name
+            of the expressions' output among several; ``input_size``, of a network that takes any; ``view``. Published
+            networks that fergan recognises (:mod:`.known`) need none of it.
         device: ``auto``, ``cpu`` or ``cuda``.
         labels: in place of those in ``NAME.json``.
         input_range: in place of that in ``NAME.json``.
+        view: ``48`` to show it faces as FER2013 has them, ``own`` to show it faces of its own size and colours, cut
+            from the full picture; None as :func:`.card.card_view` says.
 
     Raises:
         DataError: the file is missing, damaged, asks for code, or is no network from pictures of 1 or 3 channels to one
-            output for each label; or nothing says what its labels are.
+            output for each label; or nothing says what its labels or its input range are.
         UsageError: an unknown device or name.
     """
     device = choose_device(device, numbered=False).type
@@ -282,18 +324,60 @@ def load_classifier(
         endings = ", ".join(ENDINGS)
         raise DataError(f"{path}: cannot be read ({error.strerror}); give a {endings} file") from error
     card = read_card(path, labels, input_range)
-    network = open_network(path, content, device)
-    card = {**getattr(network, "card", {}), **card}
+    network = open_network(path, content, device, _wanted(path, card))
+    return _described(network, path, content, {**getattr(network, "card", {}), **card}, device, view)
+
+
+def _described(
+    network: Network, path: Path, content: bytes, card: dict[str, Any], device: str, view: View | None
+) -> Classifier:
+    """A classifier of an opened network, by what is known of it."""
+    sha256, remarks = hashlib.sha256(content).hexdigest(), []
+    if not made_here(path, card) and (known := recognise(path.stem, sha256, network)):
+        remarks.append(f"{printable(path)}: {known.remark}{_overruled(known.card(), card)}")
+        card = {**known.card(), **card}
     names = card_labels(path, card, network.input_shape, network.output_shape)
-    beside = path.with_suffix(".validation.npz")
+    height, width, channels = (int(n or 0) for n in network.input_shape)
+    span = card_range(path, card, channels, whole=network.whole)
+    shown = card_view(path, card, (height, width, channels), view)
+    if shown == "own" and view is None:
+        remarks.append(
+            f"{printable(path)}: sees faces in its own {height}x{width} pixels, {'RGB' if channels == 3 else 'gray'}, "
+            "not as FER2013 has them; --view 48 shows it those"
+        )
+    # answers on validation faces correct labels only of faces that were shown in the same way
+    beside = path.with_suffix(".validation.npz") if shown == card.get("view", "48") else None
     return Classifier(
         network,
         names,
         name=path.stem,
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=sha256,
         card=card,
         device=device,
         source=path,
-        validation=read_regular(beside) if beside.exists() else None,
-        input_range=card_range(path, card, int(network.input_shape[-1] or 0)),
+        validation=read_regular(beside) if beside and beside.exists() else None,
+        input_range=span,
+        view=shown,
+        foreign=not made_here(path, card),
+        remarks=remarks,
     )
+
+
+def _overruled(known: dict[str, Any], card: dict[str, Any]) -> str:
+    """What was said in place of what is known of a published network, for its remark."""
+    names = {"labels": "labels", "input_range": "input range", "outputs": "kind of outputs"}
+    given = [names[key] for key in names if key in card and not _same(card[key], known[key])]
+    return f"; but its {' and '.join(given)} were given otherwise, which is followed" if given else ""
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, list) and isinstance(other, list) and all(isinstance(name, str) for name in one):
+        return [canonical_label(name) for name in one] == other
+    return bool(np.array_equal(np.asarray(one), np.asarray(other)))
+
+
+def _wanted(path: Path, card: dict[str, Any]) -> Wanted:
+    output, labels = card.get("output"), card.get("labels")
+    if output is not None and not isinstance(output, str):
+        raise DataError(f'{printable(path.with_suffix(".json"))}: "output" is {output!r}; write the name of an output')
+    return Wanted(card_size(path, card), output, len(labels) if isinstance(labels, list) else None)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..runtime.errors import UsageError
 from ..runtime.files import make_folder, printable, write_atomically
+from .card import PIXELS
 
 if TYPE_CHECKING:
     from .backend import keras
@@ -31,8 +32,8 @@ def save_classifier(
         model: what :func:`.classifier.load_classifier` gives; or a Keras model from ``pixels`` float32 [N, 48, 48, 1]
             in 0..255 to probabilities float32 [N, K].
         path: ends in ``.keras``.
-        card: what the model file cannot say; at least ``labels``, the names of the K outputs in order. None for that
-            of a :class:`.classifier.Classifier`.
+        card: what the model file cannot say; at least ``labels``, the names of the K outputs in order;
+            ``input_range`` is 0..255 unless it is there. None for that of a :class:`.classifier.Classifier`.
         validation: from :func:`validation_bytes`; written to ``NAME.validation.npz``. None likewise.
 
     Raises:
@@ -61,7 +62,8 @@ def save_classifier(
         content = draft.read_bytes()
     if validation is not None:
         write_atomically(path.with_suffix(".validation.npz"), validation)
-    write_atomically(path.with_suffix(".json"), (json.dumps(card, indent=2) + "\n").encode())
+    said = {**card, "input_range": card.get("input_range", list(PIXELS))}
+    write_atomically(path.with_suffix(".json"), (json.dumps(said, indent=2) + "\n").encode())
     write_atomically(path, content)
 
 

@@ -1,6 +1,8 @@
 """From any face picture to what the expression classifiers see: 48x48 grayscale, framed as FER2013 frames faces.
 
-The steps are always the same three, whatever holds the pixels: gray (ITU-R 601-2 luma), crop, one antialiased resize.
+Classifiers that were made for larger or for RGB faces see them in their own size and colours (:class:`Preparation`).
+The steps are always the same three, whatever holds the pixels: gray (ITU-R 601-2 luma) unless RGB is wanted, crop, one
+antialiased resize.
 Downsampling without antialiasing changes what a network sees (Parmar et al. 2022, arXiv:2104.11222, for FID), so the
 filter is named, fixed and recorded with the results (:class:`Preparation`).
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,8 @@ SIZE = 48
 
 CROPS = ("none", "ffhq", "detect")
 """``none``: the whole picture. ``ffhq``: :data:`FFHQ_BOX`. ``detect``: the largest face that OpenCV finds."""
+
+COLOURS = ("gray", "rgb")
 
 GRAY = "ITU-R 601-2 luma"
 """Y = 0.299 R + 0.587 G + 0.114 B, on the stored (gamma) values: Pillow's mode L."""
@@ -63,27 +67,46 @@ class Preparation:
 
     Attributes:
         crop: one of :data:`CROPS`.
+        size: (height, width) of the prepared face in pixels. Where they differ, the square face is stretched, as the
+            usual ``resize((width, height))`` does.
+        colour: one of :data:`COLOURS`.
         version: of the steps from picture to face; see :data:`VERSION`.
 
     Raises:
-        UsageError: an unknown crop.
+        UsageError: an unknown crop or colour.
     """
 
     crop: str = "none"
+    size: tuple[int, int] = (SIZE, SIZE)
+    colour: str = "gray"
     version: int = field(default=VERSION, init=False)
 
     def __post_init__(self) -> None:
         if self.crop not in CROPS:
             raise UsageError(f"crop {self.crop!r} is not one of {', '.join(CROPS)}")
+        if self.colour not in COLOURS:
+            raise UsageError(f"colour {self.colour!r} is not one of {', '.join(COLOURS)}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one prepared face: (height, width), or (height, width, 3) in colour."""
+        return self.size if self.colour == "gray" else (*self.size, 3)
+
+    @property
+    def fer2013(self) -> bool:
+        """Whether faces come out as FER2013 has them: 48x48, gray."""
+        return self.shape == (SIZE, SIZE)
 
     def as_dict(self) -> dict[str, Any]:
         """Every setting that decides the prepared pixels, as plain JSON values."""
+        height, width = self.size
         settings: dict[str, Any] = {
             "preparation_version": self.version,
             "crop": self.crop,
-            "size": SIZE,
-            "gray": GRAY,
+            "size": height if height == width else [height, width],
+            **({"gray": GRAY} if self.colour == "gray" else {"colour": "rgb"}),
             "filter": FILTER,
+            **({} if self.fer2013 else {"view": "own"}),
         }
         if self.crop == "ffhq":
             settings["box"] = list(FFHQ_BOX)
@@ -93,8 +116,39 @@ class Preparation:
             settings["detect_enlarge"] = HAAR_ENLARGE
         return settings
 
+    def prepare(self, images: Any, missed: list[int] | None = None) -> np.ndarray:
+        r"""uint8 [N, \*shape]: faces as :func:`prepare_faces` makes them, in this size and colour."""
+        faces = []
+        for index, picture in enumerate(_pictures(images)):
+            image = _image(picture, self.colour)
+            box = _detect(picture) if self.crop == "detect" else None
+            if self.crop == "detect" and box is None and missed is not None:
+                missed.append(index)
+            if box is not None:  # as cut_faces does: what lies outside the square has no part in the face
+                image, box = image.crop(box), None
+            if box is None:
+                part = FFHQ_BOX if self.crop == "ffhq" else (0.0, 0.0, 1.0, 1.0)
+                box = part_of_square(image.width, image.height, part)
+            faces.append(self._of_box(image, box))
+        return np.stack(faces) if faces else self.none()
 
-def prepare_faces(images: Any, crop: str = "none", *, missed: list[int] | None = None) -> np.ndarray:
+    def none(self) -> np.ndarray:
+        r"""uint8 [0, \*shape]: no faces."""
+        return np.empty((0, *self.shape), dtype=np.uint8)
+
+    def _of_box(self, image: Image.Image, box: Box) -> np.ndarray:
+        face = np.asarray(image.resize(self.size[::-1], _FILTER, box=box))
+        return face if face.ndim == len(self.shape) else np.repeat(face[..., None], 3, axis=2)
+
+
+def prepare_faces(
+    images: Any,
+    crop: str = "none",
+    *,
+    size: int | tuple[int, int] = SIZE,
+    colour: str = "gray",
+    missed: list[int] | None = None,
+) -> np.ndarray:
     """Prepare face pictures for an expression classifier.
 
     A picture that is not square is first cut to its centre square (rounded towards the top left), so that faces keep
@@ -107,32 +161,23 @@ def prepare_faces(images: Any, crop: str = "none", *, missed: list[int] | None =
             iterable of single arrays or tensors [H, W, 3], [H, W, 1] or [H, W], which may differ in size.
         crop: ``none`` the whole picture; ``ffhq`` the fixed :data:`FFHQ_BOX`, for generators trained on FFHQ-aligned
             faces; ``detect`` the largest frontal face that OpenCV finds, or as ``none`` where it finds none.
+        size: of the prepared faces in pixels, or (height, width).
+        colour: ``gray`` or ``rgb``; a gray picture has three equal channels then.
         missed: a list to which the indices of pictures without a detected face are appended (``detect`` only).
 
     Returns:
-        uint8 [N, 48, 48], 0..255. [0, 48, 48] for no pictures.
+        uint8 [N, height, width], 0..255, or [N, height, width, 3] in colour. N is 0 for no pictures.
 
     Raises:
-        UsageError: unknown crop, pixels that are not uint8, another shape or number of channels, a side of zero; or
-            ``detect`` where OpenCV has no cascade classifier.
+        UsageError: unknown crop or colour, pixels that are not uint8, another shape or number of channels, a side of
+            zero; or ``detect`` where OpenCV has no cascade classifier.
 
     Example:
         >>> prepare_faces(np.zeros((2, 256, 256, 3), dtype=np.uint8), crop="ffhq").shape
         (2, 48, 48)
     """
-    crop = Preparation(crop).crop
-    faces = []
-    for index, picture in enumerate(_pictures(images)):
-        gray = _gray(picture)
-        box = _detect(picture) if crop == "detect" else None
-        if crop == "detect" and box is None and missed is not None:
-            missed.append(index)
-        if box is not None:  # as cut_faces does: what lies outside the square has no part in the face
-            gray, box = gray.crop(box), None
-        if box is None:
-            box = part_of_square(gray.width, gray.height, FFHQ_BOX if crop == "ffhq" else (0.0, 0.0, 1.0, 1.0))
-        faces.append(np.asarray(gray.resize((SIZE, SIZE), _FILTER, box=box)))
-    return np.stack(faces) if faces else np.empty((0, SIZE, SIZE), dtype=np.uint8)
+    both = (size, size) if isinstance(size, int) else size
+    return Preparation(crop, both, colour).prepare(images, missed)
 
 
 def detect_faces(images: Any) -> list[Box | None]:
@@ -151,13 +196,14 @@ def detect_faces(images: Any) -> list[Box | None]:
     return [_detect(picture) for picture in _pictures(images)]
 
 
-def cut_faces(picture: np.ndarray, squares: np.ndarray) -> np.ndarray:
-    """Prepared faces: uint8 [N, 48, 48] from a picture uint8 [H, W, C] and squares of
-    :func:`~.detection.squares.face_squares`.
+def cut_faces(picture: np.ndarray, squares: np.ndarray, preparation: Preparation | None = None) -> np.ndarray:
+    """Prepared faces from a picture uint8 [H, W, C] and squares of :func:`~.detection.squares.face_squares`.
 
-    Each is ``prepare_faces([picture[y : y + side, x : x + side]])[0]``.
+    Each is ``prepare_faces([picture[y : y + side, x : x + side]])[0]``, or what ``preparation`` without its crop makes
+    of that.
     """
-    return prepare_faces([picture[y : y + side, x : x + side] for x, y, side in squares.tolist()])
+    wanted = Preparation() if preparation is None else replace(preparation, crop="none")
+    return wanted.prepare([picture[y : y + side, x : x + side] for x, y, side in squares.tolist()])
 
 
 def _pictures(images: Any) -> Iterator[np.ndarray]:
@@ -198,9 +244,9 @@ def _array(value: Any) -> np.ndarray | None:
     return value if isinstance(value, np.ndarray) else None
 
 
-def _gray(picture: np.ndarray) -> Image.Image:
+def _image(picture: np.ndarray, colour: str) -> Image.Image:
     image = Image.fromarray(np.ascontiguousarray(picture))
-    return image if picture.ndim == 2 else image.convert("L")
+    return image if picture.ndim == 2 or colour == "rgb" else image.convert("L")
 
 
 def part_of_square(width: int, height: int, part: Box) -> Box:

@@ -1,10 +1,11 @@
-"""Three sentences that a reader can quote, each with the caveat that belongs to it."""
+"""Three or four sentences that a reader can quote, each with the caveat that belongs to it."""
 
 from dataclasses import dataclass
 
 from .correction import Correction, refutation
 from .findings import Findings
 from .formatting import NBSP, count, listed, percent, percent_range, plural, printable
+from .judges import judges_sentence
 from .statistics.shares import LabelShares
 
 SMALL_SAMPLE = 100
@@ -19,17 +20,21 @@ class Conclusion:
 
 
 def conclude(findings: Findings) -> tuple[Conclusion, ...]:
-    """What was counted, what that says of expressions, and how sure the classifier was."""
+    """What was counted, what that says of expressions, how sure the classifier was, and what depends on the judge."""
+    judges = findings.judges
+    among = () if judges is None else (Conclusion("What depends on the judge", judges_sentence(judges)),)
     if findings.selected is not None:
         return (
             Conclusion("What was selected", findings.selected.sentence),
             Conclusion("What the labels can bear", findings.selected.check),
             Conclusion("How sure the classifier was", _uncertain(findings)),
+            *among,
         )
     return (
         Conclusion("What was counted", _counted(findings.shares)),
         Conclusion("What this says of expressions", _bearing(findings)),
         Conclusion("How sure the classifier was", _uncertain(findings)),
+        *among,
     )
 
 

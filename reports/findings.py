@@ -1,15 +1,16 @@
 """Everything that is said about one set of labels, computed once: the page, the JSON and the Markdown all tell it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from ..runtime.errors import DataError
 from .correction import Correction, correct, few_validation_faces, missing_validation
-from .formatting import count, plural, printable
+from .formatting import count, percent, plural, printable
 from .further import Further, further
+from .judges import JudgeLabels, Judges, judge_faces, judge_notes
 from .selected import Selected
 from .statistics.comparison import Comparison, compare_to_reference
 from .statistics.label_audit import AuditEstimate
@@ -19,6 +20,8 @@ from .statistics.references import NAMED_REFERENCES, Reference, as_labelled, ref
 from .statistics.shares import ConfidenceSummary, LabelShares, confidence_summary, label_shares
 from .statistics.sweep import Sweep, sweep_of
 from .statistics.table import LabelTable
+
+_SEVERAL = 32  # faces from which one label for all of them is worth a remark
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,9 @@ class Findings:
     further: Further | None
     selected: Selected | None
     """how the faces were selected; then nothing is corrected or compared with references"""
+    judges: Judges | None
+    failed: tuple[tuple[str, str], ...]
+    """names of judges without a whole table, and why"""
     skipped: tuple[tuple[str, str], ...]
     """file names and reasons"""
 
@@ -50,6 +56,9 @@ def evaluate(
     preparation: PreparationSensitivity | None = None,
     skipped: pd.DataFrame | None = None,
     selected: Selected | None = None,
+    others: Sequence[JudgeLabels] = (),
+    judge: str = "",
+    failed: Mapping[str, str] | None = None,
 ) -> Findings:
     """All statistics of a table of labels.
 
@@ -60,14 +69,19 @@ def evaluate(
         preparation: how the labels depend on crop and filter.
         skipped: files that could not be judged, with the columns `face` and `reason`.
         selected: how the faces were selected, if they were.
+        others: what further judges said of the same faces.
+        judge: the name of the one whose table this is.
+        failed: why other judges of the run have no table, by their names.
 
     Raises:
-        DataError: the validation faces do not fit, or the table of skipped files lacks a column.
+        DataError: the judges cannot be compared, the validation faces do not fit, or the table of skipped files lacks a
+            column.
     """
     shares = label_shares(table.codes, table.classes)
     correction = uncorrected = None
     if selected is not None:
         validation, uncorrected = None, selected.why_uncorrected
+        others = [replace(other, validation=None) for other in others]
     if validation is not None:
         try:
             uncorrected = missing_validation(validation, table.classes)
@@ -87,6 +101,8 @@ def evaluate(
         preparation=preparation,
         further=None if validation is None or uncorrected else further(table, validation),
         selected=selected,
+        judges=judge_faces([JudgeLabels(judge, table), *others], correction, failed) if others else None,
+        failed=tuple((failed or {}).items()),
         skipped=_skipped_rows(skipped),
     )
 
@@ -124,6 +140,15 @@ def quality_notes(findings: Findings, unreadable: Sequence[tuple[str, str]] = ()
     few = None if findings.correction is None else few_validation_faces(findings.correction.prevalence, table.classes)
     if few is not None:
         notes.append(few)
+    first = int(findings.shares.counts.argmax())
+    given = table.confidence[table.codes == first]
+    if len(table) >= _SEVERAL and len(given) > 0.95 * len(table) and np.median(given) > 0.99:
+        notes.append(
+            f"{percent(len(given) / len(table), 0)} of the faces got the label {printable(table.classes[first], 60)}, "
+            "nearly all with certainty. Either these faces are alike, or the classifier was shown something else than "
+            "it was made for: another input range, order of labels or crop."
+        )
+    notes += judge_notes(findings.judges, findings.failed)
     mismatched = int((table.probabilities.argmax(axis=1) != table.codes).sum())
     if mismatched:
         notes.append(

@@ -60,6 +60,8 @@ def markdown(data: Mapping[str, Any]) -> str:
                 ((_text(name), *(_share(part["shares"][name]) for part in parts)) for name in names),
             )
         )
+    if data["judges"] is not None:
+        blocks += _judges(data["judges"])
     if data["preparation"] is not None:
         blocks.append(_preparation(data["preparation"]))
     notes = [f"- {_text(note)}" for note in data["notes"]]
@@ -68,6 +70,27 @@ def markdown(data: Mapping[str, Any]) -> str:
     if notes:
         blocks.append("\n".join(notes))
     return "\n\n".join(blocks).replace(NBSP, " ") + "\n"
+
+
+def _judges(judges: Mapping[str, Any]) -> list[str]:
+    """The comparison of judges: its sentence, the shares side by side, and the pairs."""
+    labels = sorted(judges["labels"], key=lambda label: -judges["judges"][0]["counts"][label])
+    shares = _table(
+        ("Label", *(_text(judge["name"]) for judge in judges["judges"])),
+        ((_text(label), *(_share(judge["shares"][label]) for judge in judges["judges"])) for label in labels),
+    )
+    pairs = _table(
+        ("Judges", "Same label", "Cohen's kappa"),
+        (
+            (
+                f"{_text(pair['a'])}, {_text(pair['b'])}",
+                _share({"share": pair["agreement"]["value"], **pair["agreement"]}),
+                "" if pair["kappa"] is None else "{value:.2f} ({low:.2f} to {high:.2f})".format(**pair["kappa"]),
+            )
+            for pair in judges["pairs"]
+        ),
+    )
+    return [_text(judges["sentence"]), shares, pairs]
 
 
 def comparison_markdown(data: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from .correction import label_shift_sentence
 from .findings import Findings
 from .further import answers_data, plan_data, posterior_data
+from .judges import judges_data
 from .samples import Compared
 from .selected import selected_data
 from .settings import plain
@@ -74,6 +75,7 @@ def report_data(
         "preparation": None if findings.preparation is None else _preparation(names, findings.preparation),
         "sweep": sweep_data(names, findings.sweep),
         "faces_not_found": None if table.face_found is None else int((~table.face_found).sum()),
+        "judges": judges_data(findings.judges, table.faces),
         "n_skipped": len(findings.skipped),
         "skipped": [{"face": plain(face), "reason": plain(reason)} for face, reason in findings.skipped],
         "unreadable_pictures": unreadable,

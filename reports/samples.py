@@ -156,7 +156,8 @@ def _corrected(samples: Sequence[Sample], classes: Sequence[str]) -> tuple[Preva
 def _warnings(samples: Sequence[Sample]) -> tuple[str, ...]:
     """What makes a difference between runs something else than a difference between generators."""
     found = []
-    for key, what in (("sha256", "classifiers"), ("crop", "crops"), ("filter", "filters")):
+    differing = ("sha256", "classifiers"), ("input_range", "input ranges"), ("crop", "crops"), ("size", "views")
+    for key, what in (*differing, ("filter", "filters")):
         values = {str(step_settings(sample.settings, "classify").get(key)) for sample in samples}
         if len(values) > 1:
             found.append(f"The runs were judged with different {what}, which shift labels by themselves.")

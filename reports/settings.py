@@ -108,7 +108,8 @@ def run_facts(settings: Mapping[str, Any], table: LabelTable) -> list[tuple[str,
         facts.append(("Noise", generate.get("noise_mode")))
     else:
         facts.append(("Images", _end_of_path(classify.get("images"))))
-    facts.append(("Classifier", classify.get("model")))
+    others = list(step_settings(settings, "judges"))
+    facts.append(("Classifier" if not others else "Classifiers", _with(classify.get("model"), others)))
     crop = [str(classify[key]) for key in ("crop", "filter") if classify.get(key) is not None]
     facts.append(("Crop, filter", ", ".join(crop) or None))
     if table.seeds is not None:
@@ -129,6 +130,12 @@ def licences(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
             licence = used.get("licence")
             text = "not recorded; see the model’s card" if licence is None else printable(plain(licence), 400)
             found.append((f"{what} {printable(plain(used[name]), 80)}", text))
+    for name, entry in step_settings(settings, "judges").items():
+        used = step_settings(entry, "classify") if isinstance(entry, Mapping) else {}
+        if used:
+            licence = used.get("licence")
+            text = "not recorded; see the model’s card" if licence is None else printable(plain(licence), 400)
+            found.append((f"Classifier {printable(plain(name), 80)}", text))
     return found
 
 
@@ -136,6 +143,10 @@ def step_settings(settings: Mapping[str, Any], step: str) -> Mapping[str, Any]:
     """The settings of a step, empty where there are none."""
     found = settings.get(step)
     return found if isinstance(found, Mapping) else {}
+
+
+def _with(first: object, others: list[Any]) -> object:
+    return first if not others else ", ".join(str(plain(name)) for name in (first, *others))
 
 
 def _end_of_path(path: object) -> str | None:

@@ -60,6 +60,7 @@ class Remote:
         note: what is noted beside the file, besides its size and SHA-256.
         mistaken_for: says what a file with these first 512 bytes is, if it is not of the kind wanted; None if it is.
         max_size: bytes above which it cannot be the file.
+        sha256: of the file, where it is known beforehand.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Remote:
     note: Mapping[str, Any]
     mistaken_for: Callable[[bytes], str | None]
     max_size: int
+    sha256: str | None = None
 
 
 def download(
@@ -118,13 +120,23 @@ def _settle(remote: Remote, path: Path, progress: OnProgress, tell: Callable[[st
     if known is None:
         if kind := remote.mistaken_for(_beginning(path)):
             raise DataError(f"{printable(path)}: is {kind}; delete it, fetch {remote.url} by hand and put it there")
-        _pin(remote, path, _sha256(path), path.stat().st_size)
+        found = _sha256(path)
+        _refuse_unpublished(remote, printable(path), found)
+        _pin(remote, path, found, path.stat().st_size)
         return
     found = _sha256(path)
     if found != known:
         raise DataError(
             f"{printable(path)}: is not the file that was downloaded (SHA-256 {found[:12]}…, was {known[:12]}…), "
             "so it was damaged or replaced; delete it, and it is downloaded again"
+        )
+
+
+def _refuse_unpublished(remote: Remote, place: str, found: str) -> None:
+    if remote.sha256 is not None and found != remote.sha256:
+        raise DataError(
+            f"{place}: is not the published {remote.name} (SHA-256 {found[:12]}…, published {remote.sha256[:12]}…); "
+            "fetch the file from its publisher and give its path"
         )
 
 
@@ -152,6 +164,12 @@ class _Download:
                 f"{self.remote.url}: is another file than before (SHA-256 {found[:12]}…, was {known[:12]}…), so "
                 f"results would change; if that is right, delete {printable(_beside(self.path, '.json'))} and try again"
             )
+        if known is None:
+            try:
+                _refuse_unpublished(self.remote, self.remote.url, found)
+            except DataError:
+                self._forget()
+                raise
         _pin(self.remote, self.path, found, self.part.stat().st_size)
         os.replace(self.part, self.path)
         self.origin.unlink(missing_ok=True)

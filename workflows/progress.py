@@ -31,6 +31,17 @@ QUIET = "fergan.quiet"
 """Where a command's click context keeps whether ``--quiet`` was given."""
 _SECONDS_A_LINE = 10.0
 """Between two lines of progress in a notebook."""
+Tell = Callable[[str], None]
+"""Called with a line that a person should read."""
+
+
+def say_nothing(line: str) -> None:
+    """For callers who do not want to read."""
+
+
+def warn(line: str) -> None:
+    """Tell a line on the error stream, also with ``--quiet``."""
+    click.echo(f"fergan: {line}", err=True)
 
 
 def no_progress(done: float, total: float) -> None:

@@ -21,6 +21,7 @@ from ..translate.graph import ModelFile, translate
 from .errors import Untranslatable
 from .network import Network, open_tried, try_first
 from .safety import Refused
+from .wanted import Wanted
 
 if TYPE_CHECKING:
     from ..backend import keras
@@ -53,7 +54,7 @@ class KerasFormat:
         """Whether a file begins as such a file does, whatever its name."""
         return content.startswith(self.signature)
 
-    def read(self, path: Path, content: bytes, device: str) -> Network:
+    def read(self, path: Path, content: bytes, device: str, wanted: Wanted) -> Network:
         """The network, ready to run; Keras is imported only if there is no translation.
 
         Raises:
@@ -63,7 +64,7 @@ class KerasFormat:
 
         def translated(device: str) -> Network:
             with self.open_file(content) as file:
-                return translate(file, device)
+                return translate(file, device, wanted)
 
         try:
             return open_tried(path, len(content), translated, device)
@@ -73,7 +74,7 @@ class KerasFormat:
         with self._checked_copy(path, content, why) as copy:
 
             def loaded(device: str) -> Network:
-                return _KerasNetwork(_load(copy, content, device), device)
+                return _KerasNetwork(_load(copy, content, device), device, wanted)
 
             return open_tried(path, len(content), loaded, device, _SECONDS)
 
@@ -122,15 +123,22 @@ class _KerasNetwork:
 
     engine = "keras"
     batch: int | None = None
+    whole = False
 
-    def __init__(self, model: keras.Model, device: str) -> None:
+    def __init__(self, model: keras.Model, device: str, wanted: Wanted) -> None:
         from ..backend import keras
 
-        self._keras, self._device, self._model = keras, device, model
-        self.input_shape = tuple(self._model.input_shape[1:])
-        self.output_shape = tuple(self._model.output_shape[1:])
-        self.input_name = str(self._model.inputs[0].name)
-        self.output_name = str(self._model.layers[-1].name)
+        self._keras, self._device = keras, device
+        if len(model.inputs) != 1:
+            raise DataError(f"has the inputs {[tensor.name for tensor in model.inputs]}; expected one")
+        by_name = dict(zip(model.output_names, model.outputs, strict=True))
+        chosen = wanted.choose({name: tuple(tensor.shape[1:]) for name, tensor in by_name.items()})
+        self._model = model if len(by_name) == 1 else keras.Model(model.inputs, by_name[chosen])
+        self.input_shape = wanted.sized(tuple(model.inputs[0].shape[1:]))
+        self.output_shape = tuple(by_name[chosen].shape[1:])
+        self.input_name = str(model.inputs[0].name)
+        self.output_name = str(model.layers[-1].name) if len(by_name) == 1 else chosen
+        self.arrays = tuple((str(weight.path), tuple(weight.shape)) for weight in model.weights)
         self._to_head: keras.Model | None = None
 
     def outputs(self, inputs: torch.Tensor) -> torch.Tensor:

@@ -27,12 +27,18 @@ class Network(Protocol):
         input_name, output_name: of the input layer and of the last one.
         input_shape, output_shape: of one input and one output, without the batch; channels last.
         batch: how many inputs the network takes at once, None where that is free.
+        whole: whether the input is of whole numbers 0..255.
+        arrays: (name, shape) of the stored weights.
     """
 
     engine: str
     input_name: str
     output_name: str
     batch: int | None
+    whole: bool
+
+    @property
+    def arrays(self) -> tuple[tuple[str, tuple[int, ...]], ...]: ...
 
     @property
     def input_shape(self) -> tuple[int | None, ...]: ...

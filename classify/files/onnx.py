@@ -19,6 +19,7 @@ import torch
 
 from ...runtime.errors import DataError, first_line
 from .network import Network, open_tried
+from .wanted import Wanted
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ _MOST_VALUES = 2**27
 _MOST_SECONDS = 20.0
 """Time for a batch through a network with loops."""
 _WITH_KERNEL = ("Conv", "Gemm", "MatMul", "FusedConv", "FusedGemm", "FusedMatMul")
+_TYPES = {1: np.float32, 10: np.float16, 2: np.uint8}
+"""Types of inputs, by ONNX' numbers."""
 
 
 def recognise(path: Path, content: bytes) -> bool:
@@ -36,23 +39,24 @@ def recognise(path: Path, content: bytes) -> bool:
     return path.suffix == ".onnx"
 
 
-def read(path: Path, content: bytes, device: str) -> Network:
+def read(path: Path, content: bytes, device: str, wanted: Wanted) -> Network:
     """Open an ONNX classifier, after a try in a child process.
 
     Args:
         path: of the file; arrays in further files must stand beside or below it.
         content: of the file.
         device: ``cpu`` or ``cuda``; where onnxruntime has no CUDA, the CPU is used.
+        wanted: what the file leaves open.
 
     Raises:
         DataError: onnx or onnxruntime is missing, or the file is damaged, needs foreign operators or files, or is no
-            network of one float picture and one output.
+            network of one picture, or has several outputs of which nothing says which is meant.
     """
     size = len(content) + _external_bytes(path, content)
-    return open_tried(path, size, lambda device: _open(path, content, device), device)
+    return open_tried(path, size, lambda device: _open(path, content, device, wanted), device)
 
 
-def _open(path: Path, content: bytes, device: str) -> OnnxNetwork:
+def _open(path: Path, content: bytes, device: str, wanted: Wanted) -> OnnxNetwork:
     try:
         import onnx
         import onnxruntime
@@ -67,7 +71,7 @@ def _open(path: Path, content: bytes, device: str) -> OnnxNetwork:
     _embed(path, model)
     _check_sizes(path, model)
     try:
-        return OnnxNetwork(model, device)
+        return OnnxNetwork(model, device, wanted)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except Exception as error:  # onnxruntime's errors have no common base either
@@ -93,55 +97,66 @@ class OnnxNetwork:
 
     engine = "onnxruntime"
 
-    def __init__(self, model: Any, device: str) -> None:
+    def __init__(self, model: Any, device: str, wanted: Wanted) -> None:
         self._model, self._device = model, device
         self.card = _card(model)
         self._session = _session(model, device)
         self._may_not_end = any(node.op_type in ("Loop", "Scan") for graph in _graphs(model) for node in graph.node)
         graph = model.graph
+        self.arrays = tuple((str(array.name), tuple(array.dims)) for array in graph.initializer)
         stored = {array.name for array in graph.initializer}  # older files list these as inputs too
         inputs = [value for value in graph.input if value.name not in stored]
-        if len(inputs) != 1 or len(graph.output) != 1:
-            names = [[value.name for value in values] for values in (inputs, graph.output)]
-            raise DataError(f"has the inputs {names[0]} and outputs {names[1]}; expected one of each")
+        if len(inputs) != 1:
+            raise DataError(f"has the inputs {[value.name for value in inputs]}; expected one")
         (value,) = inputs
-        self.input_name, self.output_name = str(value.name), str(graph.output[0].name)
-        types = {1: np.float32, 10: np.float16}
-        if value.type.tensor_type.elem_type not in types:
-            raise DataError(f"its input {value.name} is not of type float")
-        self._type = types[value.type.tensor_type.elem_type]
+        self.input_name = str(value.name)
+        if value.type.tensor_type.elem_type not in _TYPES:
+            raise DataError(f"its input {value.name} is not of type float or uint8")
+        self._type = _TYPES[value.type.tensor_type.elem_type]
+        self.whole = self._type is np.uint8
         sizes = [d.dim_value if d.dim_value > 0 else None for d in value.type.tensor_type.shape.dim]
-        if len(sizes) != 4 or None in sizes[1:] or (sizes[1] not in (1, 3) and sizes[3] not in (1, 3)):
+        if len(sizes) != 4 or (sizes[1] not in (1, 3) and sizes[3] not in (1, 3)):
             shown = str(["?" if n is None else n for n in sizes]).replace("'", "")
             raise DataError(
-                f"takes {shown}; expected [N, channels, height, width] or [N, height, width, channels] of fixed size "
+                f"takes {shown}; expected [N, channels, height, width] or [N, height, width, channels] "
                 "with 1 or 3 channels"
             )
         self.batch = sizes[0]
         self._channels_first = sizes[3] not in (1, 3)
-        first, second, third = (int(n or 0) for n in sizes[1:])
-        self.input_shape = (second, third, first) if self._channels_first else (first, second, third)
+        first, second, third = sizes[1:]
+        shape = (second, third, first) if self._channels_first else (first, second, third)
+        self.input_shape: tuple[int | None, ...] = wanted.sized(shape)
         self._to_head: tuple[Any, str] | None = None
+        self.output_name, self.output_shape = self._expressions([str(value.name) for value in graph.output], wanted)
+
+    def _expressions(self, names: list[str], wanted: Wanted) -> tuple[str, tuple[int | None, ...]]:
+        """The output that holds the expressions, and its shape; the network is run on black to learn the shapes."""
+        if None in self.input_shape:
+            return names[0], (None,)  # of any size, which is refused by name later
+        sizes = tuple(int(n or 0) for n in self.input_shape)
         with torch.inference_mode():
-            empty = self.outputs(torch.zeros(self.batch or 1, *self.input_shape))
-        self.output_shape = tuple(empty.shape[1:])
+            found = self._run(self._session, names, torch.zeros(self.batch or 1, *sizes))
+        shapes = {name: tuple(array.shape[1:]) for name, array in zip(names, found, strict=True)}
+        chosen = wanted.choose(shapes)
+        return chosen, shapes[chosen]
 
     def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
         """float32 [N, *input_shape] -> float32 [N, *output_shape]."""
-        return self._run(self._session, self.output_name, inputs)
+        return self._run(self._session, [self.output_name], inputs)[0]
 
     def head_inputs(self, inputs: torch.Tensor) -> torch.Tensor:
         """float32 [N, *input_shape] -> what enters the last operator with a kernel; pictures with channels last."""
         if self._to_head is None:
             self._to_head = self._up_to_head()
         session, name = self._to_head
-        entering = self._run(session, name, inputs)
+        entering = self._run(session, [name], inputs)[0]
         return entering.permute(0, 2, 3, 1) if entering.ndim == 4 else entering
 
-    def _run(self, session: Any, output: str, inputs: torch.Tensor) -> torch.Tensor:
+    def _run(self, session: Any, names: list[str], inputs: torch.Tensor) -> list[torch.Tensor]:
         import onnxruntime
 
         inputs = inputs.permute(0, 3, 1, 2) if self._channels_first else inputs
+        inputs = inputs.round().clamp(0, 255) if self.whole else inputs
         fed = np.ascontiguousarray(inputs.cpu().numpy(), self._type)
         options = onnxruntime.RunOptions()
         options.log_severity_level = 4
@@ -150,10 +165,10 @@ class OnnxNetwork:
         if self._may_not_end:  # how often it goes round may depend on the picture
             timer.start()
         try:
-            (found,) = session.run([output], {self.input_name: fed}, options)
+            found = session.run(names, {self.input_name: fed}, options)
         finally:
             timer.cancel()
-        return torch.from_numpy(np.asarray(found, np.float32))
+        return [torch.from_numpy(np.asarray(array, np.float32)) for array in found]
 
     def _up_to_head(self) -> tuple[Any, str]:
         import onnx

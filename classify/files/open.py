@@ -11,6 +11,7 @@ from .by_keras import KerasFormat
 from .keras3 import KerasFile
 from .network import Network
 from .safety import check_archive
+from .wanted import Wanted
 
 if TYPE_CHECKING:
     from ..backend import keras
@@ -22,8 +23,10 @@ class Format(Protocol):
     def recognise(self, path: Path, content: bytes) -> bool:
         """Whether a file is of this format; it may still be damaged."""
 
-    def read(self, path: Path, content: bytes, device: str) -> Network:
+    def read(self, path: Path, content: bytes, device: str, wanted: Wanted) -> Network:
         """The network, ready to run on ``cpu`` or ``cuda``; opened with :func:`.network.open_tried`.
+
+        ``wanted`` says what the file leaves open.
 
         Raises:
             DataError: the file cannot be used.
@@ -38,7 +41,7 @@ FORMATS: tuple[Format, ...] = (*KERAS_FORMATS, onnx)
 """The formats; the first one that recognises a file reads it."""
 
 
-def open_network(path: Path, content: bytes, device: str) -> Network:
+def open_network(path: Path, content: bytes, device: str, wanted: Wanted | None = None) -> Network:
     """Make the network of a model file ready to run.
 
     What does not come with fergan is opened and tried in a child process first, within limits (see :mod:`.bounded`).
@@ -47,6 +50,7 @@ def open_network(path: Path, content: bytes, device: str) -> Network:
         path: of the file.
         content: of the file.
         device: ``cpu`` or ``cuda``.
+        wanted: what the file leaves open.
 
     Raises:
         DataError: the file is damaged, asks for code, for far more memory or time than its size gives reason for, or
@@ -54,7 +58,7 @@ def open_network(path: Path, content: bytes, device: str) -> Network:
     """
     for form in FORMATS:
         if form.recognise(path, content):
-            return form.read(path, content, device)
+            return form.read(path, content, device, wanted or Wanted())
     raise DataError(f"{path}: is neither a .keras, .h5 nor .onnx file, or its beginning is damaged")
 
 

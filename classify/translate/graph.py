@@ -20,6 +20,7 @@ import torch
 from ..files.errors import Untranslatable
 from ..files.keras2 import is_model
 from ..files.keras3 import layer_paths
+from ..files.wanted import Wanted
 from .layers import HOMES, IDENTITIES, LAYERS, MOST_VALUES
 from .operations import Convolution, Step, run, schedule, simplified
 from .options import Options
@@ -43,10 +44,12 @@ class TorchNetwork:
         output_shape: of one output, for example (7,).
         input_name: of the input layer, for example ``pixels``.
         output_name: of the layer that the output comes from.
+        arrays: (layer, shape) of the stored weights.
     """
 
     engine = "torch"
     batch: int | None = None
+    whole = False
 
     def __init__(
         self,
@@ -56,8 +59,9 @@ class TorchNetwork:
         steps: list[Step],
         output: int,
         head: int,
+        arrays: tuple[tuple[str, tuple[int, ...]], ...] = (),
     ) -> None:
-        self.input_shape, self.output_shape = input_shape, output_shape
+        self.input_shape, self.output_shape, self.arrays = input_shape, output_shape, arrays
         self.input_name, self.output_name = names
         self._whole = schedule(steps, output)
         self._to_head = schedule(steps, head)
@@ -71,19 +75,20 @@ class TorchNetwork:
         return run(self._to_head, inputs)
 
 
-def translate(file: ModelFile, device: str) -> TorchNetwork:
+def translate(file: ModelFile, device: str, wanted: Wanted | None = None) -> TorchNetwork:
     """Build a network from a Keras file.
 
     Args:
         file: holds a Functional or Sequential model of one input and one output.
         device: where its weights go.
+        wanted: the size of pictures, where the file leaves it open.
 
     Raises:
         Untranslatable: something in it has no counterpart here, or contradicts itself.
     """
     try:
         with torch.inference_mode(), torch.device(device):
-            return _Translation(file, device).network()
+            return _Translation(file, device).network(wanted or Wanted())
     except Untranslatable:
         raise
     except Exception as error:  # on damaged configurations and shapes that do not fit, almost any type
@@ -98,17 +103,19 @@ class _Translation:
         self.steps: list[Step] = []
         self.values: list[Tensor] = []  # of the empty picture, by number
         self.head: int | None = None
+        self.arrays: list[tuple[str, tuple[int, ...]]] = []
 
-    def network(self) -> TorchNetwork:
+    def network(self, wanted: Wanted) -> TorchNetwork:
         model = self.file.config
-        shape, name = _input(model)
+        shape, name = _input(model, wanted)
         self.values.append(torch.zeros(1, *shape))
         output = self._model(model, "", 0)
         if self.head is None:
             raise Untranslatable("has no layer with a kernel")
         steps = simplified(self.steps, (output, self.head))
         names = name, _last_layer(model)
-        return TorchNetwork(shape, tuple(self.values[output].shape[1:]), names, steps, output, self.head)
+        found = tuple(self.values[output].shape[1:])
+        return TorchNetwork(shape, found, names, steps, output, self.head, tuple(self.arrays))
 
     def _model(self, model: Mapping[str, Any], path: str, value: int) -> int:
         """Append a model's layers; the number of its output."""
@@ -154,6 +161,7 @@ class _Translation:
             raise Untranslatable(f"{config['name']}: there is no translation of {kind}")
         options = Options(config)
         variables = [torch.from_numpy(array).to(self.device) for array in self.file.variables(path, config["name"])]
+        self.arrays += [(config["name"], tuple(variable.shape)) for variable in variables]
         shapes = [tuple(self.values[i].shape) for i in inputs]
         operations = LAYERS[kind](options, variables, shapes)
         options.finish()
@@ -166,7 +174,7 @@ class _Translation:
         return inputs[0]
 
 
-def _input(model: Mapping[str, Any]) -> tuple[tuple[int, ...], str]:
+def _input(model: Mapping[str, Any], wanted: Wanted) -> tuple[tuple[int, ...], str]:
     """The shape of one input, and the name of the layer that takes it."""
     if not is_model(model):
         raise Untranslatable(f"{model['class_name']} is neither a Functional nor a Sequential model")
@@ -176,11 +184,12 @@ def _input(model: Mapping[str, Any]) -> tuple[tuple[int, ...], str]:
         name = _one(config["input_layers"])
         first = next(layer for layer in config["layers"] if layer["config"]["name"] == name)
     elif is_model(first):
-        return _input(first)
+        return _input(first, wanted)
     shape = first["config"].get("batch_shape") or config.get("build_input_shape")
     if not shape or first["config"].get("sparse") or not _is_float32(first["config"].get("dtype")):
         raise Untranslatable("its input is not float32 of a known shape")
     batch, *one = shape
+    one = list(wanted.sized(tuple(one)))
     if batch is not None or not all(isinstance(n, int) and n > 0 for n in one) or math.prod(one) > MOST_VALUES:
         raise Untranslatable(f"its input has the shape {shape}")
     return tuple(one), str(first["config"]["name"])

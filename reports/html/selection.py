@@ -1,5 +1,6 @@
 """Which faces a page shows: chosen by seed order or by confidence and by nothing else."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,9 +44,9 @@ class Selection:
         most, least = order[_first(-sure)].tolist(), order[_first(sure)].tolist()
         return cls(order[:SAMPLE].tolist(), by_label, most, least, complete)
 
-    def rows(self, table: LabelTable) -> list[int]:
-        """All rows that are shown, each once, in the natural order of the table."""
-        chosen = {row for part in (self.sample, *self.by_label, self.most, self.least) for row in part}
+    def rows(self, table: LabelTable, more: Sequence[int] = ()) -> list[int]:
+        """All rows that are shown, and ``more``, each once, in the natural order of the table."""
+        chosen = {row for part in (self.sample, *self.by_label, self.most, self.least, more) for row in part}
         if table.seeds is None:
             return sorted(chosen)
         seeds = table.seeds

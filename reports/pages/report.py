@@ -4,7 +4,7 @@ The page needs no network and no other file: its pictures are sprite sheets insi
 inline SVG, and everything but the gallery's filters works without its script.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from ..html.gallery import gallery_data
 from ..html.selection import Selection
 from ..html.sprites import Face, Sprites, as_picture, make_sprites
 from ..html.tiles import Tile, confidence_only, first_and_second, label_and_confidence, label_only, make_tiles
+from ..judges import MOST, JudgeLabels, Judges, judges_sentence
 from ..report_json import mean_confidence, report_data
 from ..selected import read_selected
 from ..settings import licences, run_facts, settings_tables
@@ -36,6 +37,7 @@ from ..statistics.table import LabelTable, read_labels
 
 _OPEN = 24  # faces of a label that are shown before the reader asks for the rest
 _MAX_SKIPPED_ROWS = 100
+_SERIES = 6  # marks that are told apart in a figure
 _INPUT_BYTES = 500_000  # of all 48x48 inputs together
 
 Prepare = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -71,6 +73,9 @@ def build_report(
     audit: AuditEstimate | None = None,
     preparation: PreparationSensitivity | None = None,
     among: ArrayLike | None = None,
+    others: Sequence[JudgeLabels] = (),
+    judge: str = "",
+    failed: Mapping[str, str] | None = None,
 ) -> Report:
     """Evaluate a table of labels and write the page in memory.
 
@@ -92,6 +97,8 @@ def build_report(
         audit: what people said about a sample of these faces.
         preparation: how the labels depend on crop and filter.
         among: rows of the faces that have a picture, where not all pictures were kept; None for all.
+        others, judge, failed: of a run with several judges what further ones said of the same faces, the name of the
+            one whose labels these are, and by their names why others have none.
 
     Returns:
         The page (about 2.5 MB for 500 faces) and its numbers.
@@ -107,18 +114,15 @@ def build_report(
         preparation=preparation,
         skipped=skipped,
         selected=read_selected(settings),
+        others=others,
+        judge=judge,
+        failed=failed,
     )
-    heading = title or _heading(found)
-    chosen = Selection.of(table, among)
-    shown = _pictures(table, chosen.rows(table), load_face, prepare, thumbnail)
-    notes = quality_notes(found, list(shown.sprites.unreadable.items()))
-    if among is not None:
-        kept = plural(np.size(among), "face")
-        notes.append(f"Pictures of {kept}, spread evenly over the run, were kept; the faces on this page are of these.")
-    html = _page(found, chosen, shown, settings, heading=heading, created=created, notes=notes)
-    unreadable = len(shown.sprites.unreadable)
-    data = report_data(found, settings=settings, created=created, title=heading, unreadable=unreadable, notes=notes)
-    return Report(html, data)
+
+    def pictures(rows: list[int]) -> _Pictures:
+        return _pictures(table, rows, load_face, prepare, thumbnail)
+
+    return _report(found, settings, pictures, among, created, title or _heading(found))
 
 
 def _heading(found: Findings) -> str:
@@ -141,11 +145,35 @@ class _Pictures(NamedTuple):
         return {row: place for place, row in enumerate(self.rows)}
 
 
+def _report(
+    found: Findings,
+    settings: Mapping[str, Any],
+    pictures: Callable[[list[int]], _Pictures],
+    among: ArrayLike | None,
+    created: str,
+    heading: str,
+) -> Report:
+    """The page and its numbers; ``pictures`` reads those of some rows."""
+    chosen = Selection.of(found.table, among)
+    disputed = [] if found.judges is None else found.judges.found.most(among, MOST)
+    further = [] if found.judges is None else found.judges.found.faces[disputed].tolist()
+    shown = pictures(chosen.rows(found.table, further))
+    notes = quality_notes(found, list(shown.sprites.unreadable.items()))
+    if among is not None:
+        kept = plural(np.size(among), "face")
+        notes.append(f"Pictures of {kept}, spread evenly over the run, were kept; the faces on this page are of these.")
+    html = _page(found, chosen, shown, settings, disputed, heading=heading, created=created, notes=notes)
+    unreadable = len(shown.sprites.unreadable)
+    data = report_data(found, settings=settings, created=created, title=heading, unreadable=unreadable, notes=notes)
+    return Report(html, data)
+
+
 def _page(
     found: Findings,
     chosen: Selection,
     shown: _Pictures,
     settings: Mapping[str, Any],
+    disputed: list[int],
     *,
     heading: str,
     created: str,
@@ -169,6 +197,7 @@ def _page(
         tables=settings_tables(settings),
         **_numbers(found),
         **_gallery(found, chosen, shown),
+        judges=None if found.judges is None else _judges(found, found.judges, disputed, shown),
     )
 
 
@@ -211,6 +240,35 @@ def _gallery(found: Findings, chosen: Selection, shown: _Pictures) -> dict[str, 
         "sections": _sections(found, chosen, sprites, index),
         "most": make_tiles(table, chosen.most, sprites, label_and_confidence, index),
         "least": make_tiles(table, chosen.least, sprites, first_and_second, index),
+    }
+
+
+def _judges(found: Findings, judges: Judges, disputed: list[int], shown: _Pictures) -> dict[str, Any]:
+    """The template's values on several judges."""
+    agreement, table = judges.found, found.table
+    order = agreement.shares[0].ranking()
+    series = [
+        figures.Series(printable(name, 40), one.shares[order], one.low[order], one.high[order])
+        for name, one in zip(agreement.names, agreement.shares, strict=True)
+    ][:_SERIES]
+    chart = figures.interval_chart(
+        [agreement.classes[k] for k in order], series, ident="judges-shares", title="Counted shares by judge"
+    )
+    said = {
+        int(agreement.faces[place]): " / ".join(printable(agreement.classes[c], 24) for c in agreement.codes[:, place])
+        for place in disputed
+    }
+    tiles = make_tiles(table, list(said), shown.sprites, lambda _, row: (said[row], ""), shown.places)
+    corrected = [
+        None if one is None else {"refuted": one.refuted, "shares": judges.corrected(number)}
+        for number, one in enumerate(judges.corrections)
+    ]
+    return {
+        "sentence": judges_sentence(judges),
+        "legend": [(figures.legend_mark(i), one.name) for i, one in enumerate(series)],
+        "chart": chart,
+        "tiles": tiles if shown.there else [],
+        "corrected": corrected,
     }
 
 

@@ -27,8 +27,8 @@ def two_nodes(n: int, folder: Path, network: str | None) -> dict[str, Any]:
     from fergan.workflows.engines.options import EngineOptions
     from fergan.workflows.engines.run import run_all
     from fergan.workflows.run_folder.folder import RunFolder
-    from fergan.workflows.steps.classify import ClassifyOptions
     from fergan.workflows.steps.generate import GenerateOptions
+    from fergan.workflows.steps.judge import ClassifyOptions
     from ray.cluster_utils import Cluster
 
     store = {"object_store_memory": 128 * 2**20}

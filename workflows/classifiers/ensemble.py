@@ -51,7 +51,7 @@ def make_ensemble(
         raise UsageError("--stack fits a layer on labelled faces; name them with --data")
     if stack and weights is not None:
         raise UsageError("--stack and --shares exclude each other; the fitted layer has weights of its own")
-    members = [load_classifier(model, device) for model in models]
+    members = [load_classifier(model, device, view="48") for model in models]
     labels = members[0].labels
     card = _card(members, weights, stack)
     if data is None:

@@ -88,12 +88,13 @@ def run_evaluation(
     """
     faces = _read(options.data)
     split, rows = _rows(faces, options.split)
-    classifier = load_classifier(options.model, options.device, labels=options.labels, input_range=options.input_range)
+    classifier = load_classifier(
+        options.model, options.device, labels=options.labels, input_range=options.input_range, view="48"
+    )
     answers = Answers(classifier, faces, rows, show)
     views = {"single": answers.single}
     if options.views != "single":
         views[options.views] = answers.predict(answers.rows, options.views)
-    leaks = leak_scores(faces, answers, views, options.leaks)
     network, closed = _opened(classifier)
     data = plain(
         {
@@ -106,7 +107,7 @@ def run_evaluation(
             "view_list": [list(view) for view in TEN] if "ten" in views else None,
             **by_class(answers),
             "calibration": calibration(answers, options.seed),
-            "leaks": leaks,
+            "leaks": leak_scores(faces, answers, views, options.leaks),
             "training_sample": training_sample(answers, options.seed),
             "learning": _learning(classifier, options.log),
             "speed": _speed(classifier, answers),
@@ -114,14 +115,13 @@ def run_evaluation(
             "notes": _chosen_notes(faces, classifier) + _notes(faces, answers),
         }
     )
-    folder = _folder(data, out)
     pictures = make_pictures(answers, network, closed if options.explain else "they were not asked for")
     contents = {
         "answers.npz": _answers_file(answers, views),
         "evaluation.html": utf8_text(build_evaluation_page(data, pictures)).encode(),
         "evaluation.json": json_text(data).encode(),
     }
-    make_folder(folder)
+    folder = make_folder(_folder(data, out))
     for name, content in contents.items():
         write_atomically(folder / name, content)
     return data, [folder / name for name in contents]

@@ -45,7 +45,7 @@ def teacher_probabilities(
         DataError: the teacher cannot be opened.
         UsageError: the teacher has other labels.
     """
-    classifier = load_classifier(teacher, device=device)
+    classifier = load_classifier(teacher, device=device, view="48")
     if tuple(classifier.labels) != tuple(faces.label_names):
         raise UsageError(
             f"--teacher {teacher}: tells {', '.join(classifier.labels)} apart, "

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .options import classifier_options, device_option
+from .options import classifier_options, device_option, view_option
 from .signals import stop_on_signal
 
 
@@ -45,6 +45,7 @@ from .signals import stop_on_signal
     help="Smooth the drawn probabilities over this time; 0 does not. The table is never smoothed.",
 )
 @classifier_options
+@view_option
 @device_option
 def annotate(source: str, **options: Any) -> None:
     """Find the faces in a film, a camera or pictures, follow them and label their expressions.

@@ -46,6 +46,7 @@ DRIFTED, UNDECIDED = 3, 4
     help="Keep the looks of a nightly check in FILE: together they raise a false alarm with a chance of 1 - level "
     "at most.",
 )
+@click.option("--judge", metavar="NAME", help="Of a run with several judges.  [default: the first]")
 @format_option("text", "json")
 def check(
     run_name: str,
@@ -55,6 +56,7 @@ def check(
     corrected: bool,
     level: float,
     sequential: str | None,
+    judge: str | None,
     kind: str,
 ) -> None:
     """Fail when a run's expressions have drifted from a reference.
@@ -65,9 +67,10 @@ def check(
     compare, and else 0.
     """
     from ..run_folder.folder import existing_run
+    from ..run_folder.seats import find_seat
     from ..steps.check import check as step
 
-    run = existing_run(run_name)
+    run = find_seat(existing_run(run_name), judge)
     if sequential is not None:
         if strict or corrected:
             raise UsageError("--sequential compares labels and only alarms; leave out --strict and --corrected")

@@ -7,17 +7,30 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...runtime.errors import UsageError
-from .options import classifier_options, device_option, force_option, images_option, run_option
+from .options import (
+    described_options,
+    device_option,
+    force_option,
+    images_option,
+    models_option,
+    run_option,
+    view_option,
+)
 from .output import say_labels
 
 if TYPE_CHECKING:
-    from ..steps.classify import ClassifyOptions
+    from ..steps.judge import ClassifyOptions
 
 
 def classify_options(command: Any) -> Any:
     for option in reversed(
         [
-            classifier_options,
+            models_option(
+                "Judge with this .keras, .h5, .hdf5 or .onnx file, or a name that 'fergan models' lists; repeatable: "
+                "each labels all faces.  [default: fernet]"
+            ),
+            described_options,
+            view_option,
             click.option(
                 "--crop",
                 type=click.Choice(["none", "ffhq", "detect"]),
@@ -46,17 +59,24 @@ def classify_options(command: Any) -> Any:
 def classify(run_name: str, force: bool, **options: Any) -> None:
     """Label faces with their expressions: runs/NAME/labels.csv."""
     wanted = to_classify(options)
-    from ..progress import progress
+    from ..generators.catalogue import ensure_judge
+    from ..progress import progress, warn
     from ..run_folder.folder import RunFolder
+    from ..run_folder.seats import seats
     from ..steps.classify import classify as step
 
+    for one in wanted.each():
+        ensure_judge(one.model)
     run = RunFolder(run_name)
     with run.lock(), progress("Classifying", into=run.path) as show:
         if force:
             run.clear(faces=False)
-        path, _ = step(run, wanted, show)
+        path, _ = step(run, wanted, show, warn)
     say_labels(run)
     click.echo(f"labels in {path}")
+    for folder in seats(run)[1:]:
+        if folder.labels_csv.exists():
+            click.echo(f"labels in {folder.labels_csv}")
 
 
 def to_classify(options: dict[str, Any]) -> ClassifyOptions:
@@ -67,14 +87,18 @@ def to_classify(options: dict[str, Any]) -> ClassifyOptions:
     """
     if options["no_face"] and options["crop"] != "detect":
         raise UsageError("--no-face goes with --crop detect: without it no face is looked for")
-    from ..steps.classify import ClassifyOptions
+    from ..steps.judge import ClassifyOptions
 
+    (name, model), *further = options["models"] or ((None, None),)
     return ClassifyOptions(
-        model=options["model"],
+        model=model,
+        name=name,
+        further=tuple(further),
         images=options.get("images"),
         crop=options["crop"],
         no_face=options["no_face"] or "whole",
         device=options["device"],
         labels=options["labels"],
         input_range=options["input_range"],
+        view=options["view"],
     )

@@ -18,7 +18,7 @@ from .output import print_table
 def models(name: str | None) -> None:
     """List networks to use by name, or show the card of one.
 
-    Some are bundled; published ones are downloaded when their name is first given to --network.
+    Some are bundled; published ones are downloaded when their name is first given to --network or --model.
     """
     from ..generators.catalogue import list_models, model_card
 

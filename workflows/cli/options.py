@@ -119,6 +119,27 @@ crop_option = click.option(
     help="With --want, show the judge this part of a face, as 'fergan classify' does.  [default: none]",
 )
 
+
+def models_option(help: str) -> Callable[[Any], Any]:
+    """``--model``, repeatable: keyword ``models``, pairs of a name or None and a model."""
+    return click.option("--model", "models", multiple=True, metavar="[NAME=]FILE|NAME", callback=_named, help=help)
+
+
+def _named(ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> tuple[tuple[str | None, str], ...]:
+    """``NAME=FILE`` or ``FILE``, in whose folders there may be a ``=`` too."""
+    found = []
+    for text in texts:
+        name, equals, source = text.partition("=")
+        found.append((name, source) if equals and name and "/" not in name else (None, text))
+    return tuple(found)
+
+
+view_option = click.option(
+    "--view",
+    type=click.Choice(["48", "own"]),
+    help="Show the model FER2013's 48x48 gray faces, or faces of its own size and colours.  "
+    "[default: 48; own for others' networks of a larger or an RGB input]",
+)
 force_option = click.option(
     "--force", is_flag=True, help="Replace what is there: delete what fergan made in the run folder first."
 )
@@ -170,17 +191,21 @@ def _input_range(ctx: click.Context, option: click.Parameter, text: str | None) 
 
 
 def classifier_options(command: Any) -> Any:
-    """``--model``, ``--labels`` and ``--input-range``: keywords ``model``, ``labels`` and ``input_range``.
+    """``--model`` and what :func:`described_options` adds: keywords ``model``, ``labels`` and ``input_range``."""
+    return click.option(
+        "--model",
+        metavar="FILE|NAME",
+        help="A .keras, .h5, .hdf5 or .onnx file, or a name that 'fergan models' lists.  [default: fernet]",
+    )(described_options(command))
+
+
+def described_options(command: Any) -> Any:
+    """``--labels`` and ``--input-range``: keywords ``labels`` and ``input_range``.
 
     These are what :func:`fergan.classify.classifier.load_classifier` takes; None where they are not given.
     """
     for option in reversed(
         [
-            click.option(
-                "--model",
-                metavar="FILE|NAME",
-                help="Judge with this .keras, .h5, .hdf5 or .onnx file or bundled name.  [default: fernet]",
-            ),
             click.option(
                 "--labels",
                 metavar="LIST",
@@ -192,8 +217,8 @@ def classifier_options(command: Any) -> Any:
                 "--input-range",
                 metavar="LO,HI|imagenet",
                 callback=_input_range,
-                help="Show the model black and white as these numbers, such as -1,1, or imagenet as torchvision's "
-                "networks want them.  [default: NAME.json's, or 0,255]",
+                help="Show the model black and white as these numbers, such as 0,255 or -1,1, or imagenet as "
+                "torchvision's networks want them, where no NAME.json beside it says so.",
             ),
         ]
     ):

@@ -73,7 +73,18 @@ def print_table(headings: list[str], rows: Sequence[tuple[str, ...]], right: tup
 
 
 def say_labels(run: RunFolder) -> None:
-    """How many faces of a run got which label, on standard output; what was skipped or not found, on standard error."""
+    """How many faces of a run got which label, on standard output; what was skipped or not found, on standard error.
+
+    Where the run has several judges, each has its lines, which begin with its name.
+    """
+    from ..run_folder.seats import judge_name, seats
+
+    judges = seats(run)
+    for one in judges:
+        _say_labels(one, f"{judge_name(one)}: " if len(judges) > 1 else "")
+
+
+def _say_labels(run: RunFolder, who: str) -> None:
     from ...runtime.files import printable
 
     made = run.record.get("labels", {})
@@ -82,17 +93,18 @@ def say_labels(run: RunFolder) -> None:
         shares = ", ".join(
             f"{printable(name)} {number} ({100 * number / judged:.0f} %)" for name, number in counts.items()
         )
-        click.echo(f"{_pictures(judged, 'face')}: {shares}")
+        click.echo(f"{who}{_pictures(judged, 'face')}: {shares}")
     if made.get("skipped"):
         where = f"see {printable(run.skipped_csv)}"
         click.echo(
-            f"{_pictures(made['skipped'])} could not be judged and {_was(made['skipped'])} skipped: {where}", err=True
+            f"{who}{_pictures(made['skipped'])} could not be judged and {_was(made['skipped'])} skipped: {where}",
+            err=True,
         )
     missed = made.get("faces_not_found")
     if missed:
         click.echo(
-            f"no face was found in {_pictures(missed)}; {'it' if missed == 1 else 'they'} {_was(missed)} judged whole: "
-            "see face_found in the labels, or give --no-face skip",
+            f"{who}no face was found in {_pictures(missed)}; {'it' if missed == 1 else 'they'} {_was(missed)} judged "
+            "whole: see face_found in the labels, or give --no-face skip",
             err=True,
         )
 

@@ -92,14 +92,16 @@ def run(run_name: str, force: bool, **options: Any) -> None:
     want = to_want(options, labels)
     faces, engine = to_generate(options), to_engine(options)
     from ..engines.run import run_all
-    from ..generators.catalogue import ensure_network
-    from ..progress import progress
+    from ..generators.catalogue import ensure_judge, ensure_network
+    from ..progress import progress, warn
     from ..run_folder.folder import RunFolder
 
     folder = RunFolder(run_name, force=force)
     ensure_network(faces.network)
+    for one in labels.each():
+        ensure_judge(one.model)
     with stopped_by_sigterm(), folder.lock(), progress("Running", into=folder.path) as show:
-        page = run_all(folder, faces, labels, show, engine, want)
+        page = run_all(folder, faces, labels, show, engine, want, warn)
     say_labels(folder)
     click.echo(f"report in {page}\nlabels sha256 {folder.record['labels']['sha256']}")
     if want is not None:

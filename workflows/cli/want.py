@@ -11,7 +11,7 @@ from ...runtime.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from ..run_folder.folder import RunFolder
-    from ..steps.classify import ClassifyOptions
+    from ..steps.judge import ClassifyOptions
     from ..steps.want import WantOptions
 
 _HELPERS = ("judge", "second_judge", "min_confidence", "max_seeds")
@@ -81,13 +81,15 @@ def to_want(options: dict[str, Any], judge: ClassifyOptions | None = None) -> Wa
             )
     from dataclasses import replace
 
-    from ..steps.classify import ClassifyOptions
+    from ..steps.judge import ClassifyOptions
     from ..steps.want import MAX_SEEDS, WantOptions
 
-    judge = judge or ClassifyOptions(crop=options["crop"] or "none", device=options["device"])
+    chooses = (judge or ClassifyOptions(crop=options["crop"] or "none", device=options["device"])).each()[0]
+    if given["judge"] is not None:
+        chooses = replace(chooses, model=given["judge"], name=None, labels=None, input_range=None, view=None)
     return WantOptions(
         quotas=parse_want(text),
-        judge=judge if given["judge"] is None else replace(judge, model=given["judge"], labels=None, input_range=None),
+        judge=chooses,
         second=given["second_judge"],
         min_confidence=given["min_confidence"] or 0.0,
         max_seeds=given["max_seeds"] or MAX_SEEDS,

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from ...runtime.errors import DataError
 from ...runtime.files import write_atomically
-from ..progress import OnProgress, no_progress
+from ..progress import OnProgress, Tell, no_progress, say_nothing
 from ..run_folder.faces import FacePlan
 from ..run_folder.folder import RunFolder, make_faces_folder
-from ..run_folder.labels import keep_part, merge_parts, part_name, whole_part
+from ..run_folder.labels import keep_part, merge_parts, part_name, read_part, whole_part
 from ..run_folder.pictures import KeptPictures
+from ..run_folder.records import GenerateRecord
+from ..run_folder.seats import seats as seats_of
 from ..run_folder.seeds import shard_size, shards
 from ..run_folder.store import Store
-from ..steps.classify import ClassifyOptions, Judge
 from ..steps.generate import FaceMaker, GenerateOptions, claim_faces
+from ..steps.judge import ClassifyOptions, Judge, Seat, close, fail, open_judges, take_seats
 from ..steps.report import report
 from ..steps.want import WantOptions
 from .local import run_here, run_processes
@@ -49,11 +52,12 @@ def run_all(
     on_progress: OnProgress = no_progress,
     engine: EngineOptions | None = None,
     want: WantOptions | None = None,
+    tell: Tell = say_nothing,
 ) -> Path:
     """Generate, classify and report; what an earlier call has finished is not done again.
 
-    Whatever the engine, labels are written by this process alone, a part a shard, whole or not at all; a part that is
-    damaged or belongs to other faces is done again.
+    ``tell`` gets what a person should know, a line each. Whatever the engine, labels are written by this process alone,
+    a part a shard, whole or not at all; a part that is damaged or belongs to other faces is done again.
 
     With ``want``, the seeds are found first, by the same workers; faces that are kept are then drawn once more.
 
@@ -69,40 +73,32 @@ def run_all(
     away = Store(engine.storage) if engine.storage else None
     if away:
         _fetch(run, away)
-    maker, judge = _networks(run, generate, classify, engine, want, on_progress)
+    maker, judges = _networks(run, generate, classify, engine, want, on_progress)
     generate = replace(generate, seeds=maker.options.seeds, chosen=maker.options.chosen)
-    plan, made, judged = maker.faces, maker.record, judge.record()
+    plan, made = maker.faces, maker.record
     kept = KeptPictures.parse(engine.keep, len(plan))
-    claim_faces(run, made)
-    run.claim(judged)
+    seats = take_seats(run, judges, tell)
+    _claim(run, made, seats)
     run.put("images", str(kept))
     if away:
         run.put("storage", away.uri)
-    judge.keep_validation(run)
     if kept.mode != "none":
         make_faces_folder(run)
-
-    job = Job(
-        everywhere(generate),
-        replace(classify, model=absolute(classify.model)),
-        made,
-        judged,
-        kept,
-        engine.storage or str(run.path.resolve()),
-    )
-    tasks = list(missing_tasks(run, plan, kept, away or Store(run.path)))
+    job = _job(generate, classify, made, seats, kept, engine.storage or str(run.path.resolve()))
+    tasks = list(missing_tasks(run, plan, kept, away or Store(run.path), seats))
     held = _Held(kept)
     if engine.here:
-        results = run_here(ShardWorker(job, Maker(job, maker, held.add), Labeller(job, judge)), tasks)
+        results = run_here(ShardWorker(job, Maker(job, maker, held.add), Labeller(job, judges)), tasks)
     else:
-        del maker, judge
+        del maker
         results = _elsewhere(job, tasks, engine)
-    _collect(run, results, tasks, plan, away, on_progress)
+    _collect(run, seats, results, tasks, plan, away, on_progress)
+    close(seats, tell)
     if tasks:
         run.note("run", time.monotonic() - started)
     page = report(run, held.pictures)
     if away:
-        _send(run, away)
+        _send(run, seats, away)
     return page
 
 
@@ -113,13 +109,43 @@ def _networks(
     engine: EngineOptions,
     want: WantOptions | None,
     on_progress: OnProgress,
-) -> tuple[FaceMaker, Judge]:
-    """Generator and judge; where others compute, they only tell what they are. Wanted faces are found on the way."""
-    judge = Judge(classify if engine.here else replace(classify, device="cpu"))
+) -> tuple[FaceMaker, list[Judge]]:
+    """Generator and judges; where others compute, they only tell what they are. Wanted faces are found on the way."""
+    judges = open_judges(classify if engine.here else replace(classify, device="cpu"))
     if want is None:
-        return FaceMaker(generate if engine.here else replace(generate, device="cpu")), judge
-    chooses = judge if want.judge == classify else None
-    return find_wanted(run, generate, want, engine, chooses, on_progress), judge
+        return FaceMaker(generate if engine.here else replace(generate, device="cpu")), judges
+    chooses = judges[0] if want.judge == classify.each()[0] else None
+    return find_wanted(run, generate, want, engine, chooses, on_progress), judges
+
+
+def _job(
+    generate: GenerateOptions,
+    classify: ClassifyOptions,
+    made: GenerateRecord,
+    seats: Sequence[Seat],
+    kept: KeptPictures,
+    store: str,
+) -> Job:
+    """What all workers are to do."""
+    return Job(
+        everywhere(generate),
+        tuple(replace(one, model=absolute(one.model)) for one in classify.each()),
+        tuple(seat.judge.preparation for seat in seats),
+        made,
+        tuple(seat.judge.record() for seat in seats),
+        kept,
+        store,
+    )
+
+
+def _claim(run: RunFolder, made: GenerateRecord, seats: Sequence[Seat]) -> None:
+    """Fix the settings of the generator and of all judges, or of none."""
+    for seat in seats:
+        seat.folder.check(seat.judge.record())
+    claim_faces(run, made)
+    for seat in seats:
+        seat.folder.claim(seat.judge.record())
+        seat.judge.keep_validation(seat.folder)
 
 
 class _Held:
@@ -136,6 +162,7 @@ class _Held:
 
 def _collect(
     run: RunFolder,
+    seats: Sequence[Seat],
     results: Results,
     tasks: list[Task],
     plan: FacePlan,
@@ -151,27 +178,50 @@ def _collect(
     done = len(plan) - sum(map(length, tasks))
     on_progress(done, len(plan))
     with closing(results):
-        for task, part in results:
-            if part is not None:
-                keep_part(run, task.number, part)
-                if away:
-                    away.write(f"labels/{part_name(task.number)}", part)
+        for task, parts in results:
+            for judge, part in parts.items():
+                _take_in(seats, seats[judge], task, part, run, away)
             done += length(task)
             on_progress(done, len(plan))
-    merge_parts(run, -(-len(plan) // size))
+    for seat in seats:
+        if not seat.failed:
+            merge_parts(seat.folder, -(-len(plan) // size))
 
 
-def missing_tasks(run: RunFolder, plan: FacePlan, kept: KeptPictures, store: Store) -> Iterator[Task]:
+def _take_in(
+    seats: Sequence[Seat], seat: Seat, task: Task, part: bytes | str, run: RunFolder, away: Store | None
+) -> None:
+    """Keep the part of a shard that a judge's labels make, or note why there is none."""
+    if isinstance(part, str):
+        fail(seats, seat, DataError(part))
+        return
+    name = part_name(task.number)
+    keep_part(seat.folder, task.number, part)
+    seat.look(read_part(part, name).to_pandas())
+    if away:
+        away.write(_within(run, seat.folder.labels / name), part)
+
+
+def _within(run: RunFolder, path: Path) -> str:
+    return path.relative_to(run.path).as_posix()
+
+
+def missing_tasks(
+    run: RunFolder, plan: FacePlan, kept: KeptPictures, store: Store, seats: Sequence[Seat]
+) -> Iterator[Task]:
     """What there is still to do of a run, shard by shard."""
     pictures = store.pictures() if kept.mode != "none" else set()
     size = shard_size(len(plan))
     for number, faces in shards(plan):
+        names = [face.name for face in faces]
         # a face that was skipped lacked its picture then; here it is drawn again
-        label = not whole_part(run, number, [face.name for face in faces], lambda name: True)
+        judges = tuple(
+            k for k, seat in enumerate(seats) if not whole_part(seat.folder, number, names, lambda name: True)
+        )
         wanted = kept.files(number, number * size, faces, len(plan))
         files = tuple(name for name in wanted if name not in pictures)
-        if label or files:
-            yield Task(number, label, files)
+        if judges or files:
+            yield Task(number, judges, files)
 
 
 def _elsewhere(job: Job, tasks: list[Task], engine: EngineOptions) -> Results:
@@ -182,11 +232,12 @@ def _elsewhere(job: Job, tasks: list[Task], engine: EngineOptions) -> Results:
     return run_ray(job, tasks, engine)
 
 
-def _send(run: RunFolder, away: Store) -> None:
+def _send(run: RunFolder, seats: Sequence[Seat], away: Store) -> None:
     """Bring what was made of all shards to the storage."""
-    for name in _SUMMARY:
-        if (run.path / name).exists():
-            away.write(name, (run.path / name).read_bytes())
+    for folder in (run, *(seat.folder for seat in seats if seat.folder is not run)):
+        for name in _SUMMARY:
+            if (folder.path / name).exists():
+                away.write(_within(run, folder.path / name), (folder.path / name).read_bytes())
 
 
 def _fetch(run: RunFolder, away: Store) -> None:
@@ -197,7 +248,9 @@ def _fetch(run: RunFolder, away: Store) -> None:
         run.reread()
     if "selection.json" in names and not run.selection.exists():
         write_atomically(run.selection, away.read("selection.json"))
-    for name in sorted(away.names("labels")):
-        if name.startswith("part-") and not (run.labels / name).exists():
-            number = int(name.removeprefix("part-").partition(".")[0])
-            keep_part(run, number, away.read(f"labels/{name}"))
+    for folder in seats_of(run):
+        place = _within(run, folder.labels)
+        for name in sorted(away.names(place)):
+            if name.startswith("part-") and not (folder.labels / name).exists():
+                number = int(name.removeprefix("part-").partition(".")[0])
+                keep_part(folder, number, away.read(f"{place}/{name}"))

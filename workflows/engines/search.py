@@ -9,8 +9,8 @@ from pathlib import Path
 from ..progress import OnProgress, no_progress
 from ..run_folder.folder import RunFolder
 from ..run_folder.selection import Scanned
-from ..steps.classify import Judge
 from ..steps.generate import FaceMaker, GenerateOptions
+from ..steps.judge import Judge
 from ..steps.want import Searcher, SearchTask, Wanted, WantOptions
 from .local import run_here, run_processes
 from .options import EngineOptions

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...data.faces import Preparation
 from ...data.images import fast_png
+from ...runtime.errors import DataError
 from ..background import PictureWriter
 from ..run_folder.faces import Face, FacePlan
 from ..run_folder.labels import part_bytes
@@ -19,8 +21,8 @@ from ..run_folder.pictures import KeptPictures, tar_bytes, tar_name
 from ..run_folder.records import ClassifyRecord, GenerateRecord, refuse_other
 from ..run_folder.seeds import shard_size
 from ..run_folder.store import Store
-from ..steps.classify import ClassifyOptions, Judge, Prepared, prepare
 from ..steps.generate import FaceMaker, GenerateOptions, make_faces
+from ..steps.judge import ClassifyOptions, Judge, Prepared, prepare
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,20 @@ class Job:
     """Everything that a worker must know to do any shard of a run.
 
     Attributes:
-        generate, classify: the options of the two steps.
-        made, judged: the records of both, as the one who gave the job found them; a worker with other networks refuses.
+        generate: the options of the first step.
+        judges: the options of each judge.
+        preparations: of the faces that each judge sees.
+        made, judged: the records of the generator and of each judge, as the one who gave the job found them; a worker
+            with other networks refuses.
         kept: which pictures are kept.
         store: path or URI of the run folder to which they go.
     """
 
     generate: GenerateOptions
-    classify: ClassifyOptions
+    judges: tuple[ClassifyOptions, ...]
+    preparations: tuple[Preparation, ...]
     made: GenerateRecord
-    judged: ClassifyRecord
+    judged: tuple[ClassifyRecord, ...]
     kept: KeptPictures
     store: str
 
@@ -52,17 +58,23 @@ class Task:
 
     Attributes:
         number: of the shard.
-        label: whether its labels are missing.
+        judges: numbers of the judges whose labels are missing.
         files: the missing files in ``faces/``.
     """
 
     number: int
-    label: bool
+    judges: tuple[int, ...]
     files: tuple[str, ...]
 
 
-Results = Generator[tuple[Task, bytes | None]]
-"""Tasks as they are done, each with the Parquet part of its labels where it was to label."""
+Views = dict[Preparation, Prepared]
+"""The faces of a shard, prepared in each way that a judge of them needs."""
+
+Parts = dict[int, bytes | str]
+"""By the number of a judge the Parquet part of its labels, or why it could not make one."""
+
+Results = Generator[tuple[Task, Parts]]
+"""Tasks as they are done, each with the parts of the judges who were to label."""
 
 
 class Maker:
@@ -82,16 +94,15 @@ class Maker:
         refuse_other("generator", job.made.differences(self.maker.record))
         self._store, self._writer, self._held = Store(job.store), PictureWriter(), held
 
-    def __call__(self, task: Task) -> Prepared:
+    def __call__(self, task: Task) -> Views:
         """Make the faces of a shard and keep their pictures; when it returns, they are on disk.
 
         Returns:
-            The prepared faces of the whole shard, or none where no labels are missing.
+            The prepared faces of the whole shard, in no way where no labels are missing.
         """
-        faces, crop = shard_faces(self.maker.faces, task.number), self.job.classify.crop
-        files = set(task.files)
+        faces, files = shard_faces(self.maker.faces, task.number), set(task.files)
         tar = tar_name(task.number) in files
-        todo = faces if task.label or tar else [face for face in faces if face.name in files]
+        todo = faces if task.judges or tar else [face for face in faces if face.name in files]
         pictures = []
         for face, picture in make_faces(self.maker, todo, self._writer, self._keep, files):
             if self._held:
@@ -99,7 +110,8 @@ class Maker:
             pictures.append(picture)
         if tar:
             self._store.write(f"faces/{tar_name(task.number)}", tar_bytes(todo, np.stack(pictures)))
-        prepared = prepare(pictures if task.label else [], crop)
+        wanted = dict.fromkeys(self.job.preparations[number] for number in task.judges)
+        prepared = {preparation: prepare(pictures, preparation) for preparation in wanted}
         self._writer.flush()
         return prepared
 
@@ -108,15 +120,29 @@ class Maker:
 
 
 class Labeller:
-    """A loaded classifier that does the second half of shards. ``judge``: a loaded one to use; None loads one."""
+    """Loaded judges that do the second half of shards. ``judges``: loaded ones to use; None loads them."""
 
-    def __init__(self, job: Job, judge: Judge | None = None) -> None:
-        self.judge = judge or Judge(job.classify)
-        refuse_other("classifier", job.judged.differences(self.judge.record()))
+    def __init__(self, job: Job, judges: Sequence[Judge] | None = None) -> None:
+        self.judges = [Judge(options) for options in job.judges] if judges is None else judges
+        for judge, record in zip(self.judges, job.judged, strict=True):
+            refuse_other("classifier", record.differences(judge.record()))
 
-    def __call__(self, faces: Sequence[Face], prepared: Prepared) -> bytes:
-        """The Parquet part of a shard, of its prepared faces."""
-        return part_bytes(self.judge.label(faces, prepared))
+    def __call__(self, task: Task, faces: Sequence[Face], prepared: Views) -> Parts:
+        """The Parquet parts of a shard, of its prepared faces.
+
+        Raises:
+            DataError: the only judge fails.
+        """
+        parts: Parts = {}
+        for number in task.judges:
+            judge = self.judges[number]
+            try:
+                parts[number] = part_bytes(judge.label(faces, prepared[judge.preparation]))
+            except DataError as error:
+                if len(self.judges) == 1:
+                    raise
+                parts[number] = str(error)
+        return parts
 
 
 def shard_faces(plan: FacePlan, number: int) -> list[Face]:
@@ -131,7 +157,7 @@ class ShardWorker:
     def __init__(self, job: Job, make: Maker | None = None, label: Labeller | None = None) -> None:
         self.make, self.label = make or Maker(job), label or Labeller(job)
 
-    def __call__(self, task: Task) -> bytes | None:
-        """The Parquet part of a shard; None where only pictures were missing."""
+    def __call__(self, task: Task) -> Parts:
+        """The Parquet parts of a shard; none where only pictures were missing."""
         prepared = self.make(task)
-        return self.label(shard_faces(self.make.maker.faces, task.number), prepared) if task.label else None
+        return self.label(task, shard_faces(self.make.maker.faces, task.number), prepared)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...data.faces import Preparation, prepare_faces
 from ...data.labels import canonical_label
 from ...runtime.errors import UsageError
 from ...runtime.files import printable
@@ -49,7 +48,7 @@ def judge_classes(
             f"{printable(reals.path)}: has {rows.shape[1]} classes, but {generator.name} draws {generator.c_dim}"
         )
     judge = load_classifier(options.model, device=options.device)
-    about = {"name": "fer", "model": judge.name, "sha256": judge.sha256, **Preparation(options.crop).as_dict()}
+    about = {"name": "fer", "model": judge.name, "sha256": judge.sha256, **judge.preparation(options.crop).as_dict()}
     rng = np.random.default_rng(options.seed)
     known = [canonical_label(label) for label in judge.labels]
     with stage("Classes", "classes") as show:
@@ -81,7 +80,7 @@ def summarize(repeats: Sequence[dict[str, float]], metric: str) -> dict[str, Any
 
 def _seen(judge: Classifier, pictures: list[np.ndarray], crop: str) -> tuple[np.ndarray, np.ndarray]:
     """Features [N, D] and the classifier's labels, int [N]."""
-    faces = prepare_faces(pictures, crop)
+    faces = judge.preparation(crop).prepare(pictures)
     return judge.features(faces), judge.predict(faces).argmax(axis=1)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ...classify.card import bundled_classifiers, read_card, read_model_card
+from ...classify.known import KNOWN_JUDGES, KnownJudge
+from ...classify.published import cached_judge, fetch_judge
 from ...runtime.cache import cache_folder
 from ...runtime.errors import UsageError
 from ...stylegan.zoo import ZOO, Published, cached, fetch
@@ -27,6 +29,18 @@ def ensure_network(name: str | None) -> None:
         fetch(name, progress=lambda done, total: show(done / 1e6, total / 1e6))
 
 
+def ensure_judge(name: str | None) -> None:
+    """Download the published classifier of this name with a progress bar, if it is not here yet; pass over others.
+
+    Raises:
+        DataError: the download fails.
+    """
+    if name is None or name not in KNOWN_JUDGES or Path(name).exists() or cached_judge(name):
+        return
+    with progress(f"Downloading {name}", unit="MB") as show:
+        fetch_judge(name, progress=lambda done, total: show(done / 1e6, total / 1e6))
+
+
 @dataclass(frozen=True)
 class Listed:
     """A line of ``fergan models``."""
@@ -40,7 +54,7 @@ class Listed:
 
 
 def list_models() -> list[Listed]:
-    """The bundled generators, the best first, the bundled classifiers, then the published generators."""
+    """The bundled generators, the best first, the bundled classifiers, then the published ones of both kinds."""
     from ...stylegan.checkpoints import describe
     from ...stylegan.generator import bundled_generators
 
@@ -57,6 +71,12 @@ def list_models() -> list[Listed]:
         listed.append(
             Listed(name, "classifier of expressions", 48, _megabytes(path.stat().st_size), licence, "bundled")
         )
+    for judge in KNOWN_JUDGES.values():
+        found_here = cached_judge(judge.name)
+        size = _megabytes(found_here.stat().st_size) if found_here else f"~{judge.megabytes:g} MB"
+        place = "downloaded" if found_here else "to download"
+        about = f"classifier, {judge.about.split(', ')[0]}"
+        listed.append(Listed(judge.name, about, judge.input_shape[0], size, judge.licence, place))
     for entry in ZOO.values():
         here = cached(entry.name)
         size = _megabytes(here.stat().st_size) if here else f"~{entry.megabytes} MB" if entry.megabytes else ""
@@ -81,7 +101,9 @@ def model_card(name: str) -> str:
         return read_model_card(path) or _bundled_without_card(name, path)
     if name in ZOO:
         return _published(ZOO[name])
-    known = ", ".join([*bundled, *ZOO])
+    if name in KNOWN_JUDGES:
+        return _published_judge(KNOWN_JUDGES[name])
+    known = ", ".join([*bundled, *KNOWN_JUDGES, *ZOO])
     raise UsageError(f"no model is called {name!r}; known are: {known}")
 
 
@@ -99,6 +121,25 @@ def _published(entry: Published) -> str:
     }
     lines = [f"- {key}: {value}" for key, value in facts.items() if value is not None]
     return "\n".join([f"# {entry.name}", "", *lines, "", f"Use it with `fergan generate --network {entry.name}`.", ""])
+
+
+def _published_judge(judge: KnownJudge) -> str:
+    path = cached_judge(judge.name)
+    facts: dict[str, Any] = {
+        "Learned from": judge.about,
+        "Labels": ", ".join(judge.labels),
+        "Input range": judge.card()["input_range"],
+        "Outputs": judge.outputs,
+        "Shown": "48x48 gray faces, as FER2013's" if judge.view == "48" else "faces of its own size and colours",
+        "Published by": f"https://github.com/{judge.origin}",
+        "File": judge.url,
+        "SHA-256": judge.sha256,
+        "Size": f"about {judge.megabytes:g} MB",
+        "Licence": judge.licence,
+        "Here": str(path) if path else f"not yet; would go to {cache_folder() / judge.file}",
+    }
+    lines = [f"- {key}: {value}" for key, value in facts.items() if value is not None]
+    return "\n".join([f"# {judge.name}", "", *lines, "", f"Use it with `fergan classify --model {judge.name}`.", ""])
 
 
 def _bundled_without_card(name: str, path: Path) -> str:

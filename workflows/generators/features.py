@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from ...data.faces import Preparation, prepare_faces
 from ...runtime.devices import choose_device
 from ...runtime.errors import UsageError
 from ..progress import OnProgress, no_progress
@@ -57,15 +56,15 @@ def fer_features(model: str | None = None, crop: str = "none", device: str = "au
 
     Args:
         model: a ``.keras`` file or the name of a bundled classifier; None for fernet.
-        crop: as for :func:`prepare_faces`.
+        crop: as for :func:`fergan.data.faces.prepare_faces`.
         device: ``auto``, ``cpu`` or ``cuda``.
     """
     from ...classify.classifier import load_classifier
 
-    preparation = Preparation(crop)
     classifier = load_classifier(model, device=device)
+    preparation = classifier.preparation(crop)
     about = {"name": "fer", "model": classifier.name, "sha256": classifier.sha256, **preparation.as_dict()}
-    return FeatureSpace("fer", about, lambda pictures: classifier.features(prepare_faces(pictures, crop)))
+    return FeatureSpace("fer", about, lambda pictures: classifier.features(preparation.prepare(pictures)))
 
 
 def efficientnet_features(device: str = "auto") -> FeatureSpace:

@@ -16,12 +16,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ...classify.card import GivenRange
+from ...classify.card import GivenRange, View
 from ...classify.classifier import Classifier, load_classifier
 from ...data.detection.detectors import SMALLEST, open_detector
 from ...data.detection.face import Face, FaceDetector, overlap
 from ...data.detection.squares import face_squares
-from ...data.faces import cut_faces
+from ...data.faces import Preparation, cut_faces
 from ...data.image_source import SUFFIXES, ImageSource
 from ...data.images import read_image, write_png
 from ...runtime.errors import DataError, UsageError
@@ -53,7 +53,7 @@ class AnnotateOptions:
         out: of films and cameras an ``.mp4``; of pictures a folder, or a ``.png`` for a single one; None for neither.
         csv: the table, or None.
         show: in a window.
-        model, labels, input_range, device: as for :func:`fergan.classify.classifier.load_classifier`.
+        model, labels, input_range, view, device: as for :func:`fergan.classify.classifier.load_classifier`.
         detector, smallest: as for :func:`fergan.data.detection.detectors.open_detector`.
         smooth: time constant in seconds by which drawn probabilities follow those of the frames; 0 for at once.
     """
@@ -65,6 +65,7 @@ class AnnotateOptions:
     model: str | None = None
     labels: tuple[str, ...] | None = None
     input_range: GivenRange | None = None
+    view: View | None = None
     device: str = "auto"
     detector: str = "auto"
     smallest: float = SMALLEST
@@ -119,16 +120,14 @@ def annotate(
         else:
             source = _Film(options, stack)
         detector = open_detector(options.detector, options.smallest)
-        classifier = load_classifier(
-            options.model, options.device, labels=options.labels, input_range=options.input_range
-        )
+        classifier = _open_classifier(options)
+        preparation = classifier.preparation()
         table = stack.enter_context(FaceTable(Path(options.csv), classifier.labels)) if options.csv else None
-        window = Window(f"fergan annotate {options.source}") if options.show else None
-        if window is not None:
+        if window := Window(f"fergan annotate {options.source}") if options.show else None:
             stack.callback(window.close)
         write = source.writer(stack, classifier.labels)
         behind = stack.enter_context(OrderedWorker(source.depth))
-        frames = ReadAhead(source.frames(detector, stop), source.depth)
+        frames = ReadAhead(source.frames(detector, preparation, stop), source.depth)
         stack.callback(frames.close)
         done = faces = 0
         numbers: set[int] = set()
@@ -148,13 +147,18 @@ def annotate(
             numbers.update(frame.tracks)
             on_progress(done, max(done, source.total or done))
         behind.flush()
-    complaints = (*_font_complaints(options, classifier.labels), *source.complaints)
+    complaints = (*classifier.remarks, *_font_complaints(options, classifier.labels), *source.complaints)
     return Annotated(done, faces, len(numbers), detector.name, complaints, stop.is_set())
 
 
+def _open_classifier(options: AnnotateOptions) -> Classifier:
+    return load_classifier(
+        options.model, options.device, labels=options.labels, input_range=options.input_range, view=options.view
+    )
+
+
 def _font_complaints(options: AnnotateOptions, labels: tuple[str, ...]) -> list[str]:
-    escaped = escaped_labels(labels) if options.out or options.show else []
-    if not escaped:
+    if not (escaped := escaped_labels(labels) if options.out or options.show else []):
         return []
     return [
         f"no font of this machine shows {printable(', '.join(escaped))}: drawn as escapes such as \\u751f; "
@@ -181,7 +185,7 @@ class _Film:
     def complaints(self) -> list[str]:
         return [self._video.complaint] if self._video.complaint else []
 
-    def frames(self, detector: FaceDetector, stop: threading.Event) -> Iterator[Frame]:
+    def frames(self, detector: FaceDetector, preparation: Preparation, stop: threading.Event) -> Iterator[Frame]:
         tracker, searched = Tracker(), -SEARCH_EVERY
         decoded = ReadAhead(until(self._video.frames(), stop), min(self.depth, 8))
         try:
@@ -194,7 +198,7 @@ class _Film:
                         searched = seconds
                         new = detector.find(picture)
                         faces += [face for face in new if all(overlap(face, other) < 0.3 for other in faces)]
-                frame = _cut(self._video.name, number, seconds, picture, faces, detector)
+                frame = _cut(self._video.name, number, seconds, picture, faces, detector, preparation)
                 frame.tracks = tracker.update(seconds, faces)
                 lost = [t for t in tracker.tracks if t.seen < seconds <= t.seen + SHOWN]
                 places = face_squares(
@@ -262,12 +266,12 @@ class _Pictures:
             )
         return names
 
-    def frames(self, detector: FaceDetector, stop: threading.Event) -> Iterator[Frame]:
+    def frames(self, detector: FaceDetector, preparation: Preparation, stop: threading.Event) -> Iterator[Frame]:
         count = 0
         for number, (name, picture) in enumerate(until(self._read(), stop)):
             if picture.shape[2] == 1:
                 picture = np.repeat(picture, 3, axis=2)
-            frame = _cut(name, number, None, picture, detector.find(picture), detector)
+            frame = _cut(name, number, None, picture, detector.find(picture), detector, preparation)
             frame.tracks = [count + k + 1 for k in range(len(frame.scores))]
             count += len(frame.scores)
             yield frame
@@ -317,11 +321,16 @@ def _picture_name(name: str) -> Path:
 
 
 def _cut(
-    name: str, number: int, seconds: float | None, picture: np.ndarray, faces: list[Face], detector: FaceDetector
+    name: str,
+    number: int,
+    seconds: float | None,
+    picture: np.ndarray,
+    faces: list[Face],
+    detector: FaceDetector,
+    preparation: Preparation,
 ) -> Frame:
-    height, width = picture.shape[:2]
-    squares = face_squares(faces, width, height, detector.enlarge)
-    crops = cut_faces(picture, squares)
+    squares = face_squares(faces, picture.shape[1], picture.shape[0], detector.enlarge)
+    crops = cut_faces(picture, squares, preparation)
     return Frame(name, number, seconds, picture, squares, [face.score for face in faces], [], crops)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image
 
 from ...classify.classifier import Classifier, load_classifier
-from ...data.faces import prepare_faces
 from ...data.images import read_image
 from ...runtime.errors import UsageError
 from ...stylegan.generator import MAX_SEED, Generator, default_psi
@@ -25,7 +24,7 @@ class Judgement:
 
     Attributes:
         shares: label -> probability, in the model's order of labels.
-        seen: uint8 [48, 48], the prepared face that was judged.
+        seen: uint8 [H, W] or [H, W, 3], the prepared face that was judged.
         found: whether a face was found; None where none was searched for.
     """
 
@@ -57,8 +56,8 @@ class Studio:
             crop: as in :func:`fergan.data.faces.prepare_faces`.
         """
         missed: list[int] = []
-        faces = prepare_faces([picture], crop, missed=missed)
         classifier = self.classifiers[name]
+        faces = classifier.preparation(crop).prepare([picture], missed)
         shares = zip(classifier.labels, map(float, classifier.predict(faces)[0]), strict=True)
         return Judgement(dict(shares), faces[0], not missed if crop == "detect" else None)
 

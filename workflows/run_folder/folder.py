@@ -5,6 +5,7 @@
               labels/part-*.parquet, labels.csv (up to a million rows), skipped.csv
               validation.npz      the classifier's answers on labelled faces
               selection.json, manifest.csv    of wanted faces: how far the search came, and what it kept
+              judges/JUDGE/       the same of each further judge (:mod:`.seats`)
               report.html, report.json
 
 A step claims its settings in ``run.json`` before it writes anything. The same settings again mean: do what is missing.
@@ -42,6 +43,8 @@ _FROM_LABELS = (
     "report.html",
     "report.json",
 )
+_OF_LABELS = ("classify", "labels", "failed", "judges")
+_PART = re.compile(r"part-\d+\.parquet")
 _OWN_FACE = re.compile(r"(seed\d{4,}(_psi-?[\d.e-]+)?|proj\d{2,})\.png|faces-\d{6,}\.tar")
 _VERSIONS_OF = ("torch", "keras", "numpy", "pillow")
 
@@ -117,15 +120,15 @@ class RunFolder:
         return self._settings(ClassifyRecord)
 
     def _settings(self, kind: type[R]) -> R | None:
-        if kind.step not in self._record:
+        if kind.step not in self.record:
             return None
         try:
-            return kind.from_json(self._record[kind.step])
+            return kind.from_json(self.record[kind.step])
         except DataError as error:
             raise DataError(f"{printable(self.path / 'run.json')}: {error}; {START_OVER}") from error
 
-    def claim(self, record: Record, grown: bool = False) -> None:
-        """Fix the settings of a step, or check that they are those of before.
+    def check(self, record: Record, grown: bool = False) -> None:
+        """Check that the settings of a step are those of before, if there are any.
 
         Args:
             record: of the step.
@@ -135,15 +138,18 @@ class RunFolder:
             UsageError: the step was run with other settings; the message names each difference.
         """
         found = self._settings(type(record))
-        if found is None or grown:
-            self.put(record.step, record.to_json())
-            return
-        differing = found.differences(record)
+        differing = {} if found is None or grown else found.differences(record)
         if differing:
             raise UsageError(
                 f"{printable(self.path)} holds a '{record.step}' with other settings ({changes(differing)}); "
                 f"{START_OVER}"
             )
+
+    def claim(self, record: Record, grown: bool = False) -> None:
+        """Fix the settings of a step, or check that they are those of before; see :meth:`check`."""
+        self.check(record, grown)
+        if self._settings(type(record)) is None or grown:
+            self.put(record.step, record.to_json())
 
     def clear(self, *, faces: bool) -> None:
         """Forget the labels and what was made of them, and the faces too if ``faces``; only files of fergan's go.
@@ -152,7 +158,9 @@ class RunFolder:
             DataError: a file cannot be deleted.
         """
         gone = [self.path / name for name in _FROM_LABELS]
-        gone += [path for path in self.labels.glob("part-*.parquet") if re.fullmatch(r"part-\d+\.parquet", path.name)]
+        for place in self._label_places():
+            gone += [place / name for name in _FROM_LABELS[:3]]
+            gone += [path for path in place.glob("labels/part-*.parquet") if _PART.fullmatch(path.name)]
         if faces:
             gone += [path for path in self.faces.glob("*") if _OWN_FACE.fullmatch(path.name)]
             gone += [self.selection, self.manifest]
@@ -165,7 +173,7 @@ class RunFolder:
         except OSError as error:
             raise DataError(f"{printable(self.path)}: cannot be cleared ({error.strerror})") from error
         if self._record:
-            self._record = {key: value for key, value in self._record.items() if key not in ("classify", "labels")}
+            self._record = {key: value for key, value in self._record.items() if key not in _OF_LABELS}
             self._update({})
 
     @contextmanager
@@ -201,8 +209,14 @@ class RunFolder:
                 self._remove_leftovers()  # of workers that were killed while this process went on
 
     def _remove_leftovers(self) -> None:
-        for folder in (self.path, self.faces, self.labels):
-            remove_leftovers(folder)
+        remove_leftovers(self.faces)
+        for place in self._label_places():
+            remove_leftovers(place)
+            remove_leftovers(place / "labels")
+
+    def _label_places(self) -> list[Path]:
+        """The folders that hold labels: the run's own first, then those of further judges."""
+        return [self.path, *sorted(path for path in self.path.glob("judges/*") if path.is_dir())]
 
     @property
     def _holder_file(self) -> Path:
@@ -221,8 +235,12 @@ class RunFolder:
         self._record = self._read()
 
     def put(self, name: str, value: Any) -> None:
-        """Record something in ``run.json`` that is no setting; what stands there already is not written again."""
+        """Record something in ``run.json`` that is no setting, or drop it (None); what is there is not written anew."""
         wanted = json.loads(json.dumps(value))
+        if wanted is None:
+            if self._record.pop(name, None) is not None:
+                self._update({})
+            return
         if self._record.get(name) != wanted:
             self._update({name: wanted})
 

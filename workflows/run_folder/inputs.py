@@ -15,6 +15,7 @@ from ...reports.statistics.table import LabelTable
 from ...runtime.errors import DataError
 from ...runtime.files import printable, read_json
 from .folder import RunFolder
+from .seats import failure, judge_name, seats
 from .table import read_table
 
 
@@ -46,6 +47,29 @@ def read_inputs(run: RunFolder) -> RunInputs:
         DataError: there are no labels, or a file is damaged.
     """
     return RunInputs(run, *read_table(run), read_validation(run))
+
+
+def read_judges(run: RunFolder) -> tuple[list[RunInputs], dict[str, str]]:
+    """The labels of all judges of a run, the first one's first, and why others have none, by their names.
+
+    Raises:
+        DataError: no judge has labels, those of the first one are damaged, or another file is.
+    """
+    found: list[RunInputs] = []
+    failed: dict[str, str] = {}
+    for seat in seats(run):
+        if (reason := failure(seat)) is None:
+            try:
+                found.append(read_inputs(seat))
+                continue
+            except DataError as error:
+                if seat is run:
+                    raise
+                reason = str(error)
+        failed[judge_name(seat)] = reason
+    if not found:
+        raise DataError(f"{printable(run.path)}: no judge has labelled its faces ({'; '.join(failed.values())})")
+    return found, failed
 
 
 def sensitivity_path(run: RunFolder) -> Path:

@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ...data.faces import CROPS, prepare_faces
 from ...data.image_source import ImageSource
 from ...data.images import fast_png, read_image
 from ...reports.statistics.table import LabelTable
@@ -90,10 +89,10 @@ def kept_rows(run: RunFolder, table: LabelTable) -> Sequence[int] | None:
 
 def preparer(run: RunFolder) -> Callable[[Picture], Picture] | None:
     """The preparation that the run's classifier saw, picture by picture; None where the run does not tell it."""
-    crop = run.classify.crop if run.classify else None
-    if crop not in CROPS:
+    preparation = run.classify.preparation() if run.classify else None
+    if preparation is None:
         return None
-    return lambda picture: prepare_faces([picture], crop=crop)[0]
+    return lambda picture: preparation.prepare([picture])[0]
 
 
 FILES = 100_000

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
+from ...data.faces import CROPS, SIZE, Preparation
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
 from .faces import FacePlan
@@ -97,7 +98,9 @@ def _fits(value: object, hint: Any) -> bool:
             inner = typing.get_args(option)[0]
             if isinstance(value, tuple) and value and all(_fits(item, inner) for item in value):
                 return True
-        elif isinstance(value, (int, float) if option is float else option) and not isinstance(value, bool):
+            continue
+        kind = (int, float) if option is float else typing.get_origin(option) or option
+        if isinstance(value, kind) and not isinstance(value, bool):
             return True
     return False
 
@@ -191,6 +194,8 @@ class ClassifyRecord(Record):
         other: what else the preparation of the faces records of itself.
         input_range, outputs, licence: of the classifier, where they are not the usual ones.
         no_face: what becomes of a picture in which ``detect`` finds no face: ``whole`` or ``skip``; else None.
+        columns: names of all its outputs, where some are no labels.
+        name: of the judge in the run, where that is not the model's.
         images, n, pictures_sha256: the foreign pictures that were judged in place of the run's own faces.
     """
 
@@ -201,13 +206,31 @@ class ClassifyRecord(Record):
     labels: tuple[str, ...] | None = None
     crop: str | None = None
     other: Mapping[str, Any] = field(default_factory=dict)
-    input_range: tuple[float, ...] | None = None
+    input_range: tuple[float | list[float], ...] | None = None
     outputs: str | None = None
+    columns: tuple[str, ...] | None = None
     licence: str | None = None
     no_face: str | None = None
+    name: str | None = None
     images: str | None = None
     n: int | None = None
     pictures_sha256: str | None = None
+
+    def preparation(self) -> Preparation | None:
+        """How the faces were prepared; None where the record does not tell it."""
+        if self.crop not in CROPS:
+            return None
+        size = self.other.get("size", SIZE)
+        both = [size, size] if isinstance(size, int) else size
+        if not isinstance(both, list) or len(both) != 2 or not all(type(n) is int and 0 < n < 2**14 for n in both):
+            return None
+        return Preparation(self.crop, (both[0], both[1]), "rgb" if self.other.get("colour") == "rgb" else "gray")
+
+    def span(self) -> str:
+        """The classifier's input range as people write it: ``-1,1``, or ``0,255`` where nothing else is recorded."""
+        if not self.input_range:
+            return "0,255"
+        return ",".join(f"{x:g}" if isinstance(x, (int, float)) else str(x) for x in self.input_range)
 
     def judged_by(self) -> tuple[object, ...]:
         """What must be equal for the labels of two runs to be comparable."""

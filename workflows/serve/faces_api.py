@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from ... import __version__
 from ...data.detection.detectors import open_detector
 from ...data.detection.squares import face_squares
-from ...data.faces import FFHQ_BOX, cut_faces, part_of_square, prepare_faces
+from ...data.faces import FFHQ_BOX, Preparation, cut_faces, part_of_square
 from ...runtime.errors import DataError, UsageError
 from .refusal import Refusal
 from .repository import Repository
@@ -108,7 +108,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class _Found:
-    """Faces in a picture: uint8 [N, 48, 48], and their boxes."""
+    """Faces in a picture, as the model takes them: uint8 [N, H, W] or [N, H, W, 3]; and their boxes."""
 
     faces: np.ndarray
     boxes: list[tuple[float, float, float, float]]
@@ -153,7 +153,10 @@ def build_api(settings: ServeSettings, repository: Repository, workers: Executor
             if servable.faces is None:
                 raise Refusal("This model is a SavedModel without labels; it answers :predict only")
             loop = asyncio.get_running_loop()
-            found = await loop.run_in_executor(workers, _find, picture, crop, max_faces, settings.max_pixels)
+            preparation = replace(servable.preparation, crop="none" if crop == "detect" else crop)
+            found = await loop.run_in_executor(
+                workers, _find, picture, crop == "detect", preparation, max_faces, settings.max_pixels
+            )
             rows = np.empty((0, len(servable.labels)), np.float32)
             if len(found.faces):
                 (rows,) = (await version.batcher.run(servable.faces, {"faces": found.faces})).values()
@@ -203,8 +206,8 @@ async def _uploaded(request: Request) -> bytes:
         return await files[0].read()
 
 
-def _find(picture: bytes, crop: Crop, limit: int, max_pixels: int) -> _Found:
-    """Read a picture and prepare its faces.
+def _find(picture: bytes, search: bool, preparation: Preparation, limit: int, max_pixels: int) -> _Found:
+    """Read a picture and prepare its faces: those that are found, or the one that the crop frames.
 
     Raises:
         Refusal: it is no picture, or has too many pixels.
@@ -212,14 +215,14 @@ def _find(picture: bytes, crop: Crop, limit: int, max_pixels: int) -> _Found:
     try:
         image = read_picture(picture, max_pixels)
         height, width = image.shape[:2]
-        if crop == "detect":
+        if search:
             detector = open_detector(smallest=SMALLEST)  # one a call: they keep state while they search
             found = detector.find(np.broadcast_to(image, (height, width, 3)))[:limit]
             squares = face_squares(found, width, height, detector.enlarge)
             boxes = [(float(x), float(y), float(x + size), float(y + size)) for x, y, size in squares]
-            return _Found(cut_faces(image, squares), boxes, width, height)
-        box = part_of_square(width, height, FFHQ_BOX if crop == "ffhq" else (0.0, 0.0, 1.0, 1.0))
-        return _Found(prepare_faces([image], crop), [box], width, height)
+            return _Found(cut_faces(image, squares, preparation), boxes, width, height)
+        box = part_of_square(width, height, FFHQ_BOX if preparation.crop == "ffhq" else (0.0, 0.0, 1.0, 1.0))
+        return _Found(preparation.prepare([image]), [box], width, height)
     except (DataError, UsageError) as error:
         raise Refusal(str(error)) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...data.faces import prepare_faces
+from ...data.faces import Preparation
 from ...runtime.errors import DataError, first_line
 from .refusal import Refusal
 from .tensors import Signature, TensorInfo, Tensors
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ...classify.classifier import Classifier
 
 DEFAULT_SIGNATURE = "serving_default"
+_log = logging.getLogger(__name__)
 MODEL_FILES = (".keras", ".h5", ".hdf5", ".onnx")
 
 
@@ -29,13 +31,16 @@ class Servable:
 
     Attributes:
         signatures: by name; ``serving_default`` is meant where a request names none.
-        faces: from uint8 [N, 48, 48] ``faces`` to probabilities, its one output; None where the labels are not known.
+        faces: from uint8 [N, *preparation.shape] ``faces`` to probabilities, its one output; None where the labels are
+            not known.
+        preparation: how pictures become such faces, whatever their crop.
         labels: of the probabilities.
         sha256: of the model file, None for a SavedModel.
     """
 
     signatures: Mapping[str, Signature]
     faces: Signature | None = None
+    preparation: Preparation = Preparation()
     labels: tuple[str, ...] = ()
     sha256: str | None = None
 
@@ -77,7 +82,9 @@ def _open_classifier(path: str | Path, device: str, max_pixels: int) -> Servable
     from ...classify.export.export import BYTES_INPUT, BYTES_SIGNATURE
 
     classifier: Classifier = load_classifier(path, device)
-    key, output = classifier.input_name, classifier.output_name
+    for remark in classifier.remarks:
+        _log.warning("%s", remark)
+    key, output, preparation = classifier.input_name, classifier.output_name, classifier.preparation()
 
     def call(inputs: Tensors) -> Tensors:
         return {output: classifier.call(inputs[key])}
@@ -87,21 +94,23 @@ def _open_classifier(path: str | Path, device: str, max_pixels: int) -> Servable
 
     def read(inputs: Tensors) -> Tensors:
         pictures = (read_picture(content, max_pixels) for content in inputs[BYTES_INPUT])
-        return {output: classifier.predict(prepare_faces(pictures))}
+        return {output: classifier.predict(preparation.prepare(pictures))}
 
     rows = {output: TensorInfo("DT_FLOAT", (None, len(classifier.labels)), "StatefulPartitionedCall:0")}
+    every = {output: TensorInfo("DT_FLOAT", (None, len(classifier.outputs)), "StatefulPartitionedCall:0")}
     native = TensorInfo("DT_FLOAT", (None, *classifier.input_shape), f"{DEFAULT_SIGNATURE}_{key}:0")
     files = TensorInfo("DT_STRING", (None,), f"{BYTES_SIGNATURE}_{BYTES_INPUT}:0")
     servable = Servable(
         {
-            DEFAULT_SIGNATURE: Signature({key: native}, rows, call),
+            DEFAULT_SIGNATURE: Signature({key: native}, every, call),
             BYTES_SIGNATURE: Signature({BYTES_INPUT: files}, rows, read),
         },
-        Signature({"faces": TensorInfo("DT_UINT8", (None, 48, 48), "")}, rows, predict),
+        Signature({"faces": TensorInfo("DT_UINT8", (None, *preparation.shape), "")}, rows, predict),
+        preparation,
         tuple(classifier.labels),
         classifier.sha256,
     )
-    classifier.predict(np.zeros((1, 48, 48), np.uint8))  # what is slow the first time, now
+    classifier.predict(np.zeros((1, *preparation.shape), np.uint8))  # what is slow the first time, now
     return servable
 
 

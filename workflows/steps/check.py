@@ -28,6 +28,8 @@ from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
 from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import read_validation
+from ..run_folder.records import ClassifyRecord
+from ..run_folder.seats import judge_name, seats
 from ..run_folder.table import read_table
 
 
@@ -74,7 +76,7 @@ class _Sample:
 
     table: LabelTable
     validation: Validation | None
-    judged_by: tuple[object, ...]
+    judged: ClassifyRecord
 
     @classmethod
     def of(cls, run: RunFolder, corrected: bool) -> _Sample:
@@ -85,7 +87,7 @@ class _Sample:
                 f"{printable(run.path)}: has no validation.npz to correct by; its classifier came without one. "
                 "Check without --corrected"
             )
-        return cls(table, validation, run.classify.judged_by() if run.classify else ())
+        return cls(table, validation, run.classify or ClassifyRecord())
 
     def counts(self) -> np.ndarray:
         return np.bincount(self.table.codes, minlength=len(self.table.classes))
@@ -126,7 +128,7 @@ def check(
     Faces of equal seeds, or pictures of equal names, count as pairs, within a run over psi and between runs.
 
     Args:
-        run: classified.
+        run: classified; of several judges the folder of the one that is meant.
         against: ``fer2013``, ``uniform``, a CSV with the columns ``label`` and ``share`` or ``count``, or another run.
         max_tv: the total variation distance that is allowed, 0..1: the share of faces with another label.
         level: of the interval of the distance.
@@ -142,7 +144,7 @@ def check(
     warnings: list[str] = []
     other: _Sample | Reference
     if isinstance(theirs, RunFolder):
-        other = _Sample.of(theirs, corrected)
+        other = _Sample.of(theirs := _same_judge(theirs, run), corrected)
         _check_comparable(ours, other, against, warnings)
         name = f"the run {printable(theirs.name)} ({plural(len(other.table), 'face')})"
     else:
@@ -180,14 +182,31 @@ def check(
     return CheckResult(distance, max_tv, verdict, sentence.replace("\N{NO-BREAK SPACE}", " "), tuple(warnings), tests)
 
 
+def _same_judge(theirs: RunFolder, ours: RunFolder) -> RunFolder:
+    """The labels of the same judge in another run, where it has several; else those of its first judge."""
+    folders = seats(theirs)
+    same = [folder for folder in folders if judge_name(folder) == judge_name(ours)]
+    return (same or folders)[0]
+
+
 def _check_comparable(ours: _Sample, other: _Sample, against: str, warnings: list[str]) -> None:
     if other.table.classes != ours.table.classes:
         raise UsageError(
             f"--reference {printable(against)}: has the labels {', '.join(map(printable, other.table.classes))}, "
             f"the run has {', '.join(map(printable, ours.table.classes))}"
         )
-    if other.judged_by != ours.judged_by:
-        warnings.append("the two runs were judged by different classifiers or crops, which shift labels by themselves")
+    mine, theirs = ours.judged, other.judged
+    if mine.sha256 == theirs.sha256 and mine.span() != theirs.span():
+        raise UsageError(
+            f"--reference {printable(against)}: was judged by the same classifier with the input range "
+            f"{theirs.span()}, the run with {mine.span()}; at least one of them is wrong, so classify that run again"
+        )
+    if mine.judged_by() != theirs.judged_by():
+        spans = f" (input ranges {mine.span()} and {theirs.span()})" if mine.span() != theirs.span() else ""
+        warnings.append(
+            f"the two runs were judged by different classifiers{spans}, crops or views, "
+            "which shift labels by themselves"
+        )
 
 
 def _distance(

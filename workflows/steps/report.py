@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from ...reports.findings import evaluate, quality_notes
 from ...reports.formatting import plural
 from ...reports.html.document import write_report
+from ...reports.judges import JudgeLabels
 from ...reports.markdown import markdown
 from ...reports.pages.report import build_report
 from ...reports.report_json import report_data
 from ...reports.selected import read_selected
 from ..run_folder.folder import RunFolder
-from ..run_folder.inputs import read_inputs, read_sensitivity
+from ..run_folder.inputs import RunInputs, read_judges, read_sensitivity
 from ..run_folder.pictures import FaceReader, Picture, kept_rows, preparer
+from ..run_folder.seats import judge_name
 from .label_audit import read_audit
 
 
@@ -33,20 +36,21 @@ def report(run: RunFolder, pictures: Mapping[str, Picture] | None = None, out: P
     Raises:
         DataError: there are no labels, or a file of the run is damaged or cannot be written.
     """
-    inputs = read_inputs(run)
+    (inputs, *others), failed = read_judges(run)
     kept = kept_rows(run, inputs.table)
     shown = kept is None or len(kept) > 0
     result = build_report(
         inputs.table,
-        settings=inputs.settings,
+        settings=inputs.run.record,
         load_face=FaceReader(run, pictures) if shown else None,
-        prepare=preparer(run),
+        prepare=preparer(inputs.run),
         among=kept if shown else None,
         skipped=inputs.skipped,
         validation=inputs.validation,
         audit=read_audit(inputs),
         preparation=read_sensitivity(inputs),
         created=now(),
+        **_judges(inputs, others, failed),
     )
     page = out or run.path / "report.html"
     return write_report(result, page.parent, page.stem)[0]
@@ -58,7 +62,7 @@ def report_markdown(run: RunFolder) -> str:
     Raises:
         DataError: as for :func:`report`.
     """
-    inputs = read_inputs(run)
+    (inputs, *others), failed = read_judges(run)
     findings = evaluate(
         inputs.table,
         validation=inputs.validation,
@@ -66,6 +70,7 @@ def report_markdown(run: RunFolder) -> str:
         preparation=read_sensitivity(inputs),
         skipped=inputs.skipped,
         selected=read_selected(inputs.settings),
+        **_judges(inputs, others, failed),
     )
     return markdown(
         report_data(
@@ -76,6 +81,15 @@ def report_markdown(run: RunFolder) -> str:
             notes=quality_notes(findings),
         )
     )
+
+
+def _judges(first: RunInputs, others: Sequence[RunInputs], failed: Mapping[str, str]) -> dict[str, Any]:
+    """What the report takes of several judges."""
+    return {
+        "others": [JudgeLabels(judge_name(one.run), one.table, one.validation) for one in others],
+        "judge": judge_name(first.run),
+        "failed": failed,
+    }
 
 
 def now() -> str:

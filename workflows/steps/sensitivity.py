@@ -10,7 +10,7 @@ from PIL import Image
 from ...classify.card import bundled_classifiers
 from ...classify.classifier import Classifier, load_classifier
 from ...classify.feature_reference import mahalanobis, read_feature_reference
-from ...data.faces import CROPS, FFHQ_BOX, FILTER, SIZE, Box, detect_faces, part_of_square
+from ...data.faces import CROPS, FFHQ_BOX, FILTER, Box, Preparation, detect_faces, part_of_square
 from ...reports.settings import plain
 from ...reports.statistics.preparation import preparation_record
 from ...runtime.errors import DataError, UsageError
@@ -24,16 +24,17 @@ from ..run_folder.records import ClassifyRecord
 FACES = 200
 _SHARD = 32
 
-Shrink = Callable[[Image.Image, Box], Image.Image]
+Shrink = Callable[[Image.Image, tuple[int, int], Box], Image.Image]
+"""A picture, (width, height) and the part of the picture that becomes so large."""
 
 
 def _antialiased(resampling: Image.Resampling) -> Shrink:
-    return lambda picture, box: picture.resize((SIZE, SIZE), resampling, box=box)
+    return lambda picture, size, box: picture.resize(size, resampling, box=box)
 
 
 def _pointwise(resampling: Image.Resampling) -> Shrink:
     """Interpolated between neighbouring pixels only, however many lie under one pixel of the result."""
-    return lambda picture, box: picture.transform((SIZE, SIZE), Image.Transform.EXTENT, box, resampling)
+    return lambda picture, size, box: picture.transform(size, Image.Transform.EXTENT, box, resampling)
 
 
 FILTERS: dict[str, Shrink] = {
@@ -44,7 +45,7 @@ FILTERS: dict[str, Shrink] = {
     "bilinear, not antialiased": _pointwise(Image.Resampling.BILINEAR),
     "nearest, not antialiased": _pointwise(Image.Resampling.NEAREST),
 }
-"""Ways to shrink a face to 48x48; the first is that of :mod:`fergan.data.faces`."""
+"""Ways to shrink a face; the first is that of :mod:`fergan.data.faces`."""
 
 
 def measure_sensitivity(
@@ -90,7 +91,7 @@ def measure_sensitivity(
         part = rows[start : start + _SHARD]
         boxes = _boxes([read(table.faces[row]) for row in part], missed)
         for index, (crop, name) in enumerate(variants):
-            prepared = np.stack([_prepared(picture, box, name) for picture, box in boxes[crop]])
+            prepared = np.stack([_prepared(*cut, name, classifier.preparation()) for cut in boxes[crop]])
             codes[index, start : start + len(part)] = classifier.predict(prepared).argmax(axis=1)
             if index == 0 and stored is not None:
                 distances += mahalanobis(classifier.features(prepared), stored.training).tolist()
@@ -119,8 +120,9 @@ def _same_classifier(run: RunFolder, used: ClassifyRecord, model: str | None, de
     classifier = load_classifier(
         model or used.model,
         device=device,
-        labels=used.labels,
+        labels=used.columns or used.labels,
         input_range=used.input_range,  # type: ignore[arg-type]
+        view="own" if used.other.get("view") == "own" else "48",
     )
     if classifier.sha256 != used.sha256:
         raise UsageError(
@@ -153,6 +155,6 @@ def _cut(picture: Picture, box: Box) -> tuple[Picture, Box]:
     return picture[top:bottom, left:right], (0.0, 0.0, float(right - left), float(bottom - top))
 
 
-def _prepared(picture: Picture, box: Box, name: str) -> np.ndarray:
-    gray = Image.fromarray(np.ascontiguousarray(picture)).convert("L")
-    return np.asarray(FILTERS[name](gray, box))
+def _prepared(picture: Picture, box: Box, name: str, preparation: Preparation) -> np.ndarray:
+    image = Image.fromarray(np.ascontiguousarray(picture)).convert("L" if preparation.colour == "gray" else "RGB")
+    return np.asarray(FILTERS[name](image, preparation.size[::-1], box))

@@ -25,8 +25,8 @@ from ..run_folder.folder import RunFolder, make_faces_folder
 from ..run_folder.records import GenerateRecord, refuse_other
 from ..run_folder.seeds import SHARD, face_name
 from ..run_folder.selection import Kept, Scanned, format_quotas, keep_selection, parse_quotas, read_selection
-from .classify import ClassifyOptions, Judge, prepare
 from .generate import FaceMaker, GenerateOptions, claim_faces, generate
+from .judge import ClassifyOptions, Judge, prepare
 
 MAX_SEEDS = 100_000
 """Seeds that are tried unless asked otherwise."""
@@ -179,8 +179,8 @@ class Searcher:
             return Scanned(task.start, task.stop, {}, {})
         seeds = [face.seed or 0 for face in drawn]
         pictures = list(self.maker.draw(drawn))
-        first, second = self.judges.first, self.judges.second.classifier
-        prepared = prepare(pictures, first.preparation.crop)
+        first, second = self.judges.first, self.judges.second
+        prepared = prepare(pictures, first.preparation)
         answers = first.classifier.predict(prepared.faces)
         good = answers.max(axis=1) >= self._least
         if prepared.found is not None and first.no_face == "skip":
@@ -188,7 +188,11 @@ class Searcher:
         said = zip(_named(first.classifier, answers), good, strict=True)
         labels = [(name if fit else None, sure) for (name, sure), fit in said]
         rows = [row for row, (label, _) in enumerate(labels) if label in task.open]
-        others = _named(second, second.predict(prepared.faces[rows])) if rows else []
+        others: list[tuple[str, float]] = []
+        if rows:
+            same = second.preparation == first.preparation
+            shown = prepared.faces[rows] if same else second.preparation.prepare([pictures[row] for row in rows])
+            others = _named(second.classifier, second.classifier.predict(shown))
         if self._held:
             for row in rows:
                 self._held(seeds[row], pictures[row])

@@ -40,8 +40,10 @@ def reference_folder() -> Path:
 
 def test_a_published_model_scores_what_was_published(reference_folder: Path, fer2013: FaceSet) -> None:
     file = reference_folder / "keras" / "fer2013_mini_XCEPTION.102-0.66.hdf5"
-    classifier = load_classifier(file, "cpu", labels=FER2013, input_range=(-1, 1))
+    classifier = load_classifier(file, "cpu")
     assert (classifier.engine, classifier.input_shape) == ("torch", (64, 64, 1))
+    assert (classifier.labels, classifier.input_range, classifier.view) == (FER2013, (-1, 1), "48")
+    assert "mini_XCEPTION" in classifier.remarks[0]
     faces = fer2013.split("PublicTest")
     accuracy = (classifier.predict(faces.images).argmax(axis=1) == faces.labels).mean()
     assert accuracy == pytest.approx(0.6523, abs=0.002)
@@ -88,7 +90,7 @@ def trained(build: Callable[[], keras.Model]) -> keras.Model:
 
 def save(model: keras.Model, path: Path, **card: Any) -> Path:
     model.save(path)
-    path.with_suffix(".json").write_text(json.dumps({"labels": LABELS, **card}))
+    path.with_suffix(".json").write_text(json.dumps({"labels": LABELS, "input_range": [0, 255], **card}))
     return path
 
 
@@ -129,7 +131,7 @@ def legacy(path: Path, config: Any, groups: dict[str, list[tuple[str, np.ndarray
             group.attrs["weight_names"] = [np.bytes_(name) for name, _ in arrays]
             for name, array in arrays:
                 group.create_dataset(name, data=array)
-    path.with_suffix(".json").write_text(json.dumps({"labels": LABELS}))
+    path.with_suffix(".json").write_text(json.dumps({"labels": LABELS, "input_range": [0, 255]}))
     return path
 
 
@@ -218,7 +220,10 @@ def test_what_a_file_cannot_say_is_asked_for(tmp_path: Path) -> None:
     small().save(path)
     with pytest.raises(DataError, match="its 3 outputs are called.*--labels A,B"):
         load_classifier(path, "cpu")
-    assert load_classifier(path, "cpu", labels=["Anger", "happy", "neutral"]).labels == LABELS
+    with pytest.raises(DataError, match="what input range it takes.*--input-range.*0,255 .*0,1 .*-1,1 [^;]*$"):
+        load_classifier(path, "cpu", labels=["Anger", "happy", "neutral"])
+    known = load_classifier(path, "cpu", labels=["Anger", "happy", "neutral"], input_range=(0, 255))
+    assert (known.labels, known.foreign, known.view) == (LABELS, True, "48")
     for card, reason in [
         ({"labels": ["a", "b"]}, "one output for each label"),
         ({"labels": ["anger", "angry", "happy"]}, "twice"),
@@ -237,7 +242,7 @@ def test_logits_are_no_probabilities_until_the_card_says_so(tmp_path: Path) -> N
     path = save(trained(lambda: small(None)), tmp_path / "model.keras")
     with pytest.raises(DataError, match='no probabilities.*"outputs": "logits" into model.json'):
         load_classifier(path, "cpu").predict(FACES)
-    path.with_suffix(".json").write_text(json.dumps({"labels": LABELS, "outputs": "logits"}))
+    path.with_suffix(".json").write_text(json.dumps({"labels": LABELS, "input_range": [0, 255], "outputs": "logits"}))
     classifier = load_classifier(path, "cpu")
     logits = classifier.call(FACES[..., None])
     expected = torch.softmax(torch.from_numpy(logits), dim=1).numpy()

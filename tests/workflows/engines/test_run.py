@@ -20,8 +20,8 @@ from fergan.workflows.run_folder.labels import label_table, labels_hash, merge_p
 from fergan.workflows.run_folder.pictures import FaceReader, KeptPictures
 from fergan.workflows.run_folder.records import GenerateRecord
 from fergan.workflows.run_folder.seeds import shard_size
-from fergan.workflows.steps.classify import ClassifyOptions
 from fergan.workflows.steps.generate import GenerateOptions
+from fergan.workflows.steps.judge import ClassifyOptions
 
 from ..conftest import Invoke
 

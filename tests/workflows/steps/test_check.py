@@ -118,7 +118,14 @@ def test_runs_that_were_judged_differently_are_named(tmp_path: Path, invoke: Inv
     record = json.loads(path.read_text())
     record["classify"]["crop"] = "ffhq"
     path.write_text(json.dumps(record))
-    assert "different classifiers or crops" in invoke("check", "--run", "a", "--reference", "b").stderr
+    assert "different classifiers, crops" in invoke("check", "--run", "a", "--reference", "b").stderr
+    record["classify"] |= {"crop": "none", "input_range": [-1.0, 1.0]}
+    path.write_text(json.dumps(record))
+    outcome = invoke("check", "--run", "a", "--reference", "b")
+    assert outcome.returncode == 2 and "with the input range -1,1, the run with 0,255" in outcome.stderr
+    record["classify"]["sha256"] = "f" * 64
+    path.write_text(json.dumps(record))
+    assert "(input ranges 0,255 and -1,1)" in invoke("check", "--run", "a", "--reference", "b").stderr
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b'"'])

@@ -31,8 +31,8 @@ from ..conftest import Invoke
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which 24 faces were made, labelled and reported as the run 'small'; tests add files to it."""
     from fergan.workflows.engines.run import run_all
-    from fergan.workflows.steps.classify import ClassifyOptions
     from fergan.workflows.steps.generate import GenerateOptions
+    from fergan.workflows.steps.judge import ClassifyOptions
 
     home = tmp_path_factory.mktemp("report")
     run_all(

@@ -22,8 +22,9 @@ from fergan.workflows.engines.run import run_all
 from fergan.workflows.run_folder.folder import RunFolder
 from fergan.workflows.run_folder.selection import Scanned, Selection
 from fergan.workflows.steps import want as step
-from fergan.workflows.steps.classify import ClassifyOptions, classify
+from fergan.workflows.steps.classify import classify
 from fergan.workflows.steps.generate import GenerateOptions
+from fergan.workflows.steps.judge import ClassifyOptions
 from fergan.workflows.steps.want import WantOptions, generate_wanted, shortfall
 from jsonschema import Draft202012Validator
 

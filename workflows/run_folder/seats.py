@@ -1,0 +1,106 @@
+"""The judges of a run: the first keeps its labels in the run folder itself, each further one in a folder of its own.
+
+    runs/NAME/labels/, labels.csv, skipped.csv, validation.npz      of the first judge
+              judges/JUDGE/labels/, labels.csv, …                   the same files of each further one
+
+``run.json`` holds their settings under ``classify`` and ``judges``.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ...runtime.errors import DataError, UsageError
+from ...runtime.files import printable
+from .folder import RunFolder
+
+_OWN = ("classify", "labels", "failed")
+"""What ``run.json`` keeps of each judge: its settings, its counts, and why it failed."""
+
+
+class JudgeFolder(RunFolder):
+    """The labels of a further judge, as a run folder of the same faces."""
+
+    def __init__(self, run: RunFolder, judge: str) -> None:
+        self.run, self.judge = run, judge
+        self.path, self.name = run.path / "judges" / judge, run.name
+
+    @property
+    def faces(self) -> Path:
+        return self.run.faces
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """``run.json`` with this judge's entries in place of the first one's."""
+        shared = {key: value for key, value in self.run.record.items() if key not in (*_OWN, "judges")}
+        return {**shared, **_entries(self.run).get(self.judge, {})}
+
+    def put(self, name: str, value: Any) -> None:
+        if name not in _OWN:
+            self.run.put(name, value)
+            return
+        self._make_folder()
+        entries = _entries(self.run)
+        own = {**entries.get(self.judge, {}), name: value}
+        self.run.put("judges", {**entries, self.judge: {key: own[key] for key in own if own[key] is not None}})
+
+
+def seats(run: RunFolder) -> list[RunFolder]:
+    """The folders of all judges of a run, the first one's first.
+
+    Raises:
+        DataError: ``run.json`` is damaged.
+    """
+    return [run, *(JudgeFolder(run, name) for name in _entries(run))]
+
+
+def judge_name(seat: RunFolder) -> str:
+    """What the run calls a judge."""
+    if isinstance(seat, JudgeFolder):
+        return seat.judge
+    judged = seat.classify
+    name = (judged.name or judged.model) if judged else None
+    return folder_name(name) if name else ""
+
+
+def find_seat(run: RunFolder, name: str | None) -> RunFolder:
+    """The folder of a judge; of the first one for None.
+
+    Raises:
+        UsageError: the run has no judge of this name.
+    """
+    if name is None:
+        return run
+    found = {judge_name(seat): seat for seat in seats(run)}
+    if name not in found:
+        known = ", ".join(printable(other) for other in found if other) or "none yet"
+        raise UsageError(f"--judge {printable(name)}: {printable(run.path)} has no such judge; its judges: {known}")
+    return found[name]
+
+
+def failure(seat: RunFolder) -> str | None:
+    """Why a judge has no whole table, None where nothing went wrong."""
+    reason = seat.record.get("failed")
+    return None if reason is None else str(reason)
+
+
+def folder_name(name: str) -> str:
+    """The name of a judge as that of a folder: letters, digits, dots, dashes and underscores, none of them first a dot.
+
+    Raises:
+        UsageError: nothing of the name is left.
+    """
+    found = re.sub(r"[^\w.-]", "_", name).lstrip(".")[:100]
+    if not found.strip("_"):
+        raise UsageError(f"--model: {printable(name)!r} is no name for a judge; give one: --model NAME=FILE")
+    return found
+
+
+def _entries(run: RunFolder) -> dict[str, dict[str, Any]]:
+    found = run.record.get("judges", {})
+    fine = isinstance(found, dict) and all(isinstance(entry, dict) for entry in found.values())
+    if not fine or any(folder_name(name) != name for name in found):
+        raise DataError(f"{printable(run.path / 'run.json')}: the judges in it are damaged")
+    return found
