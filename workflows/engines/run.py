@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ...runtime.files import write_atomically
+from ...runtime.files import make_folder, write_atomically
 from ..progress import OnProgress, no_progress
 from ..run_folder.faces import FacePlan
-from ..run_folder.folder import RunFolder, make_faces_folder
+from ..run_folder.folder import RunFolder
 from ..run_folder.labels import keep_part, merge_parts, part_name, whole_part
 from ..run_folder.pictures import KeptPictures
 from ..run_folder.seeds import shard_size, shards
@@ -80,7 +80,7 @@ def run_all(
         run.put("storage", away.uri)
     judge.keep_validation(run)
     if kept.mode != "none":
-        make_faces_folder(run)
+        make_folder(run.faces)
 
     job = Job(
         everywhere(generate),
