@@ -17,7 +17,6 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
-CARDS = ("stylegan", "classify")
 SCHEMAS = ROOT / "reports" / "pages" / "schema"
 
 
@@ -32,6 +31,10 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         link = package / source.name
         if not link.is_symlink():
             link.symlink_to(source, target_is_directory=source.is_dir())
+    assert config.nav is not None
+    for section in config.nav:
+        if "Models" in section:
+            section["Models"] = [f"models/{path.name}" for path in _cards(".md")]
     return config
 
 
@@ -43,18 +46,21 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "changelog.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").replace("(docs/", "("),
     }
-    for room in CARDS:
-        for path in sorted((ROOT / room / "weights").iterdir()):
-            if path.suffix == ".md":
-                pages[f"models/{path.name}"] = path.read_text(encoding="utf-8")
-            elif path.suffix == ".png":
-                _add(files, File.generated(config, f"models/{path.name}", content=path.read_bytes()))
+    for path in _cards(".md"):
+        pages[f"models/{path.name}"] = path.read_text(encoding="utf-8")
+    for path in _cards(".png"):
+        _add(files, File.generated(config, f"models/{path.name}", content=path.read_bytes()))
     pages["tutorial.md"], pictures = tutorial(ROOT / "docs" / "tutorial.ipynb")
     for name, content in pictures.items():
         _add(files, File.generated(config, name, content=content))
     for name, text in pages.items():
         _add(files, File.generated(config, name, content=text))
     return files
+
+
+def _cards(ending: str) -> list[Path]:
+    """The files of the model cards, generators first."""
+    return [path for room in ("stylegan", "classify") for path in sorted((ROOT / room / "weights").glob("*" + ending))]
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:

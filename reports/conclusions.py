@@ -76,9 +76,10 @@ def _bearing(findings: Findings) -> str:
             text += f" Corrected for its known mistakes alone it would be {percent(acc.shares[first])}."
     elif correction is not None and correction.refuted:
         text = (
-            f"{raw}These labels refute a correction by those it makes on {_validated(correction)} (the validation "
-            f"faces): {refutation(correction.label_shift, shares.classes, shares.counts)}. So how often each "
-            "expression truly occurs is not known; people can tell (fergan audit labels)."
+            "How often each expression truly occurs is not known. The counts carry the classifier’s mistakes, and they "
+            f"refute a correction by those it makes on {_validated(correction)}, the validation faces: "
+            f"{refutation(correction.label_shift, shares.classes, shares.counts)}. People can tell (fergan audit "
+            "labels)."
         )
     elif correction is not None:
         acc = correction.prevalence["ACC"]

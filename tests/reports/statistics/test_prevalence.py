@@ -9,7 +9,7 @@ from fergan.reports.statistics.prevalence import Validation, estimate_prevalence
 from fergan.reports.statistics.sensitivity import sensitivity_band
 from scipy.optimize import minimize
 
-from .simulated import faces, validation
+from ..simulated import faces, validation
 
 K = 4
 
