@@ -61,9 +61,7 @@ def run_all(
         The path of ``report.html``.
 
     Raises:
-        DataError, UsageError: as :func:`fergan.workflows.steps.generate.generate`,
-            :func:`~.steps.classify.classify` and :func:`~.steps.report.report`; an engine is not
-            installed or lost too many workers.
+        DataError, UsageError: as the three steps; an engine is not installed or lost too many workers.
     """
     started, engine = time.monotonic(), engine or EngineOptions()
     away = Store(engine.storage) if engine.storage else None
