@@ -88,7 +88,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{printable(path)}: cannot be made ({error.strerror}); give another --out") from error
+        raise DataError(f"{printable(path)}: cannot be made ({error.strerror}); choose another place") from error
     return Path(path)
 
 

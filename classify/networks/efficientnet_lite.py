@@ -12,20 +12,9 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import DataError
-from ...runtime.imagenet import efficientnet_lite0_file
+from ...runtime.imagenet import STAGES, efficientnet_lite0_file
 from ..backend import keras
 from .blocks import face_input
-
-STAGES = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
-"""Table 1 of the paper: blocks, side of the kernel, stride of the first block, expansion, channels."""
 
 
 def efficientnet_lite0(*, size: int, pretrained: bool = False) -> keras.Model:

@@ -22,8 +22,6 @@ from .ada import ada_augment
 from .diffaugment import diff_augment
 from .precision import full_precision, set_compute_dtype
 
-AUGMENTATIONS = ("diffaugment", "ada", "none")
-
 
 @dataclass(frozen=True)
 class StyleGAN2Settings:

@@ -22,7 +22,7 @@ from ...data.readers.ferplus import COLUMNS, read_ferplus
 from ...data.splits import split
 from ...reports.pages.data_audit import build_page
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable, utf8_text, write_atomically
+from ...runtime.files import make_folder, printable, utf8_text, write_atomically
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,7 @@ def run_audit(options: AuditOptions, out: str | Path) -> tuple[Audit, list[Path]
         files["exclude.csv"] = _csv(leaks_to_drop(faces, result.findings))
     title = ", ".join(Path(path).name for path in options.data)
     files["audit.html"] = utf8_text(build_page(faces, result, title)).encode()
-    out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{printable(out)}: cannot be made ({error.strerror}); give another --out") from error
+    out = make_folder(out)
     for name, content in files.items():
         write_atomically(out / name, content)
     return result, [out / name for name in files]

@@ -13,7 +13,7 @@ from ...classify.classifier import load_classifier
 from ...classify.evaluation.views import predict_views
 from ...data.face_set import FaceSet, role
 from ...runtime.errors import UsageError
-from ...runtime.files import write_atomically
+from ...runtime.files import make_folder, write_atomically
 
 FILE = "teacher.npz"
 _PART = 2048
@@ -63,7 +63,7 @@ def teacher_probabilities(
         done = start + len(part)
         content = io.BytesIO()
         np.savez(content, key=key, probabilities=answers[rows[:done]])
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_atomically(path, content.getvalue())
         if show:
             show(done, len(rows))

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from ...runtime.errors import DataError
-from ...runtime.files import write_atomically
+from ...runtime.files import make_folder, write_atomically
 from ..progress import OnProgress, Tell, no_progress, say_nothing
 from ..run_folder.faces import FacePlan
-from ..run_folder.folder import RunFolder, make_faces_folder
+from ..run_folder.folder import RunFolder
 from ..run_folder.labels import keep_part, merge_parts, part_name, read_part, whole_part
 from ..run_folder.pictures import KeptPictures
 from ..run_folder.records import GenerateRecord
@@ -65,9 +65,7 @@ def run_all(
         The path of ``report.html``.
 
     Raises:
-        DataError, UsageError: as :func:`fergan.workflows.steps.generate.generate`,
-            :func:`~.steps.classify.classify` and :func:`~.steps.report.report`; an engine is not
-            installed or lost too many workers.
+        DataError, UsageError: as the three steps; an engine is not installed or lost too many workers.
     """
     started, engine = time.monotonic(), engine or EngineOptions()
     away = Store(engine.storage) if engine.storage else None
@@ -83,7 +81,7 @@ def run_all(
     if away:
         run.put("storage", away.uri)
     if kept.mode != "none":
-        make_faces_folder(run)
+        make_folder(run.faces)
     job = _job(generate, classify, made, seats, kept, engine.storage or str(run.path.resolve()))
     tasks = list(missing_tasks(run, plan, kept, away or Store(run.path), seats))
     held = _Held(kept)

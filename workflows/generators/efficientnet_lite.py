@@ -13,22 +13,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from ...runtime.errors import DataError
+from ...runtime.imagenet import STAGES
 
 SIDE = 224
 """Pixels of the pictures that the weights were trained on."""
 
 FEATURES = 1280
-
-# (expansion, kernel, stride, output channels, blocks) of each stage, as in table 1 of the paper
-_STAGES = (
-    (1, 3, 1, 16, 1),
-    (6, 3, 2, 24, 2),
-    (6, 5, 2, 40, 2),
-    (6, 3, 2, 80, 3),
-    (6, 5, 1, 112, 3),
-    (6, 5, 2, 192, 4),
-    (6, 3, 1, 320, 1),
-)
 
 
 class _SamePad(nn.Module):
@@ -74,7 +64,7 @@ class EfficientNetLite0(nn.Module):
         super().__init__()
         layers: list[nn.Module] = [*_convolution(3, 32, 3, 2), nn.ReLU6()]
         channels = 32
-        for expansion, kernel, stride, outputs, blocks in _STAGES:
+        for blocks, kernel, stride, expansion, outputs in STAGES:
             for block in range(blocks):
                 layers.append(_Block(channels, outputs, expansion, kernel, 1 if block else stride))
                 channels = outputs

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ...data.images import write_png
-from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable
+from ...runtime.errors import UsageError
+from ...runtime.files import make_folder
 from ...stylegan.generator import Generator, default_psi, load_generator
 from ..progress import OnProgress, no_progress
 
@@ -65,11 +65,7 @@ def mix(options: MixOptions, outdir: str | Path, on_progress: OnProgress = no_pr
         raise UsageError(
             f"a grid of {len(rows)} rows and {len(cols)} columns of {edge} pixels is too large; give fewer"
         )
-    folder = Path(outdir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{printable(folder)}: the folder cannot be made ({error.strerror})") from error
+    folder = make_folder(outdir)
 
     seeds = list(dict.fromkeys([*rows, *cols]))
     psi = default_psi(generator, options.truncation_psi)

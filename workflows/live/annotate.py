@@ -25,7 +25,7 @@ from ...data.faces import Preparation, cut_faces
 from ...data.image_source import SUFFIXES, ImageSource
 from ...data.images import read_image, write_png
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable, utf8_text
+from ...runtime.files import make_folder, printable, utf8_text
 from ..background import OrderedWorker, ReadAhead, until
 from ..progress import OnProgress, no_progress
 from .drawing import draw_faces
@@ -286,10 +286,7 @@ class _Pictures:
             if draw:
                 _draw(frame, shown, labels)
             path = out if self._source is None and out.suffix.lower() == ".png" else out / names[frame.name]
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise DataError(f"{printable(path.parent)}: cannot be made ({error.strerror})") from error
+            make_folder(path.parent)
             write_png(path, frame.picture)
 
         return write

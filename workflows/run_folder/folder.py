@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 from ... import __version__
 from ...runtime.claims import changes, locked, shortened
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable, remove_leftovers, write_atomically
+from ...runtime.files import make_folder, printable, remove_leftovers, write_atomically
 from .records import ClassifyRecord, GenerateRecord, Record
 
 FORMAT = 1
@@ -187,7 +187,7 @@ class RunFolder:
         Raises:
             UsageError: another process holds the lock.
         """
-        self._make_folder()
+        make_folder(self.path)
 
         def work() -> str:
             return f"on this run{self._holder()}; wait for it, or choose another folder with --run NAME"
@@ -260,15 +260,9 @@ class RunFolder:
             "versions": versions(),
             "hardware": hardware(),
         }
-        self._make_folder()
+        make_folder(self.path)
         write_atomically(self.path / "run.json", (json.dumps(record, indent=2) + "\n").encode())
         self._record = record
-
-    def _make_folder(self) -> None:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"{printable(self.path)}: the run folder cannot be made ({error.strerror})") from error
 
     def _read(self) -> dict[str, Any]:
         path = self.path / "run.json"
@@ -324,10 +318,3 @@ def hardware() -> dict[str, Any]:
     if torch is not None and torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
     return found
-
-
-def make_faces_folder(run: RunFolder) -> None:
-    try:
-        run.faces.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{printable(run.faces)}: the folder cannot be made ({error.strerror})") from error

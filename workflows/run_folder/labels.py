@@ -20,7 +20,7 @@ import pandas as pd
 
 from ...reports.statistics.table import FACE_FOUND
 from ...runtime.errors import DataError
-from ...runtime.files import printable, temporary_path, write_atomically
+from ...runtime.files import make_folder, printable, temporary_path, write_atomically
 from .faces import Face
 from .folder import RunFolder
 
@@ -134,10 +134,7 @@ def write_part(run: RunFolder, number: int, table: pd.DataFrame) -> None:
 
 def keep_part(run: RunFolder, number: int, content: bytes) -> None:
     """Write what :func:`part_bytes` gave, whole or not at all."""
-    try:
-        run.labels.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{printable(run.labels)}: the folder cannot be made ({error.strerror})") from error
+    make_folder(run.labels)
     write_atomically(part_path(run, number), content)
 
 

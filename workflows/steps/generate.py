@@ -15,12 +15,12 @@ import numpy as np
 from ...data.images import write_png
 from ...data.labels import canonical_label
 from ...runtime.errors import UsageError
-from ...runtime.files import printable
+from ...runtime.files import make_folder, printable
 from ...stylegan.generator import Generator, default_psi, load_generator
 from ..background import PictureWriter
 from ..progress import OnProgress, no_progress
 from ..run_folder.faces import Face, FacePlan
-from ..run_folder.folder import RunFolder, make_faces_folder
+from ..run_folder.folder import RunFolder
 from ..run_folder.records import GenerateRecord
 from ..run_folder.seeds import format_seeds
 from ..run_folder.selection import parse_quotas
@@ -243,7 +243,7 @@ def generate(
     started = time.monotonic()
     maker = FaceMaker(options) if isinstance(options, GenerateOptions) else options
     claim_faces(run, maker.record)
-    make_faces_folder(run)
+    make_folder(run.faces)
     todo = missing_faces(run, maker.faces)
     done = len(maker.faces) - len(todo)
     on_progress(done, len(maker.faces))

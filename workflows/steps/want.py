@@ -17,11 +17,11 @@ import numpy as np
 
 from ...classify.classifier import Classifier
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable, write_atomically
+from ...runtime.files import make_folder, printable, write_atomically
 from ..background import PictureWriter
 from ..progress import OnProgress, no_progress
 from ..run_folder.faces import Face, class_of_seed
-from ..run_folder.folder import RunFolder, make_faces_folder
+from ..run_folder.folder import RunFolder
 from ..run_folder.records import GenerateRecord, refuse_other
 from ..run_folder.seeds import SHARD, face_name
 from ..run_folder.selection import Kept, Scanned, format_quotas, keep_selection, parse_quotas, read_selection
@@ -305,7 +305,7 @@ def generate_wanted(
     """
     started = time.monotonic()
     wanted = Wanted(run, options, want)
-    make_faces_folder(run)
+    make_folder(run.faces)
     pictures: dict[int, np.ndarray] = {}
     searcher = Searcher(wanted.job, wanted.maker, wanted.judges, pictures.__setitem__)
 
