@@ -59,7 +59,7 @@ def test_bad_input_is_one_clear_error(tmp_path: Path, invoke: Invoke) -> None:
         ("--data faces --predictions p.csv", 1, "p.csv"),
         ("--data faces --predict --predictions p.csv", 2, "exclude each other"),
         ("--data faces --votes p.csv", 2, "fer2013.csv"),
-        ("--data faces --labels bored", 2, "bored"),
+        ("--data faces --classes bored", 2, "bored"),
         ("--data faces --model x", 2, "--predict"),
     ):
         done = invoke("audit", "data", *arguments.split())

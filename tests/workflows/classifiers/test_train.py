@@ -171,7 +171,7 @@ def test_bad_input_is_one_clear_error(tmp_path: Path, invoke: Invoke) -> None:
         ("--data fer2013.csv --recipe nothing", 2, "nothing"),
         ("--data fer2013.csv --set colour=red", 2, "colour"),
         ("--data fer2013.csv --set optimizer=lion", 2, "lion"),
-        ("--data fer2013.csv --labels bored", 2, "bored"),
+        ("--data fer2013.csv --classes bored", 2, "bored"),
         ("--data fer2013.csv --split 80:20", 2, "80:20"),
         ("--data fer2013.csv --weights gone.h5", 1, "gone.h5"),
         ("--data fer2013.csv --precision float16 --device cpu", 2, "float16"),
