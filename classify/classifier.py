@@ -16,7 +16,6 @@ from PIL import Image
 from torch.nn import functional as F
 
 from ..data.faces import prepare_faces
-from ..data.images import read_image
 from ..runtime.devices import choose_device
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable
@@ -228,13 +227,7 @@ def _prepared_pictures(pictures: Any) -> np.ndarray:
         return np.asarray(pictures)
     if not any(isinstance(picture, str | os.PathLike | Image.Image) for picture in pictures):
         return np.asarray(pictures)
-    return prepare_faces([_pixels(picture) for picture in pictures])
-
-
-def _pixels(picture: Any) -> Any:
-    if isinstance(picture, Image.Image):
-        return np.asarray(picture.convert("L" if picture.mode in ("1", "L") else "RGB"))
-    return read_image(picture) if isinstance(picture, str | os.PathLike) else picture
+    return prepare_faces(pictures)
 
 
 def _exact(device: str) -> AbstractContextManager[None]:

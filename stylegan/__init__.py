@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .checkpoints import Checkpoint, CheckpointError, convert, describe, read_checkpoint, save_generator
-    from .generator import Generator, bundled_generators, load_generator
+    from .generator import Generator, load_generator
+    from .zoo import bundled_generators
 
 _HOMES = {
     "Checkpoint": "checkpoints",
     "CheckpointError": "checkpoints",
     "Generator": "generator",
-    "bundled_generators": "generator",
+    "bundled_generators": "zoo",
     "convert": "checkpoints",
     "describe": "checkpoints",
     "load_generator": "generator",

@@ -39,7 +39,7 @@ def classify_options(command: Any) -> Any:
 
 @click.command(epilog="Example: fergan classify --images my_gan/samples --run my_gan")
 @classify_options
-@click.option("--images", metavar="DIR|ZIP", help="Judge these pictures in place of the run's own faces.")
+@click.option("--images", metavar="DIR|ZIP|FILE", help="Judge these pictures in place of the run's own faces.")
 @run_option
 @force_option
 @device_option

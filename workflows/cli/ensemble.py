@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ...runtime.errors import UsageError
-from .options import device_option
+from .options import device_option, refuse_existing, replace_option
 
 
 @click.command(epilog="Example: fergan ensemble --model a.keras --model b.keras --data fer2013.csv --out both.keras")
@@ -21,9 +21,10 @@ from .options import device_option
 @click.option("--stack", is_flag=True, help="Fit a softmax layer over the members on --data's validation faces.")
 @click.option("--data", metavar="PATH", help="fer2013.csv or any data set: record the scores on its validation split.")
 @click.option("--out", required=True, metavar="FILE", help="The new .keras file.")
+@replace_option
 @device_option
 def ensemble(
-    models: tuple[str, ...], weights: str | None, stack: bool, data: str | None, out: str, device: str
+    models: tuple[str, ...], weights: str | None, stack: bool, data: str | None, out: str, force: bool, device: str
 ) -> None:
     """Make several classifiers one file that is used like any other.
 
@@ -34,6 +35,7 @@ def ensemble(
         shares = None if weights is None else [float(part) for part in weights.split(",")]
     except ValueError:
         raise UsageError(f"--weights {weights!r}: write one number a member, such as 2,1,1") from None
+    refuse_existing(out, force)
     from ..classifiers.ensemble import make_ensemble
 
     card = make_ensemble(models, out, weights=shares, stack=stack, data=data, device=device)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import classifier_options
+from .options import classifier_options, refuse_existing, replace_option
 from .signals import stopped_by_sigterm
 
 
@@ -19,8 +20,9 @@ from .signals import stopped_by_sigterm
     help="For TensorFlow Serving, for ONNX Runtime, or as one .keras file.",
 )
 @click.option("--out", required=True, metavar="DIR", help="Folder; a SavedModel goes to DIR/VERSION.")
+@replace_option
 @click.option("--version", type=click.IntRange(0), metavar="N", help="Of a SavedModel.  [default: the next free]")
-def export(model: str | None, format: str, out: str, version: int | None, **known: Any) -> None:
+def export(model: str | None, format: str, out: str, force: bool, version: int | None, **known: Any) -> None:
     """Write a classifier in another format.
 
     What is written is opened again, and its outputs are compared with those of Keras.
@@ -31,6 +33,8 @@ def export(model: str | None, format: str, out: str, version: int | None, **know
     from ...stylegan.generator import load_generator
 
     classifier = load_classifier(model, "cpu", **known)
+    if format != "savedmodel":
+        refuse_existing(Path(out) / f"{classifier.name}.{format}", force)
     faces = prepare_faces(load_generator(None, "cpu").generate(range(16)))
     with stopped_by_sigterm():
         done = export_classifier(classifier, format, out, version=version, faces=faces)

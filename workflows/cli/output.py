@@ -76,20 +76,23 @@ def say_labels(run: RunFolder) -> None:
     """How many faces of a run got which label, on standard output; what was skipped or not found, on standard error."""
     from ...runtime.files import printable
 
-    made = run.record.get("labels", {})
-    judged, counts = made.get("n", 0), made.get("counts", {})
-    if judged and counts:
+    made = run.record.get("labels")
+    made = made if isinstance(made, dict) else {}  # of an older run, or of one that somebody edited
+    counts = made.get("counts")
+    counts = counts if isinstance(counts, dict) and all(isinstance(n, int) for n in counts.values()) else {}
+    judged = sum(counts.values())
+    if judged:
         shares = ", ".join(
             f"{printable(name)} {number} ({100 * number / judged:.0f} %)" for name, number in counts.items()
         )
         click.echo(f"{_pictures(judged, 'face')}: {shares}")
-    if made.get("skipped"):
+    if isinstance(made.get("skipped"), int) and made["skipped"]:
         where = f"see {printable(run.skipped_csv)}"
         click.echo(
             f"{_pictures(made['skipped'])} could not be judged and {_was(made['skipped'])} skipped: {where}", err=True
         )
     missed = made.get("faces_not_found")
-    if missed:
+    if isinstance(missed, int) and missed:
         click.echo(
             f"no face was found in {_pictures(missed)}; {'it' if missed == 1 else 'they'} {_was(missed)} judged whole: "
             "see face_found in the labels, or give --no-face skip",

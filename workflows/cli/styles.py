@@ -13,7 +13,9 @@ from .options import NOISE_MODES, class_option, device_option, network_option, n
 @click.option("--rows", required=True, metavar="LIST", help="Seeds of the faces, one a row.")
 @click.option("--cols", required=True, metavar="LIST", help="Seeds of the styles, one a column.")
 @click.option(
-    "--styles", default="0-6", show_default=True, metavar="LIST", help="Styles that the column gives; or all, or none."
+    "--styles",
+    metavar="LIST",
+    help="Styles that the column gives; or all, or none.  [default: the first two fifths, 0-6 of 1024 pixels' 18]",
 )
 @click.option("--outdir", default="mix", show_default=True, metavar="DIR", help="Folder of the pictures.")
 @network_option
@@ -21,7 +23,7 @@ from .options import NOISE_MODES, class_option, device_option, network_option, n
 @noise_option(*NOISE_MODES)
 @class_option
 @device_option
-def mix(rows: str, cols: str, styles: str, outdir: str, **options: Any) -> None:
+def mix(rows: str, cols: str, styles: str | None, outdir: str, **options: Any) -> None:
     """Mix the styles of faces: DIR/ROW-COL.png and DIR/grid.png.
 
     Low styles are pose and shape, high ones are colours. A picture that exists is replaced.
@@ -29,8 +31,9 @@ def mix(rows: str, cols: str, styles: str, outdir: str, **options: Any) -> None:
     from ..run_folder.seeds import parse_list
 
     faces, columns = parse_list(rows, "--rows"), parse_list(cols, "--cols")
-    named: dict[str, tuple[int, ...] | None] = {"all": None, "none": ()}
-    layers = named[styles] if styles in named else tuple(parse_list(styles, "--styles", last=99, what="style"))
+    layers: tuple[int, ...] | str | None = styles
+    if styles not in (None, "all"):
+        layers = () if styles == "none" else tuple(parse_list(styles, "--styles", last=99, what="style"))
     from ..generators.catalogue import ensure_network
     from ..generators.mix import MixOptions
     from ..generators.mix import mix as step
