@@ -19,6 +19,7 @@ from .options import (
     run_option,
     trunc_option,
 )
+from .output import counted
 
 if TYPE_CHECKING:
     from ..steps.generate import GenerateOptions
@@ -69,7 +70,7 @@ def generate(run_name: str, force: bool, **options: Any) -> None:
     ensure_network(wanted.network)
     with run.lock(), progress("Generating") as show:
         folder, count = step(run, wanted, show)
-    click.echo(f"{count} faces in {folder}")
+    click.echo(f"{counted(count, 'face')} in {folder}")
 
 
 def to_generate(options: dict[str, Any]) -> GenerateOptions:

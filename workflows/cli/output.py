@@ -85,22 +85,22 @@ def say_labels(run: RunFolder) -> None:
         shares = ", ".join(
             f"{printable(name)} {number} ({100 * number / judged:.0f} %)" for name, number in counts.items()
         )
-        click.echo(f"{_pictures(judged, 'face')}: {shares}")
-    if isinstance(made.get("skipped"), int) and made["skipped"]:
-        where = f"see {printable(run.skipped_csv)}"
-        click.echo(
-            f"{_pictures(made['skipped'])} could not be judged and {_was(made['skipped'])} skipped: {where}", err=True
-        )
-    missed = made.get("faces_not_found")
+        click.echo(f"{counted(judged, 'face')}: {shares}")
+    skipped, missed = made.get("skipped"), made.get("faces_not_found")
+    if isinstance(skipped, int) and skipped:
+        left_out = f"{counted(skipped, 'picture')} could not be judged and {_was(skipped)} skipped"
+        click.echo(f"{left_out}: see {printable(run.skipped_csv)}", err=True)
     if isinstance(missed, int) and missed:
+        judged_whole = f"{'it' if missed == 1 else 'they'} {_was(missed)} judged whole"
         click.echo(
-            f"no face was found in {_pictures(missed)}; {'it' if missed == 1 else 'they'} {_was(missed)} judged whole: "
+            f"no face was found in {counted(missed, 'picture')}; {judged_whole}: "
             "see face_found in the labels, or give --no-face skip",
             err=True,
         )
 
 
-def _pictures(n: int, noun: str = "picture") -> str:
+def counted(n: int, noun: str) -> str:
+    """``1 face``, ``2 faces``."""
     return f"{n} {noun if n == 1 else noun + 's'}"
 
 

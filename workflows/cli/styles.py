@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from .options import NOISE_MODES, class_option, device_option, network_option, noise_option, trunc_option
+from .output import counted
 
 
 @click.command(epilog="Example: fergan mix --rows 85,100 --cols 55,821 --styles 0-6")
@@ -43,7 +44,7 @@ def mix(rows: str, cols: str, styles: str | None, outdir: str, **options: Any) -
     wanted = MixOptions(faces, columns, layers, truncation_psi=options.pop("trunc"), **options)
     with progress("Mixing") as show:
         grid, count = step(wanted, outdir, show)
-    click.echo(f"{count} faces and {grid}")
+    click.echo(f"{counted(count, 'face')} and {grid}")
 
 
 @click.command(epilog="Example: fergan interpolate --seeds 0,1,2 --out faces.mp4")
@@ -73,4 +74,4 @@ def interpolate(seeds: str, out: str, **options: Any) -> None:
     wanted = InterpolateOptions(keys, truncation_psi=options.pop("trunc"), **options)
     with progress("Drawing", unit="frames") as show:
         path = step(wanted, out, show)
-    click.echo(f"{wanted.total} frames in {path}")
+    click.echo(f"{counted(wanted.total, 'frame')} in {path}")
