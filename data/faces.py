@@ -9,6 +9,7 @@ filter is named, fixed and recorded with the results (:class:`Preparation`).
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from .detection.cascades import HAAR, HAAR_ENLARGE
 from .detection.detectors import SMALLEST, open_detector
 from .detection.face import FaceDetector
 from .detection.squares import centre_square, face_squares
+from .images import read_image
 
 SIZE = 48
 """Side of a prepared face in pixels: that of FER2013."""
@@ -158,7 +160,8 @@ def prepare_faces(
 
     Args:
         images: uint8 array or torch tensor [N, H, W, 3], [N, H, W, 1] or [N, H, W] (gray), RGB order, 0..255; or any
-            iterable of single arrays or tensors [H, W, 3], [H, W, 1] or [H, W], which may differ in size.
+            iterable of single arrays or tensors [H, W, 3], [H, W, 1] or [H, W], which may differ in size. A picture's
+            path or a Pillow image stands for its pixels, alone or among others.
         crop: ``none`` the whole picture; ``ffhq`` the fixed :data:`FFHQ_BOX`, for generators trained on FFHQ-aligned
             faces; ``detect`` the largest frontal face that OpenCV finds, or as ``none`` where it finds none.
         size: of the prepared faces in pixels, or (height, width).
@@ -208,9 +211,10 @@ def cut_faces(picture: np.ndarray, squares: np.ndarray, preparation: Preparation
 
 def _pictures(images: Any) -> Iterator[np.ndarray]:
     """Single uint8 pictures [H, W] or [H, W, 3], checked, from any accepted container."""
-    if isinstance(images, (str, bytes)) or not (isinstance(images, Iterable) or _is_tensor(images)):
-        kind = type(images).__name__
-        raise UsageError(f"images must be uint8 arrays or tensors, not {kind}; read files with read_image first")
+    if isinstance(images, str | os.PathLike | Image.Image):
+        images = [images]
+    if isinstance(images, bytes) or not (isinstance(images, Iterable) or _is_tensor(images)):
+        raise UsageError(f"images must be uint8 arrays, tensors, paths or Pillow images, not {type(images).__name__}")
     whole = _array(images)
     if whole is not None:
         if whole.ndim == 3 and whole.shape[2] in (1, 3):
@@ -224,7 +228,8 @@ def _pictures(images: Any) -> Iterator[np.ndarray]:
     for index, item in enumerate(images if whole is None else whole):
         picture = _array(item)
         if picture is None:
-            raise UsageError(f"image {index} must be a uint8 array or tensor, not {type(item).__name__}")
+            kind = type(item).__name__
+            raise UsageError(f"image {index} must be a uint8 array or tensor, a path or a Pillow image, not {kind}")
         if picture.dtype != np.uint8:
             raise UsageError(f"image {index} must hold uint8 values 0..255, not {picture.dtype}; scale and round first")
         if picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (1,), (3,)):
@@ -239,6 +244,10 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _array(value: Any) -> np.ndarray | None:
+    if isinstance(value, str | os.PathLike):
+        return read_image(value)
+    if isinstance(value, Image.Image):
+        return np.asarray(value.convert("L" if value.mode in ("1", "L") else "RGB"))
     if _is_tensor(value):
         return value.detach().cpu().numpy()
     return value if isinstance(value, np.ndarray) else None

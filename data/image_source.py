@@ -67,7 +67,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 class ImageSource:
-    """The images of a folder or of a zip file, alike.
+    """The images of a folder or of a zip file, alike; a single image file is a source of one.
 
     A zip is read in place: nothing is extracted to the disk, and no member is decompressed beyond
     :data:`.images.MAX_BYTES`. Names from a zip may be anything, ``../x.png`` too: use them as labels, not as
@@ -78,12 +78,12 @@ class ImageSource:
         >>> faces = [image for name, image in source.images(on_error=print)]     # doctest: +SKIP
 
     Attributes:
-        path: the folder or zip file.
+        path: the folder, zip or image file.
         names: the images in it, with forward slashes, in the order of :func:`list_images`; never empty. Bytes of a name
             that are not UTF-8 stand there as escapes (see :func:`fergan.runtime.files.utf8_text`).
 
     Raises:
-        DataError: the path is missing, neither a folder nor a zip, damaged, or holds no image.
+        DataError: the path is missing, neither a folder nor a zip nor an image, damaged, or holds no image.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -94,12 +94,15 @@ class ImageSource:
         self._members: dict[str, zipfile.ZipInfo] = {}
         self._on_disk: dict[str, str] = {}  # only of names that are not UTF-8
         label = printable(self.path)
-        if self.path.is_file():
+        self._alone = self.path.is_file() and begins_as_image(_begin(self.path)())
+        if self._alone:
+            self.names: tuple[str, ...] = (utf8_text(self.path.name),)
+        elif self.path.is_file():
             try:
                 members = self._archive().infolist()
             except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
                 raise DataError(
-                    f"{label}: is not a readable zip file ({printable(error)}); give a folder or a zip of images"
+                    f"{label}: is not a readable zip file ({printable(error)}); give a folder, a zip or an image"
                 ) from error
             self._members = {
                 name: info
@@ -119,7 +122,7 @@ class ImageSource:
         return len(self.names)
 
     def __getstate__(self) -> dict[str, object]:
-        kept = ("path", "names", "_known", "_members", "_on_disk")
+        kept = ("path", "names", "_known", "_members", "_on_disk", "_alone")
         return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict[str, object]) -> None:
@@ -146,7 +149,7 @@ class ImageSource:
 
     def file(self, name: str) -> Path:
         """Where an image of a folder lies; of a zip, the zip."""
-        return self.path if self._members else self.path / self._on_disk.get(name, name)
+        return self.path if self._members or self._alone else self.path / self._on_disk.get(name, name)
 
     def _is_readable(self, name: str) -> bool:
         heic = not HEIF and PurePosixPath(name).suffix.lower() in (".heic", ".heif")
@@ -173,6 +176,8 @@ class ImageSource:
 
     def label(self, name: str) -> str:
         """How messages call an image: ``folder/name`` or ``file.zip: name``."""
+        if self._alone:
+            return printable(self.path)
         return printable(f"{self.path}: {name}" if self._members else self.path / name)
 
     def read_bytes(self, name: str) -> bytes:

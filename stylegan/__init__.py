@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from .checkpoints import read_checkpoint as read_checkpoint
     from .checkpoints import save_generator as save_generator
     from .generator import Generator as Generator
-    from .generator import bundled_generators as bundled_generators
     from .generator import load_generator as load_generator
+    from .zoo import bundled_generators as bundled_generators
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
@@ -27,7 +27,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "Checkpoint": "checkpoints",
         "CheckpointError": "checkpoints",
         "Generator": "generator",
-        "bundled_generators": "generator",
+        "bundled_generators": "zoo",
         "convert": "checkpoints",
         "describe": "checkpoints",
         "load_generator": "generator",

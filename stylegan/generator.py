@@ -18,9 +18,8 @@ from .checkpoints import CheckpointError, read_checkpoint
 from .networks import StyleGAN2
 from .synthesis.cpu import CPUSynthesis
 from .synthesis.cuda_graphs import GraphedSynthesis
-from .zoo import ZOO, fetch
+from .zoo import ZOO, bundled_generators, fetch
 
-WEIGHTS = Path(__file__).with_name("weights")
 NOISE_MODES = ("const", "random", "none")
 MAX_SEED = 2**32 - 1
 
@@ -326,12 +325,6 @@ def load_generator(source: str | Path | None = None, device: str = "auto") -> Ge
         sha256=checkpoint.sha256,
         metadata=metadata,
     )
-
-
-def bundled_generators() -> dict[str, Path]:
-    """The generators that come with fergan by name, the best first."""
-    files = sorted(WEIGHTS.glob("*.safetensors"), key=lambda file: (not file.stem.startswith("stylegan2-"), file.stem))
-    return {file.stem: file for file in files}
 
 
 def find_checkpoint(source: str | Path | None) -> Path:

@@ -1,7 +1,7 @@
-"""Published networks: where they are, and what licence they are under.
+"""Networks by name: those that come with fergan, and published ones with the place and licence of each.
 
-None of them comes with fergan. A network is downloaded into the user's cache when it is first asked for by name, after
-its licence notice; :mod:`fergan.runtime.downloads` says how it stays the same file.
+A published one is downloaded into the user's cache when it is first asked for by name, after its licence notice;
+:mod:`fergan.runtime.downloads` says how it stays the same file.
 
 Sources: the READMEs of NVlabs/stylegan2, NVlabs/stylegan2-ada-pytorch and NVlabs/stylegan3.
 """
@@ -15,10 +15,17 @@ from ..runtime.cache import cache_folder
 from ..runtime.downloads import OnProgress, Remote, download
 from ..runtime.errors import UsageError
 
+WEIGHTS = Path(__file__).with_name("weights")
 MAX_SIZE = 8 * 2**30
 
 _NC = "Nvidia Source Code License-NC: non-commercial, for research or evaluation only"
 _ADA = "NVIDIA Source Code License: non-commercial, for research or evaluation only"
+
+
+def bundled_generators() -> dict[str, Path]:
+    """The generators that come with fergan by name, the best first."""
+    files = sorted(WEIGHTS.glob("*.safetensors"), key=lambda file: (not file.stem.startswith("stylegan2-"), file.stem))
+    return {file.stem: file for file in files}
 
 
 @dataclass(frozen=True)

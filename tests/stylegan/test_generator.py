@@ -5,6 +5,7 @@ import pytest
 import torch
 from fergan.runtime.errors import UsageError
 from fergan.stylegan import generator as module
+from fergan.stylegan import zoo
 from fergan.stylegan.checkpoints import CheckpointError, save_generator
 from fergan.stylegan.dcgan import DCGANConfig, DCGANGenerator
 from fergan.stylegan.generator import Generator, load_generator
@@ -126,7 +127,7 @@ def test_a_failed_save_leaves_the_old_file(layouts, tmp_path):
 
 
 def test_sources_are_found_by_path_and_by_name(layouts, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
     with pytest.raises(CheckpointError, match="no generator is bundled"):
         load_generator(device="cpu")
     network = layouts.tiny_generator()

@@ -113,23 +113,23 @@ def edited_inside(rng, name, data):
         header = json.loads(data[8 : 8 + length])
         for _ in range(rng.choice((1, 1, 2))):
             if rng.random() < 0.5 and isinstance(header.get("__metadata__"), dict):
-                _edit_json(rng, header["__metadata__"])
+                edit_json(rng, header["__metadata__"])
             else:
-                _edit_json(rng, header)
+                edit_json(rng, header)
         return safetensors(header, data[8 + length :])
     return edited(rng, data)
 
 
-def _edit_json(rng, node):
+def edit_json(rng, node):
     keys = list(node) if isinstance(node, dict) else range(len(node))
     if not keys:
         return
     key = rng.choice(keys)
     if isinstance(node[key], dict | list) and node[key] and rng.random() < 0.9:
-        _edit_json(rng, node[key])
+        edit_json(rng, node[key])
     elif isinstance(node[key], str) and node[key].startswith("{"):
         inner = json.loads(node[key])
-        _edit_json(rng, inner)
+        edit_json(rng, inner)
         node[key] = json.dumps(inner)
     else:
         wild = (0, 1, -1, 2, 3.5, "", "x", None, True, [], {}, [1], {"x": 1}, "F16", "I64", 1e999, *LARGE)

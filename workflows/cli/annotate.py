@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from .options import classifier_options, device_option, view_option
+from .output import counted
 from .signals import stop_on_signal
 
 
@@ -68,6 +69,6 @@ def annotate(source: str, **options: Any) -> None:
     places = " and ".join(place for place in (options["out"], options["csv"]) if place)
     early = "stopped early: " if done.stopped else ""
     click.echo(
-        f"{early}{done.frames} frames, {done.faces} faces in {done.tracks} tracks ({done.detector})"
-        + (f": {places}" if places else "")
+        f"{early}{counted(done.frames, 'frame')}, {counted(done.faces, 'face')} in {counted(done.tracks, 'track')} "
+        f"({done.detector})" + (f": {places}" if places else "")
     )

@@ -6,19 +6,21 @@ from typing import Any
 
 import click
 
-from .options import classifier_options, data_sets_option
+from .options import classifier_options, data_sets_option, refuse_existing, replace_option
 
 
 @click.command(epilog="Example: fergan calibrate --model my.keras --data fer2013.csv --out calibrated.keras")
 @classifier_options
 @data_sets_option
 @click.option("--out", required=True, metavar="FILE", help="Write the calibrated model, a .keras file.")
-def calibrate(out: str, **options: Any) -> None:
+@replace_option
+def calibrate(out: str, force: bool, **options: Any) -> None:
     """Make a classifier's confidences as high as it is often right, in a new file.
 
     Its logits are divided by one number, which is fitted on the validation faces and goes into the weights of the last
     layer: nothing else has to know of it, and the labels that it gives stay the same.
     """
+    refuse_existing(out, force)
     from ..classifiers.calibrate import run_calibration
 
     result = run_calibration(out=out, **options)

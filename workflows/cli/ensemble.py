@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ...runtime.errors import UsageError
-from .options import device_option
+from .options import device_option, refuse_existing, replace_option
 
 
 @click.command(epilog="Example: fergan ensemble --model a.keras --model b.keras --data fer2013.csv --out both.keras")
@@ -25,8 +25,11 @@ from .options import device_option
     "--data", metavar="PATH|LABEL=PATH", help="Read this data set, and record the scores on its validation split."
 )
 @click.option("--out", required=True, metavar="FILE", help="Write the new .keras file.")
+@replace_option
 @device_option
-def ensemble(models: tuple[str, ...], shares: str | None, stack: bool, data: str | None, out: str, device: str) -> None:
+def ensemble(
+    models: tuple[str, ...], shares: str | None, stack: bool, data: str | None, out: str, force: bool, device: str
+) -> None:
     """Make several classifiers one file that is used like any other.
 
     Their probabilities are averaged, or, with --stack, mixed by a layer that is fitted on labelled faces; its score is
@@ -36,6 +39,7 @@ def ensemble(models: tuple[str, ...], shares: str | None, stack: bool, data: str
         weights = None if shares is None else [float(part) for part in shares.split(",")]
     except ValueError:
         raise UsageError(f"--shares {shares!r}: write one number a member, such as 2,1,1") from None
+    refuse_existing(out, force)
     from ..classifiers.ensemble import make_ensemble
 
     card = make_ensemble(models, out, weights=weights, stack=stack, data=data, device=device)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import classifier_options
+from .options import classifier_options, refuse_existing, replace_option
 from .signals import stopped_by_sigterm
 
 
@@ -22,7 +23,8 @@ from .signals import stopped_by_sigterm
 @click.option(
     "--version", type=click.IntRange(0), metavar="N", help="Call a SavedModel this version.  [default: the next free]"
 )
-def export(model: str | None, format: str, out: str, version: int | None, **known: Any) -> None:
+@replace_option
+def export(model: str | None, format: str, out: str, force: bool, version: int | None, **known: Any) -> None:
     """Write a classifier in another format.
 
     What is written is opened again, and its outputs are compared with those of Keras.
@@ -33,6 +35,8 @@ def export(model: str | None, format: str, out: str, version: int | None, **know
     from ...stylegan.generator import load_generator
 
     classifier = load_classifier(model, "cpu", view="48", **known)
+    if format != "savedmodel":
+        refuse_existing(Path(out) / f"{classifier.name}.{format}", force)
     faces = prepare_faces(load_generator(None, "cpu").generate(range(16)))
     with stopped_by_sigterm():
         done = export_classifier(classifier, format, out, version=version, faces=faces)

@@ -20,6 +20,7 @@ from .options import (
     psi_option,
     run_option,
 )
+from .output import counted
 from .want import tell_wanted, to_want, want_options
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def generate(run_name: str, force: bool, **options: Any) -> None:
 
         with run.lock(), progress("Finding", into=run.path) as show:
             folder, count = generate_wanted(run, wanted, want, show)
-    click.echo(f"{count} faces in {folder}")
+    click.echo(f"{counted(count, 'face')} in {folder}")
     if want is not None:
         tell_wanted(run)
 

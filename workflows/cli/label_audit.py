@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .options import run_option, seed_option
+from .output import counted
 
 
 @click.command("labels", epilog="Example: fergan audit labels --run first --n 200")
@@ -34,7 +35,7 @@ def audit_labels(run_name: str, n: int, seed: int, answers: tuple[str, ...]) -> 
     with run.lock():
         if not answers:
             page, count = write_audit_page(run, n, seed)
-            click.echo(f"{count} faces to label in {page}")
+            click.echo(f"{counted(count, 'face')} to label in {page}")
         else:
             estimate, shown = import_answers(run, [Path(name) for name in answers])
             agreed = "" if estimate.kappa is None else f", kappa of the two people {estimate.kappa:.2f}"

@@ -6,6 +6,7 @@ with when it runs. A new command is a module here and a line in ``SECTIONS``.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -115,6 +116,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: exit code 0, 1 for bad data, 2 for bad usage, 130 after Ctrl-C; one line for each error."""
     accept_any_text()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's word on its hardware; read when it is loaded
     try:
         cli.main(args=arguments, prog_name="fergan", standalone_mode=False)
     except click.exceptions.Exit as stop:

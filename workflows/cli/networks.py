@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ...runtime.errors import UsageError
-from .options import format_option
+from .options import format_option, refuse_existing, replace_option
 from .output import print_table
 
 
@@ -33,13 +33,19 @@ def models(name: str | None) -> None:
 
 
 @click.command(epilog="Example: fergan inspect ffhq.pkl")
-@click.argument("file")
+@click.argument("file", metavar="FILE|NAME")
 @format_option("table", "json")
 def inspect(file: str, kind: str) -> None:
-    """Tell what is in a checkpoint; nothing in it is run."""
+    """Tell what is in a checkpoint, or a network that 'fergan models' lists; nothing in it is run."""
+    from ...classify.card import bundled_classifiers
     from ...stylegan.checkpoints import describe
+    from ...stylegan.generator import find_checkpoint
+    from ..generators.catalogue import ensure_network
 
-    found = describe(file)
+    if file in bundled_classifiers() and not Path(file).exists():
+        raise UsageError(f"{file} is a classifier, no generator; 'fergan models {file}' shows its card")
+    ensure_network(file)
+    found = describe(find_checkpoint(file))
     if kind == "json":
         click.echo(json.dumps(found, indent=2))
         return
@@ -49,7 +55,7 @@ def inspect(file: str, kind: str) -> None:
 @click.command(epilog="Example: fergan convert ffhq.pkl ffhq.safetensors")
 @click.argument("file")
 @click.argument("out")
-@click.option("--force", is_flag=True, help="Replace what is there: the file OUT.")
+@replace_option
 def convert(file: str, out: str, force: bool) -> None:
     """Write the generator of a checkpoint as OUT.safetensors.
 
@@ -58,11 +64,9 @@ def convert(file: str, out: str, force: bool) -> None:
     source, target = Path(file), Path(out)
     if target.suffix != ".safetensors":
         raise UsageError(f"{out}: the converted file is a safetensors file; give a name that ends with .safetensors")
-    if target.exists():
-        if source.exists() and target.samefile(source):
-            raise UsageError(f"{out}: is the file to be converted itself; give another name")
-        if not force:
-            raise UsageError(f"{out}: exists already; give another name, or --force to replace it")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise UsageError(f"{out}: is the file to be converted itself; give another name")
+    refuse_existing(target, force)
     from ...stylegan.checkpoints import convert as step
 
     step(source, target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -143,6 +144,18 @@ view_option = click.option(
 force_option = click.option(
     "--force", is_flag=True, help="Replace what is there: delete what fergan made in the run folder first."
 )
+
+
+replace_option = click.option("--force", is_flag=True, help="Replace what is there: the file, if it exists.")
+
+
+def refuse_existing(path: str | Path, force: bool) -> None:
+    """A UsageError where a file would be replaced without ``force``."""
+    if not force and Path(path).exists():
+        raise UsageError(f"{path}: exists already; give another name, or --force to replace it")
+
+
+open_option = click.option("--open", "show_page", is_flag=True, help="Open the report in the browser.")
 
 
 def format_option(*kinds: str, help: str = "Print in this form; json is for programs.") -> Callable[[Any], Any]:

@@ -87,29 +87,31 @@ def say_labels(run: RunFolder) -> None:
 def _say_labels(run: RunFolder, who: str) -> None:
     from ...runtime.files import printable
 
-    made = run.record.get("labels", {})
-    judged, counts = made.get("n", 0), made.get("counts", {})
-    if judged and counts:
+    made = run.record.get("labels")
+    made = made if isinstance(made, dict) else {}  # of an older run, or of one that somebody edited
+    counts = made.get("counts")
+    counts = counts if isinstance(counts, dict) and all(isinstance(n, int) for n in counts.values()) else {}
+    judged = sum(counts.values())
+    if judged:
         shares = ", ".join(
             f"{printable(name)} {number} ({100 * number / judged:.0f} %)" for name, number in counts.items()
         )
-        click.echo(f"{who}{_pictures(judged, 'face')}: {shares}")
-    if made.get("skipped"):
-        where = f"see {printable(run.skipped_csv)}"
+        click.echo(f"{who}{counted(judged, 'face')}: {shares}")
+    skipped, missed = made.get("skipped"), made.get("faces_not_found")
+    if isinstance(skipped, int) and skipped:
+        left_out = f"{who}{counted(skipped, 'picture')} could not be judged and {_was(skipped)} skipped"
+        click.echo(f"{left_out}: see {printable(run.skipped_csv)}", err=True)
+    if isinstance(missed, int) and missed:
+        judged_whole = f"{'it' if missed == 1 else 'they'} {_was(missed)} judged whole"
         click.echo(
-            f"{who}{_pictures(made['skipped'])} could not be judged and {_was(made['skipped'])} skipped: {where}",
-            err=True,
-        )
-    missed = made.get("faces_not_found")
-    if missed:
-        click.echo(
-            f"{who}no face was found in {_pictures(missed)}; {'it' if missed == 1 else 'they'} {_was(missed)} judged "
-            "whole: see face_found in the labels, or give --no-face skip",
+            f"{who}no face was found in {counted(missed, 'picture')}; {judged_whole}: "
+            "see face_found in the labels, or give --no-face skip",
             err=True,
         )
 
 
-def _pictures(n: int, noun: str = "picture") -> str:
+def counted(n: int, noun: str) -> str:
+    """``1 face``, ``2 faces``."""
     return f"{n} {noun if n == 1 else noun + 's'}"
 
 

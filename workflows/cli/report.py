@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from ...runtime.errors import UsageError
-from .options import device_option, format_option, run_option
+from .options import device_option, format_option, open_option, run_option
+from .output import say_labels
 
 
 @click.command(epilog="Example: fergan report --compare stylegan2 --compare dcgan")
@@ -39,6 +40,7 @@ from .options import device_option, format_option, run_option
     metavar="FILE",
     help="With --sensitivity, judge with this file, where the run's classifier is not bundled.",
 )
+@open_option
 @device_option
 def report(
     run_name: str,
@@ -48,12 +50,15 @@ def report(
     sensitivity: bool,
     sensitivity_faces: int,
     model: str | None,
+    show_page: bool,
     device: str,
 ) -> None:
     """Write the report of a classified run, or a comparison of several: one HTML file and a JSON file.
 
     The page is complete in itself and loads nothing.
     """
+    if show_page and kind == "md":
+        raise UsageError("--open shows the page; leave out --format md")
     if model and not sensitivity:
         raise UsageError("--model goes with --sensitivity: a report by itself needs no classifier")
     if compare:
@@ -64,7 +69,7 @@ def report(
         if kind == "md":
             _give(compare_markdown(compare), out)
         else:
-            click.echo(f"comparison in {compare_runs(compare, Path(out or 'comparison.html'))}")
+            _tell("comparison", compare_runs(compare, Path(out or "comparison.html")), show_page)
         return
     from ..run_folder.folder import existing_run
     from ..steps.report import report as step
@@ -81,7 +86,15 @@ def report(
         if kind == "md":
             _give(report_markdown(run), out)
         else:
-            click.echo(f"report in {step(run, out=None if out is None else Path(out))}")
+            page = step(run, out=None if out is None else Path(out))
+            say_labels(run)
+            _tell("report", page, show_page)
+
+
+def _tell(what: str, page: Path, show: bool) -> None:
+    click.echo(f"{what} in {page}")
+    if show:
+        click.launch(str(page))
 
 
 def _give(text: str, out: str | None) -> None:

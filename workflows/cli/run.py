@@ -8,7 +8,7 @@ import click
 
 from .classify import classify_options, to_classify
 from .generate import generate_options, to_generate
-from .options import device_option, force_option, run_option
+from .options import device_option, force_option, open_option, run_option
 from .output import say_labels
 from .plan import plan_options, print_plan
 from .signals import stopped_by_sigterm
@@ -76,10 +76,11 @@ def to_engine(options: dict[str, Any]) -> EngineOptions:
 @classify_options
 @engine_options
 @plan_options
+@open_option
 @run_option
 @force_option
 @device_option
-def run(run_name: str, force: bool, **options: Any) -> None:
+def run(run_name: str, force: bool, show_page: bool, **options: Any) -> None:
     """Generate, classify and report at once, by one process or many.
 
     A run that was stopped, killed or damaged is finished by the same command, with the same labels; with a larger --n
@@ -103,6 +104,8 @@ def run(run_name: str, force: bool, **options: Any) -> None:
     with stopped_by_sigterm(), folder.lock(), progress("Running", into=folder.path) as show:
         page = run_all(folder, faces, labels, show, engine, want, warn)
     say_labels(folder)
+    if show_page:
+        click.launch(str(page))
     click.echo(f"report in {page}\nlabels sha256 {folder.record['labels']['sha256']}")
     if want is not None:
         tell_wanted(folder)

@@ -7,13 +7,16 @@ from typing import Any
 import click
 
 from .options import NOISE_MODES, class_option, device_option, network_option, noise_option, psi_option
+from .output import counted
 
 
 @click.command(epilog="Example: fergan mix --rows 85,100 --cols 55,821 --styles 0-6")
 @click.option("--rows", required=True, metavar="LIST", help="Draw a row for each of these seeds.")
 @click.option("--cols", required=True, metavar="LIST", help="Take styles from these seeds, a column each.")
 @click.option(
-    "--styles", default="0-6", show_default=True, metavar="LIST", help="Take these from the column; or all, or none."
+    "--styles",
+    metavar="LIST",
+    help="Take these from the column; or all, or none.  [default: the first two fifths, 0-6 of 1024 pixels' 18]",
 )
 @click.option("--out", "--outdir", default="mix", show_default=True, metavar="DIR", help="Write into this folder.")
 @network_option
@@ -21,7 +24,7 @@ from .options import NOISE_MODES, class_option, device_option, network_option, n
 @noise_option(*NOISE_MODES)
 @class_option
 @device_option
-def mix(rows: str, cols: str, styles: str, out: str, **options: Any) -> None:
+def mix(rows: str, cols: str, styles: str | None, out: str, **options: Any) -> None:
     """Mix the styles of faces: DIR/ROW-COL.png and DIR/grid.png.
 
     Low styles are pose and shape, high ones are colours. A picture that exists is replaced.
@@ -29,8 +32,9 @@ def mix(rows: str, cols: str, styles: str, out: str, **options: Any) -> None:
     from ..run_folder.seeds import parse_list
 
     faces, columns = parse_list(rows, "--rows"), parse_list(cols, "--cols")
-    named: dict[str, tuple[int, ...] | None] = {"all": None, "none": ()}
-    layers = named[styles] if styles in named else tuple(parse_list(styles, "--styles", last=99, what="style"))
+    layers: tuple[int, ...] | str | None = styles
+    if styles not in (None, "all"):
+        layers = () if styles == "none" else tuple(parse_list(styles, "--styles", last=99, what="style"))
     from ..generators.catalogue import ensure_network
     from ..generators.mix import MixOptions
     from ..generators.mix import mix as step
@@ -40,7 +44,7 @@ def mix(rows: str, cols: str, styles: str, out: str, **options: Any) -> None:
     wanted = MixOptions(faces, columns, layers, **options)
     with progress("Mixing", into=out) as show:
         grid, count = step(wanted, out, show)
-    click.echo(f"{count} faces and {grid}")
+    click.echo(f"{counted(count, 'face')} and {grid}")
 
 
 @click.command(epilog="Example: fergan interpolate --seeds 0,1,2 --out faces.mp4")
@@ -74,4 +78,4 @@ def interpolate(seeds: str, out: str, **options: Any) -> None:
     wanted = InterpolateOptions(keys, **options)
     with progress("Drawing", unit="frames", into=out) as show:
         path = step(wanted, out, show)
-    click.echo(f"{wanted.total} frames in {path}")
+    click.echo(f"{counted(wanted.total, 'frame')} in {path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -62,9 +63,9 @@ def train() -> None:
     "--patience", type=click.IntRange(1), help="Stop after so many epochs without progress.  [default: the recipe's]"
 )
 @seed_option("weights, order, augmentation and made splits", None)
-@click.option("--out", default="runs/classifier", show_default=True, metavar="DIR", help="Write into this folder.")
+@click.option("--out", metavar="DIR", help="Write into this folder.  [default: runs/RECIPE]")
 @device_option
-def train_classifier(out: str, **options: Any) -> None:
+def train_classifier(out: str | None, **options: Any) -> None:
     """Train a classifier by a recipe: fit on the training rows, choose the epoch on the validation rows.
 
     A stopped training goes on where it was when the same command is given again.
@@ -74,7 +75,7 @@ def train_classifier(out: str, **options: Any) -> None:
     from ..classifiers.train import train_classifier as step
     from ..classifiers.training_data import ClassifierOptions
 
-    model, scores = step(ClassifierOptions(**options), out)
+    model, scores = step(ClassifierOptions(**options), out or f"runs/{Path(options['recipe']).stem}")
     if scores:
         click.echo(f"{scores['validation_split']} accuracy {scores['accuracy']:.4f}; model in {model}")
 

@@ -54,7 +54,7 @@ class InterpolateOptions:
 
 
 def interpolate(options: InterpolateOptions, out: str | Path, on_progress: OnProgress = no_progress) -> Path:
-    """Write the film: an animated WebP (endless where it loops) or an mp4, by the ending of ``out``.
+    """Write the film: an animated WebP (endless where it loops) or an mp4 (VP9), by the ending of ``out``.
 
     Raises:
         DataError: the checkpoint cannot be read, or the film cannot be written.
@@ -133,7 +133,11 @@ def _write_mp4(temporary: Path, path: Path, pictures: Iterator[np.ndarray], opti
 
     first = next(pictures)
     height, width = first.shape[:2]
-    writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), float(options.fps), (width, height))
+    for codec in ("vp09", "mp4v"):  # browsers play VP9; OpenCV has no H.264
+        fourcc = cv2.VideoWriter.fourcc(*codec)
+        writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, fourcc, float(options.fps), (width, height))
+        if writer.isOpened():
+            break
     try:
         if not writer.isOpened():
             raise DataError(

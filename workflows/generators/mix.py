@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from ...data.images import write_png
 from ...runtime.errors import UsageError
@@ -24,8 +25,9 @@ class MixOptions:
     Attributes:
         rows: seeds that give the faces, one a row of the grid.
         cols: seeds that give the mixed-in styles, one a column.
-        styles: which styles, from 0 (pose, shape of the face) to num_ws - 1 (colours), come from the column; None for
-            all of them.
+        styles: which styles, from 0 (pose, shape of the face) to num_ws - 1 (colours), come from the column: numbers or
+            ``all``; None for the first two fifths, which are 0 to 6 of the 18 of 1024 pixels, as in NVIDIA's
+            style_mixing.py.
         network: as for ``generate``.
         truncation_psi: None for the generator's own default.
         noise_mode: ``const``, ``random`` (seeded by the row's seed) or ``none``.
@@ -35,7 +37,7 @@ class MixOptions:
 
     rows: Sequence[int]
     cols: Sequence[int]
-    styles: Sequence[int] | None = tuple(range(7))
+    styles: Sequence[int] | str | None = None
     network: str | None = None
     truncation_psi: float | None = None
     noise_mode: str = "const"
@@ -48,7 +50,7 @@ def mix(options: MixOptions, outdir: str | Path, on_progress: OnProgress = no_pr
 
     ``ROW-COL.png`` is the row's face with the column's styles at ``options.styles``; ``SEED-SEED.png`` the face of a
     seed by itself, as NVIDIA's style_mixing.py names them; ``grid.png`` has the columns' faces along the top, the rows'
-    down the left side.
+    down the left side, each with its seed at the edge.
 
     Returns:
         The path of ``grid.png``, and how many faces were written beside it.
@@ -79,8 +81,23 @@ def mix(options: MixOptions, outdir: str | Path, on_progress: OnProgress = no_pr
         for y, x in _places(row, col, rows, cols):
             grid[y * edge : (y + 1) * edge, x * edge : (x + 1) * edge] = picture
         on_progress(done, len(pairs))
-    write_png(folder / "grid.png", grid)
+    write_png(folder / "grid.png", _with_seeds(grid, edge, rows, cols))
     return folder / "grid.png", len(pairs)
+
+
+def _with_seeds(grid: np.ndarray, edge: int, rows: list[int], cols: list[int]) -> np.ndarray:
+    """The grid, uint8 [H, W, C], with a margin at the top and on the left that names the seeds."""
+    font = ImageFont.load_default(max(9, edge // 12))
+    margin = round(max(font.getlength(str(seed)) for seed in (*rows, *cols))) + 6
+    sheet = np.full((len(grid) + margin, grid.shape[1] + margin, grid.shape[2]), 255, np.uint8)
+    sheet[margin:, margin:] = grid
+    image = Image.fromarray(sheet if sheet.shape[2] == 3 else sheet[:, :, 0])
+    draw, ink = ImageDraw.Draw(image), 0
+    for place, seed in enumerate(cols, start=1):
+        draw.text((margin + round((place + 0.5) * edge), margin - 3), str(seed), ink, font, anchor="ms")
+    for place, seed in enumerate(rows, start=1):
+        draw.text((margin - 3, margin + round((place + 0.5) * edge)), str(seed), ink, font, anchor="rm")
+    return np.asarray(image)
 
 
 def _mixed(row: np.ndarray, col: np.ndarray, styles: list[int]) -> np.ndarray:
@@ -89,11 +106,13 @@ def _mixed(row: np.ndarray, col: np.ndarray, styles: list[int]) -> np.ndarray:
     return w
 
 
-def _styles(wanted: Sequence[int] | None, generator: Generator) -> list[int]:
+def _styles(wanted: Sequence[int] | str | None, generator: Generator) -> list[int]:
     last = generator.num_ws - 1
     if last < 1:
         raise UsageError(f"the generator {generator.name} has one style, so there is nothing to mix; use a StyleGAN2")
-    styles = list(range(last + 1)) if wanted is None else list(wanted)
+    if wanted is None:
+        return list(range(round((last + 1) * 7 / 18)))
+    styles = list(range(last + 1)) if isinstance(wanted, str) else list(wanted)
     if any(style > last for style in styles):
         raise UsageError(f"--styles: {generator.name} has the styles 0 to {last}, and no {max(styles)}")
     return styles

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable
+from ...runtime.files import make_folder, printable
 from .folder import RunFolder
 
 _OWN = ("classify", "labels", "failed")
@@ -41,7 +41,7 @@ class JudgeFolder(RunFolder):
         if name not in _OWN:
             self.run.put(name, value)
             return
-        self._make_folder()
+        make_folder(self.path)
         entries = _entries(self.run)
         own = {**entries.get(self.judge, {}), name: value}
         self.run.put("judges", {**entries, self.judge: {key: own[key] for key in own if own[key] is not None}})

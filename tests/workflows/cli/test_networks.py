@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fergan.stylegan import generator as generators
 from fergan.stylegan import zoo
 from fergan.stylegan.checkpoints import save_generator
 from fergan.stylegan.generator import load_generator
@@ -94,7 +93,7 @@ def two_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "weights").mkdir()
     save(tmp_path / "weights" / "stylegan2-small.safetensors", licence="Apache-2.0")
     (tmp_path / "weights" / "stylegan2-small.md").write_text("# A small network\n\nIt draws noise.\n")
-    monkeypatch.setattr(generators, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path / "weights")
     cache = tmp_path / "cache"
     monkeypatch.setenv("FERGAN_CACHE", str(cache))
     return cache

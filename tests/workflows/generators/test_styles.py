@@ -67,13 +67,21 @@ def test_mixing_all_styles_gives_the_column_and_none_the_row(tmp_path: Path, net
     assert not np.array_equal(mixed, alone[85])
     assert not np.array_equal(mixed, alone[55])
 
-    grid = read_image(tmp_path / "0-1" / "grid.png")
-    assert grid.shape == (3 * 16, 4 * 16, 3)
+    sheet = read_image(tmp_path / "0-1" / "grid.png")
+    grid, margins = sheet[-3 * 16 :, -4 * 16 :], (sheet[: -3 * 16], sheet[:, : -4 * 16])
+    assert all((margin < 128).any() for margin in margins)  # the seeds are written there
     assert not grid[:16, :16].any()
     assert np.array_equal(grid[:16, 16:32], alone[55])
     assert np.array_equal(grid[16:32, :16], alone[85])
     assert np.array_equal(grid[16:32, 16:32], mixed)
     assert np.array_equal(grid[32:, 32:48], alone[7])  # a seed mixed with itself
+
+
+def test_mixing_takes_two_fifths_of_the_styles_by_default(tmp_path: Path, network: str, invoke: Invoke) -> None:
+    for folder, styles in (("default", ()), ("named", ("--styles", "0-1"))):
+        done = invoke("mix", "--rows", "1", "--cols", "2", *styles, "--network", network, "--outdir", folder)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "default/1-2.png").read_bytes() == (tmp_path / "named/1-2.png").read_bytes()
 
 
 def test_a_film_goes_through_its_seeds(tmp_path: Path, network: str, dcgan: str, invoke: Invoke) -> None:
@@ -193,7 +201,7 @@ def test_a_sweep_makes_and_reports_the_same_seeds_at_each_psi(tmp_path: Path, ne
     ("arguments", "code", "said"),
     [
         ("mix --rows 1 --cols 2 --network dcgan.safetensors", 2, "nothing to mix"),
-        ("mix --rows 1 --cols 2 --network tiny.safetensors", 2, "styles 0 to 5, and no 6"),
+        ("mix --rows 1 --cols 2 --styles 0-6 --network tiny.safetensors", 2, "styles 0 to 5, and no 6"),
         ("mix --rows 1,x --cols 2", 2, "--rows '1,x': 'x' is no seed"),
         ("mix --rows 1 --cols 2 --styles 3-1", 2, "--styles '3-1'"),
         ("mix --rows 0-9000 --cols 0-9000 --styles 0 --network tiny.safetensors", 2, "too large"),
