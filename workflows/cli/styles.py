@@ -6,7 +6,16 @@ from typing import Any
 
 import click
 
-from .options import NOISE_MODES, class_option, device_option, network_option, noise_option, trunc_option
+from .options import (
+    NOISE_MODES,
+    class_option,
+    device_option,
+    edit_option,
+    network_option,
+    noise_option,
+    read_edits,
+    trunc_option,
+)
 
 
 @click.command(epilog="Example: fergan mix --rows 85,100 --cols 55,821 --styles 0-6")
@@ -55,9 +64,13 @@ def mix(rows: str, cols: str, styles: str, outdir: str, **options: Any) -> None:
 @trunc_option
 @noise_option("const", "none")
 @class_option
+@edit_option
 @device_option
-def interpolate(seeds: str, out: str, **options: Any) -> None:
-    """Film the way from face to face. A film that exists is replaced."""
+def interpolate(seeds: str, out: str, edit: tuple[str, ...], **options: Any) -> None:
+    """Film the way from face to face. A film that exists is replaced.
+
+    With --edit, from each face to the same face moved, and on to the next; one seed is then enough.
+    """
     from ..run_folder.seeds import parse_list
 
     keys = parse_list(seeds, "--seeds")
@@ -67,7 +80,8 @@ def interpolate(seeds: str, out: str, **options: Any) -> None:
     from ..progress import progress
 
     ensure_network(options["network"])
-    wanted = InterpolateOptions(keys, truncation_psi=options.pop("trunc"), **options)
+    edits = read_edits(edit)
+    wanted = InterpolateOptions(keys, truncation_psi=options.pop("trunc"), edits=edits, **options)
     with progress("Drawing", unit="frames") as show:
         path = step(wanted, out, show)
     click.echo(f"{wanted.total} frames in {path}")
