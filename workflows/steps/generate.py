@@ -116,7 +116,7 @@ class FaceMaker:
             "resolution": generator.img_resolution,
             "channels": generator.img_channels,
             "licence": generator.metadata.get("licence") or None,
-            "edits": tuple(f"{printable(one.name)}:{strength:g}" for one, strength in options.edits) or None,
+            "edits": tuple(f"{printable(one.name)}:{strength:.9g}" for one, strength in options.edits) or None,
             "edits_sha256": tuple(one.sha256 or "" for one, _ in options.edits) or None,
         }
         if self._projected is not None:
