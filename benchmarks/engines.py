@@ -10,7 +10,6 @@ killed) and compares the labels with those of the local engine.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import subprocess
@@ -20,11 +19,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from support.two_nodes import two_nodes  # noqa: E402
+
 
 def run(folder: Path, n: int, arguments: list[str]) -> dict[str, Any]:
     """``fergan run`` in a process of its own: seconds of the command, faces a second in between, the labels' hash."""
     parts = folder / "labels"
-    command = [sys.executable, "-m", "fergan", "run", "--n", str(n), "--run", str(folder), "--images", "none"]
+    command = [sys.executable, "-m", "fergan", "run", "--n", str(n), "--run", str(folder), "--keep", "none"]
     began = time.perf_counter()
     process = subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL)
     first = last = 0.0
@@ -70,61 +72,6 @@ def compare(n: int, workers: int, engines: list[str], network: list[str]) -> Non
         print(f"\nRay against local: {share[0]:.0%} of the command's rate, {share[1]:.0%} first to last shard.")
 
 
-def two_nodes(n: int, folder: Path, network: str | None) -> dict[str, Any]:
-    """A run on two nodes of which one is killed half way.
-
-    Returns:
-        Seconds, how many faces were done when the node was lost, how many nodes were left, and the labels' hash.
-    """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    import logging
-
-    import ray
-    from fergan.workflows.engines.options import EngineOptions
-    from fergan.workflows.engines.run import run_all
-    from fergan.workflows.run_folder.folder import RunFolder
-    from fergan.workflows.steps.classify import ClassifyOptions
-    from fergan.workflows.steps.generate import GenerateOptions
-    from ray.cluster_utils import Cluster
-
-    store = {"object_store_memory": 128 * 2**20}
-    soon = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000}  # else a loss is seen after 30 s
-    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": soon, **store}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    other = cluster.add_node(num_cpus=1, **store)
-    cluster.wait_for_nodes()
-    lost: list[float] = []
-
-    def watch(done: float, total: float) -> None:
-        if done >= total / 2 and not lost:
-            lost.append(done)
-            cluster.remove_node(other, allow_graceful=False)
-
-    began = time.perf_counter()
-    try:
-        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-        folder_of_run = RunFolder(folder)
-        with folder_of_run.lock():
-            run_all(
-                folder_of_run,
-                GenerateOptions(range(n), network=network),
-                ClassifyOptions(),
-                watch,
-                EngineOptions("ray", workers=2, address=cluster.address, images="none"),
-            )
-        left = sum(node["Alive"] for node in ray.nodes())
-    finally:
-        ray.shutdown()
-        with contextlib.suppress(Exception):  # of a node that is gone already
-            cluster.shutdown()
-    return {
-        "seconds": time.perf_counter() - began,
-        "lost_at": lost[0] if lost else None,
-        "left": left,
-        "sha256": folder_of_run.record["labels"]["sha256"],
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--n", type=int, default=10_000, help="faces")
@@ -132,7 +79,6 @@ def main() -> None:
     parser.add_argument("--network", help="generator; the best bundled one by default")
     parser.add_argument("--engines", default="local,ray", help="of: one process, local, ray")
     parser.add_argument("--two-nodes", action="store_true", help="lose one of two Ray nodes half way")
-    parser.add_argument("--only-ray", action="store_true", help="with --two-nodes: print the hash, compare nothing")
     options = parser.parse_args()
     network = ["--network", options.network] if options.network else []
     if not options.two_nodes:
@@ -144,11 +90,10 @@ def main() -> None:
             f"{options.n} faces on two nodes, one killed after {found['lost_at']:.0f}, {found['left']} left: "
             f"{found['seconds']:.1f} s, labels {found['sha256']}"
         )
-        if not options.only_ray:
-            local = run(Path(folder) / "local", options.n, ["--workers", str(options.workers), *network])
-            print(f"local engine: {local['seconds']:.1f} s, labels {local['sha256']}")
-            if local["sha256"] != found["sha256"]:
-                sys.exit("the labels differ")
+        local = run(Path(folder) / "local", options.n, ["--workers", str(options.workers), *network])
+        print(f"local engine: {local['seconds']:.1f} s, labels {local['sha256']}")
+        if local["sha256"] != found["sha256"]:
+            sys.exit("the labels differ")
 
 
 if __name__ == "__main__":

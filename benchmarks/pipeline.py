@@ -2,7 +2,7 @@
 
 First its stages one after another in a process of their own, then the command itself, in which PNGs are written beside
 the computing. ``--network`` takes what ``fergan run --network`` takes, for example a generator of 1024 pixels.
-``--json FILE`` keeps the figures for ``fergan run --plan --measured FILE``.
+``--out FILE`` keeps the figures for ``fergan run --plan --measured FILE``.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--n", type=int, default=500, help="faces")
     parser.add_argument("--network", metavar="FILE|NAME", help="generator; the best bundled one by default")
-    parser.add_argument("--json", metavar="FILE", help="write the figures for 'fergan run --plan --measured FILE'")
+    parser.add_argument("--out", metavar="FILE", help="write the figures for 'fergan run --plan --measured FILE'")
     parser.add_argument("--stages", metavar="DIR", help=argparse.SUPPRESS)  # what the process of the stages is told
     options = parser.parse_args()
     if options.stages:
@@ -114,7 +114,7 @@ def main() -> None:
         whole = time.perf_counter() - started
         if status:
             sys.exit(f"fergan run ended with {os.waitstatus_to_exitcode(status)}")
-    if options.json:
+    if options.out:
         figures = {
             "fergan": "figures 1",
             "n": options.n,
@@ -122,7 +122,7 @@ def main() -> None:
             "machine": platform.machine(),
             **parts,
         }
-        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
+        Path(options.out).write_text(json.dumps(figures, indent=1) + "\n")
     used = "; ".join(parts["used"].values())
     print(f"{options.n} faces: {used}; {platform.machine()}, {os.cpu_count()} cores\n")
     print("| stage | seconds | ms a face |\n|---|---|---|")

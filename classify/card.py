@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..data.labels import FER2013, FERPLUS, canonical_label
+from ..data.labels import AFFECTNET, FER2013, FERPLUS, RAFDB, canonical_label
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable
 from .files.bounded import read_regular
@@ -32,14 +32,13 @@ IMAGENET = tuple(
 )
 """Black and white of each channel for networks of torchvision and timm: red, green, blue of 0..1, less ImageNet's mean,
 by its deviation."""
-_AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 _ORDERS = (
     ("of fer2013.csv", FER2013),
     ("of folders, which is alphabetical,", tuple(sorted(FER2013))),
-    ("of AffectNet", _AFFECTNET[:7]),
-    ("of RAF-DB", ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")),
+    ("of AffectNet", AFFECTNET[:7]),
+    ("of RAF-DB", RAFDB),
     ("of FER+", FERPLUS),
-    ("of AffectNet", _AFFECTNET),
+    ("of AffectNet", AFFECTNET),
     ("of folders, which is alphabetical,", tuple(sorted(FERPLUS))),
 )
 """Orders in which published models number the expressions, to choose from; never one to assume."""

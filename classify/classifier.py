@@ -133,7 +133,7 @@ class Classifier:
         return self._apply(self._network.outputs, inputs, lambda batch: batch)
 
     def features(self, faces: Faces) -> np.ndarray:
-        """What the network's head sees of prepared faces: the input of its last layer with a kernel.
+        """Features of prepared faces, which the network's head sees: the input of its last layer with a kernel.
 
         That is one number a channel; a head that is itself a convolution over space sees the mean over space. Distances
         between distributions of faces, such as KID and the Fréchet distance, are taken over these.

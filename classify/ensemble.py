@@ -151,7 +151,7 @@ def _shares(members: Sequence[Classifier], weights: Sequence[float] | None) -> l
         raise UsageError("an ensemble has two or more members; name each with --model")
     given = np.ones(len(members)) if weights is None else np.asarray(weights, np.float64)
     if len(given) != len(members) or not np.isfinite(given).all() or (given < 0).any() or given.sum() <= 0:
-        raise UsageError(f"--weights must be {len(members)} numbers, one a member, none negative, not all 0")
+        raise UsageError(f"--shares must be {len(members)} numbers, one a member, none negative, not all 0")
     return [float(share) for share in given / given.sum()]
 
 
@@ -190,7 +190,7 @@ def _network(member: Classifier) -> keras.Model:
 
 
 def _adapted(x: keras.KerasTensor, member: Classifier, number: int) -> keras.KerasTensor:
-    """What a member makes of 48x48 gray faces in 0..255 (see :meth:`.classifier.Classifier.predict`), as layers."""
+    """The answer of a member to 48x48 gray faces in 0..255 (see :meth:`.classifier.Classifier.predict`), as layers."""
     from .backend import keras
 
     height, width, channels = member.input_shape

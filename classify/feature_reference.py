@@ -54,7 +54,7 @@ def write_feature_reference(model: Path, classifier: Classifier, training: FaceS
 
 
 def read_feature_reference(model: Path) -> StoredReference | None:
-    """What :func:`write_feature_reference` wrote; None where the classifier comes without it.
+    """Read what :func:`write_feature_reference` wrote; None where the classifier comes without it.
 
     Raises:
         DataError: the file is damaged.

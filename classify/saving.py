@@ -68,7 +68,7 @@ def save_classifier(
 def validation_bytes(
     labels: np.ndarray, probabilities: np.ndarray, name: str, leaks: np.ndarray | None = None
 ) -> bytes:
-    """What a classifier said about faces it was not fitted on: by this, label counts can be corrected for its mistakes.
+    """Pack a classifier's answers to faces that it was not fitted on, by which label counts can be corrected.
 
     Args:
         labels: int [M], the true classes.
@@ -81,6 +81,6 @@ def validation_bytes(
         An ``.npz`` file with ``labels`` int16, ``probabilities`` float32, ``name`` and, unless None, ``leaks``.
     """
     buffer = io.BytesIO()
-    arrays = {"labels": labels.astype(np.int16), "probabilities": probabilities, "name": np.array(name)}
-    np.savez_compressed(buffer, **arrays, **({} if leaks is None else {"leaks": leaks}))
+    arrays: dict[str, Any] = {"labels": labels.astype(np.int16), "probabilities": probabilities, "name": np.array(name)}
+    np.savez_compressed(buffer, **arrays | ({} if leaks is None else {"leaks": leaks}))
     return buffer.getvalue()

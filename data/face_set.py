@@ -70,7 +70,7 @@ class FaceSet:
 
 
 def role(usage: np.ndarray) -> np.ndarray:
-    """What the rows of each split are for, whatever their set calls it.
+    """Tell what the rows of each split are for, whatever their set calls it.
 
     Returns:
         str [N]: ``train`` (Training), ``validation`` (PublicTest), ``test`` (PrivateTest), or empty without a split.

@@ -13,21 +13,25 @@ from typing import Any
 import numpy as np
 
 from ..runtime.errors import DataError
-from ..runtime.files import printable, require_folder
-from .images import BACKGROUND, READABLE, check_bytes, read_file, read_image
+from ..runtime.files import printable, require_folder, utf8_text
+from .images import BACKGROUND, HEIF, READABLE, begins_as_image, check_bytes, read_file, read_image
 
 _ENDINGS = "png jpg jpeg jpe jfif bmp dib gif tif tiff webp pgm ppm pbm pnm avif heic heif"
 SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())
 """File name endings (any case) by which images are found in folders and zips.
 
-HEIC is among them though nothing here reads it: such a picture is then named and counted, not passed over in silence.
+HEIC is among them also where it cannot be read: such a picture is then named and counted, not passed over in silence.
+A file without any ending is an image if it begins as one.
 """
+
+_BEGIN = 16
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     """The image files in a folder and all folders below it, in one order on every machine.
 
-    Files are told by their ending (:data:`SUFFIXES`). Names are compared folder by folder with numbers by value
+    Files are told by their ending (:data:`SUFFIXES`), those without one by their first bytes; links that lead nowhere
+    are listed too, and cannot be read. Names are compared folder by folder with numbers by value
     (``2.png`` before ``10.png``), letters without case, and no regard to the locale. Names that begin with a dot and
     ``__MACOSX`` folders are passed over. Links to folders are followed; a folder reached twice is listed once.
 
@@ -56,7 +60,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
         relative = PurePosixPath(Path(here).relative_to(folder).as_posix())
         found += [relative / file for file in files]
         folders[:] = [name for name in folders if _is_visible(PurePosixPath(name))]
-    images = [path for path in found if _is_image_name(path) and (folder / path).is_file()]
+    images = [path for path in found if _is_image(path, _begin(folder / path))]
     if not images:
         raise DataError(f"{label}: holds no images ({READABLE}, told by their file name endings); give another folder")
     return [folder / path for path in sorted(images, key=_natural)]
@@ -75,7 +79,8 @@ class ImageSource:
 
     Attributes:
         path: the folder or zip file.
-        names: the images' names inside it, with forward slashes, in the order of :func:`list_images`; never empty.
+        names: the images in it, with forward slashes, in the order of :func:`list_images`; never empty. Bytes of a name
+            that are not UTF-8 stand there as escapes (see :func:`fergan.runtime.files.utf8_text`).
 
     Raises:
         DataError: the path is missing, neither a folder nor a zip, damaged, or holds no image.
@@ -87,6 +92,7 @@ class ImageSource:
         self._zip_owner = 0
         self._lock = threading.Lock()
         self._members: dict[str, zipfile.ZipInfo] = {}
+        self._on_disk: dict[str, str] = {}  # only of names that are not UTF-8
         label = printable(self.path)
         if self.path.is_file():
             try:
@@ -98,7 +104,7 @@ class ImageSource:
             self._members = {
                 name: info
                 for info in members  # old .NET and others separate folders by backslashes
-                if not info.is_dir() and _is_image_name(PurePosixPath(name := info.filename.replace("\\", "/")))
+                if not info.is_dir() and self._is_image(info, name := info.filename.replace("\\", "/"))
             }
             if not self._members:
                 raise DataError(f"{label}: holds no images ({READABLE}, told by their endings); give another zip")
@@ -106,14 +112,15 @@ class ImageSource:
         elif self.path.exists() and not self.path.is_dir():
             raise DataError(f"{label}: is neither a folder nor a zip file; give a folder or a zip of images")
         else:
-            self.names = tuple(file.relative_to(self.path).as_posix() for file in list_images(self.path))
+            self.names = tuple(map(self._named, list_images(self.path)))
         self._known = frozenset(self.names)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"path": self.path, "names": self.names, "_known": self._known, "_members": self._members}
+        kept = ("path", "names", "_known", "_members", "_on_disk")
+        return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state, _zip=None, _zip_owner=0, _lock=threading.Lock())
@@ -131,6 +138,39 @@ class ImageSource:
                 self._zip.close()
             self._zip = None
 
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """The names without those that are known to be unreadable: links that lead nowhere, and HEIC pictures where
+        pillow-heif is not installed."""
+        return tuple(name for name in self.names if self._is_readable(name))
+
+    def file(self, name: str) -> Path:
+        """Where an image of a folder lies; of a zip, the zip."""
+        return self.path if self._members else self.path / self._on_disk.get(name, name)
+
+    def _is_readable(self, name: str) -> bool:
+        heic = not HEIF and PurePosixPath(name).suffix.lower() in (".heic", ".heif")
+        return not heic and (bool(self._members) or self.file(name).is_file())
+
+    def _named(self, file: Path) -> str:
+        here = file.relative_to(self.path).as_posix()
+        name = utf8_text(here)
+        if name != here:
+            while name in self._on_disk or (self.path / name).exists():
+                name += "_"
+            self._on_disk[name] = here
+        return name
+
+    def _is_image(self, info: zipfile.ZipInfo, name: str) -> bool:
+        def begin() -> bytes:
+            try:
+                with self._archive().open(info) as member:
+                    return member.read(_BEGIN)
+            except Exception:  # encrypted, damaged or packed by an unusual method
+                return b""
+
+        return _is_image(PurePosixPath(name), begin)
+
     def label(self, name: str) -> str:
         """How messages call an image: ``folder/name`` or ``file.zip: name``."""
         return printable(f"{self.path}: {name}" if self._members else self.path / name)
@@ -146,7 +186,7 @@ class ImageSource:
             raise KeyError(name)
         label = self.label(name)
         if not self._members:
-            return read_file(self.path / name, label)
+            return read_file(self.file(name), label)
         info = self._members[name]
         if info.flag_bits & 1:
             raise DataError(f"{label}: is encrypted; make the zip again without a password")
@@ -197,8 +237,22 @@ def _is_visible(path: PurePosixPath) -> bool:
     return not any(part.startswith(".") and part != ".." or part == "__MACOSX" for part in path.parts)
 
 
-def _is_image_name(path: PurePosixPath) -> bool:
-    return path.suffix.lower() in SUFFIXES and _is_visible(path)
+def _is_image(path: PurePosixPath, begin: Callable[[], bytes]) -> bool:
+    """Whether a file is an image by its ending, or without one by its first bytes."""
+    return _is_visible(path) and (path.suffix.lower() in SUFFIXES or (not path.suffix and begins_as_image(begin())))
+
+
+def _begin(file: Path) -> Callable[[], bytes]:
+    def read() -> bytes:
+        try:
+            if not file.is_file():  # to open a named pipe would wait for ever
+                return b""
+            with open(file, "rb") as opened:
+                return opened.read(_BEGIN)
+        except OSError:
+            return b""
+
+    return read
 
 
 def _natural_part(name: str) -> tuple[Any, ...]:

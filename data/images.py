@@ -12,6 +12,7 @@ import stat
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,9 +22,12 @@ from PIL import Image, ImageColor, UnidentifiedImageError
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable, write_atomically
 
+HEIF = find_spec("pillow_heif") is not None
+"""Whether HEIC and HEIF pictures are read, by the package pillow-heif."""
+
 _AVIF = ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()  # Pillow 11.3 and later
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", *_AVIF)
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", *_AVIF, *(("HEIF",) if HEIF else ()))
 """The formats that are read, by their Pillow names. No other decoder is tried, whatever a file claims to be."""
 
 MAX_PIXELS = 2**26
@@ -33,7 +37,7 @@ MAX_BYTES = 2**28
 """Largest image file, or zip member after decompression, that is read into memory: 256 MiB."""
 
 BACKGROUND = "white"
-"""What shows through transparent pixels unless asked otherwise (any colour name or #rrggbb that Pillow knows)."""
+"""The colour behind transparent pixels unless asked otherwise (any colour name or #rrggbb that Pillow knows)."""
 
 _TURNS = {  # EXIF 2.32, tag 0x0112: how the stored picture must be turned to stand upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -45,8 +49,12 @@ _TURNS = {  # EXIF 2.32, tag 0x0112: how the stored picture must be turned to st
     8: Image.Transpose.ROTATE_90,
 }
 _GRAY_MODES = ("1", "L", "LA", "La")
-READABLE = "PNG, JPEG, BMP, GIF, TIFF, WebP, PGM or AVIF"
+READABLE = f"PNG, JPEG, BMP, GIF, TIFF, WebP, PGM{', AVIF or HEIC' if HEIF else ' or AVIF'}"
 """The formats in words, for messages."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_BEGINNINGS = (_PNG, b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"BM")
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 def read_image(
@@ -84,6 +92,11 @@ def read_image(
     if not data:
         raise DataError(f"{label}: is empty (0 bytes); delete it or make it again")
     check_bytes(len(data), label)
+    if _is_heic(data):
+        _open_heif(label)
+    for kind, good, _ in png_chunks(data):
+        if not good and (kind[:1].isupper() or kind == b"tRNS"):  # Pillow decodes on, and damaged pixels look like any
+            raise DataError(f"{label}: is damaged (a checksum is wrong); make or download it again")
     try:
         # Pillow warns about large pictures on its own; the limit below refuses them in one clear line instead.
         with warnings.catch_warnings():
@@ -105,6 +118,43 @@ def read_image(
         raise DataError(f"{label}: there is not enough memory to decode it; make it smaller") from error
     except Exception as error:  # on damaged bytes decoders raise almost any type: struct.error, KeyError, SyntaxError
         raise DataError(f"{label}: is truncated or damaged ({printable(error)}); make or download it again") from error
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bool, int]]:
+    """The chunks of a PNG file (W3C PNG, third edition, 5.3), none of another file.
+
+    Yields:
+        Its kind, whether its checksum is right, and where it ends; the last one may lie beyond the end of the data.
+    """
+    view, place = memoryview(data), len(_PNG)
+    if not data.startswith(_PNG):
+        return
+    while place + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        end = place + 12 + length
+        yield kind, zlib.crc32(view[place + 4 : end - 4]) == int.from_bytes(view[end - 4 : end], "big"), end
+        place = end
+
+
+def begins_as_image(begin: bytes) -> bool:
+    """Whether a file of this beginning (16 bytes are enough) is an image, whatever its name ends in."""
+    if begin[:4] == b"RIFF":
+        return begin[8:12] == b"WEBP"
+    netpbm = begin[:1] == b"P" and begin[1:2] in b"123456" and begin[2:3].isspace()
+    return begin.startswith(_BEGINNINGS) or netpbm or begin[4:12] in (b"ftypavif", b"ftypavis") or _is_heic(begin)
+
+
+def _is_heic(begin: bytes) -> bool:
+    return begin[4:8] == b"ftyp" and begin[8:12] in _HEIC
+
+
+def _open_heif(label: str) -> None:
+    """Teach Pillow HEIC; a DataError where that is not installed."""
+    if not HEIF:
+        raise DataError(f"{label}: is a HEIC picture; run: pip install 'fergan[heic]', or save it as JPEG or PNG")
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
 
 
 def write_png(path: str | os.PathLike[str], array: np.ndarray, compress_level: int | None = None) -> None:
@@ -158,7 +208,7 @@ def fast_png(array: np.ndarray) -> bytes:
     color_type = 2 if array.shape[2:] == (3,) else 0  # RGB or gray
     header = struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", packer.compress(filtered.data) + packer.flush()), (b"IEND", b""))
-    file = b"\x89PNG\r\n\x1a\n"
+    file = _PNG
     for kind, data in chunks:
         file += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     return file

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..runtime.errors import UsageError
 from .face_set import FaceSet
-from .labels import FER2013, FERPLUS, NAMED, canonical_label
+from .labels import canonical_label, house_order, parse_labels
 
 
 def merge(sets: Sequence[FaceSet], labels: str | Sequence[str] | None = None) -> FaceSet:
@@ -73,11 +73,8 @@ def _wanted(sets: Sequence[FaceSet], labels: str | Sequence[str] | None) -> tupl
             raise UsageError(
                 f"the sets have no label in common ({_have(sets)}); name the labels to keep, or 'all' for every one"
             )
-        order = (*FER2013, *FERPLUS, "embarrassed")
-        return tuple(sorted(common, key=lambda name: (order.index(name) if name in order else len(order), name)))
-    if isinstance(labels, str):
-        labels = NAMED[labels] if labels in NAMED else labels.split(",")
-    wanted = tuple(canonical_label(name) for name in labels)
+        return house_order(common)
+    wanted = parse_labels(labels) if isinstance(labels, str) else tuple(map(canonical_label, labels))
     if len(set(wanted)) != len(wanted) or not all(wanted):
         raise UsageError(f"labels {', '.join(wanted)}: each must be named once")
     unknown = [name for name in wanted if not any(name in faces.label_names for faces in sets)]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .correction import Correction, label_shift_sentence
+from .correction import Correction, refutation
 from .findings import Findings
 from .formatting import NBSP, count, listed, percent, percent_range, plural, printable
 from .statistics.shares import LabelShares
@@ -19,17 +19,17 @@ class Conclusion:
 
 
 def conclude(findings: Findings) -> tuple[Conclusion, ...]:
-    """What was counted, what the counts can bear, and what remains uncertain."""
+    """What was counted, what that says of expressions, and how sure the classifier was."""
     if findings.selected is not None:
         return (
             Conclusion("What was selected", findings.selected.sentence),
             Conclusion("What the labels can bear", findings.selected.check),
-            Conclusion("What is uncertain", _uncertain(findings)),
+            Conclusion("How sure the classifier was", _uncertain(findings)),
         )
     return (
         Conclusion("What was counted", _counted(findings.shares)),
-        Conclusion("What the counts can bear", _bearing(findings)),
-        Conclusion("What is uncertain", _uncertain(findings)),
+        Conclusion("What this says of expressions", _bearing(findings)),
+        Conclusion("How sure the classifier was", _uncertain(findings)),
     )
 
 
@@ -76,9 +76,10 @@ def _bearing(findings: Findings) -> str:
             text += f" Corrected for its known mistakes alone it would be {percent(acc.shares[first])}."
     elif correction is not None and correction.refuted:
         text = (
-            f"{raw}{label_shift_sentence(correction.label_shift, shares.classes, shares.counts)} How often each "
-            f"expression occurs is therefore not known, in spite of {_validated(correction)} to correct by; people can "
-            "tell (fergan audit labels)."
+            "How often each expression truly occurs is not known. The counts carry the classifier’s mistakes, and they "
+            f"refute a correction by those it makes on {_validated(correction)}, the validation faces: "
+            f"{refutation(correction.label_shift, shares.classes, shares.counts)}. People can tell (fergan audit "
+            "labels)."
         )
     elif correction is not None:
         acc = correction.prevalence["ACC"]
@@ -123,12 +124,12 @@ def _uncertain(findings: Findings) -> str:
     n, confidence, skipped = findings.shares.n, findings.confidence, len(findings.skipped)
     bar = percent(confidence.threshold, 0)
     if n == 1:
-        head = f"The classifier’s confidence was {percent(confidence.mean, 0)}"
+        head = f"It claims {percent(confidence.mean, 0)} confidence"
     elif confidence.uncertain:
         who = f"{plural(confidence.uncertain, 'face')} ({percent(confidence.uncertain / n)}) reached"
-        head = f"The mean confidence is {percent(confidence.mean, 0)}; {who} less than {bar} for every label"
+        head = f"It claims {percent(confidence.mean, 0)} confidence on average; {who} less than {bar} for every label"
     else:
-        head = f"The mean confidence is {percent(confidence.mean, 0)}; every face reached {bar} for its label"
+        head = f"It claims {percent(confidence.mean, 0)} confidence on average; every face reached {bar} for its label"
     moved = findings.preparation
     if moved is not None and len(moved.variants) > 1:
         head += f"; another crop or filter changes the label of up to {percent(moved.largest, 0)} of the faces"

@@ -126,22 +126,24 @@ def few_validation_faces(prevalence: Prevalence, classes: tuple[str, ...]) -> st
     )
 
 
+def refutation(test: LabelShiftTest, classes: tuple[str, ...], counts: np.ndarray) -> str:
+    """Why a refuted correction cannot be right, in a clause of its own."""
+    if test.p_value >= ALARM:
+        return "the corrected shares lie outside their own intervals, so no shares explain the labels"
+    expected = test.expected_counts
+    order = np.argsort(-np.abs(counts - expected) / np.sqrt(np.maximum(expected, 1)), kind="stable")[:3]
+    wanted = listed([f"{expected[k]:.0f} {printable(classes[k], 40)}" for k in order])
+    seen = listed([f"{int(counts[k])}" for k in order])
+    return (
+        "if the classifier erred on these faces as it does on the validation faces, the shares that fit best would "
+        f"give about {wanted} labels, but {seen} were given"
+    )
+
+
 def label_shift_sentence(test: LabelShiftTest, classes: tuple[str, ...], counts: np.ndarray) -> str:
     """What the fit test found, with the labels that are furthest from what the correction explains."""
     if test.verdict == "refuted":
-        expected = test.expected_counts
-        order = np.argsort(-np.abs(counts - expected) / np.sqrt(np.maximum(expected, 1)), kind="stable")[:3]
-        wanted = listed([f"{expected[k]:.0f} {printable(classes[k], 40)}" for k in order])
-        seen = listed([f"{int(counts[k])}" for k in order])
-        if test.p_value >= ALARM:
-            return (
-                "These labels refute the correction: the corrected shares lie outside their own intervals, so no "
-                "shares explain the labels."
-            )
-        return (
-            f"These labels refute the correction: if the classifier erred here as there, the shares that fit best "
-            f"would still give {wanted} labels, and {seen} were given."
-        )
+        return f"These labels refute the correction: {refutation(test, classes, counts)}."
     if test.verdict == "holds":
         return (
             "The labels can come from faces that are mistaken as validation faces are; had mistakes been a fifth as "

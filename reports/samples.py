@@ -12,9 +12,10 @@ from .formatting import NBSP, printable
 from .html.sprites import Face
 from .selected import read_selected
 from .settings import step_settings
+from .statistics.arrays import Ints
 from .statistics.comparison import Comparison, PairedComparison, compare_counts, compare_paired, holm
 from .statistics.prevalence import Prevalence, Validation, estimate_prevalence
-from .statistics.shares import Ints, LabelShares, label_shares
+from .statistics.shares import LabelShares, label_shares
 from .statistics.table import LabelTable
 
 MOST = 6

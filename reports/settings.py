@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..runtime.files import utf8_text
 from .formatting import count, printable, ranges
 from .statistics.table import LabelTable
 
@@ -37,8 +38,7 @@ def plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
-        # a lone surrogate (a file name that is not UTF-8) could not be written as UTF-8
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        return utf8_text(value)
     if depth >= 32:
         return printable(value)
     if isinstance(value, Mapping):

@@ -48,7 +48,7 @@ def average(tensors: Sequence[torch.Tensor]) -> None:
     flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
     dist.all_reduce(flat)
     flat /= world_size()
-    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+    for tensor, part in zip(tensors, flat.split_with_sizes([tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(part.view_as(tensor))
 
 

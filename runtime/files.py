@@ -7,9 +7,7 @@ import json
 import os
 import re
 import secrets
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,45 +79,6 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         raise DataError(f"{label}: cannot be written: {reason}") from error
 
 
-@contextmanager
-def held(path: str | os.PathLike[str], seconds: float = 60.0) -> Iterator[None]:
-    """Hold a file that several processes read and write again, so that one at a time does: for a ``with`` statement.
-
-    The lock is on an empty file `path`.lock, which stays, and ends with the process, however that ends. (Windows has no
-    such locks; there nothing is held.)
-
-    Args:
-        path: the file; it may be missing.
-        seconds: to wait for another holder.
-
-    Raises:
-        DataError: another process still holds it then, or its folder is missing or not writable.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    lock = Path(f"{os.fspath(path)}.lock")
-    try:
-        file = lock.open("ab")
-    except OSError as error:
-        raise DataError(f"{printable(lock)}: cannot be written ({error.strerror}); check the folder") from error
-    with file:
-        end = time.monotonic() + seconds
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    raise DataError(f"{printable(path)}: another process is using it; try again later") from None
-                time.sleep(0.05)
-            except OSError as error:
-                raise DataError(f"{printable(lock)}: cannot be locked ({error.strerror})") from error
-        yield
-
-
 def make_folder(path: str | os.PathLike[str]) -> Path:
     """Make a folder and its parents where they are missing.
 
@@ -136,6 +95,11 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 def printable(text: object) -> str:
     """Text on one line that any terminal and log can take: odd characters (line ends, lone bytes) as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def utf8_text(text: str) -> str:
+    r"""Text that any file can hold: bytes of a file name that are not UTF-8 become escapes, such as ``\udce9``."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def read_json(path: Path) -> Any:
@@ -167,7 +131,7 @@ def write_together(contents: Mapping[Path, str], what: str) -> None:
             temporary = temporary_path(path)
             written[path] = temporary
             with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                file.write(content)
+                file.write(utf8_text(content))
                 file.flush()
                 os.fsync(file.fileno())
         for path, temporary in written.items():
@@ -182,4 +146,4 @@ def write_together(contents: Mapping[Path, str], what: str) -> None:
 
 def json_text(data: Any) -> str:
     """Plain JSON values as a file's text."""
-    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return utf8_text(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"

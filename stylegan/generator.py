@@ -177,7 +177,8 @@ class Generator:
 
         Args:
             seeds: integers 0 .. 2**32 - 1.
-            truncation_psi, truncation_cutoff: as in :meth:`mapping`.
+            truncation_psi: as in :meth:`mapping`.
+            truncation_cutoff: as in :meth:`mapping`.
             noise_mode: as in :meth:`synthesis`; ``random`` is drawn from the face's seed.
             class_index: 0 .. c_dim - 1 or a name, for a conditional generator.
 
@@ -208,7 +209,10 @@ class Generator:
         """Map seeds to truncated styles, which :meth:`draw` turns into the same faces as :meth:`faces`.
 
         Args:
-            seeds, truncation_psi, truncation_cutoff, class_index: as in :meth:`faces`.
+            seeds: as in :meth:`faces`.
+            truncation_psi: as in :meth:`faces`.
+            truncation_cutoff: as in :meth:`faces`.
+            class_index: as in :meth:`faces`.
 
         Returns:
             float32 [N, num_ws, w_dim].

@@ -286,7 +286,7 @@ def _row_blocks(rows: int, columns: int) -> Iterator[slice]:
 
 
 def _log_densities(squares: np.ndarray, variances: np.ndarray, width: int) -> np.ndarray:
-    """Of Gaussians with these variances, but for the constant: [points, Gaussians]."""
+    """Log densities of Gaussians with these variances, but for the constant: [points, Gaussians]."""
     return -0.5 * (squares / variances + width * np.log(variances))
 
 
@@ -323,7 +323,7 @@ def _radii(points: np.ndarray, k: int) -> np.ndarray:
 
 
 def _inside(points: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """In how many balls each point lies, int [points], and whether each ball holds a point, bool [centres]."""
+    """Count the balls in which each point lies, int [points], and tell whether each ball holds one, bool [centres]."""
     balls, filled = np.empty(len(points), np.int64), np.zeros(len(centres), bool)
     for rows in _row_blocks(len(points), len(centres)):
         within = _squared_distances(points[rows], centres) <= radii

@@ -52,7 +52,7 @@ class Published:
 
     @property
     def notice(self) -> str:
-        """What a person should read before the first use."""
+        """A notice for people to read before the first use."""
         return (
             f"{self.name} is published by {self.origin} under the {self.licence}. "
             "The licence of fergan does not cover it."
@@ -158,7 +158,7 @@ def _place(entry: Published, cache: str | os.PathLike[str] | None) -> Path:
 
 
 def _mistaken_for(beginning: bytes) -> str | None:
-    """What else a file that begins so is, or None: published networks are pickles of protocol 2 to 5."""
+    """The kind of a file that begins so and is no network; None for pickles of protocol 2 to 5, which networks are."""
     if beginning[:1] == b"\x80" and beginning[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return None
     if beginning.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":

@@ -1,24 +1,30 @@
-"""What this machine has and which implementation each operation therefore uses."""
+"""What is installed here, what this machine has, and which implementation each operation therefore uses."""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
 
 import torch
 
 from .. import __version__
+from ..classify.card import bundled_classifiers
 from ..runtime.cache import cache_folder
 from ..runtime.errors import DataError
+from ..stylegan.generator import bundled_generators
 from ..stylegan.ops import build, cuda, toolchain
 from ..stylegan.synthesis import cpu_kernels as cpu
 
 OPERATIONS = ("bias_act", "upfirdn2d", "modulated_conv2d", "styled_conv2d")
 Row = tuple[str, str]
+_FOR_DEVELOPERS = ("all", "browser", "docs", "test")  # "all" is made of others
 
 
 def machine() -> list[Row]:
@@ -33,10 +39,68 @@ def machine() -> list[Row]:
         ("C++ compiler", _found(toolchain.find_compiler)),
         ("ninja", _found(toolchain.find_ninja)),
         ("nvcc", "\n".join(_nvccs()) or f"none; {toolchain.toolkit_advice()}"),
+        ("Networks", ", ".join(bundled_generators()) + "; fergan models lists more"),
+        ("Classifiers", ", ".join(bundled_classifiers())),
+        ("Extras", _extras(missing_packages())),
         ("Cache", _cache()),
         ("FERGAN_OPS", build.mode()),
         ("FERGAN_MALLOC", _malloc()),
     ]
+
+
+def missing_packages() -> dict[str, list[str]]:
+    """What each extra of fergan asks for, as its metadata name it, and is not installed."""
+    missing: dict[str, list[str]] = {}
+    try:
+        wanted = metadata.requires("fergan") or []
+    except metadata.PackageNotFoundError:  # a bare checkout
+        wanted = []
+    for requirement in wanted:
+        name = re.match(r"[\w.-]+", requirement)
+        extra = re.search(r"extra == [\"']([\w-]+)[\"']", requirement)
+        if name is None or extra is None or extra[1] in _FOR_DEVELOPERS:
+            continue
+        lacking = missing.setdefault(extra[1], [])
+        try:
+            metadata.version(name[0])
+        except metadata.PackageNotFoundError:
+            lacking.append(name[0])
+    return missing
+
+
+def _extras(missing: Mapping[str, Sequence[str]]) -> str:
+    """Which extras are here, and the command that brings each other one."""
+    here = [extra for extra, packages in missing.items() if not packages]
+    lines = [f"here: {', '.join(sorted(here))}"] if here else []
+    lines += [f"{extra}: pip install 'fergan[{extra}]'" for extra in sorted(missing) if missing[extra]]
+    return "\n".join(lines) or "not known: fergan was not installed by pip"
+
+
+def next_step(folder: Path = Path()) -> str:
+    """The one command to give next in a folder.
+
+    Without a run it is the first run; with one, what makes drawing faster or what checks the numbers.
+    """
+    if build.mode() != "reference" and isinstance(_compiler(), toolchain.BuildError):
+        return "apt-get install g++, or another C++ compiler: StyleGAN2 then draws 2.5 to 7 times as fast"
+    runs = [path.parent for path in (folder / "runs").glob("*/run.json")]
+    if not runs:
+        return "fergan run --n 500 --run first"
+    latest = max(runs, key=lambda run: (run / "run.json").stat().st_mtime)
+    if not (latest / "labels.csv").exists() and not (latest / "labels").exists():
+        return f"fergan classify --run {latest.name}"
+    if not (latest / "report.html").exists():
+        return f"fergan report --run {latest.name}"
+    if not (latest / "sensitivity.json").exists():
+        return f"fergan report --run {latest.name} --sensitivity"
+    return f"fergan audit labels --run {latest.name}"
+
+
+def _compiler() -> str | toolchain.BuildError:
+    try:
+        return str(toolchain.find_compiler())
+    except toolchain.BuildError as error:
+        return error
 
 
 def operations() -> list[tuple[str, str, str]]:

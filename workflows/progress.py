@@ -1,4 +1,7 @@
-"""Progress on the error stream, so that standard output stays clean for results."""
+"""Progress on the error stream, so that standard output stays clean for results.
+
+A bar where the stream is a terminal, a line now and then in a notebook, nothing elsewhere and with ``--quiet``.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from ..runtime.files import printable
 
 if TYPE_CHECKING:
     from ..stylegan.training.loop import Progress
@@ -21,6 +27,12 @@ Stage = Callable[[str, str], AbstractContextManager[OnProgress]]
 """Called with a title and a unit when a long piece of work begins."""
 
 
+QUIET = "fergan.quiet"
+"""Where a command's click context keeps whether ``--quiet`` was given."""
+_SECONDS_A_LINE = 10.0
+"""Between two lines of progress in a notebook."""
+
+
 def no_progress(done: float, total: float) -> None:
     """For callers who do not want to know."""
 
@@ -30,36 +42,79 @@ def silent(title: str, unit: str) -> AbstractContextManager[OnProgress]:
     return nullcontext(no_progress)
 
 
+def quiet() -> bool:
+    """Whether the command that runs was given ``--quiet``."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(QUIET))
+
+
+def say(line: str) -> None:
+    """A line about work in progress; unlike warnings and errors, ``--quiet`` leaves it out."""
+    if not quiet():
+        click.echo(line, err=True)
+
+
 @contextmanager
-def progress(title: str, unit: str = "faces") -> Iterator[OnProgress]:
-    """A progress bar with rate and time to go; nothing is drawn where the error stream is not a terminal.
+def progress(title: str, unit: str = "faces", into: Path | str | None = None) -> Iterator[OnProgress]:
+    """Show how far a long piece of work is, how fast it goes and how long it will take.
+
+    Args:
+        title: the stage, such as "Generating".
+        unit: what is counted, in the plural.
+        into: where the work is written, to be shown too.
 
     Yields:
         What to call after each piece of work.
     """
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import TimeRemainingColumn as TimeToGo
 
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
-    with Progress(*columns, console=console, disable=not (console.is_terminal and first)) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    if quiet() or not console.is_terminal or not first:
+        yield no_progress
+        return
+    text = title if into is None else f"{title}: {printable(into)}"
+    if "JPY_PARENT_PID" in os.environ:  # a notebook keeps each state of a bar as text
+        yield _lines(text, unit)
+        return
+    rate = TextColumn("{task.fields[rate]}")
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
+    with Progress(*columns, rate, TimeElapsedColumn(), TimeToGo(), console=console) as bar:
+        task = bar.add_task(text, total=None, rate="")
+
+        def show(done: float, total: float) -> None:
+            bar.update(task, completed=done, total=total)
+            speed = bar.tasks[task].finished_speed or bar.tasks[task].speed
+            bar.update(task, rate=_rate(speed, unit))
+
+        yield show
+
+
+def _rate(speed: float | None, unit: str) -> str:
+    """``"88 faces/s"``, or ``"2.5 s for each face"`` for slow work; empty while it is not known."""
+    if not speed:
+        return ""
+    return f"{speed:,.0f} {unit}/s" if speed >= 1 else f"{1 / speed:,.1f} s for each {unit.removesuffix('s')}"
+
+
+def _lines(text: str, unit: str) -> OnProgress:
+    """Progress as lines of text, one in ten seconds."""
+    started = last = time.monotonic()
+
+    def show(done: float, total: float) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < _SECONDS_A_LINE or not done:
+            return
+        last = now
+        speed = done / (now - started)
+        minutes, seconds = divmod(round((total - done) / speed), 60)
+        left = f"{minutes}:{seconds:02d} to go"
+        click.echo(f"{text}  {done:,.0f} of {total:,.0f} {unit}, {_rate(speed, unit)}, {left}", err=True)
+
+    return show
 
 
 @contextmanager
@@ -74,7 +129,7 @@ def gan_display() -> Iterator[Callable[[Progress], None]]:
             if time.monotonic() - last > 60 or now.kimg >= now.total_kimg:
                 last = time.monotonic()
                 values = "  ".join(f"{name} {value:.3f}" for name, value in now.scalars.items())
-                click.echo(f"{now.kimg:8.1f} kimg  {values}", err=True)
+                say(f"{now.kimg:8.1f} kimg  {values}")
 
         yield on_step
 
@@ -95,7 +150,7 @@ def epoch_display() -> Iterator[Any]:
             seconds, epochs = time.monotonic() - self.started, self.params["epochs"]
             left = (epochs - epoch - 1) * seconds / 60
             took = f"{seconds:.0f} s, about {left:.0f} min to go"
-            click.echo(f"epoch {epoch + 1} of {epochs}: {_epoch_line(logs or {})}; {took}", err=True)
+            say(f"epoch {epoch + 1} of {epochs}: {_epoch_line(logs or {})}; {took}")
 
     with progress("Training", unit="epochs") as show:
         yield EpochDisplay()

@@ -103,7 +103,7 @@ class NotScalable(Exception):
 
 @dataclass(frozen=True)
 class Heads:
-    """Where a network makes its logits.
+    """The layers in which a network makes its logits.
 
     Attributes:
         layers: with the kernels that make them: one, or of a soft vote one a member.

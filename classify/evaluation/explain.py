@@ -1,4 +1,4 @@
-"""What a classifier looks at: Grad-CAM heat maps, and the filters of its first layer."""
+"""Views of what a classifier looks at: Grad-CAM heat maps, and the filters of its first layer."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _BLOCK = 512
 
 
 class Predicts(Protocol):
-    """What judges faces, such as :class:`fergan.classify.classifier.Classifier`."""
+    """A judge of faces, such as :class:`fergan.classify.classifier.Classifier`."""
 
     def predict(self, faces: np.ndarray) -> np.ndarray:
         """uint8 [N, 48, 48] -> float32 [N, K]."""

@@ -49,7 +49,7 @@ SIDECAR = "fergan.json"
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """An exported model.
 
     Attributes:
         path: the version folder of a SavedModel, or the file.

@@ -18,7 +18,7 @@ from ...runtime.errors import first_line
 
 SIZE = 48
 OPSET = 17
-"""Of ONNX, 2022: ONNX Runtime 1.12 and later."""
+"""The version of ONNX' operators, of 2022: ONNX Runtime 1.12 and later."""
 
 
 def main(folder: Path) -> None:
@@ -169,7 +169,7 @@ def _on_white(rgba: Any) -> Any:
 
 
 def _batches(values: Any) -> Iterator[Any]:
-    """Of 1, 2 and 7, then of 32: the number of rows must be free."""
+    """Batches of 1, 2 and 7, then of 32 rows: their number must be free."""
     start = 0
     for size in (1, 2, 7):
         yield values[start : start + size]

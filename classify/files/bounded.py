@@ -82,7 +82,7 @@ def try_in_child(
 
 
 def _attempt(size: int, action: Callable[[], object], seconds: int) -> dict[str, Any]:
-    """What became of ``action``: ``kind`` and ``text`` of the error, nothing where there was none."""
+    """The outcome of ``action``: ``kind`` and ``text`` of the error, nothing where there was none."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():  # Python warns of forking beside threads; the child uses one and starts none
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -111,7 +111,7 @@ def _attempt(size: int, action: Callable[[], object], seconds: int) -> dict[str,
 
 
 def _work(writing: int, size: int, action: Callable[[], object], seconds: int) -> None:
-    """In the child; does not return."""
+    """Do the child's part; does not return."""
     outcome: dict[str, str] = {}
     try:
         _shut_in(writing, size, seconds + size // 2**24)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _MOST_VALUES = 2**27
 """Largest array between two layers, in numbers for each face."""
 _SECONDS = 10
-"""Of processor time for Keras to open a small file."""
+"""Processor time for Keras to open a small file."""
 
 _log = logging.getLogger(__name__)
 

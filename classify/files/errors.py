@@ -1,4 +1,4 @@
-"""What readers of model files raise when they hand a file on to Keras."""
+"""The error by which readers of model files hand a file on to Keras."""
 
 
 class Untranslatable(Exception):

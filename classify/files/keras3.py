@@ -1,4 +1,4 @@
-"""What is in a ``.keras`` file, read without Keras: the configuration and the weights of each layer.
+"""The content of a ``.keras`` file, read without Keras: the configuration and the weights of each layer.
 
 A ``.keras`` file of Keras 3, or of 2.12 to 2.15, is a zip of ``metadata.json``, ``config.json`` and
 ``model.weights.h5``. In the last, each layer has a group ``layers/CLASS_NUMBER/vars`` with its variables ``0``, ``1``,
@@ -94,7 +94,7 @@ class KerasFile:
 
 
 def layer_paths(layers: Iterable[Mapping[str, Any]], inside: str = "") -> dict[str, str]:
-    """Where the weights of a model's layers stand: layers are counted by class, in the order of the configuration.
+    """The places of the weights of a model's layers: layers are counted by class, in the order of the configuration.
 
     Args:
         layers: the model's ``layers`` configurations.

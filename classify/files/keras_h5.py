@@ -1,4 +1,4 @@
-"""What is in a ``.h5`` or ``.hdf5`` file of Keras 1 to 3, read without Keras, in the terms of a ``.keras`` file.
+"""The content of a ``.h5`` or ``.hdf5`` file of Keras 1 to 3, read without Keras, in the terms of a ``.keras`` file.
 
 Such a file has the model's configuration as JSON in the attribute ``model_config`` and, in the group ``model_weights``,
 one group a layer whose attribute ``weight_names`` lists its arrays in order. A nested model is one such group, with the

@@ -1,4 +1,4 @@
-"""What runs a classifier, and a first try of it in a child process."""
+"""Networks of classifiers, and a first try of one in a child process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LARGE = 2.0**20
 
 
 class Network(Protocol):
-    """What runs a classifier.
+    """The network of a classifier, ready to run.
 
     Attributes:
         engine: ``torch`` (see :mod:`fergan.classify.translate.graph`), ``onnxruntime`` or ``keras``.
@@ -66,7 +66,7 @@ def open_tried(path: Path, size: int, make: Callable[[str], Network], device: st
 
 
 def try_first(path: Path, size: int, action: Callable[[], object], seconds: int = 6) -> None:
-    """In a child process, unless the file came with fergan, like the code that reads it."""
+    """Run ``action`` in a child process, unless the file came with fergan, like the code that reads it."""
     if path.parent != _OURS:
         try_in_child(
             path, size, action, {kind.__name__: kind for kind in (DataError, Refused, Untranslatable)}, seconds

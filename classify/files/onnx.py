@@ -27,7 +27,7 @@ _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 _MOST_VALUES = 2**27
 """Largest array in a graph whose size can be told beforehand, in numbers."""
 _MOST_SECONDS = 20.0
-"""For a batch through a network with loops."""
+"""Time for a batch through a network with loops."""
 _WITH_KERNEL = ("Conv", "Gemm", "MatMul", "FusedConv", "FusedGemm", "FusedMatMul")
 
 
@@ -75,7 +75,7 @@ def _open(path: Path, content: bytes, device: str) -> OnnxNetwork:
 
 
 def _card(model: Any) -> dict[str, Any]:
-    """What ``fergan export`` writes into the metadata: in its words, or not at all."""
+    """The card that ``fergan export`` writes into the metadata: in its words, or not at all."""
     card = {}
     for entry in model.metadata_props:
         if entry.key in ("labels", "input_range"):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Format(Protocol):
-    """What reads one format: a module, or a :class:`KerasFormat`. Nothing in a file may be executed."""
+    """The reader of one format: a module, or a :class:`KerasFormat`. Nothing in a file may be executed."""
 
     def recognise(self, path: Path, content: bytes) -> bool:
         """Whether a file is of this format; it may still be damaged."""

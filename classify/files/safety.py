@@ -1,4 +1,4 @@
-"""What a Keras file may ask for before Keras itself is allowed to open it: nothing that runs code or reaches elsewhere.
+"""Checks of a Keras file before Keras itself may open it: it asks for nothing that runs code or reaches elsewhere.
 
 Keras' own ``safe_mode`` stays on as well. It does not replace this: it has had holes (CVE-2025-1550, CVE-2025-8747 and
 CVE-2025-9906 for ``.keras``, CVE-2025-9905 for ``.h5``), and it lets files name any importable class.

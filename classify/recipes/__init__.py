@@ -92,7 +92,7 @@ def _toml(value: Any) -> str:
 
 
 def recipe_path(name: str | Path) -> Path:
-    """Where a recipe's file is: a bundled one by name, or the path itself.
+    """Find a recipe's file: a bundled one by name, or the path itself.
 
     Raises:
         UsageError: nothing has this name.

@@ -1,4 +1,4 @@
-"""What ``fergan tune`` varies: settings of a recipe with ranges or choices. Imports no torch, Keras or Optuna."""
+"""The space of ``fergan tune``: settings of a recipe with ranges or choices. Imports no torch, Keras or Optuna."""
 
 from __future__ import annotations
 

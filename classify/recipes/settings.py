@@ -22,7 +22,7 @@ ALIASES = {"lr": "learning_rate", "bs": "batch_size", "wd": "weight_decay"}
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What network is trained, where its weights start, and which of its layers learn.
+    """The network that is trained, the start of its weights, and the layers that learn.
 
     Layers are frozen only where there is something to keep: with ``weights = "none"`` all of them learn from the start,
     whatever the other settings say.

@@ -1,4 +1,4 @@
-"""What happens around the epochs of a training. Everything here is the same after a stop and a resume."""
+"""Callbacks around the epochs of a training. Everything here is the same after a stop and a resume."""
 
 from __future__ import annotations
 

@@ -53,16 +53,20 @@ class _Conv2D(keras.layers.Conv2D):
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         if self.data_format != "channels_last":
             return super().call(inputs)
-        x, padding = _nchw(inputs), (0, 0)
-        if self.padding == "same":
-            x, padding = pad_same(x, self.kernel_size, self.strides, self.dilation_rate)
+        x, padding, strides = _nchw(inputs), (0, 0), self.strides
+        if tuple(self.kernel_size) == (1, 1) and tuple(strides) != (1, 1):
+            # The same outputs. torch 2.14's gradient of such a convolution of 8 channels writes beyond its memory.
+            x = x[:, :, :: strides[0], :: strides[1]].contiguous(memory_format=torch.channels_last)
+            strides = (1, 1)
+        elif self.padding == "same":
+            x, padding = pad_same(x, self.kernel_size, strides, self.dilation_rate)
         kernel = torch.as_tensor(self.kernel.value).to(x.dtype).permute(3, 2, 0, 1)
         bias = self.bias.value.to(x.dtype) if self.use_bias else None
         outputs = F.conv2d(
             x,
             kernel.contiguous(memory_format=torch.channels_last),
             bias,
-            self.strides,
+            strides,
             padding,
             self.dilation_rate,
             self.groups,

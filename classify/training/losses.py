@@ -1,4 +1,4 @@
-"""What a training minimises: cross-entropy and focal loss on soft targets, with weights of classes."""
+"""Losses of a training: cross-entropy and focal loss on soft targets, with weights of classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a training: its claim on the folder, and the card beside the finished classifier."""
+"""The record of a training: its claim on the folder, and the card beside the finished classifier."""
 
 from __future__ import annotations
 

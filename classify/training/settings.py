@@ -1,4 +1,4 @@
-"""What decides the outcome of a classifier's training besides the data. Imports no Keras."""
+"""Settings, which decide the outcome of a classifier's training besides the data. Imports no Keras."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def train_classifier(
         torchrun started several processes, all but the first return nothing.
 
     Raises:
-        DataError: there is nothing to train on or to validate by, or weights cannot be had.
+        DataError: there is nothing to train on or to validate by, or weights cannot be read.
         UsageError: the folder holds a training with other settings or other data, or the settings do not go together.
     """
     folder = Path(folder)
@@ -149,7 +149,7 @@ def _train(
 def _state_callbacks(
     folder: Path, settings: TrainingSettings, monitor: str, learning_rate: LearningRate
 ) -> Iterator[keras.callbacks.Callback]:
-    """What a resume goes on from, the averaged weights, and the early end, in the order in which they have to act."""
+    """Callbacks for a resume, the averaged weights and the early end, in the order in which they have to act."""
     # before the swap, so that the backup holds the raw weights and not the average
     backup = keras.callbacks.BackupAndRestore if rank() == 0 else _Restore
     yield backup(str(folder / "backup"), double_checkpoint=True, delete_checkpoint=False)

@@ -219,7 +219,7 @@ def _as_layer(layer: Mapping[str, Any], node: Any) -> tuple[Mapping[str, Any], A
 
 
 def _sources(node: Any) -> list[tuple[str, int]]:
-    """What a layer is called on: (layer, node) of each tensor."""
+    """The tensors on which a layer is called: (layer, node) of each."""
     # 'training' is not looked at: whatever a call recorded, a trained classifier is run with training=False
     others = {k: v for k, v in node["kwargs"].items() if k != "training"} if isinstance(node, dict) else None
     if others is None or len(node["args"]) != 1 or any(value not in (None, False) for value in others.values()):

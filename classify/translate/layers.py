@@ -328,7 +328,7 @@ HOMES = {
     "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
     "LayerScale": "keras.src.applications.convnext",
 }
-"""Where layers of ``keras.applications`` live that are no public ones."""
+"""The modules of layers that only ``keras.applications`` has."""
 
 IDENTITIES = frozenset(
     {

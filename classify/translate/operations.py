@@ -117,7 +117,7 @@ def schedule(steps: Sequence[Step], output: int) -> tuple[list[tuple[Step, tuple
 
 
 def simplified(steps: Sequence[Step], kept: Sequence[int]) -> list[Step]:
-    """The same network with fewer passes over memory: affine maps folded into convolutions, work done in place."""
+    """Simplify a network to fewer passes over memory: affine maps folded into convolutions, work done in place."""
     uses = Counter(i for step in steps for i in step.inputs) + Counter(kept)
     made: dict[int, Step] = {}  # by output, in order
     for step in steps:

@@ -1,1 +1,1 @@
-"""What is wrong with a set of labelled faces, and the record of what was put right."""
+"""Faults in a set of labelled faces, and the record of what was put right."""

@@ -1,4 +1,4 @@
-"""What is wrong with a set of labelled faces: duplicates, leaks across splits, pictures of nothing, doubtful labels."""
+"""The audit of a set of labelled faces: duplicates, leaks across splits, pictures of nothing, doubtful labels."""
 
 from __future__ import annotations
 

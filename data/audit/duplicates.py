@@ -1,4 +1,4 @@
-"""The same face twice: byte for byte, or the same photograph cut, scaled, lit or mirrored a little differently."""
+"""Faces that occur twice: byte for byte, or the same photograph cut, scaled, lit or mirrored a little differently."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class LabelNoise:
-    """What confident learning says of a set of labels.
+    """The verdict of confident learning on a set of labels.
 
     Attributes:
         joint: int64 [K, K], the confident joint: rows by given label and confidently predicted one.

@@ -1,1 +1,1 @@
-"""Where the faces in a picture are: Haar and LBP cascades, YuNet, and the squares that a classifier is shown."""
+"""Detectors of the faces in a picture: Haar and LBP cascades, YuNet, and the squares that a classifier is shown."""

@@ -1,4 +1,4 @@
-"""Where the faces in a picture are: three detectors behind one interface, and the square that a classifier is shown.
+"""Detection of the faces in a picture: three detectors behind one interface, and the square that a classifier is shown.
 
 ``haar`` comes with OpenCV 4. ``lbp`` is a third as costly; its cascade comes with scikit-image. ``yunet`` (Wu, Peng and
 Yu 2023, doi:10.1007/s11633-023-1423-y) is a small convolutional network that OpenCV runs and its authors maintain; it

@@ -29,7 +29,7 @@ class Face(NamedTuple):
 
 
 class FaceDetector(Protocol):
-    """What the detectors have in common. One thread at a time: they keep state while they search.
+    """The interface of detectors. One thread at a time: they keep state while they search.
 
     Attributes:
         name: ``haar``, ``lbp``, ``yunet``, or the name of a file.

@@ -27,7 +27,7 @@ _TIMEOUT = 20.0
 
 
 def yunet_path() -> Path:
-    """Where YuNet's file is kept: in the environment's FERGAN_CACHE, else in ``~/.cache/fergan`` (on Linux)."""
+    """The path of YuNet's file: in the environment's FERGAN_CACHE, else in ``~/.cache/fergan`` (on Linux)."""
     return Path(os.environ.get("FERGAN_CACHE") or platformdirs.user_cache_dir("fergan")) / YUNET_FILE
 
 

@@ -10,7 +10,7 @@ no face are left out. The published test split was never released: its ``validat
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -19,10 +19,10 @@ from ...runtime.errors import DataError
 from ...runtime.files import printable
 from ..face_set import FaceSet
 from ..image_source import ImageSource
-from .folders import Box, load_faces, make_face_set
+from ..labels import AFFECTNET
+from .folders import Box, load_faces, make_face_set, one_class_each, unread_notes
 from .place import Place
 
-LABELS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 COLUMNS = (
     "subDirectory_filePath",
     "face_x",
@@ -68,10 +68,13 @@ def read_affectnet_csv(path: str | Path, *, crop: str = "none") -> FaceSet:
         raise DataError(f"{printable(path)}: holds neither training.csv nor validation.csv")
     tables = [_read_table(file).assign(usage=_FILES.get(file.stem.lower(), "")) for file in files]
     table = pd.concat(tables, ignore_index=True)
-    kept = table[table["expression"] < len(LABELS)]
+    kept = table[table["expression"] < len(AFFECTNET)]
     if kept.empty:
-        raise DataError(f"{printable(path)}: has no row with one of the expressions 0..{len(LABELS) - 1}")
+        raise DataError(f"{printable(path)}: has no row with one of the expressions 0..{len(AFFECTNET) - 1}")
     names = kept["subDirectory_filePath"].tolist()
+    faces_of = [" ".join(map(str, row)) for row in kept[list(COLUMNS[:5])].itertuples(index=False)]
+    rows, notes = one_class_each(faces_of, [AFFECTNET[code] for code in kept["expression"]])
+    kept, names = kept.iloc[rows], [names[row] for row in rows]
     source = ImageSource(_image_root(files[0], names[0]))
     known = set(source.names)
     missing = next((name for name in names if name not in known), None)
@@ -84,7 +87,7 @@ def read_affectnet_csv(path: str | Path, *, crop: str = "none") -> FaceSet:
     faces, record = load_faces(source, names, crop, boxes)
     return make_face_set(
         faces,
-        [LABELS[code] for code in kept["expression"]],
+        [AFFECTNET[code] for code in kept["expression"]],
         usage=kept["usage"].tolist(),
         names=names,
         official=bool((kept["usage"] != "").all()),
@@ -93,7 +96,8 @@ def read_affectnet_csv(path: str | Path, *, crop: str = "none") -> FaceSet:
             "layout": "AffectNet csv",
             **record,
             "box": "face_x, face_y, face_width, face_height",
-            "left_out": {"none, uncertain or no face": len(table) - len(kept)},
+            "left_out": {"none, uncertain or no face": int((table["expression"] >= len(AFFECTNET)).sum())},
+            "notes": notes,
         },
     )
 
@@ -106,31 +110,39 @@ def read_affectnet_npy(path: str | Path, *, crop: str = "none") -> FaceSet:
         crop: the pictures are cut to the face already.
 
     Raises:
-        DataError: there is neither folder, or a picture or its annotation is missing or damaged.
+        DataError: there is neither folder, or a picture or its annotation is damaged, or most have none.
     """
     path = Path(path)
     names: list[str] = []
     codes: list[int] = []
     usage: list[str] = []
+    listed: list[str] = []
     folders = [folder for folder in _SETS if (path / folder / "annotations").is_dir()]
     if not folders:
         raise DataError(f"{printable(path)}: holds no train_set or val_set with annotations")
     source = ImageSource(path)
     for folder in folders:
-        for name in source.names:
+        for name in source.readable:
+            annotation = path / folder / "annotations" / f"{PurePosixPath(name).stem}_exp.npy"
             if not name.startswith(f"{folder}/images/"):
+                continue
+            listed.append(name)
+            if not annotation.is_file():
                 continue
             names.append(name)
             usage.append(_SETS[folder])
-            codes.append(_code(path / folder / "annotations" / f"{Path(name).stem}_exp.npy"))
-    rows = [row for row, code in enumerate(codes) if code < len(LABELS)]
+            codes.append(_code(annotation))
+    if 2 * len(names) < len(listed):
+        first = next(name for name in listed if name not in set(names))
+        raise DataError(f"{printable(path)}: most pictures have no annotation, such as {printable(first)}")
+    rows = [row for row, code in enumerate(codes) if code < len(AFFECTNET)]
     if not rows:
-        raise DataError(f"{printable(path)}: has no image with one of the expressions 0..{len(LABELS) - 1}")
+        raise DataError(f"{printable(path)}: has no image with one of the expressions 0..{len(AFFECTNET) - 1}")
     names_kept = [names[row] for row in rows]
     faces, record = load_faces(source, names_kept, crop)
     return make_face_set(
         faces,
-        [LABELS[codes[row]] for row in rows],
+        [AFFECTNET[codes[row]] for row in rows],
         usage=[usage[row] for row in rows],
         names=names_kept,
         official=True,
@@ -139,8 +151,16 @@ def read_affectnet_npy(path: str | Path, *, crop: str = "none") -> FaceSet:
             "layout": "AffectNet npy",
             **record,
             "left_out": {"none, uncertain or no face": len(names) - len(rows)},
+            "notes": [*_unannotated(listed, names), *unread_notes(source)],
         },
     )
+
+
+def _unannotated(listed: list[str], names: list[str]) -> list[str]:
+    others = sorted(set(listed) - set(names))
+    if not others:
+        return []
+    return [f"left out: {len(others)} of {len(listed)} images have no annotation, such as {printable(others[0])}"]
 
 
 def _has_table(folder: Path) -> bool:

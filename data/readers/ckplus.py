@@ -23,13 +23,11 @@ from ...runtime.errors import DataError
 from ...runtime.files import printable
 from ..face_set import OWN_SPLITS, SPLITS, FaceSet
 from ..image_source import ImageSource
-from ..labels import FER2013
+from ..labels import CKPLUS, CKPLUS_CSV
 from .fer2013 import read_pixel_csv
-from .folders import load_faces, make_face_set, read_image_folder
+from .folders import label_of_folder, left_out_notes, load_faces, make_face_set, split_of_folder
 from .place import Place
 
-CSV_LABELS = (*FER2013, "contempt")
-ORIGINAL_LABELS = ("neutral", "angry", "contempt", "disgust", "fear", "happy", "sad", "surprise")
 _FRAME = re.compile(r"(S[0-9]{3})_[0-9]{3}_[0-9]{8}$")
 # as a word: not the ck of "backup"
 _TABLE = re.compile(r"(?<![a-z])(ck|cohn.?kanade)(\+|plus|extended|48)?(?![a-z])")
@@ -37,12 +35,12 @@ _FRAMES = "cohn-kanade-images"
 
 
 def recognise(place: Place) -> bool:
-    """Whether a place is a table with ``ck`` as a word in its name, the original release, or all frames of CK+48."""
+    """Whether a place is a table with ``ck`` as a word in its name, the original release, or mostly frames of CK+48."""
     if place.is_table:
         return bool(_TABLE.search(place.path.stem.lower()))
     if (place.path / _FRAMES).is_dir():
         return True
-    return all(_FRAME.match(PurePosixPath(name).stem) and "/" in name for name in place.names)
+    return place.most(lambda path: bool(_FRAME.match(path.stem)) and len(path.parts) > 1)
 
 
 def read(path: Path, crop: str | None = None) -> FaceSet:
@@ -60,7 +58,7 @@ def read_ckplus_csv(path: str | Path) -> FaceSet:
     Raises:
         DataError: as :func:`fergan.data.readers.fer2013.read_fer2013`.
     """
-    faces = read_pixel_csv(path, CSV_LABELS)
+    faces = read_pixel_csv(path, CKPLUS_CSV)
     own = dict(zip(SPLITS, OWN_SPLITS, strict=True))
     return dataclasses.replace(
         faces,
@@ -75,22 +73,29 @@ def read_ckplus_csv(path: str | Path) -> FaceSet:
 
 
 def read_ck48(path: str | Path, *, crop: str = "none") -> FaceSet:
-    """Read ``CK+48``: no split, ``subjects`` from the file names.
+    """Read ``CK+48``: no split, ``subjects`` from the file names. Images of other names are left out, and noted.
 
     Raises:
-        DataError: as :func:`fergan.data.readers.folders.read_image_folder`; a file name that is no frame's.
+        DataError: no file is named as CK+'s frames are, or one cannot be read or lies in no class folder.
     """
-    faces = read_image_folder(path, crop=crop)
-    stems = [PurePosixPath(name).stem for name in faces.row_names()]
-    frames = [_FRAME.match(stem) for stem in stems]
-    if not all(frames):
-        odd = stems[[bool(frame) for frame in frames].index(False)]
-        raise DataError(f"{printable(path)}: {printable(odd)} is not named as CK+ names frames (S010_004_00000017)")
-    return dataclasses.replace(
-        faces,
-        subjects=np.array([frame[1] for frame in frames if frame]),
-        record={**faces.record, "layout": "CK+48"},
-    )
+    with ImageSource(path) as source:
+        found = [
+            (name, frame)
+            for name in source.readable
+            if "/" in name and (frame := _FRAME.match(PurePosixPath(name).stem))
+        ]
+        if not found:
+            raise DataError(f"{printable(path)}: no image is named as CK+ names frames (S010_004_00000017)")
+        names = [name for name, _ in found]
+        images, record = load_faces(source, names, crop)
+        return make_face_set(
+            images,
+            [label_of_folder(path, PurePosixPath(name)) for name in names],
+            usage=[split_of_folder(PurePosixPath(name)) for name in names],
+            names=names,
+            subjects=[frame[1] for _, frame in found],
+            record={"path": str(path), "layout": "CK+48", **record, "notes": left_out_notes(source.names, names)},
+        )
 
 
 def read_ckplus(path: str | Path, *, last: int = 3, neutral: bool = False, crop: str = "detect") -> FaceSet:
@@ -115,6 +120,8 @@ def read_ckplus(path: str | Path, *, last: int = 3, neutral: bool = False, crop:
     with ImageSource(root) as source:
         sequences: dict[str, list[str]] = {}
         for name in source.names:  # in the order of their numbers
+            if not _FRAME.match(PurePosixPath(name).stem):
+                continue
             sequences.setdefault(str(PurePosixPath(name).parent), []).append(name)
         for sequence, frames in sequences.items():
             files = sorted((emotions / sequence).glob("*_emotion.txt"))
@@ -141,9 +148,9 @@ def read_ckplus(path: str | Path, *, last: int = 3, neutral: bool = False, crop:
 
 def _emotion(file: Path) -> str:
     try:
-        number = float(file.read_text())
-        if number not in range(8):
+        number = float(file.read_text(encoding="utf-8-sig"))
+        if number not in range(len(CKPLUS)):
             raise ValueError
-        return ORIGINAL_LABELS[int(number)]
+        return CKPLUS[int(number)]
     except (OSError, ValueError) as error:
         raise DataError(f"{printable(file)}: is not one number from 0 to 7, as CK+'s emotions are") from error

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,7 +28,7 @@ from ...runtime.files import printable
 from ..face_set import SPLITS, FaceSet
 from ..faces import SIZE, Preparation, prepare_faces
 from ..image_source import ImageSource
-from ..labels import FER2013, FERPLUS, KNOWN, canonical_label
+from ..labels import FER2013, KNOWN, canonical_label, house_order
 from .place import Place
 
 _SPLIT_FOLDERS = {
@@ -39,7 +39,6 @@ _SPLIT_FOLDERS = {
     "privatetest": "PrivateTest",
 }
 _FER2013_NAME = re.compile(rf"({'|'.join(SPLITS)})_[0-9]+$")
-_ORDER = tuple(dict.fromkeys((*FER2013, *FERPLUS, "embarrassed")))
 
 Box = tuple[float, float, float, float]
 
@@ -70,19 +69,20 @@ def read_image_folder(path: str | Path, *, label: str | None = None, crop: str =
         DataError: an image cannot be read, lies in no class folder, or class folders are mere numbers.
     """
     with ImageSource(path) as source:
-        paths = [PurePosixPath(name) for name in source.names]
+        names = source.readable
+        paths = [PurePosixPath(name) for name in names]
         classes = (
             [label_of_folder(path, name) for name in paths] if label is None else [canonical_label(label)] * len(paths)
         )
         usage, official, notes = _splits(paths, set(classes))
-        images, record = load_faces(source, source.names, crop)
+        images, record = load_faces(source, names, crop)
         return make_face_set(
             images,
             classes,
             usage=usage,
-            names=source.names,
+            names=names,
             official=official,
-            record={"path": str(path), "layout": "image folder", **record, "notes": notes},
+            record={"path": str(path), "layout": "image folder", **record, "notes": [*notes, *unread_notes(source)]},
         )
 
 
@@ -128,7 +128,28 @@ def left_out_notes(names: Sequence[str], kept: Sequence[str]) -> list[str]:
     others = sorted(set(names) - set(kept))
     if not others:
         return []
-    return [f"left out: {len(others)} of {len(names)} images are not named as this data set's, such as {others[0]}"]
+    first = printable(others[0])
+    return [f"left out: {len(others)} of {len(names)} images are not named as this data set's, such as {first}"]
+
+
+def unread_notes(source: ImageSource) -> list[str]:
+    """A note on the images whose format is not read or that are links to nothing, if there are any."""
+    others = sorted(set(source.names) - set(source.readable))
+    if not others:
+        return []
+    return [f"left out: {len(others)} of {len(source)} images cannot be read here, such as {printable(others[0])}"]
+
+
+def one_class_each(pictures: Sequence[Hashable], classes: Sequence[str]) -> tuple[list[int], list[str]]:
+    """The rows of a list of labels but for those of pictures that it has under two classes, and a note on these."""
+    first: dict[Hashable, str] = {}
+    torn: dict[Hashable, str] = {}
+    for picture, label in zip(pictures, classes, strict=True):
+        if first.setdefault(picture, label) != label:
+            torn.setdefault(picture, f"{printable(picture)} ({first[picture]} and {label})")
+    kept = [row for row, picture in enumerate(pictures) if picture not in torn]
+    example = next(iter(torn.values()), "")
+    return kept, [f"left out: {len(torn)} pictures are listed under two classes, such as {example}"] if torn else []
 
 
 def make_face_set(
@@ -142,8 +163,7 @@ def make_face_set(
     record: dict[str, Any],
 ) -> FaceSet:
     """A :class:`FaceSet` from class names: those that occur become ``label_names``, in the house order."""
-    found = set(classes)
-    label_names = (*(name for name in _ORDER if name in found), *sorted(found - set(_ORDER)))
+    label_names = house_order(classes)
     index = {name: number for number, name in enumerate(label_names)}
     return FaceSet(
         images=images,

@@ -30,7 +30,7 @@ _NAME = re.compile(rf"([A-Z]{{2}})\.({'|'.join(CODES)})[0-9]+\.[0-9]+$", re.IGNO
 
 def recognise(place: Place) -> bool:
     """Whether most images are named as JAFFE's."""
-    return 2 * sum(bool(_NAME.match(PurePosixPath(name).stem)) for name in place.names) > len(place.names)
+    return place.most(lambda path: bool(_NAME.match(path.stem)))
 
 
 def read(path: Path, crop: str | None = None) -> FaceSet:
@@ -44,7 +44,7 @@ def read(path: Path, crop: str | None = None) -> FaceSet:
         DataError: no file is named as JAFFE's, or one cannot be read. Others are left out, and noted.
     """
     with ImageSource(path) as source:
-        found = [(name, match) for name in source.names if (match := _NAME.match(PurePosixPath(name).stem))]
+        found = [(name, match) for name in source.readable if (match := _NAME.match(PurePosixPath(name).stem))]
         if not found:
             raise DataError(f"{source.label(source.names[0])}: is not named as JAFFE's pictures are (KA.AN1.39.tiff)")
         names = [name for name, _ in found]

@@ -16,19 +16,19 @@ from ...runtime.errors import DataError
 from ...runtime.files import printable
 from ..face_set import FaceSet
 from ..image_source import ImageSource
-from .folders import load_faces, make_face_set
+from ..labels import RAFDB
+from .folders import left_out_notes, load_faces, make_face_set, one_class_each
 from .place import Place
 
-LABELS = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
 LISTS = ("list_patition_label.txt", "list_partition_label.txt")
 _NAME = re.compile(r"(train|test)_[0-9]+(_aligned)?$")
 
 
 def recognise(place: Place) -> bool:
-    """Whether a folder holds a list of RAF-DB, or all pictures are named as RAF-DB's and lie in folders 1..7."""
+    """Whether a folder holds a list of RAF-DB, or most pictures are named as RAF-DB's and lie in folders 1..7."""
     if any((place.path / inner / "EmoLabel" / name).is_file() for inner in ("", "basic") for name in LISTS):
         return True
-    return bool(place.names) and _is_numbered(place.names)
+    return place.most(_is_numbered)
 
 
 def read(path: Path, crop: str | None = None) -> FaceSet:
@@ -38,37 +38,40 @@ def read(path: Path, crop: str | None = None) -> FaceSet:
         path: the folder ``basic``, or one above it; or the copy on Kaggle, as a folder or zip.
         crop: aligned faces are cut to the face already.
 
+    Returns:
+        The faces. Images of other names, and pictures that the list has under two classes, are left out, and noted.
+
     Raises:
         DataError: there is no list of labels, it has a bad line, or a picture is missing.
     """
     lists = [file for name in LISTS for file in sorted(path.glob(f"**/EmoLabel/{name}"))]
     if lists:
-        source, names, codes = _published(lists[0])
+        source, names, codes, notes = _published(lists[0])
     else:
         source = ImageSource(path)
-        if not _is_numbered(source.names):
+        names = [name for name in source.readable if _is_numbered(PurePosixPath(name))]
+        if not names:
             raise DataError(
                 f"{printable(path)}: holds neither EmoLabel/{LISTS[0]} nor numbered folders of RAF-DB's files"
             )
-        names = list(source.names)
+        notes = left_out_notes(source.names, names)
         codes = [int(PurePosixPath(name).parent.name) for name in names]
     images, record = load_faces(source, names, crop or "none")
     return make_face_set(
         images,
-        [LABELS[code - 1] for code in codes],
+        [RAFDB[code - 1] for code in codes],
         usage=[PurePosixPath(name).name.split("_")[0] for name in names],
         names=names,
         official=True,
-        record={"path": str(path), "layout": "RAF-DB", **record},
+        record={"path": str(path), "layout": "RAF-DB", **record, "notes": notes},
     )
 
 
-def _is_numbered(names: tuple[str, ...]) -> bool:
-    paths = [PurePosixPath(name) for name in names]
-    return all(_NAME.match(path.stem) and path.parent.name in set("1234567") for path in paths)
+def _is_numbered(path: PurePosixPath) -> bool:
+    return bool(_NAME.match(path.stem)) and path.parent.name in set("1234567")
 
 
-def _published(list_file: Path) -> tuple[ImageSource, list[str], list[int]]:
+def _published(list_file: Path) -> tuple[ImageSource, list[str], list[int], list[str]]:
     try:
         lines = list_file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -91,4 +94,5 @@ def _published(list_file: Path) -> tuple[ImageSource, list[str], list[int]]:
     missing = next((name for name in names if name not in known), None) if names else "at all"
     if missing is not None:
         raise DataError(f"{printable(source.path)}: has no picture {missing}, which {printable(list_file)} names")
-    return source, names, codes
+    rows, notes = one_class_each(names, [RAFDB[code - 1] for code in codes])
+    return source, [names[row] for row in rows], [codes[row] for row in rows], notes

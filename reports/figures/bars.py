@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike
 
 from ..formatting import count, percent, percent_range, plural, printable
 from ..html.document import render
-from ..statistics.shares import ConfidenceSummary, Floats, LabelShares, histogram
+from ..statistics.arrays import Floats
+from ..statistics.shares import ConfidenceSummary, LabelShares, histogram
 from ..statistics.sweep import Sweep
 
 SHAPES = {

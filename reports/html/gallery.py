@@ -65,7 +65,7 @@ def command(settings: Mapping[str, Any], seed: int, psi: float | None = None) ->
         None where the run made no faces, or made them from projected styles.
 
     >>> command({"generate": {"network": "dcgan", "truncation_psi": 0.7, "noise_mode": "const"}}, 42)
-    'fergan generate --seeds 42 --network dcgan --trunc 0.7 --noise-mode const --run seed42'
+    'fergan generate --seeds 42 --network dcgan --psi 0.7 --noise-mode const --run seed42'
     """
     generate = step_settings(settings, "generate")
     if not generate or generate.get("projected_w"):
@@ -73,8 +73,8 @@ def command(settings: Mapping[str, Any], seed: int, psi: float | None = None) ->
     parts: list[object] = ["fergan", "generate", "--seeds", seed]
     for option, value in (
         ("--network", generate.get("network")),
-        ("--trunc", generate.get("truncation_psi") if psi is None else psi),
-        ("--trunc-cutoff", generate.get("truncation_cutoff")),
+        ("--psi", generate.get("truncation_psi") if psi is None else psi),
+        ("--psi-cutoff", generate.get("truncation_cutoff")),
         ("--noise-mode", generate.get("noise_mode")),
         ("--class", _class(generate, seed)),
     ):

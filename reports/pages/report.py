@@ -232,8 +232,10 @@ def _pictures(
             seen[name] = prepare(np.asarray(as_picture(face)))
         return face
 
-    sprites = make_sprites((table.faces[row] for row in rows), load, size=size)
-    inputs = make_sprites(seen, seen.__getitem__, size=48, budget=_INPUT_BYTES, prefix="i")
+    names = [table.faces[row] for row in rows]
+    sprites = make_sprites(names, load, size=size)
+    in_order = [name for name in names if name in seen]  # threads fill `seen` in the order in which they finish
+    inputs = make_sprites(in_order, seen.__getitem__, size=48, budget=_INPUT_BYTES, prefix="i")
     return _Pictures(rows, sprites, inputs, there=True)
 
 

@@ -5,8 +5,9 @@ validation faces of each expression say how the column M[:, y] may look. Priors 
 multinomial) on p and on every column. Only counts matter, so a million faces take no longer than a hundred.
 
 Draws are by Gibbs sampling with data augmentation (Tanner & Wong 1987): given p and M, split the faces of each label
-over the expressions; given the split, p and the columns of M are Dirichlet. Between the sweeps, columns of M move with
-the label rates held. Ziegler & Czyż (2023, arXiv:2302.09159) put the same likelihood under Hamiltonian sampling.
+over the expressions; given the split, p and the columns of M are Dirichlet. Between the sweeps, columns of M and pairs
+of shares move with the label rates held. Ziegler & Czyż (2023, arXiv:2302.09159) put the same likelihood under
+Hamiltonian sampling.
 
 The posterior holds the luck of both sets of faces. Like every correction by validation faces it assumes label shift.
 """
@@ -19,8 +20,10 @@ from numpy.typing import ArrayLike
 from .arrays import Floats, Ints
 
 PRIOR = 0.5
-_CHAINS = 128
-_BURN_IN, _EVERY, _KEPT = 60, 3, 32  # sweeps of each chain, and how many of them are kept
+_CHAINS = 96
+_BURN_IN, _EVERY, _KEPT = 60, 4, 32  # sweeps of each chain, and how many of them are kept
+_EXCHANGES = 2  # between shares, in each sweep
+_STRIDES = (0.3, 1.0, 3.0)  # standard deviations of the logarithm of a share that is exchanged
 _NEAR = 1.02  # an interval from 0 that is hardly wider than the shortest one is the one from 0
 
 
@@ -110,30 +113,61 @@ def _chains(counts: Ints, confusion: Floats, seed: int) -> Floats:
         split = rng.multinomial(counts, joint / joint.sum(axis=-1, keepdims=True))
         p = dirichlet(split.sum(axis=1) + PRIOR, rng)
         m = dirichlet(columns + split.transpose(0, 2, 1), rng)
-        for y in rng.permutation(len(counts)):
-            m, p = _change_column(m, p, int(y), columns[:, y], rng)
+        m, p = _change_columns(m, p, columns, rng)
+        for _ in range(_EXCHANGES):
+            m, p = _exchange(m, p, columns, counts, rng)
         if sweep >= _BURN_IN and (sweep - _BURN_IN) % _EVERY == 0:
             kept.append(p)
     return np.stack(kept, axis=1)
 
 
-def _change_column(m: Floats, p: Floats, y: int, column: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Draw column y of M anew while the label rates q = M p stay, by a Metropolis-Hastings step.
+def _change_columns(m: Floats, p: Floats, columns: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Draw the columns of M anew, one by one, while the label rates q = M p stay: Metropolis-Hastings steps.
 
     Many faces pin the split, which pins M and p, and Gibbs sampling alone then creeps. Held in terms of q instead
     (interweaving: Yu & Meng 2011), they do not hinder M. Drawn from its prior and validation faces, a column is taken
-    by the ratio of the priors of p = M^-1 q, and of the volumes |dp/dq| = 1 / |det M|.
+    by the ratio of the priors of p = M^-1 q, and of the volumes |dp/dq| = 1 / |det M|. Both follow from the change of
+    M^-1 with one column (Sherman & Morrison 1950).
     """
-    q = np.einsum("cyi,cy->ci", m, p)
-    proposed = m.copy()
-    proposed[:, y] = dirichlet(column, rng)
-    moved = _unmixed(proposed, q)
-    possible = np.asarray((moved > 0).all(axis=1))
-    safe = np.where(possible[:, None], moved, 1.0)
-    log_ratio = (PRIOR - 1) * (np.log(safe) - np.log(np.maximum(p, 1e-300))).sum(axis=1)
-    log_ratio += np.linalg.slogdet(m)[1] - np.linalg.slogdet(proposed)[1]
-    taken = possible & (np.log(rng.random(len(p))) < log_ratio)
-    return np.where(taken[:, None, None], proposed, m), np.where(taken[:, None], moved, p)
+    m, inverse = m.copy(), np.linalg.inv(m).transpose(0, 2, 1)  # [chain, y, i]
+    for y in rng.permutation(p.shape[1]):
+        proposed = dirichlet(columns[:, y], rng)
+        change = np.einsum("cyi,ci->cy", inverse, proposed - m[:, y])
+        pivot = 1 + change[:, y]  # det M' / det M
+        with np.errstate(divide="ignore", invalid="ignore"):
+            moved = p - change * (p[:, y] / pivot)[:, None]
+            log_ratio = (PRIOR - 1) * np.log(moved / p).sum(axis=1) - np.log(np.abs(pivot))
+        taken = (moved > 0).all(axis=1) & (np.log(rng.random(len(p))) < log_ratio)
+        m[taken, y], p = proposed[taken], np.where(taken[:, None], moved, p)
+        inverse[taken] -= change[taken, :, None] * (inverse[taken, y] / pivot[taken, None])[:, None]
+    return m, p
+
+
+def _exchange(m: Floats, p: Floats, columns: Floats, counts: Ints, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Let each share a in turn grow or shrink at the cost of another, b, whose mistakes make up for it.
+
+    Many labels of a rare class may be its faces, or mistakes on faces of a common one. With q = M p, and thus all that
+    these labels say, held as it is, p_a moves by a factor and M_b becomes (M_b p_b + M_a p_a - M_a p_a') / p_b'. That
+    map stretches M_b by p_b / p_b' in K - 1 dimensions.
+    """
+    chains, k = np.arange(len(p)), p.shape[1]
+    m, p = m.copy(), p.copy()
+    for a in range(k):
+        weights = np.where(np.arange(k) == a, 0, counts + 1.0)
+        b = rng.choice(k, len(p), p=weights / weights.sum())
+        own, other, column = p[:, a], p[chains, b], m[chains, b]
+        grown = own * np.exp(rng.choice(_STRIDES, len(p)) * rng.standard_normal(len(p)))
+        shrunk = other - (grown - own)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            changed = (column * other[:, None] - m[:, a] * (grown - own)[:, None]) / shrunk[:, None]
+            log_ratio = ((columns[chains, b] - 1) * np.log(changed / column)).sum(axis=1)
+            log_ratio += (k - 1) * np.log(other / shrunk) + (PRIOR - 1) * np.log(shrunk / other)
+            log_ratio += PRIOR * np.log(grown / own)  # the prior, and the proposal by a factor
+        taken = (shrunk > 0) & (changed > 0).all(axis=1) & (np.log(rng.random(len(p))) < log_ratio)
+        rows, others = chains[taken], b[taken]
+        p[rows, a], p[rows, others] = grown[taken], shrunk[taken]
+        m[rows, others] = changed[taken]
+    return m, p
 
 
 def _unmixed(m: Floats, q: Floats) -> Floats:

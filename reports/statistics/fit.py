@@ -144,11 +144,21 @@ def best_mixture(frequencies: Floats, matrices: Floats) -> Floats:
         scaled = matrices * (np.sqrt(frequencies) / mean)[:, :, None]
         system = np.swapaxes(scaled, 1, 2) @ scaled
         system[:, np.arange(k), np.arange(k)] += slack / p
-        step = np.linalg.solve(system, (gradient + target / p)[:, :, None])[:, :, 0]
+        step = _solve(system, (gradient + target / p)[:, :, None])[:, :, 0]
         dual = target / p - slack - slack / p * step
         p = p + step * _reach(p, step)
         slack = slack + dual * _reach(slack, dual)
     return p / p.sum(axis=1, keepdims=True)
+
+
+def _solve(systems: Floats, right: Floats) -> NDArray[np.float64]:
+    """Solutions [B, K, 1] of `systems` [B, K, K], also where a classifier of one answer makes columns equal."""
+    try:
+        return np.asarray(np.linalg.solve(systems, right), np.float64)
+    except np.linalg.LinAlgError:
+        k = systems.shape[2]
+        ridge = 1e-12 * np.trace(systems, axis1=1, axis2=2)[:, None, None] * np.eye(k)
+        return np.linalg.solve(systems + ridge, right)
 
 
 def _reach(values: Floats, step: Floats) -> NDArray[np.float64]:

@@ -7,11 +7,12 @@ power tuned from the data, PPI++: arXiv:2311.01453). The sample is stratified by
 that rare labels and doubtful faces are in it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from .answers import AnsweredConfusion, AuditDesign, Votes, cohens_kappa, confusion_from_answers
 from .arrays import Floats, Ints
@@ -195,11 +196,12 @@ def _schemes(table: LabelTable) -> list[tuple[Ints, tuple[str, ...]]]:
         ranks = np.argsort(np.argsort(table.confidence[rows], kind="stable"), kind="stable")
         sure[rows] = ranks >= len(rows) // 2
     found = []
-    for keys, name in (
+    kinds: tuple[tuple[NDArray[Any], Callable[[int], str]], ...] = (
         (2 * table.codes + sure, lambda key: f"{table.classes[key // 2]}, {'surer' if key % 2 else 'less sure'}"),
         (table.codes, lambda key: table.classes[key]),
         (np.zeros(len(table), np.int64), lambda _: "all faces"),
-    ):
+    )
+    for keys, name in kinds:
         present, strata = np.unique(keys, return_inverse=True)
         found.append((strata.astype(np.int64), tuple(name(int(key)) for key in present)))
     return found

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import DataError
+from .arrays import Ints
 from .comparison import PairedComparison, compare_paired
-from .shares import Ints, LabelShares, label_shares
+from .shares import LabelShares, label_shares
 
 FORMAT = 1
 _MOST_FACES = 100_000
@@ -53,7 +54,7 @@ def preparation_record(
     faces: Sequence[str],
     variants: Any,
     distances: tuple[Sequence[float], Sequence[float]] | None = None,
-) -> dict:
+) -> dict[str, Any]:
     """What is kept in the run folder: the labels of each variant as class numbers, the run's own variant first.
 
     Args:

@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from .arrays import Floats, Ints
 from .confusion import confusion_matrix, hard_outputs, simplex_least_squares, smoothing_for
 from .likelihood import CHUNK, calibrate, chunks, expectation_maximisation, fit_calibration
+from .score import score_interval
 from .shares import wilson_interval
 
 METHODS = ("CC", "PCC", "ACC", "PACC", "EM")
@@ -37,6 +38,8 @@ ASSUMPTION = (
     "a guess, which only labels by people can check."
 )
 """Prior probability shift, in plain words; whoever shows a corrected share shows this with it."""
+
+Limits = tuple[Floats, Floats]
 
 _SMOOTHING = 0.1  # share of all classes alike in the weights of EM posteriors: less makes votes with heavy tails
 _TINY = 1e-12
@@ -117,8 +120,8 @@ def estimate_prevalence(
     The intervals do not hold a failure of the assumption. Those of CC and PCC are of the raw share: they say nothing
     about its bias.
 
-    `score` intervals hold every share that a test at 1 - `level` would not refuse, with the variance that this share
-    itself implies: Wilson's interval, which they are for a classifier without errors, carried over to `M p = q`. They
+    `score` intervals hold every share that a test at 1 - `level` would not refuse, with the variance and the skewness
+    that this share itself implies: Wilson's interval carried over to `M p = q` (:func:`~.score.score_interval`). They
     do not shrink to nothing at an estimate of 0 as those of a bootstrap do. `bootstrap` intervals are percentiles of
     a two-level bootstrap: of these faces, and of the validation faces within their classes; the calibration of EM and
     the shares that weight its posteriors are not found anew. Measured coverage: ``python -m benchmarks.coverage``.
@@ -146,9 +149,8 @@ def estimate_prevalence(
         draws = None
         if interval == "bootstrap" and outputs.matrix is not None:
             draws = _bootstrap(outputs, y, replicates, seed)
-        low, high = _limits(outputs, y, len(p), level, draws)
-        joint = _possible(*_limits(outputs, y, len(p), level ** (1 / p.shape[1]), draws))
-        estimates.append(PrevalenceEstimate(method, outputs.shares, low, high, *joint))
+        each, joint = _limits(outputs, y, len(p), (level, level ** (1 / p.shape[1])), draws)
+        estimates.append(PrevalenceEstimate(method, outputs.shares, *each, *_possible(*joint)))
     return Prevalence(
         tuple(estimates),
         condition_number=float(np.linalg.cond(confusion_matrix(hard_outputs(v), y))),
@@ -234,16 +236,20 @@ class Outputs:
         deviation = np.sqrt(np.maximum(second - mean**2, 0))
         return cls(method, values, counts, mean, deviation, validation, matrix, shares)
 
-    def mean_squares(self, labels: Ints) -> Floats:
-        """The mean squared unmixed vote [y, k] for k of validation faces of class y, those of smoothing included."""
+    def mean_powers(self, labels: Ints) -> tuple[Floats, Floats]:
+        """Means [y, k] of squared and of cubed unmixed votes for k over validation faces of class y, smoothing too."""
         assert self.matrix is not None
         k = len(self.mean)
         inverse = np.linalg.pinv(self.matrix)
         per_class = np.bincount(labels, minlength=k)
         smoothing = smoothing_for(per_class)
-        sums = np.eye(k)[labels].T @ (self.validation @ inverse.T) ** 2
-        extra = np.outer(smoothing, (inverse**2).sum(axis=1))
-        return (sums + extra) / (per_class + k * smoothing)[:, None]
+        classes, sizes = np.eye(k)[labels].T, (per_class + k * smoothing)[:, None]
+        votes = self.validation @ inverse.T
+        squares = votes * votes
+        return (
+            (classes @ squares + np.outer(smoothing, (inverse**2).sum(axis=1))) / sizes,
+            (classes @ (squares * votes) + np.outer(smoothing, (inverse**3).sum(axis=1))) / sizes,
+        )
 
 
 def _reweighted(probabilities: NDArray[np.floating], ratio: Floats) -> NDArray[np.floating]:
@@ -263,70 +269,30 @@ def _checked(
     return p, y, v
 
 
-def _limits(outputs: Outputs, labels: Ints, n: int, level: float, draws: Floats | None) -> tuple[Floats, Floats]:
-    """Limits [K] of each share by itself: percentiles of `draws` where there are some."""
+def _limits(outputs: Outputs, labels: Ints, n: int, levels: tuple[float, ...], draws: Floats | None) -> list[Limits]:
+    """Limits [K] of each share by itself, for each of the levels: percentiles of `draws` where there are some."""
     if draws is not None:
-        low, high = np.percentile(draws, [50 * (1 - level), 50 * (1 + level)], axis=0)
-        return low, high
-    z = NormalDist().inv_cdf(0.5 + level / 2)
+        return [_percentiles(draws, level) for level in levels]
+    quantiles = [NormalDist().inv_cdf(0.5 + level / 2) for level in levels]
     if outputs.matrix is not None:
         per_class = np.bincount(labels, minlength=len(outputs.mean))
         weights = per_class + len(per_class) * smoothing_for(per_class)
-        squares = outputs.mean_squares(labels)
-        return score_interval(outputs.matrix, outputs.mean, squares, outputs.shares, n, weights, z)
+        powers = outputs.mean_powers(labels)
+        return [score_interval(outputs.matrix, outputs.mean, *powers, outputs.shares, n, weights, z) for z in quantiles]
     if outputs.method == "CC":
-        return wilson_interval(outputs.counts, n, level)
-    half = z * outputs.deviation / np.sqrt(n)
-    return np.clip(outputs.mean - half, 0, 1), np.clip(outputs.mean + half, 0, 1)
+        return [wilson_interval(outputs.counts, n, level) for level in levels]
+    errors = [z * outputs.deviation / np.sqrt(n) for z in quantiles]
+    return [(np.clip(outputs.mean - half, 0, 1), np.clip(outputs.mean + half, 0, 1)) for half in errors]
 
 
-def _possible(low: Floats, high: Floats) -> tuple[Floats, Floats]:
+def _percentiles(draws: Floats, level: float) -> Limits:
+    low, high = np.percentile(draws, [50 * (1 - level), 50 * (1 + level)], axis=0)
+    return low, high
+
+
+def _possible(low: Floats, high: Floats) -> Limits:
     """Limits that hold all shares at once, cut to those that shares with a sum of 1 can reach."""
     return np.maximum(low, 1 - (high.sum() - high)), np.minimum(high, 1 - (low.sum() - low))
-
-
-def score_interval(
-    matrix: Floats, mean: Floats, squares: Floats, shares: Floats, n: int, validation: Floats, z: float
-) -> tuple[Floats, Floats]:
-    """Limits [K] of the shares c that satisfy (estimate - c)² <= z² variance(c).
-
-    With u = M^-1 output, the 'unmixed' vote of a face, the estimate M^-1 q is the mean vote, and on validation faces of
-    class y it averages to e_y. Let the other shares keep their proportions r when share k is c. Then the vote for k has
-    the variance c s_k + (1 - c) sum r_y s_y - c² over faces, s_y its mean square in class y, and the error of M adds
-    c² v_k + (1 - c)² sum r_y² v_y, v_y the variance of its mean over the validation faces of class y. All of that is
-    quadratic in c. For M = 1 and endless validation faces it is Wilson's interval.
-
-    Args:
-        matrix: M [K, K].
-        mean: q [K], the mean output of the faces in question.
-        squares: [y, k], the mean squared vote for k of faces of class y.
-        shares: the estimate [K], for the proportions r.
-        n: faces.
-        validation: [K], labelled faces of each class.
-        z: the normal quantile.
-    """
-    k = len(mean)
-    if np.linalg.matrix_rank(matrix) < k:
-        return np.zeros(k), np.ones(k)  # some classes cannot be told apart
-    # An estimate outside 0..1 is moved to the limit: further from it, a test would refuse every share.
-    estimate = np.clip(np.linalg.inv(matrix) @ mean, 0, 1)
-    spread = np.maximum(squares - np.eye(k), 0) / np.maximum(validation - 1, 1)[:, None]
-    low, high = np.zeros(k), np.ones(k)
-    for j in range(k):
-        rest = np.where(np.arange(k) == j, 0.0, shares)
-        rest = rest / rest.sum() if rest.sum() > _TINY else np.where(np.arange(k) == j, 0.0, 1 / (k - 1))
-        s, v, s_rest, v_rest = squares[j, j], spread[j, j], rest @ squares[:, j], rest**2 @ spread[:, j]
-        # variance(c) = constant + linear c + quadratic c²
-        constant = s_rest / n + v_rest
-        linear = (s - s_rest) / n - 2 * v_rest
-        quadratic = -1 / n + v + v_rest
-        a = 1 - z * z * quadratic
-        b = -(2 * estimate[j] + z * z * linear)
-        c = estimate[j] ** 2 - z * z * constant
-        inside = b * b - 4 * a * c
-        if a > 0 and inside >= 0:  # else no share at all is refused
-            low[j], high[j] = np.clip((-b + np.array([-1, 1]) * np.sqrt(inside)) / (2 * a), 0, 1)
-    return low, high
 
 
 def _bootstrap(outputs: Outputs, labels: Ints, replicates: int, seed: int) -> Floats:

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 
 from .arrays import Floats
 from .confusion import confusion_counts, confusion_matrix, hard_outputs, simplex_least_squares, smoothing_for
-from .prevalence import Validation, score_interval
+from .prevalence import Validation
+from .score import score_interval
 
 _TINY = 1e-12
 
@@ -61,9 +62,10 @@ def sensitivity_band(
         scaled = wrong * np.minimum(factor, 1 / np.maximum(wrong.sum(axis=0), _TINY))
         changed = scaled + np.diag(1 - scaled.sum(axis=0))
         shares = simplex_least_squares(changed, raw)
-        # an answer is one-hot, so its square is itself and the mean squares follow from the matrix
-        squares = changed.T if np.linalg.matrix_rank(changed) < k else changed.T @ (np.linalg.inv(changed) ** 2).T
-        low, high = score_interval(changed, raw, squares, shares, labels.size, per_class + k * smoothing, z)
+        # an answer is one-hot, so the mean powers of its votes follow from the matrix
+        votes = np.linalg.pinv(changed).T
+        squares, cubes = changed.T @ votes**2, changed.T @ votes**3
+        low, high = score_interval(changed, raw, squares, cubes, shares, labels.size, per_class + k * smoothing, z)
         rows.append(SensitivityRow(float(factor), shares, low, high))
     return SensitivityBand(
         tuple(rows), np.min([row.low for row in rows], axis=0), np.max([row.high for row in rows], axis=0)

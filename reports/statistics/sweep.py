@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .shares import Floats, LabelShares, label_shares
+from .arrays import Floats
+from .shares import LabelShares, label_shares
 from .table import LabelTable
 
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from ...runtime.errors import DataError
 from ..formatting import count, printable
 
-_FIXED = ("face", "seed", "label", "confidence")
 FACE_FOUND = "face_found"
 """The column that tells, where a detector looked for faces, whether it found one in the picture."""
 _SUM_TOLERANCE = 0.02  # probabilities may have been rounded to two digits on their way through a CSV
@@ -99,7 +98,9 @@ def read_labels(labels: pd.DataFrame, settings: Mapping[str, Any]) -> LabelTable
     """
     for column in ("face", "label", "confidence"):
         if column not in labels.columns:
-            raise DataError(f"the labels table has no column '{column}'; it needs {', '.join(_FIXED)} and the classes")
+            raise DataError(
+                f"the labels table has no column '{column}'; it needs face, seed, label, confidence and the classes"
+            )
     if len(labels) == 0:
         raise DataError("the labels table has no faces: there is nothing to report; generate and classify some first")
     classes = class_names(labels, settings)

@@ -1,4 +1,4 @@
-"""What reading a checkpoint gives, whatever its format: a configuration, named tensors, and networks built of them."""
+"""A checkpoint that was read, whatever its format: a configuration, named tensors, and networks built of them."""
 
 import contextlib
 import zlib
@@ -138,7 +138,7 @@ def _average_w(network: StyleGAN2) -> torch.Tensor:
 
 @dataclass(eq=False)
 class Networks:
-    """What the reader of a format finds in a file.
+    """The networks that the reader of a format finds in a file.
 
     Attributes:
         generator: the averaged one (G_ema, Gs, g_ema).

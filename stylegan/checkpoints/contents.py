@@ -28,7 +28,7 @@ OTHER_KINDS: list[tuple[bytes, str]] = [
 
 @dataclass(frozen=True)
 class Content:
-    """What is in a file.
+    """The content of a file.
 
     Attributes:
         path: the file.

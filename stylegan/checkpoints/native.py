@@ -40,7 +40,7 @@ FORMAT = "fergan.generator/2"
 READABLE = (FORMAT, "fergan.generator/1")
 ARCHITECTURES: dict[str, type[nn.Module]] = {"stylegan2": StyleGAN2, "dcgan": DCGANGenerator}
 SETTINGS = ("mapping_lr_multiplier", "w_avg_beta", "conv_clamp", "num_fp16_res", "resample_filter")
-"""What the shapes of a StyleGAN2's tensors do not show."""
+"""The settings that the shapes of a StyleGAN2's tensors do not show."""
 MAY_BE_ZERO = ("c_dim", "num_fp16_res")
 
 

@@ -93,7 +93,7 @@ def _format_of(content: Content) -> Format:
 
 
 def describe(path: str | Path) -> dict[str, Any]:
-    """What ``fergan inspect`` tells about a checkpoint, as JSON values.
+    """Describe a checkpoint as ``fergan inspect`` does, in JSON values.
 
     Keys: ``path``, ``size``, ``sha256``, ``format``, ``architecture``, ``resolution``, ``channels`` (of the image),
     ``classes``, ``parameters`` (trained numbers), ``tensors``, ``config``, ``discriminator`` (whether there is one),

@@ -90,7 +90,7 @@ def read_generator(root: dict[Any, Any]) -> StoredNetwork:
 
 
 def training_arguments(root: dict[Any, Any]) -> dict[Any, Any]:
-    """What the training was started with; empty for converted files."""
+    """The arguments of the training; empty for converted files."""
     arguments = root.get("args")
     return arguments.values if type(arguments) is Namespace else {}
 

@@ -104,7 +104,7 @@ class Network:
         return values[0] if values else default
 
     def arguments(self) -> dict[str, Any]:
-        """What the network was made with, the nested groups laid flat."""
+        """The arguments that the network was made with, the nested groups laid flat."""
         stated = self.attribute("", "_init_kwargs")
         flat = dict(stated) if type(stated) is dict else {}
         for group in ("synthesis_kwargs", "block_kwargs", "epilogue_kwargs"):

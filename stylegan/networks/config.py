@@ -1,4 +1,4 @@
-"""What decides the shape and the maths of the networks."""
+"""Configurations, which decide the shape and the maths of the networks."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -47,7 +47,7 @@ class MappingNetwork(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the weights are stored and the network computes in."""
+        """The type in which the weights are stored and the network computes."""
         return next(self.parameters()).dtype
 
     def forward(

@@ -73,7 +73,7 @@ def bias_act_reference(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> torch.Tensor:
-    """What :func:`bias_act` is, in PyTorch's own operations."""
+    """The reference for :func:`bias_act`, in PyTorch's own operations."""
     entry = ACTIVATIONS[activation]
     alpha = entry.alpha if alpha is None else alpha
     gain = entry.gain if gain is None else gain

@@ -144,7 +144,7 @@ def build(plan: BuildPlan, *, force: bool = False, lock_timeout: float = LOCK_TI
         lock_timeout: seconds to wait for another process that builds the same.
 
     Raises:
-        BuildError: it cannot be had.
+        BuildError: it cannot be built or loaded.
     """
     try:
         folder = code_folder("ops")

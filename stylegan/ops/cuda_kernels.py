@@ -82,7 +82,7 @@ class Resampling(NamedTuple):
         return high, wide
 
     def backward(self, h: int, w: int, kernel: torch.Tensor) -> Resampling:
-        """Of the gradient by an input of h x w: up and down change places, and the filter is mirrored."""
+        """The arguments of the gradient by an input of h x w: up and down change places, and the filter is mirrored."""
         high, wide = self.size(h, w, kernel)
         rows, columns = kernel.shape
         left, top = columns - 1 - self.padding[0], rows - 1 - self.padding[2]

@@ -56,7 +56,7 @@ def modulated_conv2d_reference(
     kernel: torch.Tensor | None = None,
     noise: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """What :func:`modulated_conv2d` is, in PyTorch's own operations."""
+    """The reference for :func:`modulated_conv2d`, in PyTorch's own operations."""
     n, in_channels = styles.shape
     out_channels, k = weight.shape[0], weight.shape[2]
 

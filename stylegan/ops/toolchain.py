@@ -158,7 +158,7 @@ def cuda_runtime(toolkit: Toolkit) -> Path:
 
 
 def stated_version(program: Path) -> str:
-    """What ``program --version`` says; the empty string if it cannot be run."""
+    """The output of ``program --version``; the empty string if it cannot be run."""
     try:
         return subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60).stdout.strip()
     except (OSError, subprocess.SubprocessError):

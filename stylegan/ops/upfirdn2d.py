@@ -109,7 +109,7 @@ def upfirdn2d_reference(
     flip_filter: bool = False,
     gain: float = 1.0,
 ) -> torch.Tensor:
-    """What :func:`upfirdn2d` is, in PyTorch's own operations."""
+    """The reference for :func:`upfirdn2d`, in PyTorch's own operations."""
     n, c, h, w = x.shape
     up_x, up_y = _pair(up)
     down_x, down_y = _pair(down)

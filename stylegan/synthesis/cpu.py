@@ -23,7 +23,7 @@ NoiseMaps = list[torch.Tensor | None]  # [R, R] for each convolution; None = no 
 class CPUSynthesis:
     """Stands in for a synthesis network that only draws, and draws the same images faster.
 
-    Where the kernels cannot draw (see :func:`supports`) or cannot be had (no compiler, ``FERGAN_OPS=reference``), the
+    Where the kernels cannot draw (see :func:`supports`) or are not there (no compiler, ``FERGAN_OPS=reference``), the
     network itself does. Otherwise the images are the network's but for rounding, and their bytes depend neither on the
     batch nor on the number of threads.
 
@@ -199,6 +199,6 @@ class _PreparedNetwork:
         layer.rgb_bias = self._address(rgb.bias)
 
     def _address(self, tensor: torch.Tensor) -> int:
-        """Of the numbers, which stay where they are as long as this object lives."""
+        """The address of the numbers, which stay where they are as long as this object lives."""
         self._kept.append(tensor.contiguous())
         return self._kept[-1].data_ptr()

@@ -13,14 +13,16 @@ from PIL import Image
 
 from ...data.detection.squares import centre_square
 from ...data.image_source import ImageSource
+from ...data.images import READABLE
 from ...data.readers.fer2013 import read_fer2013
 from ...runtime.errors import DataError
+from ...runtime.files import printable
 
 FILTER = "Pillow Lanczos"
 """Images of another size are cut to their centre square and resized with this antialiased filter."""
 
 LABELS = "dataset.json"
-"""Where NVIDIA's dataset_tool keeps labels: ``{"labels": [["00000/img00000000.png", 3], ...]}``."""
+"""The file in which NVIDIA's dataset_tool keeps labels: ``{"labels": [["00000/img00000000.png", 3], ...]}``."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,13 @@ class TrainingSet:
     images: uint8 [N, resolution, resolution, channels].
     classes: float32 [N, c_dim], one-hot or as the data set has them; None where no classes were asked for.
     names: of the classes, where the data tell them.
+    unread: pictures that were left out because their format is not read here, or that are links to nothing.
     """
 
     images: np.ndarray
     classes: np.ndarray | None = None
     names: tuple[str, ...] | None = None
+    unread: tuple[str, ...] = ()
 
 
 def load_training_set(path: str | Path, resolution: int, channels: int, conditional: bool = False) -> TrainingSet:
@@ -47,7 +51,7 @@ def load_training_set(path: str | Path, resolution: int, channels: int, conditio
             (whole numbers become one-hot rows, lists of numbers stay as they are).
 
     Raises:
-        DataError: the path cannot be read, or any image in it cannot, or the labels do not fit the images.
+        DataError: the path cannot be read, or an image in it is damaged, or the labels do not fit the images.
     """
     path = Path(path)
     if path.suffix.lower() == ".csv":
@@ -58,8 +62,12 @@ def load_training_set(path: str | Path, resolution: int, channels: int, conditio
         one_hot = np.eye(len(faces.label_names), dtype=np.float32)[faces.labels]
         return TrainingSet(images, one_hot, tuple(faces.label_names)) if conditional else TrainingSet(images)
     with ImageSource(path) as source:
-        classes = read_classes(path, source.names) if conditional else None
-        return TrainingSet(np.stack([fit_image(image, resolution, channels) for _, image in source.images()]), classes)
+        names = source.readable
+        if not names:
+            raise DataError(f"{printable(path)}: none of its {len(source)} pictures can be read here ({READABLE} can)")
+        classes = read_classes(path, names) if conditional else None
+        images = np.stack([fit_image(source.read(name), resolution, channels) for name in names])
+        return TrainingSet(images, classes, unread=tuple(sorted(set(source.names) - set(names))))
 
 
 def fit_image(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:

@@ -39,7 +39,7 @@ __all__ = ["STATE_FILE", "LoopSettings", "Progress", "Trainer", "seeded", "train
 
 @dataclass(frozen=True)
 class Progress:
-    """What a display needs to know: after each step, kimg done and to do, and the last logged scalars."""
+    """The state of a training for a display: after each step, kimg done and to do, and the last logged scalars."""
 
     kimg: float
     total_kimg: float

@@ -1,4 +1,4 @@
-"""What a training leaves in its folder: networks, pictures, its settings, and the state from which it goes on."""
+"""The files of a training: networks, pictures, its settings, and the state from which it goes on."""
 
 from __future__ import annotations
 

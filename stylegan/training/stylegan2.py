@@ -70,7 +70,7 @@ def default_r1_gamma(resolution: int, batch_size: int) -> float:
 
 
 class _State(nn.Module):
-    """What a training remembers besides weights and optimisers; a module, so that snapshots hold it."""
+    """The memory of a training besides weights and optimisers; a module, so that snapshots hold it."""
 
     steps: torch.Tensor
     pl_mean: torch.Tensor

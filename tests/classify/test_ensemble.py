@@ -93,7 +93,7 @@ def test_members_must_fit(members: list[str], tmp_path: Path) -> None:
         soft_vote(opened([members[0], other]))
     with pytest.raises(UsageError, match="two or more"):
         soft_vote(opened(members[:1]))
-    with pytest.raises(UsageError, match="--weights must be 2 numbers"):
+    with pytest.raises(UsageError, match="--shares must be 2 numbers"):
         soft_vote(opened(members[:2]), [1.0, -1.0])
     (classifier,) = opened(members[:1])
     classifier.engine = "onnxruntime"
@@ -108,7 +108,7 @@ def test_the_command(members: list[str], tmp_path: Path) -> None:
     pd.DataFrame({**table, "Usage": "PublicTest"}).to_csv(data, index=False)
     given = [text for member in members for text in ("--model", member)]
     runner = CliRunner()
-    for extra in ([], ["--stack"], ["--weights", "1,1,2"]):
+    for extra in ([], ["--stack"], ["--shares", "1,1,2"]):
         out = tmp_path / f"all{len(extra)}.keras"
         result = runner.invoke(cli, ["ensemble", *given, "--data", str(data), "--out", str(out), *extra])
         assert result.exit_code == 0, (result.output, result.exception)
@@ -125,6 +125,6 @@ def test_the_command(members: list[str], tmp_path: Path) -> None:
     for wrong, reason in [
         (["--stack", "--out", "a.keras"], "name them with --data"),
         (["--out", "a.h5"], "write for example a.keras"),
-        (["--weights", "1,x", "--out", "a.keras"], "one number a member"),
+        (["--shares", "1,x", "--out", "a.keras"], "one number a member"),
     ]:
         assert reason in str(runner.invoke(cli, ["ensemble", *given, *wrong]).exception)

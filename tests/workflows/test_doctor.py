@@ -4,6 +4,7 @@ import re
 import shutil
 import sys
 import tempfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,31 @@ def test_the_picture(invoke, monkeypatch):
     for operation in ("drawing a whole network", "bias_act", "upfirdn2d", "modulated_conv2d", "styled_conv2d"):
         assert re.search(rf"{operation} +PyTorch", shown.stdout)
     assert "PyTorch: FERGAN_OPS=reference" in shown.stdout
+
+
+def test_it_says_what_is_bundled_and_which_extras_are_here(invoke, monkeypatch):
+    monkeypatch.setenv("FERGAN_OPS", "reference")
+    wanted = ["torch>=2", 'click; extra == "serve"', "no-such-package>=6; extra == 'app'", 'ruff; extra == "test"']
+    monkeypatch.setattr(metadata, "requires", lambda name: wanted)
+    shown = invoke("doctor").stdout
+    for model in ("stylegan2-faces-64", "dcgan-fer2013-48", "fernet-ensemble"):
+        assert model in shown
+    assert re.search(r"Extras +here: serve\n +app: pip install 'fergan\[app\]'\n +\S", shown)
+
+
+def test_it_names_the_next_command(invoke, tmp_path, monkeypatch):
+    monkeypatch.setenv("FERGAN_OPS", "reference")
+    steps = {
+        "run.json": "classify",
+        "labels.csv": "report",
+        "report.html": "report",
+        "sensitivity.json": "audit labels",
+    }
+    assert invoke("doctor").stdout.endswith("Next: fergan run --n 500 --run first\n")
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    for made, command in steps.items():
+        (tmp_path / "runs" / "mine" / made).touch()
+        assert f"\nNext: fergan {command} --run mine" in invoke("doctor").stdout
 
 
 def test_what_is_missing_is_named_with_the_command_that_adds_it(invoke, small, monkeypatch):

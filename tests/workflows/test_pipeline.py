@@ -83,6 +83,7 @@ def test_run_does_the_same_in_one_process(three_commands: Path, tmp_path: Path, 
     assert {path: path.stat().st_mtime_ns for path in (run / "labels").iterdir()} == parts
 
 
+@pytest.mark.slow
 def test_generate_killed_five_times_ends_with_the_same_bytes(three_commands: Path, tmp_path: Path) -> None:
     command = [*COMMAND, "generate", "--n", "500"]
     faces = tmp_path / "runs" / "default" / "faces"
@@ -99,7 +100,7 @@ def test_generate_killed_five_times_ends_with_the_same_bytes(three_commands: Pat
 
 def test_other_settings_are_refused_by_name(three_commands: Path, invoke: Invoke) -> None:
     home = three_commands.parent.parent
-    done = invoke("generate", "--n", "500", "--trunc", "0.25", folder=home)
+    done = invoke("generate", "--n", "500", "--psi", "0.25", folder=home)
     assert done.returncode == 2
     assert re.search(r"truncation_psi was [\d.]+, is now 0\.25", done.stderr)
     assert done.stderr.count("\n") == 1

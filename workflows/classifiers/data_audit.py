@@ -22,7 +22,7 @@ from ...data.readers.ferplus import COLUMNS, read_ferplus
 from ...data.splits import split
 from ...reports.pages.data_audit import build_page
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable, write_atomically
+from ...runtime.files import printable, utf8_text, write_atomically
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class AuditOptions:
 
     Attributes:
         data: one or more data sets, as :func:`fergan.data.readers.read_faces` takes them.
-        labels: classes to merge on, see :func:`fergan.data.merging.merge`.
+        classes: to merge on, see :func:`fergan.data.merging.merge`.
         split: None for the splits that the data come with, else see :func:`fergan.data.splits.split`.
         seed: of a made split, and of the folds.
         threshold: of near duplicates.
@@ -44,7 +44,7 @@ class AuditOptions:
     """
 
     data: Sequence[str]
-    labels: str = "all"
+    classes: str = "all"
     split: str | None = None
     seed: int = 0
     threshold: float = THRESHOLD
@@ -72,7 +72,7 @@ def run_audit(options: AuditOptions, out: str | Path) -> tuple[Audit, list[Path]
     Raises:
         DataError, UsageError: as the readers and steps say.
     """
-    faces = merge([read_faces(path) for path in options.data], options.labels)
+    faces = merge([read_faces(path) for path in options.data], options.classes)
     votes = _not_a_face(options, faces)
     if options.split is not None:
         faces = split(faces, options.split, options.seed)
@@ -104,7 +104,7 @@ def run_audit(options: AuditOptions, out: str | Path) -> tuple[Audit, list[Path]
     if options.drop_leaks:
         files["exclude.csv"] = _csv(leaks_to_drop(faces, result.findings))
     title = ", ".join(Path(path).name for path in options.data)
-    files["audit.html"] = build_page(faces, result, title).encode()
+    files["audit.html"] = utf8_text(build_page(faces, result, title)).encode()
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,7 @@ def make_ensemble(
     if stack and data is None:
         raise UsageError("--stack fits a layer on labelled faces; name them with --data")
     if stack and weights is not None:
-        raise UsageError("--stack and --weights exclude each other; the fitted layer has weights of its own")
+        raise UsageError("--stack and --shares exclude each other; the fitted layer has weights of its own")
     members = [load_classifier(model, device) for model in models]
     labels = members[0].labels
     card = _card(members, weights, stack)

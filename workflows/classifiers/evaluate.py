@@ -26,7 +26,7 @@ from ...data.readers import read_faces
 from ...reports.pages.evaluation import build_evaluation_page
 from ...reports.settings import plain
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import json_text, make_folder, printable, read_json, write_atomically
+from ...runtime.files import json_text, make_folder, printable, read_json, utf8_text, write_atomically
 from ..progress import OnProgress, no_progress
 from .answers import Answers
 from .heat_maps import make_pictures
@@ -118,7 +118,7 @@ def run_evaluation(
     pictures = make_pictures(answers, network, closed if options.explain else "they were not asked for")
     contents = {
         "answers.npz": _answers_file(answers, views),
-        "evaluation.html": build_evaluation_page(data, pictures).encode(),
+        "evaluation.html": utf8_text(build_evaluation_page(data, pictures)).encode(),
         "evaluation.json": json_text(data).encode(),
     }
     make_folder(folder)
@@ -207,7 +207,7 @@ def _rows(faces: FaceSet, split: str | None) -> tuple[str, np.ndarray]:
         split = "validation" if (roles == "validation").any() else "all" if not (usage != "").any() else None
     there = sorted(set(usage.tolist()) - {""})
     if split is None:
-        raise UsageError(f"the data have no validation rows; give --split, one of {', '.join(there)} or all")
+        raise UsageError(f"the data have no validation rows; give --on, one of {', '.join(there)} or all")
     chosen = np.full(len(faces), split == "all") | (roles == split if split in OWN_SPLITS else usage == split)
     if not chosen.any():
         have = ", ".join(there) or "none"

@@ -74,7 +74,7 @@ def render_tables(rankings: Sequence[Ranking], kind: str) -> str:
 
 def _read(path: Path) -> Entry:
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        data: Any = json.loads(path.read_bytes())
         if data["format"] != {"name": "fergan.evaluation", "version": 1}:
             raise ValueError("it is of another format")
         right = _right(path.with_name("answers.npz"))

@@ -30,11 +30,11 @@ def train_classifier(options: ClassifierOptions, out: str | Path) -> tuple[Path,
     from ...classify.feature_reference import write_feature_reference
     from ...classify.training.train import train_classifier as train
     from ...runtime.distributed import rank
-    from ..progress import epoch_display, progress
+    from ..progress import epoch_display, progress, say
     from .teacher import teacher_probabilities
 
     if rank() == 0:
-        click.echo(data_summary(faces), err=True)
+        say(data_summary(faces))
     answers = None
     if options.teacher is not None:
         with progress("Teacher") as show:

@@ -27,7 +27,7 @@ class ClassifierOptions:
         data: one or more data sets, as :func:`fergan.data.readers.read_faces` takes them.
         recipe: a bundled recipe's name, or a TOML file.
         overrides: ``key=value`` each, for the recipe.
-        labels: classes to merge on, see :func:`fergan.data.merging.merge`. None: those that all sets have, and the
+        classes: to merge on, see :func:`fergan.data.merging.merge`. None: those that all sets have, and the
             classes of sets that have only one, as ``embarrassed=gray.zip``.
         split: ``official`` or shares, see :func:`fergan.data.splits.split`. None: see :func:`read_training_data`.
         drop_leaks: leave out training rows that are in validation or test too.
@@ -43,7 +43,7 @@ class ClassifierOptions:
     data: Sequence[str]
     recipe: str = "fernet"
     overrides: Sequence[str] = ()
-    labels: str | None = None
+    classes: str | None = None
     split: str | None = None
     drop_leaks: bool = False
     relabel: str | None = None
@@ -119,7 +119,7 @@ def with_validation(faces: FaceSet, seed: int) -> FaceSet:
 
 
 def data_summary(faces: FaceSet) -> str:
-    """Rows of each class in each split, as a text table; classes without training rows are pointed out."""
+    """Rows of each class in each split, as a text table; what the readers noted, and classes without training rows."""
     counts = class_counts(faces)
     lines = [["", *counts]]
     for name in faces.label_names:
@@ -133,6 +133,7 @@ def data_summary(faces: FaceSet) -> str:
         )
         for line in lines
     ]
+    text += [str(note) for one in faces.record.get("sets", [faces.record]) for note in one.get("notes", ())]
     fitted = np.bincount(faces.labels[role(faces.usage) == "train"], minlength=len(faces.label_names))
     missing = [name for name, count in zip(faces.label_names, fitted, strict=True) if not count]
     if missing:
@@ -149,9 +150,9 @@ def _voted_set(options: ClassifierOptions, sets: Sequence[FaceSet], mode: str) -
     found = [number for number, faces in enumerate(sets) if faces.record.get("layout") == "fer2013 csv"]
     if not found:
         raise UsageError("--votes are FER+'s for the rows of fer2013.csv; give that file as --data")
-    if mode != "auxiliary" and (len(sets) > 1 or options.labels not in (None, "ferplus")):
+    if mode != "auxiliary" and (len(sets) > 1 or options.classes not in (None, "ferplus")):
         raise UsageError(
-            f"--votes-mode {mode} replaces the labels of fer2013.csv by FER+'s; give that file alone, without --labels"
+            f"--votes-mode {mode} replaces the labels of fer2013.csv by FER+'s; give that file alone, without --classes"
         )
     return found[0]
 
@@ -159,8 +160,8 @@ def _voted_set(options: ClassifierOptions, sets: Sequence[FaceSet], mode: str) -
 def _labels(options: ClassifierOptions, sets: Sequence[FaceSet], mode: str) -> str | Sequence[str] | None:
     if options.votes is not None and mode != "auxiliary":
         return None  # FER2013's, until the votes replace them
-    if options.labels is not None or len(sets) == 1:
-        return options.labels
+    if options.classes is not None or len(sets) == 1:
+        return options.classes
     several = [set(faces.label_names) for faces in sets if len(faces.label_names) > 1]
     single = {name for faces in sets if len(faces.label_names) == 1 for name in faces.label_names}
     if not several or not single:

@@ -20,7 +20,7 @@ from ...data.face_set import FaceSet
 from ...reports.pages.study import build_study_page
 from ...runtime.claims import claim, locked
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import make_folder, printable, write_atomically
+from ...runtime.files import make_folder, printable, utf8_text, write_atomically
 from .train import chosen_recipe
 from .training_data import ClassifierOptions, data_summary, read_training_data
 
@@ -232,7 +232,7 @@ def _write(
         importance=importance,
         created=datetime.now(UTC),
     )
-    write_atomically(folder / "study.html", page.encode())
+    write_atomically(folder / "study.html", utf8_text(page).encode())
 
 
 def _claim(folder: Path, options: TuneOptions, recipe: Recipe, space: Sequence[Dimension], faces: FaceSet) -> None:

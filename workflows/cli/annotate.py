@@ -12,18 +12,21 @@ from .signals import stop_on_signal
 
 @click.command(epilog="Example: fergan annotate --source film.mp4 --out labelled.mp4 --csv faces.csv")
 @click.option(
-    "--source", required=True, metavar="WHAT", help="A film, a folder or zip of pictures, a picture, or a camera: 0."
+    "--source",
+    required=True,
+    metavar="WHAT",
+    help="Read a film, a folder or zip of pictures, a picture, or a camera: 0.",
 )
-@click.option("--out", metavar="FILE|DIR", help="Labelled: an .mp4 of a film or camera, a folder of pictures.")
-@click.option("--csv", metavar="FILE", help="A table with a row for each face in each frame.")
-@click.option("--show", is_flag=True, help="In a window, until q is pressed.")
+@click.option("--out", metavar="FILE|DIR", help="Write it labelled: an .mp4 of a film or camera, a folder of pictures.")
+@click.option("--csv", metavar="FILE", help="Write a table with a row for each face in each frame.")
+@click.option("--show", is_flag=True, help="Show it in a window until q is pressed.")
 @click.option(
     "--detector",
     default="auto",
     show_default=True,
     metavar="NAME|FILE",
-    help="yunet (a network; downloaded once, 0.2 MB), haar (comes along), lbp (fastest), an .onnx or .xml; "
-    "auto: yunet where it is here already, else haar.",
+    help="Find faces by yunet (a network; downloaded once, 0.2 MB), haar (comes along), lbp (fastest), an .onnx or "
+    ".xml; auto: yunet where it is here already, else haar.",
 )
 @click.option(
     "--min-face",
@@ -31,7 +34,7 @@ from .signals import stop_on_signal
     type=click.FloatRange(0, 1, min_open=True),
     default=0.1,
     show_default=True,
-    help="Smallest face searched for, as a part of the shorter side.",
+    help="Leave out faces smaller than this part of the shorter side.",
 )
 @click.option(
     "--smooth",
@@ -39,7 +42,7 @@ from .signals import stop_on_signal
     default=0.5,
     show_default=True,
     metavar="SECONDS",
-    help="Time constant of the drawn probabilities; 0 for none. The table is never smoothed.",
+    help="Smooth the drawn probabilities over this time; 0 does not. The table is never smoothed.",
 )
 @classifier_options
 @device_option
@@ -53,7 +56,7 @@ def annotate(source: str, **options: Any) -> None:
     from ..progress import progress
 
     wanted = AnnotateOptions(source, **options)
-    with stop_on_signal() as stop, progress("Annotating", unit="frames") as show:
+    with stop_on_signal() as stop, progress("Annotating", unit="frames", into=options["out"] or options["csv"]) as show:
         done = step(wanted, show, stop=stop)
     for complaint in done.complaints[:5]:
         click.echo(f"fergan: {complaint}", err=True)

@@ -13,11 +13,11 @@ from .options import device_option, network_option
     "models",
     multiple=True,
     metavar="[NAME=]FILE|NAME",
-    help="A classifier; repeatable, a tab each.  [default: fernet]",
+    help="Show this classifier; repeatable, a tab each.  [default: fernet]",
 )
 @network_option
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 for all networks.")
-@click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Listen here; 0.0.0.0 or :: for all networks.")
+@click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True, help="Listen on this port.")
 @device_option
 def app(models: tuple[str, ...], network: str | None, host: str, port: int, device: str) -> None:
     """Try classifiers and the generator in a browser.

@@ -6,14 +6,13 @@ from typing import Any
 
 import click
 
-from .evaluate import _data_option
-from .options import classifier_options
+from .options import classifier_options, data_sets_option
 
 
 @click.command(epilog="Example: fergan calibrate --model my.keras --data fer2013.csv --out calibrated.keras")
 @classifier_options
-@_data_option
-@click.option("--out", required=True, metavar="FILE", help="The calibrated model, a .keras file.")
+@data_sets_option
+@click.option("--out", required=True, metavar="FILE", help="Write the calibrated model, a .keras file.")
 def calibrate(out: str, **options: Any) -> None:
     """Make a classifier's confidences as high as it is often right, in a new file.
 

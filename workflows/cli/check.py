@@ -21,15 +21,15 @@ DRIFTED, UNDECIDED = 3, 4
     "--reference",
     required=True,
     metavar="fer2013|uniform|CSV|RUN",
-    help="What to compare with: the labels of FER2013's Training split, equal shares, a CSV with the columns label and "
-    "share (or count), or another run.",
+    help="Compare with the labels of FER2013's Training split, equal shares, a CSV with the columns label and share "
+    "(or count), or another run.",
 )
 @click.option(
     "--max-tv",
     type=click.FloatRange(0, 1),
     default=0.1,
     show_default=True,
-    help="Allowed total variation distance: the share of faces with another label.",
+    help="Allow this total variation distance: the share of faces with another label.",
 )
 @click.option("--strict", is_flag=True, help="Pass only if the whole interval is within, not if the faces are too few.")
 @click.option("--corrected", is_flag=True, help="Compare shares corrected for the classifier's confusion, not labels.")
@@ -38,7 +38,7 @@ DRIFTED, UNDECIDED = 3, 4
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.95,
     show_default=True,
-    help="The level of the distance's interval.",
+    help="Give the distance an interval of this level.",
 )
 @click.option(
     "--sequential",

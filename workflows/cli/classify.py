@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...runtime.errors import UsageError
-from .options import classifier_options, device_option, force_option, run_option
+from .options import classifier_options, device_option, force_option, images_option, run_option
 from .output import say_labels
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ def classify_options(command: Any) -> Any:
                 type=click.Choice(["none", "ffhq", "detect"]),
                 default="none",
                 show_default=True,
-                help="Part of the picture that is judged: all of it, the face box of FFHQ-aligned pictures, "
+                help="Judge this part of the picture: all of it, the face box of FFHQ-aligned pictures, "
                 "or the largest face found.",
             ),
             click.option(
                 "--no-face",
                 type=click.Choice(["whole", "skip"]),
-                help="With --crop detect, a picture without a face is judged whole or skipped.  [default: whole]",
+                help="With --crop detect, judge a picture without a face whole or skip it.  [default: whole]",
             ),
         ]
     ):
@@ -39,7 +39,7 @@ def classify_options(command: Any) -> Any:
 
 @click.command(epilog="Example: fergan classify --images my_gan/samples --run my_gan")
 @classify_options
-@click.option("--images", metavar="DIR|ZIP", help="Judge these pictures in place of the run's own faces.")
+@images_option
 @run_option
 @force_option
 @device_option
@@ -51,7 +51,7 @@ def classify(run_name: str, force: bool, **options: Any) -> None:
     from ..steps.classify import classify as step
 
     run = RunFolder(run_name)
-    with run.lock(), progress("Classifying") as show:
+    with run.lock(), progress("Classifying", into=run.path) as show:
         if force:
             run.clear(faces=False)
         path, _ = step(run, wanted, show)

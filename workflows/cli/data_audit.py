@@ -7,34 +7,35 @@ from typing import Any
 import click
 
 from ...runtime.errors import UsageError
+from .options import classes_option, data_sets_option, relabel_option, seed_option, split_option, votes_option
 
 
 @click.command("data", epilog="Example: fergan audit data --data fer2013.csv --drop-leaks")
-@click.option(
-    "--data",
-    multiple=True,
-    required=True,
-    metavar="PATH|LABEL=PATH",
-    help="fer2013.csv, or any data set's file, folder or zip; several are merged.",
-)
-@click.option("--labels", default="all", show_default=True, metavar="LIST", help="Labels to keep, such as fer2013.")
-@click.option("--split", metavar="official|80:10:10", help="Split anew.  [default: as the data are]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a new split, and of the folds.")
+@data_sets_option
+@classes_option("all")
+@split_option("as the data are")
+@seed_option("a new split and the folds")
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.8,
     show_default=True,
-    help="Correlation of fine detail from which two pictures are one photograph.",
+    help="Take two pictures for one photograph from this correlation of fine detail on.",
 )
-@click.option("--predictions", metavar="CSV|NPZ", help="Out-of-fold probabilities: judge the labels by them.")
+@click.option("--predictions", metavar="CSV|NPZ", help="Judge the labels by these out-of-fold probabilities.")
 @click.option("--predict", is_flag=True, help="Make such predictions from a classifier's features.")
-@click.option("--model", metavar="FILE|NAME", help="That classifier.  [default: fernet]")
-@click.option("--votes", metavar="CSV", help="FER+'s fer2013new.csv: list what people call no face.")
+@click.option(
+    "--model", metavar="FILE|NAME", help="With --predict, take the features of this classifier.  [default: fernet]"
+)
+@votes_option
 @click.option("--exclude", metavar="CSV", help="Leave the rows of this list out first.")
-@click.option("--relabel", metavar="CSV", help="Change labels first: columns row (or name) and label.")
-@click.option("--drop-leaks", is_flag=True, help="Write exclude.csv, the rows that leak across splits.")
-@click.option("--out", default="runs/audit", show_default=True, metavar="DIR", help="Folder of the results.")
+@relabel_option
+@click.option(
+    "--drop-leaks",
+    is_flag=True,
+    help="Leave out rows that are also in a split to be tested on: write them into exclude.csv.",
+)
+@click.option("--out", default="runs/audit", show_default=True, metavar="DIR", help="Write into this folder.")
 def audit_data(out: str, **options: Any) -> None:
     """Look for what is wrong with a data set.
 

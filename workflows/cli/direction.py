@@ -7,18 +7,20 @@ from typing import Any
 import click
 
 from ...data.labels import canonical_label
-from .options import class_option, device_option, network_option, trunc_option
+from .options import class_option, device_option, network_option, psi_option
 
 
 @click.command(epilog="Example: fergan direction --toward happy --out happy.npz")
-@click.option("--toward", required=True, metavar="LABEL", help="The expression that the direction makes stronger.")
-@click.option("--keep", multiple=True, metavar="LABEL", help="Leave this expression alone; several times for several.")
-@click.option("--judge", metavar="FILE|NAME", help="The classifier that says what is stronger.  [default: fernet]")
-@click.option("--n", type=click.IntRange(400), default=4000, show_default=True, help="Faces to learn from.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random steps.")
-@click.option("--out", metavar="FILE", help="The direction.  [default: LABEL.npz]")
+@click.option("--toward", required=True, metavar="LABEL", help="Make this expression stronger.")
+@click.option("--keep", multiple=True, metavar="LABEL", help="Leave this one alone. Repeat it for several.")
+@click.option("--judge", metavar="FILE|NAME", help="Ask this classifier.  [default: fernet]")
+@click.option("--n", type=click.IntRange(400), default=4000, show_default=True, metavar="N", help="Learn from N faces.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Draw the random steps by this seed."
+)
+@click.option("--out", metavar="FILE", help="Write this .npz and its .png.  [default: LABEL.npz]")
 @network_option
-@trunc_option
+@psi_option
 @class_option
 @device_option
 def direction(toward: str, keep: tuple[str, ...], out: str | None, **options: Any) -> None:
@@ -35,8 +37,8 @@ def direction(toward: str, keep: tuple[str, ...], out: str | None, **options: An
     label = canonical_label(toward)
     path = out or f"{label}.npz"
     ensure_network(options["network"])
-    wanted = DirectionOptions(label, tuple(map(canonical_label, keep)), truncation_psi=options.pop("trunc"), **options)
-    with progress("Learning") as show:
+    wanted = DirectionOptions(label, tuple(map(canonical_label, keep)), **options)
+    with progress("Learning", into=path) as show:
         found = learn_direction(wanted, path, show)
     measured = found.about["measured"]
     rows = [

@@ -11,16 +11,16 @@ from .output import print_table
 @click.command(epilog="Example: fergan doctor --build")
 @click.option("--build", "build", is_flag=True, help="Build the fast operations now, and say how long it took.")
 @click.option(
-    "--arch", multiple=True, metavar="sm_NN", help="With --build: a GPU architecture that is not here. Repeatable."
+    "--arch", multiple=True, metavar="sm_NN", help="With --build, build for a GPU that is not here. Repeatable."
 )
 def doctor(build: bool, arch: tuple[str, ...]) -> None:
-    """Show what is installed, and which implementation each operation uses and why.
+    """Show what is installed, which implementation each operation uses and why, and what to do next.
 
     Without a C++ compiler or an nvcc that matches PyTorch everything works, but slower.
     """
     if arch and not build:
         raise UsageError("--arch goes with --build")
-    from ..doctor import build_now, machine, operations
+    from ..doctor import build_now, machine, next_step, operations
 
     if build:
         for line in build_now(arch):
@@ -29,3 +29,4 @@ def doctor(build: bool, arch: tuple[str, ...]) -> None:
     print_table(["", ""], machine())
     click.echo()
     print_table(["Operation", "On a CPU", "On a GPU"], operations())
+    click.echo(f"\nNext: {next_step()}")

@@ -15,28 +15,30 @@ from .options import device_option
     multiple=True,
     required=True,
     metavar="FILE|NAME",
-    help="A member: a .keras or .h5 file with its .json, or a bundled name. Repeat it for each.",
+    help="Take this member: a .keras or .h5 file with its .json, or a bundled name. Repeat it for each.",
 )
-@click.option("--weights", metavar="LIST", help="Of the members in the vote, such as 2,1,1.  [default: equal]")
+@click.option(
+    "--shares", metavar="LIST", help="Give the members these shares of the vote, such as 2,1,1.  [default: equally]"
+)
 @click.option("--stack", is_flag=True, help="Fit a softmax layer over the members on --data's validation faces.")
-@click.option("--data", metavar="PATH", help="fer2013.csv or any data set: record the scores on its validation split.")
-@click.option("--out", required=True, metavar="FILE", help="The new .keras file.")
+@click.option(
+    "--data", metavar="PATH|LABEL=PATH", help="Read this data set, and record the scores on its validation split."
+)
+@click.option("--out", required=True, metavar="FILE", help="Write the new .keras file.")
 @device_option
-def ensemble(
-    models: tuple[str, ...], weights: str | None, stack: bool, data: str | None, out: str, device: str
-) -> None:
+def ensemble(models: tuple[str, ...], shares: str | None, stack: bool, data: str | None, out: str, device: str) -> None:
     """Make several classifiers one file that is used like any other.
 
     Their probabilities are averaged, or, with --stack, mixed by a layer that is fitted on labelled faces; its score is
     cross-fitted, so that no face is judged by a layer that has seen it.
     """
     try:
-        shares = None if weights is None else [float(part) for part in weights.split(",")]
+        weights = None if shares is None else [float(part) for part in shares.split(",")]
     except ValueError:
-        raise UsageError(f"--weights {weights!r}: write one number a member, such as 2,1,1") from None
+        raise UsageError(f"--shares {shares!r}: write one number a member, such as 2,1,1") from None
     from ..classifiers.ensemble import make_ensemble
 
-    card = make_ensemble(models, out, weights=shares, stack=stack, data=data, device=device)
+    card = make_ensemble(models, out, weights=weights, stack=stack, data=data, device=device)
     scores = card.get("scores")
     if scores:
         how = "cross-fitted accuracy" if stack else "accuracy"

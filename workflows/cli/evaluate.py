@@ -6,33 +6,27 @@ from typing import Any
 
 import click
 
-from .options import classifier_options, device_option
-
-_data_option = click.option(
-    "--data",
-    multiple=True,
-    required=True,
-    metavar="PATH",
-    help="fer2013.csv, or any data set's file, folder or zip; several are merged.",
-)
+from .options import classifier_options, data_sets_option, device_option, format_option, seed_option
 
 
 @click.command(epilog="Example: fergan evaluate --model fernet --data fer2013.csv --views ten")
 @classifier_options
-@_data_option
+@data_sets_option
 @click.option(
-    "--split",
-    metavar="NAME",
-    help="validation, test, train, all, or a name of the set's own, such as PublicTest.  [default: validation]",
+    "--on",
+    "split",
+    metavar="SPLIT",
+    help="Score this split: validation, test, train, all, or one of the set's own, such as PublicTest.  "
+    "[default: validation]",
 )
 @click.option(
     "--views",
     type=click.Choice(["single", "flip", "ten"]),
     default="single",
     show_default=True,
-    help="Also the mean of the face and its mirror image, or of ten views.",
+    help="Score also the mean of the face and its mirror image, or of ten views.",
 )
-@click.option("--log", metavar="CSV", help="The training's log.  [default: log.csv beside the model]")
+@click.option("--log", metavar="CSV", help="Draw the learning curves of this log.  [default: log.csv beside the model]")
 @click.option(
     "--without-leaks/--with-leaks",
     "leaks",
@@ -41,8 +35,8 @@ _data_option = click.option(
     help="Look for the evaluated faces among the training rows, and score without those found too.",
 )
 @click.option("--explain/--no-explain", default=True, show_default=True, help="Make heat maps of some faces.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the halves for calibration.")
-@click.option("--out", metavar="DIR", help="Folder of the results.  [default: runs/evaluation/MODEL-SPLIT]")
+@seed_option("the halves for calibration")
+@click.option("--out", metavar="DIR", help="Write into this folder.  [default: runs/evaluation/MODEL-SPLIT]")
 @device_option
 def evaluate(out: str | None, **options: Any) -> None:
     """Score a classifier on labelled faces: evaluation.json and one HTML page.
@@ -71,14 +65,7 @@ def evaluate(out: str | None, **options: Any) -> None:
 
 @click.command(epilog="Example: fergan leaderboard runs/evaluation --format md")
 @click.argument("evaluations", nargs=-1, required=True, metavar="JSON|DIR...")
-@click.option(
-    "--format",
-    "kind",
-    type=click.Choice(["table", "md", "html", "json"]),
-    default="table",
-    show_default=True,
-    help="A table for the terminal, or a file's text on standard output unless --out is given.",
-)
+@format_option("table", "md", "html", "json", help="Print in this form, or write it to --out; json is for programs.")
 @click.option("--out", metavar="FILE", help="Write md, html or json here.")
 def leaderboard(evaluations: tuple[str, ...], kind: str, out: str | None) -> None:
     """Compare evaluations that 'fergan evaluate' wrote: files, or folders to look through.
@@ -86,7 +73,7 @@ def leaderboard(evaluations: tuple[str, ...], kind: str, out: str | None) -> Non
     Those of other faces stand in tables of their own. p is McNemar's exact test against the best of its table, face by
     face.
     """
-    from ...runtime.files import write_atomically
+    from ...runtime.files import utf8_text, write_atomically
     from ..classifiers.leaderboard import print_tables, read_tables, render_tables
 
     tables = read_tables(evaluations)
@@ -97,7 +84,7 @@ def leaderboard(evaluations: tuple[str, ...], kind: str, out: str | None) -> Non
     if out is None:
         click.echo(text, nl=False)
     else:
-        write_atomically(out, text.encode())
+        write_atomically(out, utf8_text(text).encode())
         click.echo(f"written: {out}")
 
 

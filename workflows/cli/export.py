@@ -16,10 +16,12 @@ from .signals import stopped_by_sigterm
     "--format",
     required=True,
     type=click.Choice(["savedmodel", "onnx", "keras"]),
-    help="For TensorFlow Serving, for ONNX Runtime, or as one .keras file.",
+    help="Write in this form: for TensorFlow Serving, for ONNX Runtime, or one .keras file.",
 )
-@click.option("--out", required=True, metavar="DIR", help="Folder; a SavedModel goes to DIR/VERSION.")
-@click.option("--version", type=click.IntRange(0), metavar="N", help="Of a SavedModel.  [default: the next free]")
+@click.option("--out", required=True, metavar="DIR", help="Write into this folder; a SavedModel into DIR/VERSION.")
+@click.option(
+    "--version", type=click.IntRange(0), metavar="N", help="Call a SavedModel this version.  [default: the next free]"
+)
 def export(model: str | None, format: str, out: str, version: int | None, **known: Any) -> None:
     """Write a classifier in another format.
 

@@ -18,9 +18,9 @@ from .options import (
     network_option,
     noise_option,
     parse_psi_sweep,
+    psi_option,
     read_edits,
     run_option,
-    trunc_option,
 )
 from .want import tell_wanted, to_want, want_options
 
@@ -34,14 +34,21 @@ DEFAULT_N = 500
 def generate_options(command: Any) -> Any:
     for option in reversed(
         [
-            click.option("--n", type=click.IntRange(1), help=f"Seeds 0..n-1.  [default: {DEFAULT_N}]"),
-            click.option("--seeds", metavar="LIST", help="Seeds and ranges instead of --n, such as 0,1,4-6."),
-            network_option,
-            trunc_option,
             click.option(
-                "--trunc-cutoff", type=click.IntRange(0), metavar="N", help="Truncate the first N styles only."
+                "--n", type=click.IntRange(1), help=f"Draw seeds 0 to N - 1.  [default: {DEFAULT_N}]", metavar="N"
             ),
-            click.option("--psi-sweep", metavar="LIST", help="The same seeds at several psi, such as 0.5,0.7,1."),
+            click.option("--seeds", metavar="LIST", help="Draw these seeds instead of --n, such as 0,1,4-6."),
+            network_option,
+            psi_option,
+            click.option(
+                "--psi-cutoff",
+                "--trunc-cutoff",
+                "truncation_cutoff",
+                type=click.IntRange(0),
+                metavar="N",
+                help="Truncate the first N styles only.",
+            ),
+            click.option("--psi-sweep", metavar="LIST", help="Draw each seed at several psi, such as 0.5,0.7,1."),
             click.option("--projected-w", metavar="FILE", help="Draw the styles of a projector's .npz, not seeds."),
             noise_option(*NOISE_MODES),
             class_option,
@@ -78,12 +85,12 @@ def generate(run_name: str, force: bool, **options: Any) -> None:
     run = RunFolder(run_name, force=force)
     ensure_network(wanted.network)
     if want is None:
-        with run.lock(), progress("Generating") as show:
+        with run.lock(), progress("Generating", into=run.path) as show:
             folder, count = step(run, wanted, show)
     else:
         from ..steps.want import generate_wanted
 
-        with run.lock(), progress("Finding") as show:
+        with run.lock(), progress("Finding", into=run.path) as show:
             folder, count = generate_wanted(run, wanted, want, show)
     click.echo(f"{count} faces in {folder}")
     if want is not None:
@@ -95,12 +102,12 @@ def to_generate(options: dict[str, Any]) -> GenerateOptions:
 
     if options["n"] is not None and options["seeds"] is not None:
         raise UsageError("--n and --seeds exclude each other; --n 500 is short for --seeds 0-499")
-    if options["psi_sweep"] is not None and options["trunc"] is not None:
-        raise UsageError("--psi-sweep and --trunc exclude each other; name all psi in --psi-sweep")
+    if options["psi_sweep"] is not None and options["truncation_psi"] is not None:
+        raise UsageError("--psi-sweep and --psi exclude each other; name all psi in --psi-sweep")
     if options["projected_w"] is not None:
-        for name in ("n", "seeds", "trunc", "trunc_cutoff", "psi_sweep", "class_index"):
+        given = {"--psi": "truncation_psi", "--psi-cutoff": "truncation_cutoff", "--class": "class_index"}
+        for option, name in {"--n": "n", "--seeds": "seeds", "--psi-sweep": "psi_sweep", **given}.items():
             if options[name] is not None:
-                option = "--class" if name == "class_index" else "--" + name.replace("_", "-")
                 raise UsageError(
                     f"--projected-w and {option} exclude each other; projected styles are drawn as they are"
                 )
@@ -113,8 +120,8 @@ def to_generate(options: dict[str, Any]) -> GenerateOptions:
     return GenerateOptions(
         seeds=seeds,
         network=options["network"],
-        truncation_psi=options["trunc"],
-        truncation_cutoff=options["trunc_cutoff"],
+        truncation_psi=options["truncation_psi"],
+        truncation_cutoff=options["truncation_cutoff"],
         psi_sweep=sweep,
         projected_w=options["projected_w"],
         noise_mode=options["noise_mode"],

@@ -6,18 +6,20 @@ from pathlib import Path
 
 import click
 
-from .options import run_option
+from .options import run_option, seed_option
 
 
 @click.command("labels", epilog="Example: fergan audit labels --run first --n 200")
 @run_option
-@click.option("--n", type=click.IntRange(2), default=200, show_default=True, help="Faces to label, of all labels.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of faces.")
+@click.option(
+    "--n", type=click.IntRange(2), default=200, show_default=True, metavar="N", help="Show N faces, of all labels."
+)
+@seed_option("the faces to label")
 @click.option(
     "--answers",
     metavar="FILE",
     multiple=True,
-    help="The JSON or CSV that the page saved: keep it in the run folder. Give it twice for the answers of two people.",
+    help="Read the JSON or CSV that the page saved; keep it in the run folder. Repeat it for two people's answers.",
 )
 def audit_labels(run_name: str, n: int, seed: int, answers: tuple[str, ...]) -> None:
     """Have people label a sample of the faces, without the classifier's labels, and read their answers back.

@@ -15,6 +15,7 @@ import click
 from ... import __version__
 from ...runtime.errors import DataError, UsageError
 from ...runtime.memory import tune_malloc
+from .output import accept_any_text
 
 SECTIONS: dict[str, dict[str, str]] = {
     "Pipeline": {
@@ -50,6 +51,24 @@ SECTIONS: dict[str, dict[str, str]] = {
 """Section -> command -> the module of this package that holds it, under the command's own name."""
 
 
+def _be_quiet(context: click.Context, option: click.Parameter, value: bool) -> None:
+    from ..progress import QUIET
+
+    context.meta[QUIET] = value
+
+
+def _take_quiet(command: click.Command) -> None:
+    """Give a command, or the commands of a group, the option ``--quiet``."""
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            _take_quiet(child)
+    elif not any("--quiet" in option.opts for option in command.params):
+        text = "Show no progress; only results, warnings and errors."
+        command.params.append(
+            click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, callback=_be_quiet, help=text)
+        )
+
+
 class Sections(click.Group):
     """Imports a command's module when it is asked for, and lists commands by section, in the order of the work."""
 
@@ -61,6 +80,7 @@ class Sections(click.Group):
             if name in commands:
                 command = getattr(import_module(f".{commands[name]}", __package__), name)
                 assert isinstance(command, click.Command)
+                _take_quiet(command)
                 return command
         return None
 
@@ -95,6 +115,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: exit code 0, 1 for bad data, 2 for bad usage, 130 after Ctrl-C; one line for each error."""
+    accept_any_text()
     try:
         cli.main(args=arguments, prog_name="fergan", standalone_mode=False)
     except click.exceptions.Exit as stop:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ...runtime.errors import DataError, UsageError
-from .options import class_option, device_option, network_option
+from .options import class_option, device_option, images_option, network_option, psi_option, seed_option
 from .output import print_table
 
 _GOOD = {
@@ -37,30 +37,50 @@ _TITLE = {
 
 
 @click.command(epilog="Example: fergan metrics --data fer2013.csv --out metrics.jsonl --neighbours sheet.png")
-@click.option("--data", metavar="DIR|ZIP|CSV", help="Real pictures, or fer2013.csv (its Training rows).")
+@click.option(
+    "--data", metavar="DIR|ZIP|CSV", help="Read the real pictures of this folder, zip or fer2013.csv (Training)."
+)
 @network_option
-@click.option("--images", metavar="DIR|ZIP", help="Judge these pictures in place of a generator's.")
-@click.option("--held-out", metavar="DIR|ZIP|CSV", help="Real pictures that were not trained on: adds the FLD gap.")
+@images_option
 @click.option(
-    "--n", type=click.IntRange(1), help="Pictures a side in each comparison.  [default: half of the data, at most 5000]"
+    "--held-out", metavar="DIR|ZIP|CSV", help="Read real pictures that were not trained on, and add the FLD gap."
 )
-@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Comparisons, with new fakes.")
 @click.option(
-    "--psi", "--trunc", type=click.FloatRange(-2, 2), metavar="PSI", help="Truncation.  [default: the generator's]"
+    "--n",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Compare N pictures of each side.  [default: half of the data, at most 5000]",
 )
+@click.option(
+    "--repeats",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Repeat the comparison this often, with new fakes.",
+)
+@psi_option
 @class_option
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="First seed; choice of pictures.")
+@seed_option("the first face and the choice of pictures")
 @click.option(
     "--features",
     metavar="LIST",
     default="fer",
     show_default=True,
-    help="fer (our classifier), efficientnet-lite0 (ImageNet: hair, eyes and background too), inception, dinov2, clip.",
+    help="Compare by fer (our classifier), efficientnet-lite0 (ImageNet: hair, eyes and background too), inception, "
+    "dinov2, clip.",
 )
 @click.option("--by-class", is_flag=True, help="Compare class by class too, and ask the classifier for agreement.")
-@click.option("--model", metavar="FILE|NAME", help="Classifier of the fer features.  [default: fernet]")
-@click.option("--crop", type=click.Choice(["none", "ffhq", "detect"]), default="none", show_default=True)
-@click.option("--out", metavar="FILE", help="Add the results to this file, as JSON lines.")
+@click.option("--model", metavar="FILE|NAME", help="Take the fer features from this classifier.  [default: fernet]")
+@click.option(
+    "--crop",
+    type=click.Choice(["none", "ffhq", "detect"]),
+    default="none",
+    show_default=True,
+    help="Show the fer classifier this part of the pictures.",
+)
+@click.option(
+    "--out", metavar="FILE", help="Write the results into this file, as JSON lines after those that are there."
+)
 @click.option("--neighbours", metavar="PNG", help="Show 16 samples beside the nearest training images.")
 @click.option("--grid", metavar="PNG", help="Show 64 samples, not chosen by anyone; needs no --data.")
 @click.option(
@@ -80,7 +100,7 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
         _write_blind(blind, out, data, grid, options)
         return
     _require_sense(data, out, grid, options)
-    psi = options.pop("psi")
+    psi = options["truncation_psi"]
     for path in (out, grid, options["neighbours"]):
         if path is not None and not Path(path).absolute().parent.is_dir():  # told now, not after minutes of work
             raise DataError(f"{path}: cannot be written: its folder does not exist; make the folder first")
@@ -98,7 +118,7 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
         click.echo(f"64 samples of {name} at psi {used:g} in {grid}")
     if data is None:
         return
-    records = judge(MetricsOptions(data=data, truncation_psi=psi, **options), progress)
+    records = judge(MetricsOptions(data=data, **options), progress)
     if out is not None:
         append_lines(out, records)
     _show(records)
@@ -118,7 +138,12 @@ def _require_sense(data: str | None, out: str | None, grid: str | None, options:
             if name in ("images", "held_out", "n", "neighbours", "by_class", "out") and value:
                 raise UsageError(f"--{name.replace('_', '-')} needs --data, the real pictures")
     if options["images"] is not None:
-        given = {"network": options["network"], "psi": options["psi"], "class": options["class_index"], "grid": grid}
+        given = {
+            "network": options["network"],
+            "psi": options["truncation_psi"],
+            "class": options["class_index"],
+            "grid": grid,
+        }
         for name, value in given.items():
             if value is not None:
                 raise UsageError(f"--images and --{name} exclude each other; --images are judged as they are")
@@ -154,7 +179,9 @@ def _write_blind(
 
     for network in networks:
         ensure_network(network)
-    write_blind_page(out, networks, options["psi"], options["class_index"], options["seed"], options["device"])
+    write_blind_page(
+        out, networks, options["truncation_psi"], options["class_index"], options["seed"], options["device"]
+    )
     click.echo(f"written: {out}; open it in a browser")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ...runtime.errors import UsageError
+from .options import format_option
 from .output import print_table
 
 
@@ -33,13 +34,13 @@ def models(name: str | None) -> None:
 
 @click.command(epilog="Example: fergan inspect ffhq.pkl")
 @click.argument("file")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
-def inspect(file: str, as_json: bool) -> None:
+@format_option("table", "json")
+def inspect(file: str, kind: str) -> None:
     """Tell what is in a checkpoint; nothing in it is run."""
     from ...stylegan.checkpoints import describe
 
     found = describe(file)
-    if as_json:
+    if kind == "json":
         click.echo(json.dumps(found, indent=2))
         return
     print_table(["", ""], _facts(found))
@@ -48,7 +49,7 @@ def inspect(file: str, as_json: bool) -> None:
 @click.command(epilog="Example: fergan convert ffhq.pkl ffhq.safetensors")
 @click.argument("file")
 @click.argument("out")
-@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--force", is_flag=True, help="Replace what is there: the file OUT.")
 def convert(file: str, out: str, force: bool) -> None:
     """Write the generator of a checkpoint as OUT.safetensors.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...data.labels import NAMED, canonical_label
+from ...data.labels import NAMED, parse_labels
 from ...runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,19 +17,104 @@ if TYPE_CHECKING:
 NOISE_MODES = ("const", "random", "none")
 
 device_option = click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Compute on this device.",
 )
 network_option = click.option(
     "--network",
     metavar="FILE|NAME",
-    help="Checkpoint, or a name that 'fergan models' lists.  [default: the best bundled]",
+    help="Draw with this checkpoint, or one that 'fergan models' lists.  [default: the best bundled]",
 )
-trunc_option = click.option(
-    "--trunc", type=click.FloatRange(-2, 2), metavar="PSI", help="Truncation psi.  [default: the generator's]"
+psi_option = click.option(
+    "--psi",
+    "--trunc",
+    "truncation_psi",
+    type=click.FloatRange(-2, 2),
+    metavar="PSI",
+    help="Truncate the styles to this psi; 1 leaves them alone.  [default: the generator's]",
 )
 class_option = click.option(
-    "--class", "class_index", metavar="N|NAME", help="Class of a conditional generator, such as 1 or disgust."
+    "--class", "class_index", metavar="N|NAME", help="Draw this class of a conditional generator, such as 1 or disgust."
 )
+images_option = click.option("--images", metavar="DIR|ZIP", help="Judge these pictures in place of generated faces.")
+data_sets_option = click.option(
+    "--data",
+    multiple=True,
+    required=True,
+    metavar="PATH|LABEL=PATH",
+    help="Read this data set: fer2013.csv, or any other's file, folder or zip. LABEL=PATH gives all pictures one "
+    "class. Repeat it to merge several.",
+)
+pictures_option = click.option(
+    "--data", required=True, metavar="DIR|ZIP|CSV", help="Read the pictures of this folder, zip or fer2013.csv."
+)
+weights_option = click.option(
+    "--weights", metavar="none|imagenet|FILE", help="Start the network's weights from these.  [default: the recipe's]"
+)
+votes_option = click.option("--votes", metavar="CSV", help="Read the votes of FER+, fer2013new.csv.")
+relabel_option = click.option(
+    "--relabel", metavar="CSV", help="Give some rows other labels first: columns row (or name) and label."
+)
+
+
+def recipe_options(command: Any) -> Any:
+    """``--recipe`` and ``--set``: keywords ``recipe`` and ``overrides``."""
+    for option in reversed(
+        [
+            click.option(
+                "--recipe",
+                default="fernet",
+                show_default=True,
+                metavar="NAME|TOML",
+                help="Train by this recipe, which 'fergan recipes' lists or a file holds.",
+            ),
+            click.option(
+                "--set",
+                "overrides",
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="Change the recipe, such as lr=0.01. Repeat it for more.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def classes_option(default: str | None = None) -> Callable[[Any], Any]:
+    """``--classes``: keyword ``classes``, a text as :func:`fergan.data.merging.merge` takes it."""
+    return click.option(
+        "--classes",
+        default=default,
+        show_default=default is not None,
+        metavar="SET|LIST",
+        help=f"Keep these classes of the data: {', '.join(NAMED)}, all, or their names."
+        + ("" if default else "  [default: common ones]"),
+    )
+
+
+def split_option(default: str) -> Callable[[Any], Any]:
+    """``--split``; ``default`` says what is done without it."""
+    return click.option(
+        "--split",
+        metavar="HOW",
+        help=f"Split the faces: official, or by shares such as 80:10:10.  [default: {default}]",
+    )
+
+
+def seed_option(what: str, default: int | None = 0) -> Callable[[Any], Any]:
+    """``--seed``, of ``what``; without a default the recipe's."""
+    return click.option(
+        "--seed",
+        type=click.IntRange(0),
+        default=default,
+        show_default=default is not None,
+        help=f"Draw {what} by this seed." + ("  [default: the recipe's]" if default is None else ""),
+    )
+
 
 edit_option = click.option(
     "--edit",
@@ -68,15 +153,15 @@ def read_edits(texts: tuple[str, ...]) -> tuple[tuple[Direction, float], ...]:
 crop_option = click.option(
     "--crop",
     type=click.Choice(["none", "ffhq", "detect"]),
-    help="With --want: the part of a picture that the judge sees, as for 'fergan classify'.  [default: none]",
+    help="With --want, show the judge this part of a face, as 'fergan classify' does.  [default: none]",
 )
 
 force_option = click.option(
-    "--force", is_flag=True, help="Start over: delete what fergan made in the run folder first."
+    "--force", is_flag=True, help="Replace what is there: delete what fergan made in the run folder first."
 )
 
 
-def format_option(*kinds: str) -> Callable[[Any], Any]:
+def format_option(*kinds: str, help: str = "Print in this form; json is for programs.") -> Callable[[Any], Any]:
     """``--format`` with the forms of a command, the first by default: keyword ``kind``."""
     return click.option(
         "--format",
@@ -84,13 +169,13 @@ def format_option(*kinds: str) -> Callable[[Any], Any]:
         type=click.Choice(kinds),
         default=kinds[0],
         show_default=True,
-        help="What is printed; json is for programs.",
+        help=help,
     )
 
 
 def noise_option(*modes: str) -> Callable[[Any], Any]:
     """``--noise-mode`` with the modes that make sense for a command."""
-    text = "StyleGAN2's noise; random depends on the seed." if "random" in modes else "StyleGAN2's noise."
+    text = "Add this noise in a StyleGAN2" + ("; random depends on the seed." if "random" in modes else ".")
     return click.option("--noise-mode", type=click.Choice(modes), default="const", show_default=True, help=text)
 
 
@@ -98,7 +183,7 @@ def _labels(ctx: click.Context, option: click.Parameter, text: str | None) -> tu
     """``"a,b,c"``, or the name of a known order, such as ``fer2013``."""
     if text is None:
         return None
-    labels = NAMED.get(text.strip().lower()) or tuple(canonical_label(name) for name in text.split(","))
+    labels = parse_labels(text)
     if len(labels) < 2 or not all(labels) or len(set(labels)) != len(labels):
         raise UsageError(
             f"--labels {text!r}: write the names of the outputs in their order, such as angry,disgust,fear, "
@@ -131,21 +216,21 @@ def classifier_options(command: Any) -> Any:
             click.option(
                 "--model",
                 metavar="FILE|NAME",
-                help="A .keras, .h5, .hdf5 or .onnx file or a bundled name.  [default: fernet]",
+                help="Judge with this .keras, .h5, .hdf5 or .onnx file or bundled name.  [default: fernet]",
             ),
             click.option(
                 "--labels",
                 metavar="LIST",
                 callback=_labels,
-                help="What the model's outputs are called, in order, where no NAME.json beside it says so: a,b,c or "
+                help="Name the model's outputs in their order, where no NAME.json beside it does: a,b,c or "
                 f"{', '.join(NAMED)}.",
             ),
             click.option(
                 "--input-range",
                 metavar="LO,HI|imagenet",
                 callback=_input_range,
-                help="What black and white are to the model, such as -1,1, or imagenet for what torchvision's "
-                "networks want.  [default: NAME.json's, or 0,255]",
+                help="Show the model black and white as these numbers, such as -1,1, or imagenet as torchvision's "
+                "networks want them.  [default: NAME.json's, or 0,255]",
             ),
         ]
     ):
@@ -171,10 +256,15 @@ def parse_psi_sweep(text: str) -> tuple[float, ...]:
             )
         values.add(psi + 0.0)  # -0.0 and 0.0 are one psi
     if len(values) < 2:
-        raise UsageError(f"--psi-sweep {text!r}: names one psi; give --trunc {text} for that, or several psi")
+        raise UsageError(f"--psi-sweep {text!r}: names one psi; give --psi {text} for that, or several psi")
     return tuple(sorted(values))
 
 
 run_option = click.option(
-    "--run", "run_name", default="default", show_default=True, metavar="NAME", help="Run folder: runs/NAME, or a path."
+    "--run",
+    "run_name",
+    default="default",
+    show_default=True,
+    metavar="NAME",
+    help="Work in this run folder: runs/NAME, or a path.",
 )

@@ -1,7 +1,8 @@
-"""Tables on standard output. Imports nothing heavy before it prints one."""
+"""What commands print. Imports nothing heavy before it prints a table."""
 
 from __future__ import annotations
 
+import codecs
 import io
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,39 @@ if TYPE_CHECKING:
     from ..run_folder.folder import RunFolder
 
 _WIDE = 400  # columns where no terminal sets them
+
+
+_PLAIN = {
+    "\N{NO-BREAK SPACE}": " ",
+    "\N{EN DASH}": "-",
+    "\N{EM DASH}": "-",
+    "\N{MINUS SIGN}": "-",
+    "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+    "\N{HORIZONTAL ELLIPSIS}": "...",
+    "\N{MULTIPLICATION SIGN}": "x",
+    "\N{PLUS-MINUS SIGN}": "+-",
+    "\N{GREEK SMALL LETTER PSI}": "psi",
+    **{chr(code): "-" for code in range(0x2500, 0x2580)},  # the lines of tables and progress bars
+}
+
+
+def accept_any_text() -> None:
+    """Let standard output and error take any text, whatever their encoding: what it lacks is written another way.
+
+    A pipe in a Latin-1 locale or on Windows has no box lines, and no encoding has the bytes of a file name that are not
+    UTF-8.
+    """
+    codecs.register_error("fergan.plain", _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="fergan.plain")
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in missing), error.end
 
 
 def print_table(headings: list[str], rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> None:

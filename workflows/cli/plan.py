@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...runtime.errors import UsageError
+from .options import format_option
 
 if TYPE_CHECKING:
     from ..engines.plan import Estimate, Figures
@@ -19,22 +20,26 @@ def plan_options(command: Any) -> Any:
     for option in reversed(
         [
             click.option("--plan", "planned", is_flag=True, help="Estimate time, storage and cost; run nothing."),
-            click.option("--gpus", type=click.IntRange(1), metavar="G", help="With --plan: GPUs, one for each worker."),
-            click.option("--machines", type=click.IntRange(1), metavar="M", help="With --plan: machines without GPUs."),
-            click.option("--measured", metavar="FILE", help="With --plan: figures of 'python -m benchmarks.pipeline'."),
+            click.option(
+                "--gpus", type=click.IntRange(1), metavar="G", help="With --plan, count on G GPUs, one for each worker."
+            ),
+            click.option(
+                "--machines", type=click.IntRange(1), metavar="M", help="With --plan, count on M machines without GPUs."
+            ),
+            click.option(
+                "--measured", metavar="FILE", help="With --plan, read figures of 'python -m benchmarks.pipeline'."
+            ),
             click.option(
                 "--tflops",
                 type=click.FloatRange(0, min_open=True),
-                help="With --plan: a GPU's TFLOP/s.  [default: 10]",
+                help="With --plan, assume GPUs of this speed, in TFLOP/s.  [default: 10]",
             ),
-            click.option("--price", type=click.FloatRange(0), help="With --plan: price of a GPU or machine an hour."),
             click.option(
-                "--format",
-                "kind",
-                type=click.Choice(["text", "json"]),
-                default="text",
-                help="With --plan: json is for programs.",
+                "--price",
+                type=click.FloatRange(0),
+                help="With --plan, count this price for an hour of a GPU or machine.",
             ),
+            format_option("text", "json", help="With --plan, print in this form; json is for programs."),
         ]
     ):
         command = option(command)
@@ -65,7 +70,7 @@ def print_plan(options: dict[str, Any]) -> bool:
     wanted = PlanOptions(
         n=n,
         network=options["network"],
-        images=options["kept"],
+        keep=options["keep"],
         **{name: value for name, value in given.items() if value is not None},
     )
     figures, result = step(wanted)

@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
+from .options import format_option
 from .output import print_table
 
 
 @click.command(epilog="Example: fergan recipes mobilenetv2")
 @click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
-def recipes(name: str | None, as_json: bool) -> None:
+@format_option("table", "json")
+def recipes(name: str | None, kind: str) -> None:
     """List the classifiers that 'fergan train classifier --recipe NAME' can train, or show one recipe.
 
     A recipe is a TOML file; save one under another name, change it, and give it to --recipe. Weights
@@ -27,12 +28,14 @@ def recipes(name: str | None, as_json: bool) -> None:
     if name is not None:
         path = recipe_path(name)
         try:
-            click.echo(json.dumps(read_recipe(path), indent=2) if as_json else path.read_text("utf-8-sig").rstrip())
+            click.echo(
+                json.dumps(read_recipe(path), indent=2) if kind == "json" else path.read_text("utf-8-sig").rstrip()
+            )
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be read as a recipe ({error})") from error
         return
     listed = summaries()
-    if as_json:
+    if kind == "json":
         click.echo(json.dumps([dataclasses.asdict(one) for one in listed], indent=2))
         return
     rows = [

@@ -7,19 +7,14 @@ from pathlib import Path
 import click
 
 from ...runtime.errors import UsageError
-from .options import device_option, run_option
+from .options import device_option, format_option, run_option
 
 
 @click.command(epilog="Example: fergan report --compare stylegan2 --compare dcgan")
 @run_option
 @click.option("--compare", multiple=True, metavar="NAME", help="Compare runs instead: give it once for each, 2 to 6.")
-@click.option(
-    "--format",
-    "kind",
-    type=click.Choice(["html", "md"]),
-    default="html",
-    show_default=True,
-    help="md: the numbers as Markdown for a log, on standard output unless --out is given.",
+@format_option(
+    "html", "md", help="Write the page, or print the numbers in this form for a log (a file where --out is given)."
 )
 @click.option(
     "--out",
@@ -37,9 +32,13 @@ from .options import device_option, run_option
     default=200,
     show_default=True,
     metavar="N",
-    help="The sample's size.",
+    help="With --sensitivity, judge N faces.",
 )
-@click.option("--model", metavar="FILE", help="For --sensitivity: the classifier's file, where it is not bundled.")
+@click.option(
+    "--model",
+    metavar="FILE",
+    help="With --sensitivity, judge with this file, where the run's classifier is not bundled.",
+)
 @device_option
 def report(
     run_name: str,
@@ -89,7 +88,7 @@ def _give(text: str, out: str | None) -> None:
     if out is None:
         click.echo(text, nl=False)
         return
-    from ...runtime.files import write_atomically
+    from ...runtime.files import utf8_text, write_atomically
 
-    write_atomically(out, text.encode())
+    write_atomically(out, utf8_text(text).encode())
     click.echo(f"report in {out}")

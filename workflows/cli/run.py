@@ -23,29 +23,29 @@ _OPTIONS = (
         type=click.Choice(["local", "ray"]),
         default="local",
         show_default=True,
-        help="Who does the work: this machine or a Ray cluster.",
+        help="Work on this machine or on a Ray cluster.",
     ),
     click.option(
         "--workers",
         type=click.IntRange(1),
         metavar="N",
-        help="Processes, pinned to cores or GPUs.  [default: this one; with Ray all that the cluster holds]",
+        help="Work in N processes, pinned to cores or GPUs.  [default: this one; with Ray all that the cluster holds]",
     ),
     click.option(
-        "--address", metavar="ADDRESS", help="Of the Ray cluster: local (a new one here), auto or ray://HOST."
+        "--address", metavar="ADDRESS", help="Use this Ray cluster: local (a new one here), auto or ray://HOST."
     ),
     click.option(
         "--gpus-per-worker",
         type=click.FloatRange(0, 1),
         metavar="G",
-        help="With Ray.  [default: 1 where the cluster has GPUs]",
+        help="With Ray, give each worker this part of a GPU.  [default: 1 where the cluster has GPUs]",
     ),
     click.option(
-        "--images",
-        "kept",
+        "--keep",
         metavar="WHICH",
-        help="Pictures to keep: all, none, tar (a WebDataset), sample:1000.  [default: all; a sample beyond 100,000]",
+        help="Keep these pictures: all, none, tar (WebDataset), sample:1000.  [default: all, beyond 100,000 a sample]",
     ),
+    click.option("--images", "once_images", hidden=True),  # the name of --keep in earlier versions
     click.option("--storage", metavar="URI", help="Keep the run at s3://, gs:// or file:// too; pictures only there."),
 )
 
@@ -66,7 +66,7 @@ def to_engine(options: dict[str, Any]) -> EngineOptions:
         workers=options["workers"],
         address=options["address"],
         gpus_per_worker=options["gpus_per_worker"],
-        images=options["kept"],
+        keep=options["keep"],
         storage=options["storage"],
     )
 
@@ -85,6 +85,7 @@ def run(run_name: str, force: bool, **options: Any) -> None:
     A run that was stopped, killed or damaged is finished by the same command, with the same labels; with a larger --n
     it grows. With --plan nothing is run: time, storage and cost are estimated from figures measured on one machine.
     """
+    options["keep"] = options.pop("once_images") or options["keep"]
     if print_plan(options):
         return
     labels = to_classify(options)
@@ -97,7 +98,7 @@ def run(run_name: str, force: bool, **options: Any) -> None:
 
     folder = RunFolder(run_name, force=force)
     ensure_network(faces.network)
-    with stopped_by_sigterm(), folder.lock(), progress("Running") as show:
+    with stopped_by_sigterm(), folder.lock(), progress("Running", into=folder.path) as show:
         page = run_all(folder, faces, labels, show, engine, want)
     say_labels(folder)
     click.echo(f"report in {page}\nlabels sha256 {folder.record['labels']['sha256']}")

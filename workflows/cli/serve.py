@@ -16,33 +16,50 @@ from .options import device_option
     "models",
     multiple=True,
     metavar="NAME=PATH",
-    help="A model file, a bundled name, or a folder of version folders. Repeatable.  [default: fer=fernet]",
-)
-@click.option("--port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="0 takes a free one.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 or :: for all of this machine's.")
-@click.option(
-    "--label", "labels", multiple=True, metavar="NAME:LABEL=N", help="A label for a version of a model. Repeatable."
+    help="Serve a model file, a bundled name, or a folder of version folders. Repeatable.  [default: fer=fernet]",
 )
 @click.option(
-    "--versions", type=click.IntRange(1), default=1, show_default=True, help="Newest versions that are kept loaded."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8501,
+    show_default=True,
+    help="Listen on this port; 0 takes a free one.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Listen here; 0.0.0.0 or :: for all networks.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="NAME:LABEL=N", help="Give a version of a model this label. Repeatable."
 )
 @click.option(
-    "--workers", type=click.IntRange(1), help="Batches at once, each on one core.  [default: the cores, on a GPU 1]"
+    "--versions",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Keep this many of the newest versions loaded.",
 )
-@click.option("--max-batch", type=click.IntRange(1), help="Faces in a batch.  [default: 16, on a GPU 512]")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Work on this many batches at once.  [default: the cores, on a GPU 1]"
+)
+@click.option(
+    "--max-batch", type=click.IntRange(1), help="Put at most this many faces into a batch.  [default: 16, on a GPU 512]"
+)
 @click.option(
     "--batch-wait",
     type=click.FloatRange(0, 1000),
     default=2,
     show_default=True,
     metavar="MS",
-    help="How long an unfilled batch waits for more.",
+    help="Let an unfilled batch wait this long for more.",
 )
 @click.option(
-    "--max-queue", type=click.IntRange(1), default=1024, show_default=True, help="Waiting faces before 503 is answered."
+    "--max-queue", type=click.IntRange(1), default=1024, show_default=True, help="Answer 503 if more faces wait."
 )
 @click.option(
-    "--max-body", type=click.IntRange(1, 1024), default=32, show_default=True, metavar="MIB", help="Largest request."
+    "--max-body",
+    type=click.IntRange(1, 1024),
+    default=32,
+    show_default=True,
+    metavar="MIB",
+    help="Refuse larger requests.",
 )
 @click.option(
     "--request-timeout",
@@ -50,7 +67,7 @@ from .options import device_option
     default=30,
     show_default=True,
     metavar="S",
-    help="Before 504 is answered.",
+    help="Answer 504 after this long.",
 )
 @click.option(
     "--drain",
@@ -58,10 +75,10 @@ from .options import device_option
     default=30,
     show_default=True,
     metavar="S",
-    help="Given to requests under way when asked to stop.",
+    help="Give requests under way this long to finish when asked to stop.",
 )
 @click.option("--cors", is_flag=True, help="Let web pages of other origins read the answers.")
-@click.option("--access-log", is_flag=True, help="A line for each request.")
+@click.option("--access-log", is_flag=True, help="Write a line for each request.")
 @device_option
 def serve(models: tuple[str, ...], labels: tuple[str, ...], batch_wait: float, max_body: int, **options: Any) -> None:
     """Serve classifiers by TensorFlow Serving's REST API.

@@ -13,24 +13,24 @@ from .options import (
     edit_option,
     network_option,
     noise_option,
+    psi_option,
     read_edits,
-    trunc_option,
 )
 
 
 @click.command(epilog="Example: fergan mix --rows 85,100 --cols 55,821 --styles 0-6")
-@click.option("--rows", required=True, metavar="LIST", help="Seeds of the faces, one a row.")
-@click.option("--cols", required=True, metavar="LIST", help="Seeds of the styles, one a column.")
+@click.option("--rows", required=True, metavar="LIST", help="Draw a row for each of these seeds.")
+@click.option("--cols", required=True, metavar="LIST", help="Take styles from these seeds, a column each.")
 @click.option(
-    "--styles", default="0-6", show_default=True, metavar="LIST", help="Styles that the column gives; or all, or none."
+    "--styles", default="0-6", show_default=True, metavar="LIST", help="Take these from the column; or all, or none."
 )
-@click.option("--outdir", default="mix", show_default=True, metavar="DIR", help="Folder of the pictures.")
+@click.option("--out", "--outdir", default="mix", show_default=True, metavar="DIR", help="Write into this folder.")
 @network_option
-@trunc_option
+@psi_option
 @noise_option(*NOISE_MODES)
 @class_option
 @device_option
-def mix(rows: str, cols: str, styles: str, outdir: str, **options: Any) -> None:
+def mix(rows: str, cols: str, styles: str, out: str, **options: Any) -> None:
     """Mix the styles of faces: DIR/ROW-COL.png and DIR/grid.png.
 
     Low styles are pose and shape, high ones are colours. A picture that exists is replaced.
@@ -46,22 +46,26 @@ def mix(rows: str, cols: str, styles: str, outdir: str, **options: Any) -> None:
     from ..progress import progress
 
     ensure_network(options["network"])
-    wanted = MixOptions(faces, columns, layers, truncation_psi=options.pop("trunc"), **options)
-    with progress("Mixing") as show:
-        grid, count = step(wanted, outdir, show)
+    wanted = MixOptions(faces, columns, layers, **options)
+    with progress("Mixing", into=out) as show:
+        grid, count = step(wanted, out, show)
     click.echo(f"{count} faces and {grid}")
 
 
 @click.command(epilog="Example: fergan interpolate --seeds 0,1,2 --out faces.mp4")
-@click.option("--seeds", required=True, metavar="LIST", help="The faces to go through, in this order.")
-@click.option("--frames", type=click.IntRange(1, 10_000), default=60, show_default=True, help="From face to face.")
-@click.option("--fps", type=click.FloatRange(1, 120), default=30, show_default=True, help="Frames a second.")
+@click.option("--seeds", required=True, metavar="LIST", help="Draw these seeds, in this order.")
+@click.option(
+    "--frames", type=click.IntRange(1, 10_000), default=60, show_default=True, help="Draw this many from face to face."
+)
+@click.option(
+    "--fps", type=click.FloatRange(1, 120), default=30, show_default=True, help="Show this many frames a second."
+)
 @click.option("--loop/--no-loop", default=True, show_default=True, help="Go back to the first face at the end.")
 @click.option(
-    "--out", default="interpolation.webp", show_default=True, metavar="FILE", help="An animated .webp, or an .mp4."
+    "--out", default="interpolation.webp", show_default=True, metavar="FILE", help="Write this .webp or .mp4."
 )
 @network_option
-@trunc_option
+@psi_option
 @noise_option("const", "none")
 @class_option
 @edit_option
@@ -80,8 +84,7 @@ def interpolate(seeds: str, out: str, edit: tuple[str, ...], **options: Any) -> 
     from ..progress import progress
 
     ensure_network(options["network"])
-    edits = read_edits(edit)
-    wanted = InterpolateOptions(keys, truncation_psi=options.pop("trunc"), edits=edits, **options)
-    with progress("Drawing", unit="frames") as show:
+    wanted = InterpolateOptions(keys, edits=read_edits(edit), **options)
+    with progress("Drawing", unit="frames", into=out) as show:
         path = step(wanted, out, show)
     click.echo(f"{wanted.total} frames in {path}")

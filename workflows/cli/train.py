@@ -7,7 +7,18 @@ from typing import Any
 import click
 
 from ...runtime.errors import UsageError
-from .options import device_option
+from .options import (
+    classes_option,
+    data_sets_option,
+    device_option,
+    pictures_option,
+    recipe_options,
+    relabel_option,
+    seed_option,
+    split_option,
+    votes_option,
+    weights_option,
+)
 
 
 @click.group(epilog="Example: fergan train classifier --data fer2013.csv")
@@ -16,30 +27,17 @@ def train() -> None:
 
 
 @train.command("classifier", epilog="Example: fergan train classifier --data fer2013.csv --out runs/my_classifier")
-@click.option(
-    "--data",
-    required=True,
-    multiple=True,
-    metavar="PATH",
-    help="fer2013.csv or another data set; LABEL=PATH gives all pictures one class. Again for more sets.",
-)
-@click.option("--recipe", default="fernet", show_default=True, metavar="NAME|TOML", help="As 'fergan recipes' lists.")
-@click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe, such as lr=0.01. Again for more."
-)
-@click.option(
-    "--labels", metavar="SET|LIST", help="fer2013, ferplus, embarrassed, all, or names.  [default: common ones]"
-)
-@click.option(
-    "--split", metavar="HOW", help="official, or shares such as 80:10:10.  [default: official where there is one]"
-)
+@data_sets_option
+@recipe_options
+@classes_option()
+@split_option("official where there is one")
 @click.option("--drop-leaks", is_flag=True, help="Leave out training faces that are also in validation or test.")
-@click.option("--relabel", metavar="CSV", help="New labels for some rows: columns row or name, and label.")
-@click.option("--votes", metavar="CSV", help="FER+'s fer2013new.csv.")
+@relabel_option
+@votes_option
 @click.option(
     "--votes-mode",
     type=click.Choice(["auxiliary", "majority", "probability", "crossentropy", "multi_target"]),
-    help="Votes train a second head, or replace the labels.  [default: auxiliary]",
+    help="Train a second head by the votes, or let them replace the labels.  [default: auxiliary]",
 )
 @click.option("--teacher", metavar="FILE|NAME", help="Learn from this classifier's answers too (distillation).")
 @click.option(
@@ -47,16 +45,24 @@ def train() -> None:
     type=click.Choice(["single", "flip", "ten"]),
     default="single",
     show_default=True,
-    help="Views in which the teacher judges each face.",
+    help="Show the teacher each face in these views.",
 )
-@click.option("--weights", metavar="none|imagenet|FILE", help="Where the network's weights start.")
-@click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), help="[default: float32]")
-@click.option("--epochs", type=click.IntRange(1), help="[default: the recipe's, as for the next four]")
-@click.option("--batch-size", type=click.IntRange(2))
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True))
-@click.option("--patience", type=click.IntRange(1), help="Epochs without progress.")
-@click.option("--seed", type=click.IntRange(0), help="Of weights, order, augmentation and made splits.")
-@click.option("--out", default="runs/classifier", show_default=True, metavar="DIR", help="Folder of the training.")
+@weights_option
+@click.option(
+    "--precision", type=click.Choice(["float32", "bfloat16", "float16"]), help="Compute in this.  [default: float32]"
+)
+@click.option("--epochs", type=click.IntRange(1), help="Train for this many epochs.  [default: the recipe's]")
+@click.option("--batch-size", type=click.IntRange(2), help="Train on this many faces a step.  [default: the recipe's]")
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    help="Train at this learning rate.  [default: the recipe's]",
+)
+@click.option(
+    "--patience", type=click.IntRange(1), help="Stop after so many epochs without progress.  [default: the recipe's]"
+)
+@seed_option("weights, order, augmentation and made splits", None)
+@click.option("--out", default="runs/classifier", show_default=True, metavar="DIR", help="Write into this folder.")
 @device_option
 def train_classifier(out: str, **options: Any) -> None:
     """Train a classifier by a recipe: fit on the training rows, choose the epoch on the validation rows.
@@ -74,25 +80,48 @@ def train_classifier(out: str, **options: Any) -> None:
 
 
 @train.command("dcgan", epilog="Example: fergan train dcgan --data fer2013.csv --out runs/my_dcgan")
-@click.option("--data", required=True, metavar="DIR|ZIP|CSV", help="A folder or zip of images, or fer2013.csv.")
-@click.option("--out", default="runs/dcgan", show_default=True, metavar="DIR", help="Folder of the training.")
+@pictures_option
+@click.option("--out", default="runs/dcgan", show_default=True, metavar="DIR", help="Write into this folder.")
 @click.option(
-    "--epochs", type=click.FloatRange(0, min_open=True), default=25, show_default=True, help="Passes over the data."
+    "--epochs",
+    type=click.FloatRange(0, min_open=True),
+    default=25,
+    show_default=True,
+    help="Train for this many passes over the data.",
 )
-@click.option("--resolution", type=click.IntRange(32), default=48, show_default=True, help="Pixels, a multiple of 16.")
-@click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True, help="1 gray, 3 RGB.")
-@click.option("--cond", is_flag=True, help="Train by class: the CSV's emotions, or dataset.json's labels.")
-@click.option("--base-channels", type=click.IntRange(4), default=32, show_default=True, help="Width of the networks.")
-@click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True)
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=4e-4, show_default=True)
 @click.option(
-    "--augment",
+    "--resolution",
+    type=click.IntRange(32),
+    default=48,
+    show_default=True,
+    help="Draw this many pixels a side, a multiple of 16.",
+)
+@click.option(
+    "--channels", type=click.Choice(["1", "3"]), default="1", show_default=True, help="Draw in gray (1) or RGB (3)."
+)
+@click.option("--cond", is_flag=True, help="Train by class: the CSV's emotions, or dataset.json's labels.")
+@click.option(
+    "--base-channels", type=click.IntRange(4), default=32, show_default=True, help="Set the width of the networks."
+)
+@click.option(
+    "--batch-size", type=click.IntRange(2), default=64, show_default=True, help="Train on this many images a step."
+)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    default=4e-4,
+    show_default=True,
+    help="Train at this learning rate.",
+)
+@click.option(
+    "--diffaugment",
+    "augment",
     default="color,translation",
     show_default=True,
     metavar="LIST",
-    help="DiffAugment: color,translation,cutout.",
+    help="Show D pictures with these changes of DiffAugment: color,translation,cutout.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@seed_option("weights, order, latents and augmentation")
 @device_option
 def train_dcgan(data: str, out: str, **options: Any) -> None:
     """Train a DCGAN from scratch. A stopped training goes on when the same command is given again."""
@@ -118,20 +147,32 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
 
 
 @train.command("stylegan2", epilog="Example: fergan train stylegan2 --data faces.zip --out runs/my_stylegan2")
-@click.option("--data", required=True, metavar="DIR|ZIP|CSV", help="A folder or zip of images, or fer2013.csv.")
-@click.option("--out", default="runs/stylegan2", show_default=True, metavar="DIR", help="Folder of the training.")
+@pictures_option
+@click.option("--out", default="runs/stylegan2", show_default=True, metavar="DIR", help="Write into this folder.")
 @click.option(
-    "--kimg", type=click.FloatRange(0, min_open=True), default=1000, show_default=True, help="Images shown, thousands."
+    "--kimg",
+    type=click.FloatRange(0, min_open=True),
+    default=1000,
+    show_default=True,
+    help="Train on this many thousand images.",
 )
-@click.option("--resolution", type=click.IntRange(8), default=64, show_default=True, help="Pixels, a power of two.")
-@click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="1 gray, 3 RGB.")
+@click.option(
+    "--resolution",
+    type=click.IntRange(8),
+    default=64,
+    show_default=True,
+    help="Draw this many pixels a side, a power of two.",
+)
+@click.option(
+    "--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="Draw in gray (1) or RGB (3)."
+)
 @click.option("--cond", is_flag=True, help="Train by class: the CSV's emotions, or dataset.json's labels.")
 @click.option(
     "--width",
     type=click.Choice(["tiny", "small", "wide", "medium", "paper", "full"]),
     default="tiny",
     show_default=True,
-    help="Of the networks: tiny to wide for a CPU, paper and full as published.",
+    help="Set the width of the networks: tiny to wide for a CPU, paper and full as published.",
 )
 @click.option(
     "--init",
@@ -139,44 +180,77 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
     help="Start from this generator or training-state.pt, of this resolution or a lower one (its width counts), and "
     "from its discriminator where there is one.",
 )
-@click.option("--batch-size", type=click.IntRange(4), default=16, show_default=True)
-@click.option("--part-size", type=click.IntRange(4), metavar="N", help="Images at a time, where memory is short.")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=0.0025, show_default=True)
+@click.option(
+    "--batch-size", type=click.IntRange(4), default=16, show_default=True, help="Train on this many images a step."
+)
+@click.option(
+    "--part-size",
+    type=click.IntRange(4),
+    metavar="N",
+    help="Compute this many images at a time, where memory is short.",
+)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    default=0.0025,
+    show_default=True,
+    help="Train at this learning rate.",
+)
 @click.option(
     "--final-learning-rate",
     type=click.FloatRange(0, min_open=True),
     metavar="RATE",
-    help="Fall to this by a cosine.  [default: stay]",
+    help="Let the rate fall to this by a cosine.  [default: it stays]",
 )
-@click.option("--gamma", type=click.FloatRange(0), help="R1's weight.  [default: 0.3 at 64 pixels and batches of 16]")
-@click.option("--path-length", type=click.FloatRange(0), default=2, show_default=True, help="Weight; 0 = none.")
 @click.option(
-    "--style-mixing", type=click.FloatRange(0, 1), default=0.9, show_default=True, help="Share of images; 0 = none."
+    "--gamma", type=click.FloatRange(0), help="Set the weight of R1.  [default: 0.3 at 64 pixels and batches of 16]"
 )
-@click.option("--relativistic", is_flag=True, help="R3GAN's loss: D compares real with generated images; R1 and R2.")
+@click.option(
+    "--path-length",
+    type=click.FloatRange(0),
+    default=2,
+    show_default=True,
+    help="Set the weight of the path length penalty; 0 leaves it out.",
+)
+@click.option(
+    "--style-mixing",
+    type=click.FloatRange(0, 1),
+    default=0.9,
+    show_default=True,
+    help="Mix the styles of this share of images; 0 of none.",
+)
+@click.option(
+    "--relativistic", is_flag=True, help="Train by R3GAN's loss: D compares real with generated images; R1 and R2."
+)
 @click.option(
     "--augment",
     type=click.Choice(["diffaugment", "ada", "none"]),
     default="diffaugment",
     show_default=True,
-    help="diffaugment for about a thousand images, ada for more and for long trainings.",
+    help="Show D changed pictures: diffaugment for about a thousand images, ada for more and for long trainings.",
 )
 @click.option("--mirror/--no-mirror", default=True, show_default=True, help="Show mirrored images too.")
-@click.option("--snapshot-kimg", type=click.FloatRange(0, min_open=True), default=20, show_default=True)
+@click.option(
+    "--snapshot-kimg",
+    type=click.FloatRange(0, min_open=True),
+    default=20,
+    show_default=True,
+    help="Take a snapshot after this many thousand images.",
+)
 @click.option(
     "--ema-kimg",
     metavar="LIST",
     callback=_half_lives,
-    help="Half-lives of averages of G, such as 5,10,20; the first is generator.safetensors, the others are "
+    help="Average G with these half-lives, such as 5,10,20; the first is generator.safetensors, the others are "
     "generator-ema20.safetensors.  [default: 5 at batches of 16]",
 )
 @click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16", "auto"]),
-    help="auto: bfloat16 on a CPU that is fast at it, float16 in the top blocks on a GPU.  "
+    help="Compute in this; auto: bfloat16 on a CPU that is fast at it, float16 in the top blocks on a GPU.  "
     "[default: float32 on a CPU, auto on a GPU]",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@seed_option("weights, order, latents and augmentation")
 @device_option
 def train_stylegan2(data: str, out: str, **options: Any) -> None:
     """Train a StyleGAN2 from scratch. A stopped training goes on when the same command is given again.

@@ -27,24 +27,26 @@ def want_options(command: Any) -> Any:
                 help="Draw until so many faces of each label are found, such as happy=50,neutral=50; keep these only.",
             ),
             click.option(
-                "--judge", metavar="FILE|NAME", help="With --want: who labels.  [default: --model, or else fernet]"
+                "--judge",
+                metavar="FILE|NAME",
+                help="With --want, let this judge label.  [default: --model, or else fernet]",
             ),
             click.option(
                 "--second-judge",
                 metavar="FILE|NAME",
-                help="With --want: whose labels stand beside, without a say.  [default: fernet-ensemble]",
+                help="With --want, put this judge's labels beside, without a say.  [default: fernet-ensemble]",
             ),
             click.option(
                 "--min-confidence",
                 type=click.FloatRange(0, 1),
                 metavar="P",
-                help="With --want: keep faces of which the judge is so sure.  [default: 0]",
+                help="With --want, keep faces of which the judge is at least this sure.  [default: 0]",
             ),
             click.option(
                 "--max-seeds",
                 type=click.IntRange(1, 2**32),
                 metavar="N",
-                help="With --want: seeds to try.  [default: 100000]",
+                help="With --want, try at most N seeds.  [default: 100000]",
             ),
         ]
     ):

@@ -20,7 +20,7 @@ from ..run_folder.pictures import KeptPictures
 from ..run_folder.seeds import shard_size
 
 FORMAT = "figures 1"
-"""What ``python -m benchmarks.pipeline --json FILE`` writes as ``fergan``."""
+"""What ``python -m benchmarks.pipeline --out FILE`` writes as ``fergan``."""
 
 CSV_BYTES = 110
 """Of a row of ``labels.csv`` with seven classes, about."""
@@ -97,8 +97,8 @@ class PlanOptions:
         network: name or file of the generator; its resolution chooses among :data:`BUILT_IN`.
         gpus: so many GPUs, one a worker; None for machines without.
         machines: so many machines as the one that was measured, if ``gpus`` is None.
-        images: as for ``fergan run --images``.
-        measured: the file of ``python -m benchmarks.pipeline --json``; None for :data:`BUILT_IN`.
+        keep: which pictures, as for ``fergan run --keep``.
+        measured: the file of ``python -m benchmarks.pipeline --out``; None for :data:`BUILT_IN`.
         tflops: 10**12 operations a second that a GPU is assumed to reach where the figures are of CPUs.
         price: of a GPU or machine for an hour, in any currency; None for no cost.
     """
@@ -107,7 +107,7 @@ class PlanOptions:
     network: str | None = None
     gpus: int | None = None
     machines: int = 1
-    images: str | None = None
+    keep: str | None = None
     measured: str | None = None
     tflops: float = 10.0
     price: float | None = None
@@ -159,7 +159,7 @@ def plan(options: PlanOptions) -> tuple[Figures, Estimate]:
     """
     figures, assumptions = _figures(options)
     workers = options.gpus if options.gpus is not None else options.machines
-    kept = KeptPictures.parse(options.images, options.n)
+    kept = KeptPictures.parse(options.keep, options.n)
     return figures, estimate(figures, options.n, workers, kept, options.price, assumptions)
 
 
@@ -206,13 +206,13 @@ def estimate(
 
 
 def read_figures(path: str | Path) -> Figures:
-    """The file that ``python -m benchmarks.pipeline --json FILE`` wrote.
+    """The file that ``python -m benchmarks.pipeline --out FILE`` wrote.
 
     Raises:
         DataError: it cannot be read, or is something else.
     """
     label = printable(path)
-    again = "make it by: python -m benchmarks.pipeline --n 500 --json FILE"
+    again = "make it by: python -m benchmarks.pipeline --n 500 --out FILE"
     try:
         data = json.loads(Path(path).read_bytes())
     except (OSError, ValueError) as error:
@@ -276,7 +276,7 @@ def _figures(options: PlanOptions) -> tuple[Figures, tuple[str, ...]]:
             there = " and ".join(str(figures.resolution) for figures in BUILT_IN)
             raise UsageError(
                 f"--network {options.network}: nothing is built in but {there} pixels; measure it: "
-                f"python -m benchmarks.pipeline --network {options.network} --json FILE, then --measured FILE"
+                f"python -m benchmarks.pipeline --network {options.network} --out FILE, then --measured FILE"
             )
         figures = near[0]
     notes = [] if options.measured else ["the figures are those built in; measure your own with benchmarks.pipeline"]

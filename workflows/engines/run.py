@@ -72,7 +72,7 @@ def run_all(
     maker, judge = _networks(run, generate, classify, engine, want, on_progress)
     generate = replace(generate, seeds=maker.options.seeds, chosen=maker.options.chosen)
     plan, made, judged = maker.faces, maker.record, judge.record()
-    kept = KeptPictures.parse(engine.images, len(plan))
+    kept = KeptPictures.parse(engine.keep, len(plan))
     claim_faces(run, made)
     run.claim(judged)
     run.put("images", str(kept))
@@ -166,7 +166,8 @@ def missing_tasks(run: RunFolder, plan: FacePlan, kept: KeptPictures, store: Sto
     pictures = store.pictures() if kept.mode != "none" else set()
     size = shard_size(len(plan))
     for number, faces in shards(plan):
-        label = not whole_part(run, number, [face.name for face in faces])
+        # a face that was skipped lacked its picture then; here it is drawn again
+        label = not whole_part(run, number, [face.name for face in faces], lambda name: True)
         wanted = kept.files(number, number * size, faces, len(plan))
         files = tuple(name for name in wanted if name not in pictures)
         if label or files:

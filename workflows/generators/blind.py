@@ -9,7 +9,7 @@ import numpy as np
 
 from ...reports.pages.blind import build_blind_page
 from ...runtime.errors import UsageError
-from ...runtime.files import write_atomically
+from ...runtime.files import utf8_text, write_atomically
 from ...stylegan.generator import default_psi, load_generator
 
 PAIRS = 40
@@ -44,4 +44,4 @@ def write_blind_page(
         pairs=list(zip(first, second, strict=True)),
         first_is_left=left,
     )
-    write_atomically(Path(path), page.encode())
+    write_atomically(Path(path), utf8_text(page).encode())

@@ -42,7 +42,9 @@ class PictureSet:
             self.names: tuple[str, ...] = tuple(f"{split} row {row}" for row in range(len(faces)))
         else:
             self._source = ImageSource(self.path)
-            self.names = self._source.names
+            self.names = self._source.readable
+            if not self.names:
+                raise DataError(f"{printable(self.path)}: none of its pictures can be read here")
         height, width, self.channels = self._one_shape() if one_shape else self._read(0).shape
         self.side = min(height, width)
 

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
 from ...runtime.devices import choose_device
-from ...runtime.distributed import process_group, world_size
+from ...runtime.distributed import process_group, rank, world_size
 from ...runtime.errors import UsageError
+from ...runtime.files import printable
 from ...stylegan.dcgan import DCGANConfig
 from ...stylegan.generator import find_checkpoint
 from ...stylegan.training.dcgan import DCGANSettings, DCGANTrainer
@@ -42,10 +44,10 @@ def train_dcgan(
     policy = tuple(name.strip() for name in augment.split(",") if name.strip())
     unknown = [name for name in policy if name not in POLICIES]
     if unknown:
-        raise UsageError(f"--augment: {unknown[0]!r} is not one of {', '.join(POLICIES)}")
+        raise UsageError(f"--diffaugment: {unknown[0]!r} is not one of {', '.join(POLICIES)}")
     if resolution % 16:
         raise UsageError(f"--resolution {resolution} is not a multiple of 16; {resolution // 16 * 16} would be")
-    images = load_training_set(data, resolution, int(channels), cond)
+    images = _training_set(data, resolution, int(channels), cond)
     shares = None if images.classes is None else _class_shares(data, images.classes)
     config = DCGANConfig(
         img_resolution=resolution,
@@ -92,7 +94,7 @@ def train_stylegan2(
 ) -> Path:
     """Read the images and train. Options as in ``fergan train stylegan2``."""
     _check_sizes(resolution, batch_size, part_size or batch_size)
-    images = load_training_set(data, resolution, int(channels), cond)
+    images = _training_set(data, resolution, int(channels), cond)
     shares = None if images.classes is None else images.classes.mean(axis=0)
     with process_group(choose_device(device)) as own:
         half, block_precision = _precision(precision, own.type)
@@ -134,6 +136,15 @@ def _check_sizes(resolution: int, batch_size: int, part_size: int) -> None:
             raise UsageError(
                 f"{option} {size}: D compares images in groups of four, so give a multiple of 4 that divides the batch"
             )
+
+
+def _training_set(data: str, resolution: int, channels: int, cond: bool) -> TrainingSet:
+    """The images, after a word on those that are left out."""
+    images = load_training_set(data, resolution, channels, cond)
+    if images.unread and rank() == 0:
+        first = printable(images.unread[0])
+        click.echo(f"left out: {len(images.unread)} images that cannot be read here, such as {first}", err=True)
+    return images
 
 
 def _precision(wanted: str | None, device: str) -> tuple[bool, str]:

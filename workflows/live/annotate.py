@@ -25,7 +25,7 @@ from ...data.faces import cut_faces
 from ...data.image_source import SUFFIXES, ImageSource
 from ...data.images import read_image, write_png
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable
+from ...runtime.files import printable, utf8_text
 from ..background import OrderedWorker, ReadAhead, until
 from ..progress import OnProgress, no_progress
 from .drawing import draw_faces
@@ -227,13 +227,13 @@ class _Pictures:
         self._path, self._out = path, None if options.out is None else Path(options.out)
         self._source = None if single else ImageSource(path)
         self.complaints: list[str] = []
-        self._names = (path.name,) if self._source is None else self._without_own_output(self._source)
+        self._names = (utf8_text(path.name),) if self._source is None else self._without_own_output(self._source)
         self.total: int | None = len(self._names)
         self._first = read_image(path) if single else None
 
     def _read(self) -> Iterator[tuple[str, np.ndarray]]:
         if self._first is not None:
-            yield self._path.name, self._first
+            yield self._names[0], self._first
         if self._source is None:
             return
         for name in self._names:

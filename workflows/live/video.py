@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable, temporary_path
+from ...runtime.files import printable, temporary_path, utf8_text
 from ...runtime.opencv import opencv
 
 FPS = 25.0
@@ -41,7 +44,7 @@ class VideoSource:
         self.complaint: str | None = None
         camera = source.isdecimal()
         self.live = camera or "://" in source
-        self.name = f"camera {source}" if camera else source if self.live else Path(source).name
+        self.name = f"camera {source}" if camera else source if self.live else utf8_text(Path(source).name)
         label = printable(f"camera {source}" if camera else source)
         if camera:
             _check_camera(int(source))
@@ -51,7 +54,7 @@ class VideoSource:
                 raise DataError(
                     f"{label}: there is no such file; give a film, a folder, a picture or a camera's number"
                 )
-            self._capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG)
+            self._capture = cv2.VideoCapture(source if self.live else _reachable(Path(source)), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise DataError(f"{label}: " + ("cannot be opened" if camera else "is no film that OpenCV can read"))
         self._first = self._read()
@@ -111,6 +114,21 @@ def _check_camera(number: int) -> None:
     raise DataError(f"camera {number}: is not there ({known}); give another number, or a film")
 
 
+@cache
+def _links() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="fergan-")
+
+
+def _reachable(path: Path) -> str:
+    """A name of a file or folder that OpenCV can take: its process ends by a fault on one that is not UTF-8."""
+    if utf8_text(str(path)) == str(path):
+        return str(path)
+    link = Path(_links().name, hashlib.sha256(bytes(path.absolute())).hexdigest())
+    if not link.is_symlink():
+        link.symlink_to(path.absolute())
+    return str(link)
+
+
 class VideoFile:
     """An mp4 (MPEG-4 Part 2) in the making: it gets its name when it is complete.
 
@@ -123,8 +141,9 @@ class VideoFile:
         self._path, self._frames = path, 0
         self._size = max(2, width // 2 * 2), max(2, height // 2 * 2)  # the encoder takes even sides only
         self._temporary = temporary_path(path, ".mp4")
+        self._place = f"{_reachable(path.parent)}/{self._temporary.name}"
         fourcc = self._cv2.VideoWriter.fourcc(*"mp4v")
-        self._writer = self._cv2.VideoWriter(str(self._temporary), self._cv2.CAP_FFMPEG, fourcc, fps, self._size)
+        self._writer = self._cv2.VideoWriter(self._place, self._cv2.CAP_FFMPEG, fourcc, fps, self._size)
         if not self._writer.isOpened():
             self._temporary.unlink(missing_ok=True)
             raise DataError(f"{printable(path)}: OpenCV can write no mp4 here (no codec, or no right to the folder)")
@@ -154,7 +173,7 @@ class VideoFile:
             self._temporary.unlink(missing_ok=True)
 
     def _check(self) -> None:
-        written = self._cv2.VideoCapture(str(self._temporary), self._cv2.CAP_FFMPEG)
+        written = self._cv2.VideoCapture(self._place, self._cv2.CAP_FFMPEG)
         try:  # a full disk goes unmentioned by the writer
             complete = written.isOpened() and int(written.get(self._cv2.CAP_PROP_FRAME_COUNT)) == self._frames
         finally:

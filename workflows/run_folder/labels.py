@@ -32,9 +32,6 @@ MOST_CSV_ROWS = 1_000_000
 
 _CHECKSUM = b"fergan.sha256"
 _CSV_CHUNK = 16_384  # rows that become text at a time
-FIXED = ("face", "seed", "label", "confidence")
-"""The columns before the classes' own, with ``psi`` after ``seed`` in a run over several truncations. A face that could
-not be read has no label but a ``skipped`` reason."""
 
 NO_FACE = "no face was found"
 """The reason of a picture that was skipped because the detector found no face in it."""

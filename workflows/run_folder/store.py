@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
+from ...data.images import png_chunks
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable, write_atomically
 
@@ -86,10 +86,10 @@ class Store:
 
 
 def whole_pictures(folder: Path) -> set[str]:
-    """Names of the files in a folder of pictures; not of PNGs that are empty, cut short or no PNGs.
+    """Names of the files in a folder of pictures; not of PNGs that are empty, cut short, damaged or no PNGs.
 
-    Pictures of fergan appear complete or not at all, so only what was done to them afterwards is looked for, by their
-    first and last bytes.
+    Pictures of fergan appear complete or not at all, so only what was done to them afterwards is looked for, by the
+    checksums in them.
     """
     if not folder.is_dir():
         return set()
@@ -98,10 +98,8 @@ def whole_pictures(folder: Path) -> set[str]:
 
 def _whole_png(path: Path) -> bool:
     try:
-        with open(path, "rb") as file:
-            if file.read(8) != b"\x89PNG\r\n\x1a\n":
-                return False
-            file.seek(-12, io.SEEK_END)
-            return file.read() == b"\0\0\0\0IEND\xaeB`\x82"
+        data = path.read_bytes()
     except OSError:
         return False
+    chunks = list(png_chunks(data))
+    return bool(chunks) and all(good for _, good, _ in chunks) and chunks[-1][::2] == (b"IEND", len(data))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -115,7 +116,7 @@ class Judge:
             found[read] = prepared.found
             if self.no_face == "skip":
                 pictures = pictures[prepared.found]
-                skipped |= {faces[row].name: NO_FACE for row in np.flatnonzero(read & ~found)}
+                skipped |= {faces[row].name: NO_FACE for row in np.flatnonzero(read & ~found).tolist()}
         probabilities = self.classifier.predict(pictures) if len(pictures) else np.empty((0, len(classes)), np.float32)
         return face_table(faces, probabilities, classes, skipped, found)
 
@@ -142,8 +143,8 @@ def classify(run: RunFolder, options: ClassifyOptions, on_progress: OnProgress =
         were skipped.
 
     Raises:
-        DataError: no pictures, some of the run's pictures are missing, no picture could be judged, or a file cannot
-            be written.
+        DataError: no pictures, some of the run's pictures are missing or damaged, no picture could be judged, or a
+            file cannot be written.
         UsageError: the run folder was classified with other settings.
     """
     started = time.monotonic()
@@ -190,7 +191,7 @@ class _RunPictures:
         missing = sum(1 for face in self.faces if face.name not in whole)
         if missing:
             raise DataError(
-                f"{self.place}: {missing} of {len(self.faces)} faces are missing; "
+                f"{self.place}: {missing} of {len(self.faces)} faces are missing or damaged; "
                 "run 'fergan generate' again with the same settings to finish them"
             )
 
@@ -227,9 +228,8 @@ class _ForeignPictures:
     def listing(self, names: Sequence[str]) -> str:
         """SHA-256 of what pictures there are."""
         # sizes and times too: other pictures under the same names must not keep the labels of the old ones
-        place = self.source.path
-        files = [place / name for name in names] if place.is_dir() else [place]
-        states = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        files = dict.fromkeys(map(self.source.file, names))
+        states = [(state.st_size, state.st_mtime_ns) for state in map(_state, files)]
         return hashlib.sha256(repr((list(names), states)).encode("utf-8", "surrogatepass")).hexdigest()
 
     def mended(self, name: str) -> bool:
@@ -237,6 +237,11 @@ class _ForeignPictures:
 
     def read(self, name: str) -> np.ndarray:
         return self.source.read(name)
+
+
+def _state(file: Path) -> os.stat_result:
+    """Size and times of a file; of a link that leads nowhere, its own."""
+    return file.stat() if file.exists() else file.lstat()
 
 
 def _grown(run: RunFolder, record: ClassifyRecord, source: _RunPictures | _ForeignPictures) -> bool:

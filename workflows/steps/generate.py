@@ -78,9 +78,7 @@ class FaceMaker:
         self.psi = default_psi(self.generator, options.truncation_psi)
         cutoff, styles = options.truncation_cutoff, self.generator.num_ws
         if cutoff is not None and cutoff > styles:
-            raise UsageError(
-                f"--trunc-cutoff {cutoff}: {self.generator.name} has {styles} styles; give at most {styles}"
-            )
+            raise UsageError(f"--psi-cutoff {cutoff}: {self.generator.name} has {styles} styles; give at most {styles}")
         self._offset: np.ndarray | None = None
         for direction, strength in options.edits:
             moved = direction.offset(strength, self.generator)

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from ...reports.formatting import plural
 from ...reports.statistics.references import NAMED_REFERENCES, as_labelled
 from ...reports.statistics.sequential import Look, label_excess, sample_excess, spending
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import held, json_text, printable, write_atomically
+from ...runtime.files import json_text, printable, write_atomically
 from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import read_validation
 from ..run_folder.table import read_table
@@ -44,7 +45,9 @@ class _Limit:
         return sample_excess(counts, self.sample, max_tv)
 
 
-def check_again(run: RunFolder, against: str, max_tv: float, state: Path, *, alpha: float = 0.05) -> tuple[Look, str]:
+def check_again(
+    run: RunFolder, against: str, max_tv: float, state: Path, *, alpha: float = 0.05, patience: float = 60
+) -> tuple[Look, str]:
     """Look once more whether a run's labels are further than `max_tv` from a reference, and note it in `state`.
 
     The same labels as at the last look are no new look: they get its answer and spend nothing. Of checks that run at
@@ -56,19 +59,27 @@ def check_again(run: RunFolder, against: str, max_tv: float, state: Path, *, alp
         max_tv: the total variation distance that is allowed, 0..1.
         state: a file, made at the first look, that holds the looks so far; it belongs to one reference and limit.
         alpha: the chance of any false alarm, over all looks.
+        patience: seconds to wait for another check of the same file.
 
     Returns:
         The look, and a sentence about it.
 
     Raises:
         UsageError: the file was begun with another reference, limit, alpha or labels.
-        DataError: the run, the reference or the file cannot be read, or another process keeps holding the file.
+        DataError: the run, the reference or the file cannot be read, or another check keeps the file.
     """
     table, _ = read_table(run)
     counts = np.bincount(table.codes, minlength=len(table.classes))
     limit = _limit(run, against, table.classes, max_tv, alpha)
-    with held(state):
-        look = _look(run, counts, state, limit)
+    try:
+        with FileLock(state.with_name(f".{state.name}.lock"), timeout=patience):
+            look = _look(run, counts, state, limit)
+    except Timeout as error:
+        raise DataError(
+            f"--sequential {printable(state)}: another check has used it for {patience:g} s; run again"
+        ) from error
+    except OSError as error:
+        raise DataError(f"--sequential {printable(state)}: cannot be locked ({error.strerror or error})") from error
     word = "drifted" if look.alarm else "not shown to have drifted"
     return look, (
         f"{word}: look {look.number} at {plural(int(counts.sum()), 'face')} has p {look.p_value:.3g} against a total "

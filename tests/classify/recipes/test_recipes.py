@@ -156,7 +156,7 @@ def test_what_keras_or_the_settings_refuse() -> None:
 
 
 def test_the_command_lists_and_shows_without_keras() -> None:
-    listed = CliRunner().invoke(command, ["--json"])
+    listed = CliRunner().invoke(command, ["--format", "json"])
     assert {one["name"] for one in json.loads(listed.output)} == set(recipe_names())
     assert all(one["parameters"] and one["multiply_adds"] for one in json.loads(listed.output))
     table = CliRunner().invoke(command, []).output

@@ -187,6 +187,22 @@ def test_fast_layers_are_the_stock_layers() -> None:
         torch.testing.assert_close(ours.value, stock.value, rtol=variance - 1, atol=1e-4)
 
 
+def test_a_strided_shortcut_has_its_gradient() -> None:
+    """torch 2.14 writes beyond its memory in the gradient of this convolution, if it is given the stride."""
+    pixels = keras.Input((60, 60, 8))
+    shortcut = keras.layers.Conv2D(16, 1, 2, padding="same", use_bias=False)
+    fast = fast_clone(keras.Model(pixels, shortcut(pixels)))
+    batch = torch.from_numpy(np.random.default_rng(0).normal(size=(16, 60, 60, 8)).astype(np.float32))
+    (kernel,) = (weight.value for weight in fast.trainable_weights)
+    for _ in range(5):
+        fast.zero_grad()
+        outputs = fast(batch, training=True)
+        outputs.sum().backward()
+    seen = batch[:, ::2, ::2]
+    torch.testing.assert_close(outputs, seen @ kernel[0, 0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(kernel.grad[0, 0, :, 3], seen.sum((0, 1, 2)), rtol=1e-3, atol=1e-2)
+
+
 def test_precision_is_that_of_products_alone() -> None:
     model = build_model(TINY, 2)
     fast = fast_clone(model, "bfloat16")

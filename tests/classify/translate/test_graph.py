@@ -194,14 +194,21 @@ def test_what_has_no_translation_is_left_to_keras(tmp_path: Path) -> None:
         np.testing.assert_allclose(head(torch.from_numpy(features)).numpy(), model(pixels).numpy(), atol=1e-6)
 
 
-def test_features_are_one_number_a_channel(tmp_path: Path) -> None:
-    faces = np.zeros((2, 48, 48), np.uint8)
-    widths = {None: 256, _classifier(plain, tmp_path): 16, _classifier(xception, tmp_path): 32}
-    for source, width in widths.items():
-        classifier = load_classifier(source, device="cpu")
-        assert classifier.engine == "torch"
-        assert classifier.features(faces).shape == (2, width)
-        assert classifier.features(faces[:0]).shape == (0, width)
+@pytest.mark.parametrize(("build", "width"), [(plain, 16), (xception, 32)])
+def test_features_are_what_enters_the_last_kernel(build: Callable[[], keras.Model], width: int, tmp_path: Path) -> None:
+    """One number a channel: the mean over space, where the head is a convolution."""
+    path = _classifier(build, tmp_path)
+    faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48), dtype=np.uint8)
+    model = keras.saving.load_model(path)
+    head = [layer for layer in model.layers if isinstance(layer, L.Dense | L.Conv2D)][-1]
+    with torch.inference_mode():
+        entering = keras.Model(model.inputs, head.input)(torch.from_numpy(faces)[..., None].float()).numpy()
+    classifier = load_classifier(path, device="cpu")
+    assert classifier.engine == "torch"
+    expected = entering.mean(axis=(1, 2)) if entering.ndim == 4 else entering
+    assert expected.std() > 1e-3
+    np.testing.assert_allclose(classifier.features(faces), expected, rtol=1e-5, atol=1e-5)
+    assert classifier.features(faces[:0]).shape == (0, width)
 
 
 def _edited(content: bytes, config: Callable[[str], str], weights: Callable[[h5py.File], None]) -> bytes:

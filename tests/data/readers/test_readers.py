@@ -21,6 +21,11 @@ def picture(path: Path, side: int = 48, channels: int = 1) -> np.ndarray:
     return pixels[:, :, 0]
 
 
+def pictures(folder: Path, *names: str) -> None:
+    for name in names:
+        picture(folder / name)
+
+
 def of(faces, name: str) -> tuple[str, str]:
     """(label, split) of the face with that name."""
     (row,) = np.flatnonzero(np.char.endswith(faces.row_names(), name))
@@ -204,6 +209,46 @@ def test_one_picture_of_another_name_is_noted_and_the_rest_keeps_its_layout(tmp_
         picture(tmp_path / "jaffe" / name)
     faces = read_faces(tmp_path / "jaffe", crop="none")
     assert faces.label_texts().tolist() == ["angry", "surprise"] and "readme.png" in faces.record["notes"][0]
+
+
+def test_one_picture_of_another_name_leaves_ckplus_rafdb_and_affectnet_what_they_are(tmp_path: Path) -> None:
+    ck, raf, affect = tmp_path / "ck", tmp_path / "raf", tmp_path / "affect"
+    pictures(
+        ck,
+        "happy/S010_004_00000016.png",
+        "happy/S010_004_00000017.png",
+        "anger/S011_001_00000014.png",
+        "readme.png",
+        "anger/copy.png",
+    )
+    pictures(raf, "train/5/train_00001_aligned.jpg", "test/4/test_0002_aligned.jpg", "cover.png")
+    pictures(affect, "train_set/images/1.png", "train_set/images/2.png", "train_set/images/thumb.png")
+    (affect / "train_set/annotations").mkdir()
+    for number in (1, 2):
+        np.save(affect / f"train_set/annotations/{number}_exp.npy", np.array(str(number)))
+    for folder, layout, count in ((ck, "CK+48", 3), (raf, "RAF-DB", 2), (affect, "AffectNet npy", 2)):
+        faces = read_faces(folder)
+        assert (faces.record["layout"], len(faces)) == (layout, count)
+        assert faces.record["notes"][0].startswith("left out: ")
+
+
+def test_a_picture_under_two_classes_is_left_out_and_said(tmp_path: Path) -> None:
+    aligned = [f"Image/aligned/train_0000{n}_aligned.jpg" for n in (1, 2)]
+    pictures(tmp_path, *aligned)
+    (tmp_path / "EmoLabel").mkdir()
+    (tmp_path / "EmoLabel" / "list_patition_label.txt").write_text(
+        "train_00001.jpg 5\ntrain_00002.jpg 1\ntrain_00001.jpg 4\n", "utf-8-sig"
+    )
+    faces = read_faces(tmp_path)
+    assert faces.row_names().tolist() == ["train_00002_aligned.jpg"]
+    assert "train_00001_aligned.jpg (sad and happy)" in faces.record["notes"][0]
+
+
+def test_pictures_that_cannot_be_read_here_are_left_out_and_said(tmp_path: Path) -> None:
+    pictures(tmp_path / "set", "happy/1.png", "sad/2.png")
+    (tmp_path / "set" / "happy" / "3.png").symlink_to(tmp_path / "nowhere.png")
+    faces = read_faces(tmp_path / "set")
+    assert len(faces) == 2 and "1 of 3 images cannot be read here, such as happy/3.png" in faces.record["notes"][0]
 
 
 def test_a_zip_with_backslashes_has_folders(tmp_path: Path) -> None:

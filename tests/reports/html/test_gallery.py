@@ -35,9 +35,9 @@ def test_the_command_names_every_setting_that_decides_the_pixels() -> None:
     words = shlex.split(command({"generate": made}, 7, 0.25) or "")
     assert words[:4] == ["fergan", "generate", "--seeds", "7"]
     options = dict(zip(words[2::2], words[3::2], strict=True))
-    assert options["--network"] == "my net;rm -rf ~" and options["--trunc"] == "0.25"
-    assert (options["--trunc-cutoff"], options["--noise-mode"], options["--class"]) == ("8", "random", "0")
-    assert "--trunc -0.5" in (command({"generate": made}, 7) or "")
+    assert options["--network"] == "my net;rm -rf ~" and options["--psi"] == "0.25"
+    assert (options["--psi-cutoff"], options["--noise-mode"], options["--class"]) == ("8", "random", "0")
+    assert "--psi -0.5" in (command({"generate": made}, 7) or "")
     assert command({"classify": {"images": "x"}}, 1) is None
     assert command({"generate": {"projected_w": "w.npz", "network": "n"}}, 1) is None
 

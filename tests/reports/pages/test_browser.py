@@ -126,7 +126,7 @@ def test_a_face_opens_by_keyboard_and_tells_all(show: Callable) -> None:
     bars = page.locator("#face-bars tr").all_inner_texts()
     assert len(bars) == 7 and bars[0].startswith(row["label"])
     assert f"{100 * row['confidence']:.1f}\N{NO-BREAK SPACE}%" in bars[0]
-    expected = "fergan generate --seeds 21 --network dcgan --trunc 0.7 --noise-mode const --run seed21"
+    expected = "fergan generate --seeds 21 --network dcgan --psi 0.7 --noise-mode const --run seed21"
     assert page.locator("#face-command").inner_text() == expected
     assert page.locator("#face-input").bounding_box()["width"] > 40
     page.keyboard.press("ArrowRight")

@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -115,6 +116,23 @@ def test_the_sample_is_the_first_seeds_whatever_the_order_of_the_table(settings:
     assert build(table, settings).html == build(shuffled, settings).html
     grid = build(shuffled, settings).html.split('class="grid sample"')[1].split("</section>")[0]
     assert re.findall(r'aria-label="(seed\d+)', grid) == [f"seed{i:04d}" for i in range(60)]
+
+
+def test_the_page_is_the_same_whichever_face_is_read_first(settings: dict) -> None:
+    table, last_is_read = make_table(20), threading.Event()
+
+    def prepare(face: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(face).convert("L").resize((48, 48)))
+
+    def late_first(name: str) -> Image.Image:
+        if name == table["face"].iloc[0]:
+            last_is_read.wait(timeout=1)
+        if name == table["face"].iloc[-1]:
+            last_is_read.set()
+        return noise_face(name)
+
+    plain = build(table, settings, prepare=prepare)
+    assert build(table, settings, load_face=late_first, prepare=prepare).html == plain.html
 
 
 def test_a_label_that_no_face_got_is_still_reported(settings: dict) -> None:

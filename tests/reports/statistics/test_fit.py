@@ -89,3 +89,11 @@ def test_many_faces_are_no_harder_and_wrong_input_is_named() -> None:
         label_shift_test(np.ones(7, int), CONFUSION * (np.arange(7) < 6))
     with pytest.raises(ValueError, match="do not fit or no faces"):
         label_shift_test(np.zeros(7, int), CONFUSION)
+
+
+def test_a_classifier_that_gives_every_face_one_label_is_no_error() -> None:
+    """Its columns are equal, so that many shares explain the labels equally well."""
+    one_answer = np.zeros((7, 7), int)
+    one_answer[3] = 4
+    test = label_shift_test([0, 0, 0, 500, 0, 0, 0], one_answer)
+    assert test.expected_counts.sum() == pytest.approx(500)

@@ -174,7 +174,7 @@ def test_what_belongs_to_another_user_is_not_loaded(place, capfd):
     assert "belongs to another user" in refused(capfd)
 
 
-def test_two_processes_at_once_build_once(place, monkeypatch):
+def test_two_processes_at_once_build_once(place):
     script(
         place / "bin" / "g++",
         (place / "bin" / "g++").read_text().split("\n", 1)[1].replace("echo", "/bin/sleep 1; echo"),
@@ -261,6 +261,7 @@ def test_without_a_gpu_cuda_is_not_tried(place, capfd):
     assert not (place / "cache").exists()
 
 
+@pytest.mark.slow
 def test_the_cuda_kernels_compile(tmp_path, monkeypatch):
     """For the A100, the H100 and H200, and the B200, with the real nvcc; no GPU is needed."""
     try:

@@ -47,7 +47,7 @@ def kernels_on_cpu(tmp_path_factory):
     return ctypes.CDLL(str(library))
 
 
-@pytest.fixture(params=["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)] if torch.cuda.is_available() else ["cpu"])
 def device(request, monkeypatch):
     """Where the kernels run; the public functions use them there."""
     monkeypatch.setenv("FERGAN_OPS", "auto")
@@ -320,6 +320,7 @@ def test_a_whole_network_and_its_path_length_gradient(device, launches, architec
             torch.testing.assert_close(one.detach().cpu(), other.detach(), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.gpu
 def test_more_than_2_31_elements():
     if not torch.cuda.is_available() or torch.cuda.mem_get_info()[0] < 20e9:
         pytest.skip("no GPU with 20 GB free here")

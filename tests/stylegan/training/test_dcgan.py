@@ -75,8 +75,7 @@ def test_a_killed_training_ends_with_the_same_bytes(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         train_gan(trainer, discs(128), tmp_path / "killed", loop, on_step=kill)
     resumed = train(tmp_path / "killed", 0.64)
-    one, two = (load_generator(path, device="cpu").generate(range(4)) for path in (straight, resumed))
-    assert np.array_equal(one, two)
+    assert straight.read_bytes() == resumed.read_bytes()
 
 
 def test_a_conditional_dcgan_learns_its_classes(tmp_path: Path) -> None:

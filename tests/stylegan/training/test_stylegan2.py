@@ -231,6 +231,7 @@ def test_conditional_training_learns_the_classes(tmp_path: Path) -> None:
     assert dark + 60 < bright
 
 
+@pytest.mark.slow
 def test_processes_stay_together(tmp_path: Path) -> None:
     """Two processes of torchrun, on the CPU: other latents in each, the same weights in both after every step."""
     script = tmp_path / "two.py"

@@ -118,13 +118,13 @@ def test_learning_curves_and_the_gap(evaluated: dict) -> None:
 
 def test_the_command_notes_test_faces(invoke, folder: Path, tmp_path: Path) -> None:
     arguments = ["--data", str(folder / "faces.csv"), "--model", str(folder / "good.keras"), "--no-explain"]
-    done = invoke("evaluate", *arguments, "--split", "test", "--out", "o")
+    done = invoke("evaluate", *arguments, "--on", "test", "--out", "o")
     assert done.returncode == 0 and "looked at once" in done.stderr and "accuracy 100.00 %" in done.stdout
     data = json.loads((tmp_path / "o" / "evaluation.json").read_text())
     assert data["data"]["split"] == "PrivateTest"
     # the temperature comes from the validation rows, and is judged on the test rows
     assert not data["calibration"]["temperature"]["cross_fitted"]
-    refused = invoke("evaluate", *arguments, "--split", "holdout")
+    refused = invoke("evaluate", *arguments, "--on", "holdout")
     assert refused.returncode == 2 and "PrivateTest, PublicTest, Training" in refused.stderr
     unknown = invoke("evaluate", *arguments, "--labels", "a,b,c,d,e,f,g")
     assert unknown.returncode == 2 and "none in common" in unknown.stderr

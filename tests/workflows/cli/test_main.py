@@ -28,6 +28,7 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         assert not imported_by(arguments, tmp_path) & {"torch", "keras", "tensorflow", "pandas", "numpy"}
 
 
+@pytest.mark.slow
 def test_a_step_imports_only_what_it_needs(three_commands: Path) -> None:
     home = three_commands.parent.parent
     assert not imported_by(["generate", "--n", "500"], home) & {"keras", "tensorflow", "pandas", "matplotlib"}
@@ -78,7 +79,7 @@ def test_every_help_has_an_example(command: list[str], invoke: Invoke) -> None:
         ("train classifier --data gone.csv", 1, "gone.csv"),
         ("train dcgan --data nothing", 1, "no images"),
         ("train dcgan --data junk --resolution 50", 2, "multiple of 16"),
-        ("train dcgan --data junk --augment blur", 2, "blur"),
+        ("train dcgan --data junk --diffaugment blur", 2, "blur"),
         ("frobnicate", 2, "frobnicate"),
     ],
 )

@@ -53,7 +53,7 @@ def test_inspect_tells_what_is_in_a_file(tmp_path: Path, invoke: Invoke) -> None
     assert done.returncode == 0, done.stderr
     for said in ("[red]tiny.safetensors", "stylegan2", "16 x 16, RGB", "CC0", "faces.zip", "num_mapping_layers"):
         assert said in done.stdout
-    found = json.loads(invoke("inspect", "[red]tiny.safetensors", "--json").stdout)
+    found = json.loads(invoke("inspect", "[red]tiny.safetensors", "--format", "json").stdout)
     assert (found["format"], found["resolution"], found["licence_notice"]) == ("fergan", 16, "CC0")
     assert re.sub(r"\D", "", re.search(r"Parameters\s+([\d,]+)", done.stdout)[1]) == str(found["parameters"])
 
@@ -69,7 +69,7 @@ def test_convert_keeps_the_generator_to_the_bit(tmp_path: Path, invoke: Invoke) 
         assert torch.equal(tensor, model.state_dict()[name]), name
     theirs = load_generator(tmp_path / "theirs.pt", device="cpu")
     assert np.array_equal(small.generate(range(3), 0.7), theirs.generate(range(3), 0.7))
-    assert "NVIDIA" in json.loads(invoke("inspect", "small.safetensors", "--json").stdout)["licence_notice"]
+    assert "NVIDIA" in json.loads(invoke("inspect", "small.safetensors", "--format", "json").stdout)["licence_notice"]
 
     before = (tmp_path / "small.safetensors").read_bytes()
     again = invoke("convert", "ours.safetensors", "small.safetensors")

@@ -1,33 +1,30 @@
-"""What is done to a run, it ends complete and with the labels of an undisturbed one; the faults are the benchmark's."""
+"""What is done to a run, it ends complete and with the labels of an undisturbed one."""
+
+from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
+import random
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
-GROUPS = (
-    ["driver_killed", "worker_killed", "terminated", "disk_full"],
-    ["read_only", "parts_damaged", "two_at_once", "clock_jumps", "actor_killed"],
-)
-"""Of about equal length, to be tried at the same time; a killed Ray driver is left to the benchmark."""
+from ...support.faults import FAULTS, MOUNTS, RAY, Round, can_mount, try_fault, undisturbed
+
+N = 256
+TRIED = [name for name in FAULTS if name != "ray_driver_killed"]
+"""A killed Ray driver takes long; ``python -m benchmarks.faults`` does it."""
 
 
-def test_every_fault_ends_with_the_same_labels() -> None:
-    if not (ROOT / "benchmarks" / "faults.py").exists():
-        pytest.skip("benchmarks/ is not here")
-    here = importlib.util.find_spec("ray") is not None
-    campaigns = [
-        subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.faults", "--n", "256", "--only", ",".join(faults)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for faults in ([name for name in group if here or name != "actor_killed"] for group in GROUPS)
-    ]
-    said = [campaign.communicate()[0] for campaign in campaigns]  # waits for all before it judges any
-    assert [campaign.returncode for campaign in campaigns] == [0, 0], "\n".join(said)
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, float]:
+    return undisturbed(tmp_path_factory.mktemp("undisturbed"), N)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", TRIED)
+def test_every_fault_ends_with_the_same_labels(fault: str, reference: tuple[str, float], tmp_path: Path) -> None:
+    if fault in RAY and importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is not installed")
+    if fault in MOUNTS and not can_mount():
+        pytest.skip("mounting is not allowed here")
+    try_fault(fault, Round(tmp_path, N, random.Random(f"0/{fault}/0"), *reference))

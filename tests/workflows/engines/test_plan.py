@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from fergan.runtime.errors import DataError
 from fergan.workflows.engines.plan import BUILT_IN, Figures, estimate, read_figures
 from fergan.workflows.run_folder.pictures import KeptPictures
 
+from ...support.simulation import STORE_RATE, simulate
 from ..conftest import Invoke
 
 FIGURES = Figures("a test", 64, False, 2.0, 0.01, 0.001, 0.004, 0.002, 0.0005, 10_000, 100, 0.02, 1e-6, 1.0, 1e-5)
@@ -27,18 +25,6 @@ MEASURED = {
         "write label parts": 0.001, "merge labels": 0.02, "report": 1.0,
     },
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def scaling() -> ModuleType:
-    """benchmarks/scaling.py: the simulation."""
-    path = Path(__file__).resolve().parents[3] / "benchmarks" / "scaling.py"
-    spec = importlib.util.spec_from_file_location("scaling", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["scaling"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_one_worker_takes_the_sum_of_what_a_face_takes() -> None:
@@ -74,19 +60,19 @@ def test_more_workers_help_until_the_process_in_charge_is_busy_all_the_time() ->
 
 @pytest.mark.parametrize("workers", [1, 16, 128])
 @pytest.mark.parametrize("figures", [FIGURES, replace(FIGURES, keep=0.2), BUILT_IN[1]])
-def test_the_estimate_agrees_with_the_simulation(scaling: ModuleType, figures: Figures, workers: int) -> None:
+def test_the_estimate_agrees_with_the_simulation(figures: Figures, workers: int) -> None:
     kept = KeptPictures("none")
-    simulated, busy = scaling.simulate(figures, 2_000_000, workers, kept)
+    simulated, busy = simulate(figures, 2_000_000, workers, kept)
     assert estimate(figures, 2_000_000, workers, kept).total == pytest.approx(simulated, rel=0.15)
-    assert scaling.simulate(figures, 2_000_000, 1024, kept)[0] > estimate(figures, 2_000_000, 1024, kept).total * 0.97
+    assert simulate(figures, 2_000_000, 1024, kept)[0] > estimate(figures, 2_000_000, 1024, kept).total * 0.97
     assert max(busy.values()) <= 1
 
 
-def test_in_the_simulation_many_small_files_hold_up_many_workers(scaling: ModuleType) -> None:
+def test_in_the_simulation_many_small_files_hold_up_many_workers() -> None:
     fast = replace(FIGURES, gpu=True, keep=1e-3)
-    files, _ = scaling.simulate(fast, 1_000_000, 1024, KeptPictures("all"))
-    tars, busy = scaling.simulate(fast, 1_000_000, 1024, KeptPictures("tar"))
-    assert files >= 1_000_000 / scaling.STORE_RATE
+    files, _ = simulate(fast, 1_000_000, 1024, KeptPictures("all"))
+    tars, busy = simulate(fast, 1_000_000, 1024, KeptPictures("tar"))
+    assert files >= 1_000_000 / STORE_RATE
     assert tars < files / 3
     assert busy["object store"] < 1
 
@@ -151,4 +137,4 @@ def test_figures_of_another_network_are_refused(tmp_path: Path, invoke: Invoke) 
     assert "is of 64 pixels and ffhq of 1024" in done.stderr
     done = invoke("run", "--plan", "--n", "1000", "--network", "ffhq-256")
     assert done.returncode == 2
-    assert "benchmarks.pipeline --network ffhq-256 --json" in done.stderr
+    assert "benchmarks.pipeline --network ffhq-256 --out" in done.stderr

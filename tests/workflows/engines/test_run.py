@@ -1,6 +1,7 @@
 """Who does the work makes no difference: the same labels by one process, by several and by Ray, on any storage."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from ..conftest import Invoke
 
 NETWORK = "dcgan-fer2013-48"
 N = 200
-ROOT = Path(__file__).parents[3]
+TWO_NODES = Path(__file__).parents[2] / "support" / "two_nodes.py"
 
 
 def run(folder: Path, engine: EngineOptions, n: int = N) -> RunFolder:
@@ -43,7 +44,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 def test_two_processes_give_the_same_labels_and_a_sample_of_pictures(alone: RunFolder, tmp_path: Path) -> None:
-    two = run(tmp_path / "run", EngineOptions(workers=2, images="sample:20"))
+    two = run(tmp_path / "run", EngineOptions(workers=2, keep="sample:20"))
     assert two.labels_csv.read_bytes() == alone.labels_csv.read_bytes()
     assert two.record["labels"] == alone.record["labels"]
     names = {path.name for path in two.faces.iterdir()}
@@ -54,17 +55,18 @@ def test_two_processes_give_the_same_labels_and_a_sample_of_pictures(alone: RunF
     assert "could not be shown" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 def test_ray_gives_the_same_labels_though_a_node_is_killed_half_way(tmp_path: Path) -> None:
-    if not (ROOT / "benchmarks" / "engines.py").exists():
-        pytest.skip("benchmarks/ is not here")
-    command = [sys.executable, "-m", "benchmarks.engines", "--two-nodes", "--only-ray", "--network", NETWORK]
-    done = subprocess.run([*command, "--n", "512"], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, str(TWO_NODES), "512", str(tmp_path / "ray"), NETWORK]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "one killed after" in done.stdout
-    here = run(tmp_path / "run", EngineOptions(images="none"), 512)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["lost_at"] is not None
+    assert found["left"] == 1
+    here = run(tmp_path / "run", EngineOptions(keep="none"), 512)
     assert not here.faces.exists()
-    assert f"labels {labels_hash(here)}" in done.stdout
+    assert found["sha256"] == labels_hash(here)
 
 
 def test_ray_missing_says_what_to_install(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +78,7 @@ def test_ray_missing_says_what_to_install(invoke: Invoke, monkeypatch: pytest.Mo
 
 
 def test_tars_hold_the_pictures_and_the_report_finds_them(alone: RunFolder, tmp_path: Path) -> None:
-    tars = run(tmp_path / "run", EngineOptions(images="tar"))
+    tars = run(tmp_path / "run", EngineOptions(keep="tar"))
     assert sorted(path.name for path in tars.faces.iterdir()) == [f"faces-{number:06d}.tar" for number in range(4)]
     with tarfile.open(tars.faces / "faces-000001.tar") as tar:
         assert tar.getnames() == [f"seed{seed:04d}.png" for seed in range(64, 128)]
@@ -93,7 +95,7 @@ def test_a_run_lives_on_in_its_storage(alone: RunFolder, tmp_path: Path) -> None
     import fsspec
 
     storage = f"memory://{tmp_path.name}/run"
-    first = run(tmp_path / "here", EngineOptions(images="sample:10", storage=storage))
+    first = run(tmp_path / "here", EngineOptions(keep="sample:10", storage=storage))
     assert not list(first.faces.iterdir())
     files = fsspec.filesystem("memory")
     place = f"/{tmp_path.name}/run"
@@ -101,7 +103,7 @@ def test_a_run_lives_on_in_its_storage(alone: RunFolder, tmp_path: Path) -> None
         f"seed{seed:04d}.png" for seed in range(0, N, 20)
     }
     files.rm(f"{place}/labels/part-00002.parquet")
-    second = run(tmp_path / "elsewhere", EngineOptions(images="sample:10", storage=storage))  # another machine
+    second = run(tmp_path / "elsewhere", EngineOptions(keep="sample:10", storage=storage))  # another machine
     assert labels_hash(second) == labels_hash(alone)
     assert files.exists(f"{place}/labels/part-00002.parquet")
     assert files.cat(f"{place}/report.html").startswith(b"<!")

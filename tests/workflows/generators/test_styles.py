@@ -51,7 +51,7 @@ def faces_of(folder: Path) -> dict[str, bytes]:
 def test_mixing_all_styles_gives_the_column_and_none_the_row(tmp_path: Path, network: str, invoke: Invoke) -> None:
     for styles in ("all", "none", "0-1"):
         done = invoke("mix", "--rows", "85,7", "--cols", "55,7,3", "--styles", styles, "--network", network,
-                      "--trunc", "0.7", "--noise-mode", "none", "--outdir", styles)  # fmt: skip
+                      "--psi", "0.7", "--noise-mode", "none", "--out", styles)  # fmt: skip
         assert done.returncode == 0, done.stderr
 
     def picture(styles: str, row: int, col: int) -> np.ndarray:
@@ -114,7 +114,7 @@ def test_the_projected_style_of_a_seed_is_its_face(tmp_path: Path, network: str,
     np.savez(tmp_path / "projected_w.npz", w=generator.styles([4, 9], 0.6))
     done = invoke("run", "--projected-w", "projected_w.npz", "--network", network, "--run", "w")
     assert done.returncode == 0, done.stderr
-    assert invoke("generate", "--seeds", "4,9", "--trunc", "0.6", "--network", network).returncode == 0
+    assert invoke("generate", "--seeds", "4,9", "--psi", "0.6", "--network", network).returncode == 0
     seeds = faces_of(tmp_path / "runs" / "default")
     expected = {"proj00.png": seeds["seed0004.png"], "proj01.png": seeds["seed0009.png"]}
     assert faces_of(tmp_path / "runs" / "w") == expected
@@ -128,18 +128,18 @@ def test_the_projected_style_of_a_seed_is_its_face(tmp_path: Path, network: str,
 
 
 def test_the_cutoff_leaves_later_styles_alone(tmp_path: Path, network: str, invoke: Invoke) -> None:
-    common = ["generate", "--n", "3", "--trunc", "0.3", "--network", network]
+    common = ["generate", "--n", "3", "--psi", "0.3", "--network", network]
     for cutoff in (0, 2, NUM_WS):
-        assert invoke(*common, "--trunc-cutoff", str(cutoff), "--run", f"c{cutoff}").returncode == 0
+        assert invoke(*common, "--psi-cutoff", str(cutoff), "--run", f"c{cutoff}").returncode == 0
     assert invoke(*common, "--run", "whole").returncode == 0
-    assert invoke("generate", "--n", "3", "--trunc", "1", "--network", network, "--run", "free").returncode == 0
+    assert invoke("generate", "--n", "3", "--psi", "1", "--network", network, "--run", "free").returncode == 0
     found = {path.name: faces_of(path) for path in (tmp_path / "runs").iterdir()}
     assert found["c0"] == found["free"]
     assert found[f"c{NUM_WS}"] == found["whole"]
     assert found["c2"] != found["free"] != found["whole"] != found["c2"]
     record = json.loads((tmp_path / "runs" / "c2" / "run.json").read_text())
     assert record["generate"]["truncation_cutoff"] == 2
-    assert invoke(*common, "--trunc-cutoff", "1", "--run", "c2").returncode == 2
+    assert invoke(*common, "--psi-cutoff", "1", "--run", "c2").returncode == 2
 
 
 def test_a_sweep_makes_and_reports_the_same_seeds_at_each_psi(tmp_path: Path, network: str, invoke: Invoke) -> None:
@@ -147,7 +147,7 @@ def test_a_sweep_makes_and_reports_the_same_seeds_at_each_psi(tmp_path: Path, ne
     done = invoke("run", *sweep, "--run", "sweep")
     assert done.returncode == 0, done.stderr
     run = tmp_path / "runs" / "sweep"
-    assert invoke("generate", "--n", "40", "--trunc", "1", "--network", network).returncode == 0
+    assert invoke("generate", "--n", "40", "--psi", "1", "--network", network).returncode == 0
     plain = faces_of(tmp_path / "runs" / "default")
     faces = faces_of(run)
     assert len(faces) == 120
@@ -202,17 +202,17 @@ def test_a_sweep_makes_and_reports_the_same_seeds_at_each_psi(tmp_path: Path, ne
         ("interpolate --seeds 1,2 --out gone/a.webp", 1, "gone/a.webp"),
         ("generate --psi-sweep 0.5,x", 2, "'x' is no number"),
         ("generate --psi-sweep 0.5,nan", 2, "'nan' is no number"),
-        ("generate --psi-sweep 0.5,.50", 2, "--trunc"),
-        ("generate --psi-sweep 0.5,1 --trunc 1", 2, "exclude each other"),
+        ("generate --psi-sweep 0.5,.50", 2, "--psi"),
+        ("generate --psi-sweep 0.5,1 --psi 1", 2, "exclude each other"),
         ("generate --projected-w w.npz --seeds 1", 2, "--projected-w and --seeds exclude"),
-        ("generate --projected-w w.npz --trunc-cutoff 1", 2, "--projected-w and --trunc-cutoff exclude"),
+        ("generate --projected-w w.npz --psi-cutoff 1", 2, "--projected-w and --psi-cutoff exclude"),
         ("generate --projected-w gone.npz --network tiny.safetensors", 1, "gone.npz"),
         ("generate --projected-w junk.npz --network tiny.safetensors", 1, "junk.npz: is no .npz"),
         ("generate --projected-w pickled.npz --network tiny.safetensors", 1, "pickled.npz: is no .npz"),
         ("generate --projected-w other.npz --network tiny.safetensors", 1, "holds no array 'w'"),
         ("generate --projected-w wide.npz --network tiny.safetensors", 1, "[1, 6, 7]"),
         ("generate --projected-w nan.npz --network tiny.safetensors", 1, "no finite number"),
-        ("generate --n 1 --trunc-cutoff 7 --network tiny.safetensors", 2, "at most 6"),
+        ("generate --n 1 --psi-cutoff 7 --network tiny.safetensors", 2, "at most 6"),
     ],
 )
 def test_bad_input_gets_one_clear_error(

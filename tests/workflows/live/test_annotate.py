@@ -348,3 +348,14 @@ def test_bad_input_is_one_clear_line(
     assert text in result.stderr
     assert result.stderr.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_films_in_folders_and_of_names_that_are_not_utf8(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    path = folder / os.fsdecode(b"\xe9t\xe9.mp4")
+    with VideoFile(path, 64, 48, 25.0) as film:
+        film.write(np.full((48, 64, 3), 90, np.uint8))
+    source = VideoSource(str(path))
+    assert [picture.shape for _, picture in source.frames()] == [(48, 64, 3)]
+    assert source.name == r"\udce9t\udce9.mp4"

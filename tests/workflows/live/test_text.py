@@ -29,5 +29,6 @@ def test_two_labels_never_look_alike(fonts: tuple[str, ...], monkeypatch: pytest
     monkeypatch.setattr(module, "FONTS", fonts)
     module._font_of.cache_clear()
     assert (drawn((EMOTIONS[0], "x")) != drawn((EMOTIONS[1], "x"))).any()
-    assert fonts or module.escaped_labels((*EMOTIONS, "happy")) == list(EMOTIONS)
+    if not fonts:
+        assert module.escaped_labels((*EMOTIONS, "happy")) == list(EMOTIONS)
     module._font_of.cache_clear()

@@ -5,7 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from fergan.data.images import read_image
+from fergan.runtime.errors import DataError
 from fergan.workflows.run_folder.folder import RunFolder
+from fergan.workflows.run_folder.labels import read_parts, write_part
 
 from ..conftest import Invoke
 
@@ -16,6 +19,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".lock"))
 
 
+@pytest.mark.slow
 def test_any_flipped_byte_is_harmless_redone_or_said(tmp_path: Path, invoke: Invoke) -> None:
     assert invoke(*RUN, "4").returncode == 0
     good, run = tmp_path / "good", tmp_path / "runs" / "default"
@@ -36,6 +40,42 @@ def test_any_flipped_byte_is_harmless_redone_or_said(tmp_path: Path, invoke: Inv
                 assert RunFolder(run).record["labels"]["sha256"] == labels, (name, place)
             else:
                 assert done.stderr.count("\n") == 1, (name, place, done.stderr)
+
+
+def test_a_flipped_byte_of_a_picture_is_made_again(tmp_path: Path, invoke: Invoke) -> None:
+    assert invoke(*RUN, "2").returncode == 0
+    face = tmp_path / "runs/default/faces/seed0001.png"
+    content = face.read_bytes()
+    for place in (20, 50, len(content) // 2, len(content) - 20):
+        damaged = bytearray(content)
+        damaged[place] ^= 16
+        face.write_bytes(damaged)
+        with pytest.raises(DataError):
+            read_image(face)
+        assert invoke(*RUN, "2").returncode == 0
+        assert face.read_bytes() == content
+
+
+@pytest.mark.parametrize("again", [("classify",), (*RUN, "3")])
+def test_a_face_that_was_skipped_is_labelled_when_it_is_whole_again(
+    tmp_path: Path, invoke: Invoke, again: tuple[str, ...]
+) -> None:
+    draw, run = ("generate", *RUN[1:], "3"), tmp_path / "runs/default"
+    assert invoke(*RUN, "3").returncode == 0
+    labels = (run / "labels.csv").read_bytes()
+    face = run / "faces/seed0001.png"
+    content = bytearray(face.read_bytes())
+    content[len(content) // 2] ^= 1
+    face.write_bytes(content)
+    told = invoke("classify")
+    assert told.returncode == 1 and "1 of 3 faces are missing or damaged; run 'fergan generate'" in told.stderr
+    assert invoke(*draw).returncode == 0
+    folder = RunFolder(run)
+    rows = next(read_parts(folder, 1)).to_pandas()
+    rows.loc[1, "skipped"] = "is damaged"  # as an older fergan left it
+    write_part(folder, 0, rows)
+    assert invoke(*again).returncode == 0
+    assert (run / "labels.csv").read_bytes() == labels
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x89PNG\r\n\x1a\n cut"])

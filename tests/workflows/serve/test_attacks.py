@@ -192,6 +192,7 @@ def half_copied_h5(path: Path) -> None:
     path.write_bytes(whole[:4096] + bytes(len(whole) - 4096))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:You are saving")
 @pytest.mark.parametrize(("name", "write"), [("model.onnx", endless_onnx), ("model.h5", half_copied_h5)])
 def test_a_model_that_never_opens_holds_up_nobody(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,3 +82,15 @@ def test_a_run_that_looks_for_faces_tells_the_same_as_its_steps(tmp_path: Path, 
     assert invoke("classify", "--crop", "detect", "--run", "two").returncode == 0
     one, two = (json.loads((tmp_path / "runs" / name / "run.json").read_text()) for name in ("one", "two"))
     assert one["labels"] == two["labels"] and "faces_not_found" in one["labels"]
+
+
+def test_a_name_that_is_not_utf8_goes_through_labels_and_page(
+    pictures: Path, tmp_path: Path, invoke: Callable[..., Any]
+) -> None:
+    (pictures / "face0.png").rename(os.fsdecode(bytes(pictures) + b"/caf\xe9.png"))
+    assert invoke("classify", "--images", "pictures", "--run", "odd").returncode == 0
+    run = tmp_path / "runs" / "odd"
+    assert rows(run)[0]["face"] == r"caf\udce9.png"
+    assert invoke("report", "--run", "odd").returncode == 0
+    data = json.loads((run / "report.json").read_text("utf-8"))
+    assert data["unreadable_pictures"] == 0 and r"caf\udce9.png" in (run / "report.html").read_text("utf-8")

@@ -1,0 +1,250 @@
+"""Wanted faces: the same ones whoever finds them and however often they are interrupted, and no others."""
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fergan.classify.classifier import load_classifier
+from fergan.data.faces import prepare_faces
+from fergan.data.images import read_image
+from fergan.data.labels import NAMED
+from fergan.reports.html.gallery import command
+from fergan.reports.pages.evaluation import schema
+from fergan.stylegan.checkpoints import save_generator
+from fergan.stylegan.dcgan import DCGANConfig, DCGANGenerator
+from fergan.stylegan.generator import load_generator
+from fergan.workflows.engines.options import EngineOptions
+from fergan.workflows.engines.run import run_all
+from fergan.workflows.run_folder.folder import RunFolder
+from fergan.workflows.run_folder.selection import Scanned, Selection
+from fergan.workflows.steps import want as step
+from fergan.workflows.steps.classify import ClassifyOptions, classify
+from fergan.workflows.steps.generate import GenerateOptions
+from fergan.workflows.steps.want import WantOptions, generate_wanted, shortfall
+from jsonschema import Draft202012Validator
+
+from ..conftest import Invoke
+
+OPTIONS = GenerateOptions((), network="dcgan-fer2013-48")
+WANT = WantOptions({"sad": 12, "happy": 20})
+
+
+def rows(run: RunFolder) -> list[dict[str, str]]:
+    with open(run.manifest, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(run: RunFolder) -> dict[str, bytes]:
+    files = {path.name: path.read_bytes() for path in run.faces.iterdir()}
+    return {**files, "manifest": run.manifest.read_bytes(), "selection": run.selection.read_bytes()}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished search; not to be changed by tests."""
+    run = RunFolder(tmp_path_factory.mktemp("want") / "run")
+    with run.lock():
+        generate_wanted(run, OPTIONS, WANT)
+    return run
+
+
+def test_only_wanted_faces_are_written_and_classify_says_the_same_of_them(found: RunFolder, tmp_path: Path) -> None:
+    kept = rows(found)
+    assert [row["want"] for row in kept].count("sad") == 12
+    assert [row["want"] for row in kept].count("happy") == 20
+    assert {path.name for path in found.faces.iterdir()} == {row["face"] for row in kept}
+    again = RunFolder(tmp_path / "run")
+    with again.lock():
+        classify(again, ClassifyOptions(images=str(found.faces)))
+    with open(again.labels_csv, newline="") as file:
+        judged = {row["face"]: (row["label"], row["confidence"]) for row in csv.DictReader(file)}
+    assert judged == {row["face"]: (row["label_a"], row["confidence_a"]) for row in kept}
+    assert found.generate is not None
+    assert found.generate.n == 32
+    selected = found.record["selected"]
+    assert selected["seeds_seen"] == int(kept[-1]["seed"]) + 1
+    assert sum(rate["seen"] for rate in selected["rates"].values()) >= 32
+    assert selected["agreement"]["sad"]["agree"] == sum(row["label_b"] == "sad" == row["want"] for row in kept)
+    assert selected["judges_are_related"]  # fernet is a member of fernet-ensemble
+
+
+def test_a_search_that_is_interrupted_anywhere_ends_with_the_same_bytes(
+    found: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "_SAVED", -1.0)
+    monkeypatch.setattr(step, "SHARD", 16)
+    whole, left = step.Searcher.__call__, 0
+
+    def stops(self: step.Searcher, task: step.SearchTask) -> Scanned:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return whole(self, task)
+
+    monkeypatch.setattr(step.Searcher, "__call__", stops)
+    run = RunFolder(tmp_path / "run")
+    for calls in range(1, 100):
+        left = 1 + calls % 2
+        run = RunFolder(tmp_path / "run")
+        with run.lock():
+            try:
+                generate_wanted(run, OPTIONS, WANT)
+                break
+            except KeyboardInterrupt:
+                assert run.generate is not None
+                assert run.generate.n == 0
+                next(run.faces.glob("*.png")).unlink()
+    assert calls > 1
+    assert contents(run) == contents(found)
+    run.selection.write_bytes(run.selection.read_bytes().replace(b'"seen"', b'"sEen"'))
+    left = 100
+    with run.lock():
+        generate_wanted(run, OPTIONS, WANT)  # a damaged state is made again
+    assert contents(run) == contents(found)
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        EngineOptions(),
+        EngineOptions(workers=2),
+        pytest.param(
+            EngineOptions("ray", 2),
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed"),
+            ],
+        ),
+    ],
+)
+def test_every_engine_finds_the_same(found: RunFolder, tmp_path: Path, engine: EngineOptions) -> None:
+    run = RunFolder(tmp_path / "run")
+    with run.lock():
+        run_all(run, OPTIONS, ClassifyOptions(), engine=engine, want=WANT)
+    assert contents(run) == contents(found)
+    assert run.record["selected"] == found.record["selected"]
+    assert run.labels_csv.read_text().count("\n") == 33
+
+
+def test_how_seeds_are_cut_into_pieces_makes_no_difference() -> None:
+    random = np.random.default_rng(0)
+    labels = random.choice(np.array(["a", "b", "c", None], object), 500, p=[0.6, 0.1, 0.2, 0.1]).tolist()
+    sure = random.random(500).astype(np.float32).tolist()
+    answers = dict(enumerate(zip(labels, sure, strict=True)))
+    second = dict.fromkeys(range(500), ("b", 0.5))
+    ends = []
+    for size in (1, 7, 64, 500):
+        selection = Selection({"a": 30, "b": 10})
+        for start in range(0, 500, size):
+            selection.add(Scanned(start, min(start + size, 500), answers, second))
+        ends.append((selection.to_json(), selection.manifest(), selection.summary(500, False)))
+    assert all(end == ends[0] for end in ends)
+    kept = selection.kept
+    assert [one.seed for one in kept if one.label == "a"] == [i for i, name in enumerate(labels) if name == "a"][:30]
+    assert selection.counts["c"] == labels[: selection.seen].count("c")
+
+
+def test_a_conditional_generator_draws_each_wanted_label_in_its_class(tmp_path: Path, invoke: Invoke) -> None:
+    torch.manual_seed(0)
+    network = DCGANGenerator(DCGANConfig(z_dim=6, base_channels=4, c_dim=7)).eval()
+    save_generator(tmp_path / "cond.safetensors", network, metadata={"classes": list(NAMED["fer2013"])})
+    options = GenerateOptions((), network=str(tmp_path / "cond.safetensors"))
+    noise = load_generator(options.network).generate(range(3), class_index=0)
+    classifier = load_classifier()
+    label = classifier.labels[int(classifier.predict(prepare_faces(noise))[0].argmax())]  # of any noise
+    other = "happy" if label != "happy" else "sad"
+    run = RunFolder(tmp_path / "run")
+    with run.lock():
+        generate_wanted(run, options, WantOptions({label: 3, other: 2}, max_seeds=20))
+    kept, selected = rows(run), run.record["selected"]
+    order = [name for name in classifier.labels if name in (label, other)]
+    assert [int(row["seed"]) % 2 for row in kept] == 3 * [order.index(label)]
+    assert selected["rates"][label]["n"] == 3  # its class is not drawn any more
+    assert (selected["rates"][other]["seen"], selected["rates"][other]["n"]) == (0, 10)
+    assert "0 of 2 found in 10 seeds" in (shortfall(run) or "")
+    assert run.generate is not None
+    assert [face.class_index for face in run.generate.faces()] == 3 * [NAMED["fer2013"].index(label)]
+    index = NAMED["fer2013"].index(label)
+    drawn = load_generator(options.network).generate([int(row["seed"]) for row in kept], class_index=index)
+    for row, picture in zip(kept, drawn, strict=True):
+        assert np.array_equal(np.squeeze(read_image(run.faces / row["face"])), picture.squeeze())
+    assert f"--class {index}" in (command(run.record, int(kept[0]["seed"])) or "")
+
+
+def test_a_search_in_vain_says_what_it_would_take_and_goes_on(tmp_path: Path, invoke: Invoke) -> None:
+    arguments = ["generate", "--want", "happy=2,disgust=3", "--network", "dcgan-fer2013-48", "--min-confidence", "0.5"]
+    done = invoke(*arguments, "--max-seeds", "40")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "disgust: 0 of 3 found in 40 seeds" in done.stderr
+    assert "would take" in done.stderr
+    run = RunFolder(tmp_path / "runs" / "default")
+    assert len(list(run.faces.iterdir())) == 2
+    before = run.selection.read_bytes()
+    assert invoke(*arguments, "--max-seeds", "40").returncode == 1
+    assert run.selection.read_bytes() == before
+    assert invoke(*arguments, "--max-seeds", "100").returncode == 1
+    assert json.loads(run.selection.read_bytes())["seen"] == 100
+    assert "100 seeds" in (shortfall(RunFolder(run.path)) or "")
+    done = invoke("generate", "--n", "40", "--network", "dcgan-fer2013-48")
+    assert done.returncode == 2
+    assert 'want was "disgust=3,happy=2", is now null' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--want", "joy"], "write happy=50"),
+        (["--want", "happy=0"], "give 1 or more"),
+        (["--want", "happy=-3"], "give 1 or more"),
+        (["--want", "happy=1,Happy=2"], "twice"),
+        (["--want", "contempt=1"], "fernet does not know this label, only angry"),
+        (["--want", "happy=1", "--seeds", "0-9"], "exclude each other"),
+        (["--want", "happy=1", "--n", "9"], "exclude each other"),
+        (["--want", "happy=9", "--max-seeds", "8"], "fewer than the 9 faces"),
+        (["--want", "happy=1", "--second-judge", "fernet"], "cannot check it"),
+        (["--want", "happy=1", "--judge", "nobody"], "nobody"),
+        (["--judge", "fernet"], "goes with --want"),
+        (["--crop", "ffhq"], "goes with --want"),
+    ],
+)
+def test_bad_wishes_are_one_line(tmp_path: Path, invoke: Invoke, arguments: list[str], said: str) -> None:
+    done = invoke("generate", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "runs" / "default" / "run.json").exists()
+
+
+def test_evaluate_takes_wanted_faces_as_test_data_and_calls_them_synthetic(
+    found: RunFolder, tmp_path: Path, invoke: Invoke
+) -> None:
+    arguments = ["--data", str(found.path), "--no-explain", "--out", "out"]
+    done = invoke("evaluate", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "accuracy 100.00 %" in done.stdout
+    assert "on 32 synthetic faces" in done.stdout
+    assert "fernet itself chose" in done.stderr
+    data = json.loads((tmp_path / "out" / "evaluation.json").read_bytes())
+    assert not list(Draft202012Validator(schema()).iter_errors(data))
+    assert [(row["label"], row["support"]) for row in data["classes"]] == [("happy", 20), ("sad", 12)]
+    page = (tmp_path / "out" / "evaluation.html").read_text()
+    assert page.count("synthetic") > 5
+    assert "run (synthetic): 32 faces" in invoke("leaderboard", "out").stdout
+    (copy := tmp_path / "copy").mkdir()
+    (copy / "manifest.csv").write_bytes(found.manifest.read_bytes())
+    (copy / "faces").mkdir()
+    first = sorted(found.faces.iterdir())[0]
+    (copy / "faces" / first.name).write_bytes(first.read_bytes())
+    done = invoke("evaluate", "--data", "copy")
+    assert done.returncode == 1
+    assert "31 of 32 faces" in done.stderr
+
+
+def test_a_plan_knows_nothing_of_wanted_faces(invoke: Invoke) -> None:
+    assert invoke("run", "--want", "happy=1", "--plan").returncode == 2
