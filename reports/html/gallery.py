@@ -80,6 +80,9 @@ def command(settings: Mapping[str, Any], seed: int, psi: float | None = None) ->
     ):
         if value is not None:
             parts += [option, value]
+    edits = generate.get("edits")
+    for edit in edits if isinstance(edits, list | tuple) else ():
+        parts += ["--edit", edit]
     parts += ["--run", f"seed{seed}"]
     return " ".join(shlex.quote(printable(plain(part), 300)) for part in parts)
 

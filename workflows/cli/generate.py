@@ -13,11 +13,13 @@ from .options import (
     class_option,
     crop_option,
     device_option,
+    edit_option,
     force_option,
     network_option,
     noise_option,
     parse_psi_sweep,
     psi_option,
+    read_edits,
     run_option,
 )
 from .output import counted
@@ -51,6 +53,7 @@ def generate_options(command: Any) -> Any:
             click.option("--projected-w", metavar="FILE", help="Draw the styles of a projector's .npz, not seeds."),
             noise_option(*NOISE_MODES),
             class_option,
+            edit_option,
             want_options,
         ]
     ):
@@ -114,6 +117,7 @@ def to_generate(options: dict[str, Any]) -> GenerateOptions:
     sweep = None if options["psi_sweep"] is None else parse_psi_sweep(options["psi_sweep"])
     from ..steps.generate import GenerateOptions
 
+    edits = read_edits(options["edit"])
     return GenerateOptions(
         seeds=seeds,
         network=options["network"],
@@ -124,4 +128,5 @@ def to_generate(options: dict[str, Any]) -> GenerateOptions:
         noise_mode=options["noise_mode"],
         class_index=options["class_index"],
         device=options["device"],
+        edits=edits,
     )

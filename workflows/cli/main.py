@@ -30,6 +30,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "models": "networks",
         "inspect": "networks",
         "convert": "networks",
+        "direction": "direction",
         "mix": "styles",
         "interpolate": "styles",
         "metrics": "metrics",

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...data.labels import NAMED, parse_labels
 from ...runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from ...stylegan.directions import Direction
 
 NOISE_MODES = ("const", "random", "none")
 
@@ -112,6 +115,40 @@ def seed_option(what: str, default: int | None = 0) -> Callable[[Any], Any]:
         show_default=default is not None,
         help=f"Draw {what} by this seed." + ("  [default: the recipe's]" if default is None else ""),
     )
+
+
+edit_option = click.option(
+    "--edit",
+    multiple=True,
+    metavar="FILE:S",
+    help="Move each face along a direction of 'fergan direction' by a strength, such as happy.npz:2.",
+)
+
+
+def read_edits(texts: tuple[str, ...]) -> tuple[tuple[Direction, float], ...]:
+    """The directions of ``--edit`` with their strengths; strengths that nobody tried are warned of.
+
+    Raises:
+        UsageError: no strength, or none that is a number.
+        DataError: a file is missing or is no direction.
+    """
+    found = []
+    for text in texts:
+        path, _, number = text.rpartition(":")
+        try:
+            strength = float(number)
+        except ValueError:
+            strength = math.nan
+        if not path or not math.isfinite(strength):
+            raise UsageError(f"--edit {text!r}: write the file and a strength, such as happy.npz:2")
+        from ...stylegan.directions import read_direction
+
+        direction = read_direction(path)
+        if direction.leaves_reach(strength):
+            low, high = direction.reach
+            click.echo(f"--edit {text}: was learnt for strengths from {low:g} to {high:g}; faces may break", err=True)
+        found.append((direction, strength))
+    return tuple(found)
 
 
 crop_option = click.option(

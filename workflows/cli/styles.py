@@ -6,7 +6,16 @@ from typing import Any
 
 import click
 
-from .options import NOISE_MODES, class_option, device_option, network_option, noise_option, psi_option
+from .options import (
+    NOISE_MODES,
+    class_option,
+    device_option,
+    edit_option,
+    network_option,
+    noise_option,
+    psi_option,
+    read_edits,
+)
 from .output import counted
 
 
@@ -63,9 +72,13 @@ def mix(rows: str, cols: str, styles: str | None, out: str, **options: Any) -> N
 @psi_option
 @noise_option("const", "none")
 @class_option
+@edit_option
 @device_option
-def interpolate(seeds: str, out: str, **options: Any) -> None:
-    """Film the way from face to face. A film that exists is replaced."""
+def interpolate(seeds: str, out: str, edit: tuple[str, ...], **options: Any) -> None:
+    """Film the way from face to face. A film that exists is replaced.
+
+    With --edit, from each face to the same face moved, and on to the next; one seed is then enough.
+    """
     from ..run_folder.seeds import parse_list
 
     keys = parse_list(seeds, "--seeds")
@@ -75,7 +88,7 @@ def interpolate(seeds: str, out: str, **options: Any) -> None:
     from ..progress import progress
 
     ensure_network(options["network"])
-    wanted = InterpolateOptions(keys, **options)
+    wanted = InterpolateOptions(keys, edits=read_edits(edit), **options)
     with progress("Drawing", unit="frames", into=out) as show:
         path = step(wanted, out, show)
     click.echo(f"{counted(wanted.total, 'frame')} in {path}")

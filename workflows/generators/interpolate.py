@@ -14,6 +14,7 @@ from PIL import Image
 
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
+from ...stylegan.directions import Direction
 from ...stylegan.generator import Generator, default_psi, load_generator
 from ..progress import OnProgress, no_progress
 
@@ -26,7 +27,8 @@ class InterpolateOptions:
     """What to film.
 
     Attributes:
-        seeds: the key frames, two or more; a seed may come again.
+        seeds: the key frames, two or more; a seed may come again. With ``edits`` each gives two: the face as it is,
+            and moved.
         frames: from one key frame to the next, the first of them included.
         fps: frames a second.
         loop: go back from the last seed to the first.
@@ -35,6 +37,7 @@ class InterpolateOptions:
         noise_mode: ``const`` or ``none``.
         class_index: for conditional generators.
         device: ``auto``, ``cpu`` or ``cuda``.
+        edits: directions, each with its strength.
     """
 
     seeds: Sequence[int]
@@ -46,11 +49,17 @@ class InterpolateOptions:
     noise_mode: str = "const"
     class_index: int | str | None = None
     device: str = "auto"
+    edits: tuple[tuple[Direction, float], ...] = ()
+
+    @property
+    def keys(self) -> int:
+        """Key frames of the film."""
+        return len(self.seeds) * (2 if self.edits else 1)
 
     @property
     def total(self) -> int:
         """Frames of the film."""
-        return len(self.seeds) * self.frames if self.loop else (len(self.seeds) - 1) * self.frames + 1
+        return self.keys * self.frames if self.loop else (self.keys - 1) * self.frames + 1
 
 
 def interpolate(options: InterpolateOptions, out: str | Path, on_progress: OnProgress = no_progress) -> Path:
@@ -63,7 +72,7 @@ def interpolate(options: InterpolateOptions, out: str | Path, on_progress: OnPro
     path = Path(out)
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--out {printable(out)}: the ending decides the format; give one of {', '.join(SUFFIXES)}")
-    if len(options.seeds) < 2:
+    if options.keys < 2:
         raise UsageError("--seeds: a film needs two seeds or more, such as 0,1,2")
     if not path.parent.is_dir():
         raise DataError(f"{printable(path)}: its folder does not exist; make the folder first")
@@ -88,10 +97,13 @@ def film(
 ) -> Iterator[np.ndarray]:
     """The frames, one after another: uint8 [H, W, C].
 
-    Frame ``k * options.frames`` is the face of seed ``k``, and those between lie on a straight line in w.
+    Frame ``k * options.frames`` is the face of key ``k``, and those between lie on a straight line in w.
     """
     psi = default_psi(generator, options.truncation_psi)
     keys = generator.styles(options.seeds, psi, class_index=options.class_index)
+    if options.edits:
+        moved = keys + sum(direction.offset(strength, generator) for direction, strength in options.edits)
+        keys = np.stack([keys, moved], axis=1).reshape(-1, *keys.shape[1:])
 
     def path() -> Iterator[np.ndarray]:
         for frame in range(options.total):

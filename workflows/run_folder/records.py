@@ -119,6 +119,7 @@ class GenerateRecord(Record):
         truncation_cutoff: styles that are truncated; None for all.
         noise_mode, class_index: as they were asked for.
         classes: in place of ``class_index``; seed ``s`` is drawn in class ``classes[s % len(classes)]``.
+        edits, edits_sha256: the directions by which every face was moved, as ``happy.npz:2``, and their files.
         resolution, channels: of the pictures.
         licence: of the generator.
         want: ``happy=50,neutral=50`` where faces were drawn until so many of each label were found; ``seeds`` are then
@@ -143,6 +144,8 @@ class GenerateRecord(Record):
     noise_mode: str = "const"
     class_index: int | None = None
     classes: tuple[int, ...] | None = None
+    edits: tuple[str, ...] | None = None
+    edits_sha256: tuple[str, ...] | None = None
     resolution: int | None = None
     channels: int | None = None
     licence: str | None = None

@@ -120,14 +120,14 @@ class Selection:
             "kept": [[*one[:2], _text(one.confidence), one.second, _text(one.second_confidence)] for one in self.kept],
         }
 
-    def manifest(self) -> bytes:
-        """``manifest.csv``: a row a face, with the columns :data:`COLUMNS`."""
+    def manifest(self, edit: str = "") -> bytes:
+        """``manifest.csv``: a row a face, with the columns :data:`COLUMNS`; ``edit`` is that of all of them."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
         for one in self.kept:
             sure, second = _text(one.confidence), _text(one.second_confidence)
-            writer.writerow([face_name(one.seed), one.seed, one.label, one.label, sure, one.second, second, ""])
+            writer.writerow([face_name(one.seed), one.seed, one.label, one.label, sure, one.second, second, edit])
         return text.getvalue().encode()
 
     def summary(self, max_seeds: int, related: bool) -> dict[str, Any]:

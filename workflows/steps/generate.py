@@ -16,6 +16,7 @@ from ...data.images import write_png
 from ...data.labels import canonical_label
 from ...runtime.errors import UsageError
 from ...runtime.files import make_folder, printable
+from ...stylegan.directions import Direction
 from ...stylegan.generator import Generator, default_psi, load_generator
 from ..background import PictureWriter
 from ..progress import OnProgress, no_progress
@@ -42,6 +43,7 @@ class GenerateOptions:
         noise_mode: ``const``, ``random`` (seeded by the face's seed) or ``none``.
         class_index: for conditional generators.
         device: ``auto``, ``cpu`` or ``cuda``.
+        edits: directions, each with the strength by which every face is moved.
         chosen: where ``seeds`` are those of wanted faces, how they were chosen, by the names of the record.
     """
 
@@ -54,6 +56,7 @@ class GenerateOptions:
     noise_mode: str = "const"
     class_index: int | str | None = None
     device: str = "auto"
+    edits: tuple[tuple[Direction, float], ...] = ()
     chosen: Mapping[str, Any] | None = None
 
 
@@ -76,6 +79,10 @@ class FaceMaker:
         cutoff, styles = options.truncation_cutoff, self.generator.num_ws
         if cutoff is not None and cutoff > styles:
             raise UsageError(f"--psi-cutoff {cutoff}: {self.generator.name} has {styles} styles; give at most {styles}")
+        self._offset: np.ndarray | None = None
+        for direction, strength in options.edits:
+            moved = direction.offset(strength, self.generator)
+            self._offset = moved if self._offset is None else self._offset + moved
         self.class_index: int | None = None
         self._classes = _classes_of(self.generator, options)
         self._projected: tuple[np.ndarray, str] | None = None
@@ -107,6 +114,8 @@ class FaceMaker:
             "resolution": generator.img_resolution,
             "channels": generator.img_channels,
             "licence": generator.metadata.get("licence") or None,
+            "edits": tuple(f"{printable(one.name)}:{strength:.9g}" for one, strength in options.edits) or None,
+            "edits_sha256": tuple(one.sha256 or "" for one, _ in options.edits) or None,
         }
         if self._projected is not None:
             styles, sha256 = self._projected
@@ -127,9 +136,11 @@ class FaceMaker:
         options = self.options
         if self._projected is not None:
             rows = [face.row or 0 for face in faces]
-            yield from self.generator.draw(self._projected[0][rows], options.noise_mode, rows)
+            styles = self._projected[0][rows]
+            moved = styles if self._offset is None else styles + self._offset
+            yield from self.generator.draw(moved, options.noise_mode, rows)
             return
-        if self._classes:
+        if self._classes or self._offset is not None:
             seeds = [face.seed or 0 for face in faces]
             yield from self.generator.draw(self._styles(faces), options.noise_mode, seeds)
             return
@@ -143,19 +154,21 @@ class FaceMaker:
             )
 
     def _styles(self, faces: Sequence[Face]) -> Iterator[np.ndarray]:
-        """The styles of faces of several classes, in order: float32 [num_ws, w_dim] each."""
+        """The styles of faces that differ in class, or are moved, in order: float32 [num_ws, w_dim] each."""
         for start in range(0, len(faces), _STYLES):
             part = faces[start : start + _STYLES]
-            styles: dict[int, np.ndarray] = {}
-            for index in {face.class_index for face in part}:
-                seeds = [face.seed for face in part if face.class_index == index and face.seed is not None]
-                found = self.generator.styles(seeds, self.psi, self.options.truncation_cutoff, index)
-                styles |= zip(seeds, found, strict=True)
-            yield from (styles[face.seed] for face in part if face.seed is not None)
+            kinds = [(face.psi, face.class_index if self._classes else self.class_index) for face in part]
+            styles = np.empty((len(part), self.generator.num_ws, self.generator.w_dim), np.float32)
+            for kind in dict.fromkeys(kinds):
+                rows = [row for row, other in enumerate(kinds) if other == kind]
+                seeds = [part[row].seed or 0 for row in rows]
+                psi = self.psi if kind[0] is None else kind[0]
+                styles[rows] = self.generator.styles(seeds, psi, self.options.truncation_cutoff, kind[1])
+            yield from styles if self._offset is None else styles + self._offset
 
 
 _STYLES = 256
-"""Faces of several classes whose styles are held at a time."""
+"""Faces whose styles are held at a time."""
 
 
 def _classes_of(generator: Generator, options: GenerateOptions) -> tuple[int, ...]:

@@ -287,7 +287,7 @@ class Wanted:
         if not selection.kept:
             raise DataError(shortfall(self.run) or "no face was found")
         chosen = self.maker.choosing([one.seed for one in selection.kept], self._chosen)
-        write_atomically(self.run.manifest, selection.manifest())
+        write_atomically(self.run.manifest, selection.manifest(" ".join(chosen.record.edits or ())))
         claim_faces(self.run, chosen.record)
         return chosen
 

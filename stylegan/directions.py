@@ -1,0 +1,131 @@
+"""Directions in the space of styles: a straight step that makes one expression stronger, for any face of a network.
+
+A direction is a vector in W (of a DCGAN in z, which is its w). Its length is the step of strength 1: one standard
+deviation of the network's own styles along it. A face is moved by adding ``strength * vector`` to all of its styles,
+after truncation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..runtime.errors import DataError
+from ..runtime.files import printable, write_atomically
+from .generator import Generator
+
+FORMAT = "fergan.direction 1"
+_MAX_BYTES = 2**24
+_AGAIN = "make it again by 'fergan direction'"
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A direction of one network.
+
+    Attributes:
+        vector: float32 [w_dim].
+        label: the expression that it leads to.
+        network, network_sha256: whose styles it moves.
+        judge, judge_sha256: the classifier that it was learnt from.
+        reach: the strengths among which it was learnt, lowest and highest.
+        about: how it was learnt and what it does, as plain JSON values.
+        name: of the file it was read from.
+        sha256: of that file; None where there was none.
+    """
+
+    vector: np.ndarray
+    label: str
+    network: str
+    network_sha256: str | None
+    judge: str
+    judge_sha256: str
+    reach: tuple[float, float]
+    about: Mapping[str, Any]
+    name: str = "direction"
+    sha256: str | None = None
+
+    def leaves_reach(self, strength: float) -> bool:
+        """Whether nobody knows what the direction does at a strength."""
+        return not self.reach[0] <= strength <= self.reach[1]
+
+    def offset(self, strength: float, generator: Generator) -> np.ndarray:
+        """What moves a style of a generator by a strength: float32 [w_dim].
+
+        Raises:
+            DataError: this is a direction of another network.
+        """
+        if self.network_sha256 != generator.sha256 or self.vector.shape != (generator.w_dim,):
+            raise DataError(
+                f"{printable(self.name)}: is a direction of {printable(self.network)} (sha256 "
+                f"{printable(self.network_sha256)[:12]}) and means nothing to {generator.name} (sha256 "
+                f"{(generator.sha256 or 'none')[:12]}); {_AGAIN} --network {generator.name}"
+            )
+        return np.float32(strength) * self.vector
+
+
+def save_direction(path: str | Path, direction: Direction) -> None:
+    """Write a direction as a numpy archive: ``direction``, and everything else as JSON in ``about``.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    about = {
+        "format": FORMAT,
+        "label": direction.label,
+        "network": direction.network,
+        "network_sha256": direction.network_sha256,
+        "judge": direction.judge,
+        "judge_sha256": direction.judge_sha256,
+        "reach": list(direction.reach),
+        "about": direction.about,
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, direction=direction.vector.astype(np.float32), about=np.array(json.dumps(about)))
+    write_atomically(path, buffer.getvalue())
+
+
+def read_direction(path: str | Path) -> Direction:
+    """Read a direction; nothing in the file is executed.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    label = printable(path)
+    try:
+        content = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{label}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if sum(info.file_size for info in archive.infolist()) > _MAX_BYTES:  # a small zip can unpack to any size
+                raise ValueError("it is too large")
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            vector, about = arrays["direction"].astype(np.float32), json.loads(str(arrays["about"]))
+        if about["format"] != FORMAT:
+            raise ValueError(f"it has the format {about['format']}")
+        low, high = map(float, about["reach"])
+        if vector.ndim != 1 or not np.isfinite(vector).all():
+            raise ValueError("its vector is damaged")
+        return Direction(
+            vector,
+            str(about["label"]),
+            str(about["network"]),
+            about["network_sha256"],
+            str(about["judge"]),
+            str(about["judge_sha256"]),
+            (low, high),
+            about["about"],
+            Path(path).name,
+            hashlib.sha256(content).hexdigest(),
+        )
+    except Exception as error:  # zipfile, zlib, numpy and json raise many types on damaged files
+        raise DataError(f"{label}: is no direction ({printable(error)}); {_AGAIN}") from error

@@ -1,0 +1,61 @@
+"""``fergan direction``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ...data.labels import canonical_label
+from .options import class_option, device_option, network_option, psi_option
+
+
+@click.command(epilog="Example: fergan direction --toward happy --out happy.npz")
+@click.option("--toward", required=True, metavar="LABEL", help="Make this expression stronger.")
+@click.option("--keep", multiple=True, metavar="LABEL", help="Leave this one alone. Repeat it for several.")
+@click.option("--judge", metavar="FILE|NAME", help="Ask this classifier.  [default: fernet]")
+@click.option("--n", type=click.IntRange(400), default=4000, show_default=True, metavar="N", help="Learn from N faces.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Draw the random steps by this seed."
+)
+@click.option("--out", metavar="FILE", help="Write this .npz and its .png.  [default: LABEL.npz]")
+@network_option
+@psi_option
+@class_option
+@device_option
+def direction(toward: str, keep: tuple[str, ...], out: str | None, **options: Any) -> None:
+    """Learn the step in the space of styles that makes an expression stronger: NAME.npz and NAME.png.
+
+    The picture shows eight faces at seven strengths. 'fergan generate --edit NAME.npz:2' and 'interpolate --edit'
+    use the direction. For a DCGAN, styles are latents.
+    """
+    from ..generators.catalogue import ensure_network
+    from ..generators.direction import DirectionOptions, learn_direction
+    from ..progress import progress
+    from .output import print_table
+
+    label = canonical_label(toward)
+    path = out or f"{label}.npz"
+    ensure_network(options["network"])
+    wanted = DirectionOptions(label, tuple(map(canonical_label, keep)), **options)
+    with progress("Learning", into=path) as show:
+        found = learn_direction(wanted, path, show)
+    measured = found.about["measured"]
+    rows = [
+        (
+            f"{row['strength']:g}",
+            f"{row['probability']:.3f}",
+            f"{100 * row['shares'][label]:.0f} %",
+            f"{row['moved']:.2f}",
+            f"{row['precision']:.2f}",
+        )
+        for row in measured["strengths"]
+    ]
+    print_table(["strength", f"p({label})", "labelled so", "moved", "precision"], rows, right=(0, 1, 2, 3, 4))
+    click.echo(
+        f"On {measured['seeds']} other seeds {found.judge}'s probability of {label} rises at every step from 0 to "
+        f"{measured['rising_over'][-1]:g} for {100 * measured['rising']:.0f} %.\n"
+        "moved: how far the picture went, as a share of the distance of two faces; precision: edited faces inside the "
+        "generator's own.\n"
+        f"{path} written, and a strip of faces beside it"
+    )
