@@ -39,6 +39,8 @@ def small(words: list[str]) -> list[str]:
     arguments = words[1:]
     if "--plan" not in arguments:
         text = re.sub(r"(?<=--n )\d+", lambda n: str(min(int(n[0]), MOST_FACES)), " ".join(arguments))
+        text = re.sub(r"(?<=--workers )\d+", "2", text)
+        text = re.sub(r"(?<=--want )\S+", lambda want: re.sub(r"=\d+", "=1", want[0]), text)
         arguments = text.split(" ")
     for command, options in SMALL.items():
         fits = {"report": "--sensitivity" in arguments, "metrics": "--blind" not in arguments}.get(command[0], True)
