@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .classify.classifier import Classifier, load_classifier
     from .data.faces import prepare_faces
+    from .reports.notebook import show
     from .runtime.errors import DataError, UsageError
     from .stylegan.checkpoints import save_generator
     from .stylegan.generator import Generator, load_generator
@@ -31,6 +32,7 @@ _HOMES = {
     "load_generator": "stylegan.generator",
     "prepare_faces": "data.faces",
     "save_generator": "stylegan.checkpoints",
+    "show": "reports.notebook",
 }
 
 __all__ = [  # noqa: F822 - by __getattr__
@@ -42,6 +44,7 @@ __all__ = [  # noqa: F822 - by __getattr__
     "load_generator",
     "prepare_faces",
     "save_generator",
+    "show",
 ]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .html.document import Report, write_report
+    from .notebook import show
     from .pages.report import build_report
     from .statistics.agreement import agreement_test
     from .statistics.fit import label_shift_test
@@ -27,6 +28,7 @@ _PLACES = {
     "label_shift_test": ("statistics.fit", "label_shift_test"),
     "prediction_powered": ("statistics.label_audit", "prediction_powered"),
     "prevalence": ("statistics.prevalence", "estimate_prevalence"),
+    "show": ("notebook", "show"),
     "write_report": ("html.document", "write_report"),
 }
 
@@ -39,6 +41,7 @@ __all__ = [
     "label_shift_test",
     "prediction_powered",
     "prevalence",
+    "show",
     "write_report",
 ]
 
