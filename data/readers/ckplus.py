@@ -111,13 +111,14 @@ def read_ckplus(path: str | Path, *, last: int = 3, neutral: bool = False, crop:
                 classes.append("neutral")
         if not names:
             raise DataError(f"{printable(emotions)}: holds no *_emotion.txt for the sequences in {printable(root)}")
-        images, record = load_faces(source, names, crop)
+        images, record, origins = load_faces(source, names, crop)
     return make_face_set(
         images,
         classes,
         usage=[""] * len(names),
         names=names,
         subjects=[PurePosixPath(name).parts[0] for name in names],
+        origins=origins,
         record={"path": str(path), "layout": "CK+", **record, "last_frames": last, "first_as_neutral": neutral},
     )
 

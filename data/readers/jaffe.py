@@ -47,12 +47,13 @@ def read_jaffe(path: str | Path, *, crop: str = "detect") -> FaceSet:
         if not found:
             raise DataError(f"{source.label(source.names[0])}: is not named as JAFFE's pictures are (KA.AN1.39.tiff)")
         names = [name for name, _ in found]
-        images, record = load_faces(source, names, crop)
+        images, record, origins = load_faces(source, names, crop)
         return make_face_set(
             images,
             [CODES[match[2].upper()] for _, match in found],
             usage=[""] * len(found),
             names=names,
             subjects=[match[1].upper() for _, match in found],
+            origins=origins,
             record={"path": str(path), "layout": "JAFFE", **record, "notes": left_out_notes(source.names, names)},
         )

@@ -45,13 +45,14 @@ def read_rafdb(path: str | Path, *, crop: str = "none") -> FaceSet:
             )
         names = list(source.names)
         codes = [int(PurePosixPath(name).parent.name) for name in names]
-    images, record = load_faces(source, names, crop)
+    images, record, origins = load_faces(source, names, crop)
     return make_face_set(
         images,
         [LABELS[code - 1] for code in codes],
         usage=[PurePosixPath(name).name.split("_")[0] for name in names],
         names=names,
         official=True,
+        origins=origins,
         record={"path": str(path), "layout": "RAF-DB", **record},
     )
 

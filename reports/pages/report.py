@@ -281,7 +281,7 @@ def _pictures(
         return face
 
     sprites = make_sprites((table.faces[row] for row in rows), load, size=size)
-    edge = max((max(np.shape(face)[:2]) for face in seen.values()), default=0)
+    edge = max((max(np.asarray(face).shape[:2]) for face in seen.values()), default=0)
     inputs = make_sprites(seen, seen.__getitem__, size=min(edge, size), budget=_INPUT_BYTES, prefix="i")
     return _Pictures(rows, sprites, inputs, there=True)
 

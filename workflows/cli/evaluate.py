@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .options import classifier_options, device_option
+from .options import classifier_options, device_option, view_option
 
 _data_option = click.option(
     "--data",
@@ -19,6 +19,7 @@ _data_option = click.option(
 
 @click.command(epilog="Example: fergan evaluate --model fernet --data fer2013.csv --views ten")
 @classifier_options
+@view_option
 @_data_option
 @click.option(
     "--split",

@@ -30,7 +30,7 @@ def export(model: str | None, format: str, out: str, version: int | None, **know
     from ...data.faces import prepare_faces
     from ...stylegan.generator import load_generator
 
-    classifier = load_classifier(model, "cpu", view="48", **known)
+    classifier = load_classifier(model, "cpu", **known)
     faces = prepare_faces(load_generator(None, "cpu").generate(range(16)))
     with stopped_by_sigterm():
         done = export_classifier(classifier, format, out, version=version, faces=faces)
