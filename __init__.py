@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .classify.classifier import Classifier as Classifier
     from .classify.classifier import load_classifier as load_classifier
     from .data.faces import prepare_faces as prepare_faces
+    from .reports.notebook import show as show
     from .runtime.errors import DataError as DataError
     from .runtime.errors import UsageError as UsageError
     from .stylegan.checkpoints import save_generator as save_generator
@@ -37,5 +38,6 @@ __getattr__, __dir__, __all__ = lazy_names(
         "load_generator": "stylegan.generator",
         "prepare_faces": "data.faces",
         "save_generator": "stylegan.checkpoints",
+        "show": "reports.notebook",
     },
 )

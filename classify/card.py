@@ -51,8 +51,8 @@ _RANGES = (
     ("0,1", "pixels / 255"),
     ("-1,1", "pixels / 127.5 - 1, as for Xception and MobileNet"),
 )
-_MADE_HERE = ("recipe", "settings", "ensemble")
-"""Keys that stand in the cards of classifiers that fergan trained or joined; those take :data:`PIXELS`."""
+_MADE_HERE = {"recipe": "name", "settings": "ema", "ensemble": "members"}
+"""What stands in the cards of classifiers that fergan trained or joined, and a key in it; those take :data:`PIXELS`."""
 
 
 def bundled_classifiers() -> dict[str, Path]:
@@ -131,7 +131,8 @@ def read_model_card(path: Path) -> str | None:
 
 def made_here(path: Path, card: Mapping[str, Any]) -> bool:
     """Whether fergan made a model: it is bundled, or its card tells of a training or an ensemble."""
-    return path.parent == WEIGHTS or any(key in card for key in _MADE_HERE)
+    told = any(isinstance(card.get(key), Mapping) and inner in card[key] for key, inner in _MADE_HERE.items())
+    return told or path.parent == WEIGHTS
 
 
 def card_labels(

@@ -199,7 +199,7 @@ class Classifier:
         return faces if faces.ndim == 4 else faces[..., None]
 
     def keras_model(self) -> keras.Model:
-        """The network as Keras has it, on the CPU, with gradients.
+        """The network as Keras has it, on the CPU, with gradients; of several outputs the expressions alone.
 
         Raises:
             DataError: it is no Keras model, or Keras cannot open it.
@@ -208,7 +208,14 @@ class Classifier:
         if self.source is None or self.engine == "onnxruntime":
             raise DataError(f"{where}: an ONNX network is not a Keras model, and has no gradients here")
         try:
-            return open_keras_model(self.source, self.source.read_bytes())
+            model = open_keras_model(self.source, self.source.read_bytes())
+            if len(model.outputs) == 1:
+                return model
+            from .backend import keras
+
+            return keras.Model(
+                model.inputs, dict(zip(model.output_names, model.outputs, strict=True))[self.output_name]
+            )
         except DataError:
             raise
         except Exception as error:  # older files make Keras raise almost any type

@@ -183,10 +183,15 @@ def _network(member: Classifier) -> keras.Model:
             f"{member.source or member.name}: members of an ensemble must be Keras files (.keras, .h5), because they "
             "are saved together as one"
         )
+    if member.outputs != member.labels:
+        raise DataError(f"{member.source}: has outputs that are no labels (valence, arousal); it cannot be a member")
     content = member.source.read_bytes()
     if hashlib.sha256(content).hexdigest() != member.sha256:
         raise DataError(f"{member.source}: has changed since it was opened")
-    return open_keras_model(member.source, content)
+    model = open_keras_model(member.source, content)
+    if len(model.outputs) != 1:
+        raise DataError(f"{member.source}: has {len(model.outputs)} outputs; a member of an ensemble has one")
+    return model
 
 
 def _adapted(x: keras.KerasTensor, member: Classifier, number: int) -> keras.KerasTensor:

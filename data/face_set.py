@@ -31,6 +31,8 @@ class FaceSet:
         official: whether ``usage`` is the split that the set's authors published.
         record: where the faces come from and what was done to them, as plain JSON values: ``path``, ``layout``,
             ``preparation`` (see :class:`fergan.data.faces.Preparation`), ``notes`` and the like.
+        origins: objects [N], the picture of each face (:class:`fergan.data.origins.Origin`), None for one that came as
+            48x48 pixels; None: for all.
     """
 
     images: np.ndarray
@@ -41,6 +43,7 @@ class FaceSet:
     subjects: np.ndarray | None = None
     official: bool = False
     record: Mapping[str, Any] = field(default_factory=dict)
+    origins: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -58,6 +61,7 @@ class FaceSet:
             usage=self.usage[rows],
             names=None if self.names is None else self.names[rows],
             subjects=None if self.subjects is None else self.subjects[rows],
+            origins=None if self.origins is None else self.origins[rows],
         )
 
     def row_names(self) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def merge(sets: Sequence[FaceSet], labels: str | Sequence[str] | None = None) ->
     if len(sets) == 1:
         (only,) = parts
         record = {**only.record, "left_out": {**only.record.get("left_out", {}), **left_out[0]}}
-        return FaceSet(only.images, only.labels, only.usage, wanted, only.names, only.subjects, only.official, record)
+        return replace(only, record=record)
     numbers = range(1, len(parts) + 1)
     subjects = [
         np.full(len(part), "", dtype="<U1")
@@ -62,6 +63,9 @@ def merge(sets: Sequence[FaceSet], labels: str | Sequence[str] | None = None) ->
         subjects=np.concatenate(subjects),
         official=all(part.official for part in parts),
         record={"sets": [dict(faces.record) for faces in sets], "left_out": left_out},
+        origins=np.concatenate(
+            [np.full(len(part), None, object) if part.origins is None else part.origins for part in parts]
+        ),
     )
 
 
@@ -87,16 +91,7 @@ def _on(faces: FaceSet, wanted: tuple[str, ...]) -> FaceSet:
     index = np.array([wanted.index(name) if name in wanted else -1 for name in faces.label_names], dtype=np.int64)
     labels = index[faces.labels]
     kept = faces.take(labels >= 0)
-    return FaceSet(
-        kept.images,
-        labels[labels >= 0],
-        kept.usage,
-        wanted,
-        faces.row_names()[labels >= 0],
-        kept.subjects,
-        kept.official,
-        kept.record,
-    )
+    return replace(kept, labels=labels[labels >= 0], label_names=wanted, names=faces.row_names()[labels >= 0])
 
 
 def _lost(faces: FaceSet, wanted: tuple[str, ...]) -> dict[str, int]:

@@ -10,6 +10,7 @@ from ..runtime.lazy import lazy_names
 if TYPE_CHECKING:
     from .html.document import Report as Report
     from .html.document import write_report as write_report
+    from .notebook import show as show
     from .pages.report import build_report as build_report
     from .statistics.agreement import agreement_test as agreement_test
     from .statistics.fit import label_shift_test as label_shift_test
@@ -31,6 +32,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "label_shift_test": "statistics.fit",
         "prediction_powered": "statistics.label_audit",
         "prevalence": "statistics.prevalence:estimate_prevalence",
+        "show": "notebook",
         "write_report": "html.document",
     },
 )

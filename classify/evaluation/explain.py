@@ -38,8 +38,9 @@ class FirstLayer:
 
 
 def network_inputs(classifier: Classifier, faces: np.ndarray) -> np.ndarray:
-    """Faces uint8 [N, 48, 48] as a classifier's network takes them: float32 [N, H, W, C] in its range."""
-    return classifier.prepared(torch.from_numpy(faces[..., None]).float().to(classifier.device)).cpu().numpy()
+    """Faces as :meth:`Classifier.predict` takes them, as its network does: float32 [N, H, W, C] in its range."""
+    pixels = torch.from_numpy(faces if faces.ndim == 4 else faces[..., None])
+    return classifier.prepared(pixels.float().to(classifier.device)).cpu().numpy()
 
 
 def grad_cam(model: keras.Model, inputs: np.ndarray, classes: np.ndarray) -> np.ndarray:

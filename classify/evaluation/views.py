@@ -37,7 +37,7 @@ class Predicts(Protocol):
     """A judge of faces, such as :class:`fergan.classify.classifier.Classifier`."""
 
     def predict(self, faces: np.ndarray) -> np.ndarray:
-        """uint8 [N, 48, 48] -> float32 [N, K]."""
+        """uint8 [N, H, W] or [N, H, W, 3] -> float32 [N, K]."""
 
 
 def predict_views(classifier: Predicts, faces: np.ndarray, views: str = "single") -> np.ndarray:
@@ -45,7 +45,7 @@ def predict_views(classifier: Predicts, faces: np.ndarray, views: str = "single"
 
     Args:
         classifier: judges the views.
-        faces: uint8 [N, 48, 48].
+        faces: uint8 [N, H, W] or [N, H, W, 3], as it takes them.
         views: one of :data:`VIEWS`.
 
     Returns:
@@ -69,11 +69,11 @@ def window(faces: np.ndarray, view: View) -> np.ndarray:
     """One view of each face: bilinear, with the border repeated outside.
 
     Args:
-        faces: uint8 [N, H, W].
+        faces: uint8 [N, H, W] or [N, H, W, C].
         view: see :data:`View`.
 
     Returns:
-        uint8 [N, H, W].
+        uint8 of the same shape.
     """
     side, degrees, mirrored = view
     cos, sin = side * math.cos(math.radians(degrees)), side * math.sin(math.radians(degrees))
@@ -81,8 +81,10 @@ def window(faces: np.ndarray, view: View) -> np.ndarray:
     matrix = torch.tensor([[flip * cos, -sin, 0], [flip * sin, cos, 0]], dtype=torch.float32)
     parts = []
     for start in range(0, len(faces), _BLOCK):
-        part = torch.from_numpy(np.ascontiguousarray(faces[start : start + _BLOCK]))[:, None].float()
+        part = torch.from_numpy(np.ascontiguousarray(faces[start : start + _BLOCK])).float()
+        part = part[:, None] if faces.ndim == 3 else part.permute(0, 3, 1, 2)
         grid = F.affine_grid(matrix.expand(len(part), 2, 3), list(part.shape), align_corners=False)
         seen = F.grid_sample(part, grid, mode="bilinear", padding_mode="border", align_corners=False)
-        parts.append(seen[:, 0].round().clamp(0, 255).to(torch.uint8).numpy())
+        pixels = seen.round().clamp(0, 255).to(torch.uint8)
+        parts.append((pixels[:, 0] if faces.ndim == 3 else pixels.permute(0, 2, 3, 1)).numpy())
     return np.concatenate(parts) if parts else faces

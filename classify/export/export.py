@@ -162,7 +162,7 @@ def _to_keras(classifier: Classifier, folder: Path, draft: Path, faces: np.ndarr
     made = draft / f"{classifier.name}.keras"
     card = {
         **classifier.card,
-        "labels": list(classifier.labels),
+        "labels": list(classifier.outputs),
         "input_range": np.array(classifier.input_range).tolist(),
     }
     difference = 0.0
@@ -270,10 +270,11 @@ def _next_version(folder: Path) -> int:
 def _provenance(classifier: Classifier) -> dict[str, Any]:
     return {
         "name": classifier.name,
-        "labels": list(classifier.labels),
+        "labels": list(classifier.outputs),
         "input_shape": list(classifier.input_shape),
         "input_range": np.array(classifier.input_range).tolist(),
         "outputs": classifier.card.get("outputs", "probabilities"),
+        **({} if classifier.input_shape == (48, 48, 1) else {"view": classifier.view}),
         "sha256": classifier.sha256,
         "fergan": __version__,
     }

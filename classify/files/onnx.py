@@ -87,7 +87,12 @@ def _card(model: Any) -> dict[str, Any]:
                 card[entry.key] = json.loads(entry.value)
             except (ValueError, RecursionError):
                 continue
-        elif entry.key == "outputs" and entry.value in ("probabilities", "logits"):
+        elif (entry.key, entry.value) in (
+            ("outputs", "probabilities"),
+            ("outputs", "logits"),
+            ("view", "48"),
+            ("view", "own"),
+        ):
             card[entry.key] = entry.value
     return card
 

@@ -18,9 +18,10 @@ import pandas as pd
 from ...runtime.errors import DataError
 from ...runtime.files import printable
 from ..face_set import FaceSet
+from ..faces import Box
 from ..image_source import ImageSource
 from ..labels import AFFECTNET
-from .folders import Box, load_faces, make_face_set, one_class_each, unread_notes
+from .folders import load_faces, make_face_set, one_class_each, unread_notes
 from .place import Place
 
 COLUMNS = (
@@ -84,13 +85,14 @@ def read_affectnet_csv(path: str | Path, *, crop: str = "none") -> FaceSet:
         (x, y, x + width, y + height) if width > 0 and height > 0 else None
         for x, y, width, height in kept[["face_x", "face_y", "face_width", "face_height"]].to_numpy(float)
     ]
-    faces, record = load_faces(source, names, crop, boxes)
+    faces, record, origins = load_faces(source, names, crop, boxes)
     return make_face_set(
         faces,
         [AFFECTNET[code] for code in kept["expression"]],
         usage=kept["usage"].tolist(),
         names=names,
         official=bool((kept["usage"] != "").all()),
+        origins=origins,
         record={
             "path": str(path),
             "layout": "AffectNet csv",
@@ -139,13 +141,14 @@ def read_affectnet_npy(path: str | Path, *, crop: str = "none") -> FaceSet:
     if not rows:
         raise DataError(f"{printable(path)}: has no image with one of the expressions 0..{len(AFFECTNET) - 1}")
     names_kept = [names[row] for row in rows]
-    faces, record = load_faces(source, names_kept, crop)
+    faces, record, origins = load_faces(source, names_kept, crop)
     return make_face_set(
         faces,
         [AFFECTNET[codes[row]] for row in rows],
         usage=[usage[row] for row in rows],
         names=names_kept,
         official=True,
+        origins=origins,
         record={
             "path": str(path),
             "layout": "AffectNet npy",

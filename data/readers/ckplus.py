@@ -87,12 +87,13 @@ def read_ck48(path: str | Path, *, crop: str = "none") -> FaceSet:
         if not found:
             raise DataError(f"{printable(path)}: no image is named as CK+ names frames (S010_004_00000017)")
         names = [name for name, _ in found]
-        images, record = load_faces(source, names, crop)
+        images, record, origins = load_faces(source, names, crop)
         return make_face_set(
             images,
             [label_of_folder(path, PurePosixPath(name)) for name in names],
             usage=[split_of_folder(PurePosixPath(name)) for name in names],
             names=names,
+            origins=origins,
             subjects=[frame[1] for _, frame in found],
             record={"path": str(path), "layout": "CK+48", **record, "notes": left_out_notes(source.names, names)},
         )
@@ -135,13 +136,14 @@ def read_ckplus(path: str | Path, *, last: int = 3, neutral: bool = False, crop:
                 classes.append("neutral")
         if not names:
             raise DataError(f"{printable(emotions)}: holds no *_emotion.txt for the sequences in {printable(root)}")
-        images, record = load_faces(source, names, crop)
+        images, record, origins = load_faces(source, names, crop)
     return make_face_set(
         images,
         classes,
         usage=[""] * len(names),
         names=names,
         subjects=[PurePosixPath(name).parts[0] for name in names],
+        origins=origins,
         record={"path": str(path), "layout": "CK+", **record, "last_frames": last, "first_as_neutral": neutral},
     )
 

@@ -26,9 +26,10 @@ import numpy as np
 from ...runtime.errors import DataError
 from ...runtime.files import printable
 from ..face_set import SPLITS, FaceSet
-from ..faces import SIZE, Preparation, prepare_faces
+from ..faces import SIZE, Box, Preparation, prepare_faces
 from ..image_source import ImageSource
 from ..labels import FER2013, KNOWN, canonical_label, house_order
+from ..origins import Origin, cut_out
 from .place import Place
 
 _SPLIT_FOLDERS = {
@@ -39,8 +40,6 @@ _SPLIT_FOLDERS = {
     "privatetest": "PrivateTest",
 }
 _FER2013_NAME = re.compile(rf"({'|'.join(SPLITS)})_[0-9]+$")
-
-Box = tuple[float, float, float, float]
 
 
 def recognise(place: Place) -> bool:
@@ -75,20 +74,21 @@ def read_image_folder(path: str | Path, *, label: str | None = None, crop: str =
             [label_of_folder(path, name) for name in paths] if label is None else [canonical_label(label)] * len(paths)
         )
         usage, official, notes = _splits(paths, set(classes))
-        images, record = load_faces(source, names, crop)
+        images, record, origins = load_faces(source, names, crop)
         return make_face_set(
             images,
             classes,
             usage=usage,
             names=names,
             official=official,
+            origins=origins,
             record={"path": str(path), "layout": "image folder", **record, "notes": [*notes, *unread_notes(source)]},
         )
 
 
 def load_faces(
     source: ImageSource, names: Sequence[str], crop: str = "none", boxes: Sequence[Box | None] | None = None
-) -> tuple[np.ndarray, dict[str, Any]]:
+) -> tuple[np.ndarray, dict[str, Any], np.ndarray]:
     """Read and prepare images, on all cores.
 
     Args:
@@ -98,7 +98,7 @@ def load_faces(
         boxes: for each image the part to cut out first (left, top, right, bottom, in pixels), or None for all of it.
 
     Returns:
-        uint8 [N, 48, 48], and what was done, to be recorded.
+        uint8 [N, 48, 48]; what was done, to be recorded; and where each face came from, :class:`..origins.Origin` [N].
 
     Raises:
         DataError: an image cannot be read.
@@ -106,11 +106,7 @@ def load_faces(
 
     def load(item: tuple[str, Box | None]) -> tuple[np.ndarray, bool]:
         name, box = item
-        image, missed = source.read(name), list[int]()
-        if box is not None:
-            left, top, right, bottom = (round(edge) for edge in box)
-            inside = image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
-            image = inside if inside.size else image
+        image, missed = cut_out(source.read(name), box), list[int]()
         return prepare_faces([image], crop, missed=missed)[0], bool(missed)
 
     items = list(zip(names, boxes or [None] * len(names), strict=True))
@@ -120,7 +116,9 @@ def load_faces(
     record: dict[str, Any] = {"preparation": Preparation(crop).as_dict()}
     if crop == "detect":
         record["faces_not_found"] = sum(missed for _, missed in done)
-    return images, record
+    origins = np.empty(len(items), object)
+    origins[:] = [Origin(str(source.path), name, crop, box) for name, box in items]
+    return images, record, origins
 
 
 def left_out_notes(names: Sequence[str], kept: Sequence[str]) -> list[str]:
@@ -160,6 +158,7 @@ def make_face_set(
     names: Iterable[str],
     subjects: Sequence[str] | None = None,
     official: bool = False,
+    origins: np.ndarray | None = None,
     record: dict[str, Any],
 ) -> FaceSet:
     """A :class:`FaceSet` from class names: those that occur become ``label_names``, in the house order."""
@@ -174,6 +173,7 @@ def make_face_set(
         subjects=None if subjects is None else np.array(subjects, dtype=str),
         official=official,
         record=record,
+        origins=origins,
     )
 
 

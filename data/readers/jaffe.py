@@ -48,12 +48,13 @@ def read(path: Path, crop: str | None = None) -> FaceSet:
         if not found:
             raise DataError(f"{source.label(source.names[0])}: is not named as JAFFE's pictures are (KA.AN1.39.tiff)")
         names = [name for name, _ in found]
-        images, record = load_faces(source, names, crop or "detect")
+        images, record, origins = load_faces(source, names, crop or "detect")
         return make_face_set(
             images,
             [CODES[match[2].upper()] for _, match in found],
             usage=[""] * len(found),
             names=names,
             subjects=[match[1].upper() for _, match in found],
+            origins=origins,
             record={"path": str(path), "layout": "JAFFE", **record, "notes": left_out_notes(source.names, names)},
         )

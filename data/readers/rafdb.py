@@ -56,13 +56,14 @@ def read(path: Path, crop: str | None = None) -> FaceSet:
             )
         notes = left_out_notes(source.names, names)
         codes = [int(PurePosixPath(name).parent.name) for name in names]
-    images, record = load_faces(source, names, crop or "none")
+    images, record, origins = load_faces(source, names, crop or "none")
     return make_face_set(
         images,
         [RAFDB[code - 1] for code in codes],
         usage=[PurePosixPath(name).name.split("_")[0] for name in names],
         names=names,
         official=True,
+        origins=origins,
         record={"path": str(path), "layout": "RAF-DB", **record, "notes": notes},
     )
 

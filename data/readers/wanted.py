@@ -58,7 +58,7 @@ def read(path: Path, crop: str | None = None) -> FaceSet:
                 f"{label}: {what} are not in faces/; give the command that made the run again, with --keep all"
             )
         made = _made(path)
-        images, record = load_faces(source, names, crop or str(made.get("judge_crop") or "none"))
+        images, record, origins = load_faces(source, names, crop or str(made.get("judge_crop") or "none"))
     judge, network = (printable(made.get(key) or "unknown") for key in ("judge", "network"))
     note = (
         f"Synthetic faces: {network} made them, and {judge} chose them by the label that they have here; no person "
@@ -69,6 +69,7 @@ def read(path: Path, crop: str | None = None) -> FaceSet:
         classes,
         usage=[""] * len(names),
         names=names,
+        origins=origins,
         record={
             "path": str(path),
             "layout": "wanted faces",

@@ -97,10 +97,21 @@ def render(template: str, **context: object) -> Markup:
 
 @dataclass(frozen=True)
 class Report:
-    """A finished report: the page as text, and the same numbers as plain JSON values."""
+    """A finished report: the page as text, and the same numbers as plain JSON values. A notebook shows the page."""
 
     html: str
     data: dict[str, Any]
+
+    def _repr_html_(self) -> str:
+        from ..notebook import page_html
+
+        return page_html(self.html)
+
+    def open(self) -> Path:
+        """Show the page in the browser; the path of the page, in the folder for temporary files."""
+        from ..notebook import open_page
+
+        return open_page(self.html, "report")
 
 
 def write_report(report: Report, folder: str | os.PathLike[str], stem: str = "report") -> tuple[Path, Path]:

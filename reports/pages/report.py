@@ -26,7 +26,7 @@ from ..html.tiles import Tile, confidence_only, first_and_second, label_and_conf
 from ..judges import MOST, JudgeLabels, Judges, judges_sentence
 from ..report_json import mean_confidence, report_data
 from ..selected import read_selected
-from ..settings import licences, run_facts, settings_tables
+from ..settings import licences, run_facts, settings_tables, step_settings
 from ..statistics.comparison import Comparison, LabelDifference
 from ..statistics.label_audit import AuditEstimate
 from ..statistics.preparation import PreparationSensitivity
@@ -87,7 +87,8 @@ def build_report(
             shown as they are, and believed in nothing but `classify.labels`, the class names, where that is a list.
         load_face: file name -> PIL image or uint8 [H, W, 3] or [H, W]; called once for each face that is shown, at most
             about 600 times, from several threads. None makes a page without pictures.
-        prepare: uint8 [H, W, 3] or [H, W] -> what the classifier saw of it, uint8 [48, 48]; shown beside the face.
+        prepare: uint8 [H, W, 3] or [H, W] -> what the classifier saw of it, mostly uint8 [48, 48]; shown beside the
+            face.
         skipped: the files that could not be judged, with columns `face` and `reason`.
         created: when, as text (ISO 8601, with the zone).
         title: the heading; by default it says how many faces.
@@ -196,9 +197,17 @@ def _page(
         licences=licences(settings),
         tables=settings_tables(settings),
         **_numbers(found),
+        seen=_size_seen(settings),
         **_gallery(found, chosen, shown),
         judges=None if found.judges is None else _judges(found, found.judges, disputed, shown),
     )
+
+
+def _size_seen(settings: Mapping[str, Any]) -> str:
+    """Height and width of what the classifier saw, as a run records them: ``48 × 48``."""
+    size = step_settings(settings, "classify").get("size", 48)
+    height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
+    return f"{printable(height, 8)} × {printable(width, 8)}"
 
 
 def _numbers(found: Findings) -> dict[str, Any]:
@@ -293,7 +302,8 @@ def _pictures(
     names = [table.faces[row] for row in rows]
     sprites = make_sprites(names, load, size=size)
     in_order = [name for name in names if name in seen]  # threads fill `seen` in the order in which they finish
-    inputs = make_sprites(in_order, seen.__getitem__, size=48, budget=_INPUT_BYTES, prefix="i")
+    edge = max((max(np.asarray(face).shape[:2]) for face in seen.values()), default=0)
+    inputs = make_sprites(in_order, seen.__getitem__, size=min(edge, size), budget=_INPUT_BYTES, prefix="i")
     return _Pictures(rows, sprites, inputs, there=True)
 
 

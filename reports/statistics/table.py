@@ -38,6 +38,12 @@ class LabelTable:
     def __len__(self) -> int:
         return len(self.faces)
 
+    def _repr_html_(self) -> str:
+        """The labels counted, for a notebook."""
+        from ..notebook import table_html
+
+        return table_html(self)
+
     def where(self, chosen: NDArray[np.bool_]) -> "LabelTable":
         """The faces for which `chosen` [N] holds, in the same order."""
         rows = np.flatnonzero(chosen)

@@ -11,6 +11,7 @@ from ...classify.evaluation.scores import on_common_classes
 from ...classify.evaluation.views import predict_views
 from ...data.face_set import FaceSet
 from ...data.labels import KNOWN, canonical_label
+from ...data.origins import prepared_again
 from ...runtime.errors import UsageError
 from ..progress import OnProgress, no_progress
 
@@ -29,6 +30,7 @@ class Answers:
         left_out: rows of other classes, by name.
         faces_per_second: of the single view.
         model_names: the model's classes in the house spelling, in its order.
+        preparation: of the faces that the classifier was shown.
         all_codes: int64, the class of every row of the data; -1 for one that the model does not know.
     """
 
@@ -36,6 +38,7 @@ class Answers:
         self, classifier: Classifier, faces: FaceSet, rows: np.ndarray, show: OnProgress = no_progress
     ) -> None:
         self.classifier, self.faces, self._show = classifier, faces, show
+        self.preparation = classifier.preparation()
         known = tuple(canonical_label(name) for name in classifier.labels)
         _check_labels(known, faces.label_names)
         self.model_names = known
@@ -57,12 +60,16 @@ class Answers:
         """float [len(rows), K] on the classes in common."""
         parts = []
         for start in range(0, len(rows), _CHUNK):
-            parts.append(predict_views(self.classifier, self.faces.images[rows[start : start + _CHUNK]], views))
+            parts.append(predict_views(self.classifier, self.shown(rows[start : start + _CHUNK]), views))
             self._show(min(start + _CHUNK, len(rows)), len(rows))
         probabilities = np.concatenate(parts)
         if set(self.names) == set(self.model_names):
             return probabilities[:, [self.model_names.index(name) for name in self.names]]
         return on_common_classes(probabilities, self.model_names, self.names)
+
+    def shown(self, rows: np.ndarray) -> np.ndarray:
+        """uint8 [len(rows), *preparation.shape]: what the classifier is shown of some rows of the data."""
+        return prepared_again(self.faces, rows, self.preparation)
 
 
 def _check_labels(model: tuple[str, ...], data: tuple[str, ...]) -> None:

@@ -104,6 +104,11 @@ def run_calibration(
     if out.suffix != ".keras":
         raise UsageError(f"--out {printable(out)}: must end in .keras")
     classifier = load_classifier(model, "cpu", labels=labels, input_range=input_range, view="48")
+    if classifier.outputs != classifier.labels:
+        raise DataError(
+            f"{printable(classifier.source)}: cannot be calibrated: it has outputs that are no labels (valence, "
+            "arousal)"
+        )
     faces, codes, name, leaks = _validation(data, classifier.labels)
     logits = classifier.card.get("outputs") == "logits"
     try:

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from ... import __version__
-from ...classify.card import GivenRange
+from ...classify.card import GivenRange, View
 from ...classify.classifier import Classifier, load_classifier
 from ...classify.evaluation.views import TEN
 from ...classify.networks.registry import multiply_adds
@@ -42,7 +42,7 @@ class EvaluateOptions:
 
     Attributes:
         data: one or more data sets, as :func:`fergan.data.readers.read_faces` takes them.
-        model, labels, input_range, device: as :func:`fergan.classify.classifier.load_classifier` takes them.
+        model, labels, input_range, view, device: as :func:`fergan.classify.classifier.load_classifier` takes them.
         split: ``validation``, ``test``, ``train``, ``all``, or what the set itself calls a split, such as
             ``PublicTest``; None for the validation rows, or all rows where there is no split.
         views: see :func:`fergan.classify.evaluation.views.predict_views`; a single view is always evaluated too.
@@ -56,6 +56,7 @@ class EvaluateOptions:
     model: str | None = None
     labels: Sequence[str] | None = None
     input_range: GivenRange | None = None
+    view: View | None = None
     split: str | None = None
     views: str = "single"
     log: str | None = None
@@ -89,7 +90,7 @@ def run_evaluation(
     faces = _read(options.data)
     split, rows = _rows(faces, options.split)
     classifier = load_classifier(
-        options.model, options.device, labels=options.labels, input_range=options.input_range, view="48"
+        options.model, options.device, labels=options.labels, input_range=options.input_range, view=options.view
     )
     answers = Answers(classifier, faces, rows, show)
     views = {"single": answers.single}
@@ -312,7 +313,11 @@ def _chosen_notes(faces: FaceSet, classifier: Classifier) -> list[str]:
 
 
 def _notes(faces: FaceSet, answers: Answers) -> list[str]:
-    notes, roles = [], role(faces.usage[answers.rows])
+    notes, roles = list(answers.classifier.remarks), role(faces.usage[answers.rows])
+    if not answers.preparation.fer2013:
+        rows = answers.rows
+        small = len(rows) if faces.origins is None else sum(origin is None for origin in faces.origins[rows])
+        notes += [f"{small} of the {len(rows)} faces came as 48x48 pixels and were enlarged."] if small else []
     if (roles == "test").any():
         notes.append(
             "These are test faces, to be looked at once, when everything is chosen: choose models, views and settings "

@@ -32,8 +32,8 @@ def make_pictures(answers: Answers, network: Any, why_not: str) -> Pictures:
     chosen = _looks(answers)
     rows, labels = answers.rows[chosen], answers.labels[chosen]
     given = answers.single[chosen].argmax(axis=1)
-    inputs = network_inputs(answers.classifier, images[rows])
-    index = np.array([answers.model_names.index(name) for name in answers.names])
+    inputs = network_inputs(answers.classifier, answers.shown(rows))
+    index = np.array([answers.classifier.outputs.index(name) for name in answers.names])
     try:
         for_given, for_true = (grad_cam(network, inputs, index[classes]) for classes in (given, labels))
     except Unexplainable as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .options import classifier_options, device_option, view_option
+from .options import described_options, device_option, models_option, view_option
 from .output import counted
 from .signals import stop_on_signal
 
@@ -45,7 +45,10 @@ from .signals import stop_on_signal
     metavar="SECONDS",
     help="Smooth the drawn probabilities over this time; 0 does not. The table is never smoothed.",
 )
-@classifier_options
+@models_option(
+    "Judge with this classifier; repeatable: the first one's labels are drawn, all are in the table.  [default: fernet]"
+)
+@described_options
 @view_option
 @device_option
 def annotate(source: str, **options: Any) -> None:
@@ -53,11 +56,15 @@ def annotate(source: str, **options: Any) -> None:
 
     Ctrl-C ends it early and finishes what is written; a second one drops it.
     """
+    from ..generators.catalogue import ensure_judge
     from ..live.annotate import AnnotateOptions
     from ..live.annotate import annotate as step
     from ..progress import progress
 
-    wanted = AnnotateOptions(source, **options)
+    models = options.pop("models") or ((None, None),)
+    for _, model in models:
+        ensure_judge(model)
+    wanted = AnnotateOptions(source, models=models, **options)
     with stop_on_signal() as stop, progress("Annotating", unit="frames", into=options["out"] or options["csv"]) as show:
         done = step(wanted, show, stop=stop)
     for complaint in done.complaints[:5]:

@@ -8,7 +8,7 @@ from .options import device_option, models_option, network_option
 
 
 @click.command(epilog="Example: fergan app --model fernet --model mine=runs/mine/classifier.keras")
-@models_option("Show this classifier; repeatable, a tab each.  [default: fernet]")
+@models_option("Show this classifier; repeatable, a tab each.  [default: fernet and fernet-ensemble]")
 @network_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Listen here; 0.0.0.0 or :: for all networks.")
 @click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True, help="Listen on this port.")
@@ -18,15 +18,19 @@ def app(models: tuple[tuple[str | None, str], ...], network: str | None, host: s
 
     Upload a picture, compare models, generate faces, or point a camera at yourself. Works without internet.
     """
-    from ..generators.catalogue import ensure_network
+    from ..generators.catalogue import ensure_judge, ensure_network
     from ..live.app import serve_app
+    from ..progress import say
 
     ensure_network(network)
+    for _, model in models:
+        ensure_judge(model)
     serve_app(
-        models or [(None, None)],
+        models or [(None, name) for name in ("fernet", "fernet-ensemble")],
         network=network,
         host=host,
         port=port,
         device=device,
+        tell=say,
         ready=lambda url: click.echo(f"the app is at {url} (Ctrl-C ends it)"),
     )

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
-from .options import classifier_options, data_sets_option, device_option, format_option, seed_option
+from .options import classifier_options, data_sets_option, device_option, format_option, seed_option, view_option
 
 
 @click.command(epilog="Example: fergan evaluate --model fernet --data fer2013.csv --views ten")
 @classifier_options
+@view_option
 @data_sets_option
 @click.option(
     "--on",

@@ -34,7 +34,7 @@ def export(model: str | None, format: str, out: str, force: bool, version: int |
     from ...data.faces import prepare_faces
     from ...stylegan.generator import load_generator
 
-    classifier = load_classifier(model, "cpu", view="48", **known)
+    classifier = load_classifier(model, "cpu", **known)
     if format != "savedmodel":
         refuse_existing(Path(out) / f"{classifier.name}.{format}", force)
     faces = prepare_faces(load_generator(None, "cpu").generate(range(16)))

@@ -17,11 +17,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ...classify.card import GivenRange, View
-from ...classify.classifier import Classifier, load_classifier
 from ...data.detection.detectors import SMALLEST, open_detector
 from ...data.detection.face import Face, FaceDetector, overlap
 from ...data.detection.squares import face_squares
-from ...data.faces import Preparation, cut_faces
 from ...data.image_source import SUFFIXES, ImageSource
 from ...data.images import read_image, write_png
 from ...runtime.errors import DataError, UsageError
@@ -30,6 +28,7 @@ from ..background import OrderedWorker, ReadAhead, until
 from ..progress import OnProgress, no_progress
 from .drawing import draw_faces
 from .face_table import FaceTable, Frame
+from .panel import Panel, open_panel
 from .text import escaped_labels
 from .tracking import Smoother, Tracker
 from .video import VideoFile, VideoSource, Window
@@ -53,7 +52,8 @@ class AnnotateOptions:
         out: of films and cameras an ``.mp4``; of pictures a folder, or a ``.png`` for a single one; None for neither.
         csv: the table, or None.
         show: in a window.
-        model, labels, input_range, view, device: as for :func:`fergan.classify.classifier.load_classifier`.
+        models: (name, source) of each classifier, as for :func:`.panel.open_panel`; the labels of the first are drawn.
+        labels, input_range, view, device: likewise.
         detector, smallest: as for :func:`fergan.data.detection.detectors.open_detector`.
         smooth: time constant in seconds by which drawn probabilities follow those of the frames; 0 for at once.
     """
@@ -62,7 +62,7 @@ class AnnotateOptions:
     out: str | None = None
     csv: str | None = None
     show: bool = False
-    model: str | None = None
+    models: tuple[tuple[str | None, str | None], ...] = ((None, None),)
     labels: tuple[str, ...] | None = None
     input_range: GivenRange | None = None
     view: View | None = None
@@ -120,25 +120,25 @@ def annotate(
         else:
             source = _Film(options, stack)
         detector = open_detector(options.detector, options.smallest)
-        classifier = _open_classifier(options)
-        preparation = classifier.preparation()
-        table = stack.enter_context(FaceTable(Path(options.csv), classifier.labels)) if options.csv else None
+        panel = open_panel(options.models, options.device, options.labels, options.input_range, options.view)
+        labels = panel.first.labels
+        table = stack.enter_context(FaceTable(Path(options.csv), panel)) if options.csv else None
         if window := Window(f"fergan annotate {options.source}") if options.show else None:
             stack.callback(window.close)
-        write = source.writer(stack, classifier.labels)
+        write = source.writer(stack, labels)
         behind = stack.enter_context(OrderedWorker(source.depth))
-        frames = ReadAhead(source.frames(detector, preparation, stop), source.depth)
+        frames = ReadAhead(source.frames(detector, panel, stop), source.depth)
         stack.callback(frames.close)
         done = faces = 0
         numbers: set[int] = set()
         smoother = Smoother(options.smooth)
         on_progress(0, source.total or 0)
-        for frame, probabilities in _labelled(frames, classifier, source.depth):
+        for frame, said in _labelled(frames, panel, source.depth):
             if table is not None:
-                table.write(frame, probabilities)
-            shown = _shown(frame, probabilities, smoother)
+                table.write(frame, said)
+            shown = _shown(frame, said[0], smoother)
             if window is not None:
-                _draw(frame, shown, classifier.labels)
+                _draw(frame, shown, labels)
                 if not window.show(frame.picture):
                     stop.set()
             if write is not None:
@@ -147,14 +147,8 @@ def annotate(
             numbers.update(frame.tracks)
             on_progress(done, max(done, source.total or done))
         behind.flush()
-    complaints = (*classifier.remarks, *_font_complaints(options, classifier.labels), *source.complaints)
+    complaints = (*panel.remarks, *_font_complaints(options, labels), *source.complaints)
     return Annotated(done, faces, len(numbers), detector.name, complaints, stop.is_set())
-
-
-def _open_classifier(options: AnnotateOptions) -> Classifier:
-    return load_classifier(
-        options.model, options.device, labels=options.labels, input_range=options.input_range, view=options.view
-    )
 
 
 def _font_complaints(options: AnnotateOptions, labels: tuple[str, ...]) -> list[str]:
@@ -185,7 +179,7 @@ class _Film:
     def complaints(self) -> list[str]:
         return [self._video.complaint] if self._video.complaint else []
 
-    def frames(self, detector: FaceDetector, preparation: Preparation, stop: threading.Event) -> Iterator[Frame]:
+    def frames(self, detector: FaceDetector, panel: Panel, stop: threading.Event) -> Iterator[Frame]:
         tracker, searched = Tracker(), -SEARCH_EVERY
         decoded = ReadAhead(until(self._video.frames(), stop), min(self.depth, 8))
         try:
@@ -198,7 +192,7 @@ class _Film:
                         searched = seconds
                         new = detector.find(picture)
                         faces += [face for face in new if all(overlap(face, other) < 0.3 for other in faces)]
-                frame = _cut(self._video.name, number, seconds, picture, faces, detector, preparation)
+                frame = _cut(self._video.name, number, seconds, picture, faces, detector, panel)
                 frame.tracks = tracker.update(seconds, faces)
                 lost = [t for t in tracker.tracks if t.seen < seconds <= t.seen + SHOWN]
                 places = face_squares(
@@ -266,12 +260,12 @@ class _Pictures:
             )
         return names
 
-    def frames(self, detector: FaceDetector, preparation: Preparation, stop: threading.Event) -> Iterator[Frame]:
+    def frames(self, detector: FaceDetector, panel: Panel, stop: threading.Event) -> Iterator[Frame]:
         count = 0
         for number, (name, picture) in enumerate(until(self._read(), stop)):
             if picture.shape[2] == 1:
                 picture = np.repeat(picture, 3, axis=2)
-            frame = _cut(name, number, None, picture, detector.find(picture), detector, preparation)
+            frame = _cut(name, number, None, picture, detector.find(picture), detector, panel)
             frame.tracks = [count + k + 1 for k in range(len(frame.scores))]
             count += len(frame.scores)
             yield frame
@@ -324,30 +318,27 @@ def _cut(
     picture: np.ndarray,
     faces: list[Face],
     detector: FaceDetector,
-    preparation: Preparation,
+    panel: Panel,
 ) -> Frame:
     squares = face_squares(faces, picture.shape[1], picture.shape[0], detector.enlarge)
-    crops = cut_faces(picture, squares, preparation)
+    crops = panel.cut(picture, squares)
     return Frame(name, number, seconds, picture, squares, [face.score for face in faces], [], crops)
 
 
-def _labelled(frames: Iterable[Frame], classifier: Classifier, depth: int) -> Iterator[tuple[Frame, np.ndarray]]:
-    """Each frame with the probabilities float32 [N, K] of its faces; as many frames at a time as fill a batch."""
+def _labelled(frames: Iterable[Frame], panel: Panel, depth: int) -> Iterator[tuple[Frame, list[np.ndarray]]]:
+    """Each frame with what each judge says, float32 [N, K], of its faces; as many frames at a time as fill a batch."""
     waiting: list[Frame] = []
     faces = 0
 
-    def label() -> Iterator[tuple[Frame, np.ndarray]]:
-        crops = np.concatenate([frame.crops for frame in waiting])
-        rows = classifier.predict(crops) if len(crops) else np.empty((0, len(classifier.labels)), np.float32)
-        ends = np.cumsum([len(frame.crops) for frame in waiting])
-        yield from zip(waiting, np.split(rows, ends[:-1]), strict=True)
+    def label() -> Iterator[tuple[Frame, list[np.ndarray]]]:
+        yield from zip(waiting, panel.predict([frame.crops for frame in waiting]), strict=True)
 
     for frame in frames:
-        if waiting and (faces + len(frame.crops) > _BATCH or len(waiting) == depth):
+        if waiting and (faces + len(frame.squares) > _BATCH or len(waiting) == depth):
             yield from label()
             waiting, faces = [], 0
         waiting.append(frame)
-        faces += len(frame.crops)
+        faces += len(frame.squares)
         if depth == 1:
             yield from label()
             waiting, faces = [], 0

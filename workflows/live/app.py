@@ -16,6 +16,7 @@ from ...data.faces import CROPS
 from ...data.images import write_png
 from ...runtime.errors import DataError, UsageError
 from ...stylegan.generator import MAX_SEED, load_generator
+from ..progress import Tell, say_nothing
 from .app_model import LARGEST_FILE, Studio, enlarged, open_classifiers, read_picture
 
 EXAMPLES = 5
@@ -43,6 +44,7 @@ def serve_app(
     port: int = 7860,
     device: str = "auto",
     ready: Callable[[str], None] = lambda url: None,
+    tell: Tell = say_nothing,
 ) -> None:
     """Serve the app until Ctrl-C or SIGTERM.
 
@@ -52,6 +54,7 @@ def serve_app(
         host, port: where to listen.
         device: ``auto``, ``cpu`` or ``cuda``.
         ready: called with the app's address.
+        tell: called with what a person should know of the models, a line each.
 
     Raises:
         UsageError: Gradio is not installed, the port is taken, or a name is unknown.
@@ -63,7 +66,7 @@ def serve_app(
             import gradio
         except ModuleNotFoundError as error:
             raise UsageError("the app needs Gradio; run: pip install 'fergan[app]'") from error
-        studio = Studio(open_classifiers(models, device), load_generator(network, device))
+        studio = Studio(open_classifiers(models, device, tell), load_generator(network, device))
         page = build_app(studio, Path(folder))
         stopped = threading.Event()
         old = signal.signal(signal.SIGTERM, lambda number, frame: stopped.set())

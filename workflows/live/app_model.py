@@ -13,6 +13,7 @@ from ...classify.classifier import Classifier, load_classifier
 from ...data.images import read_image
 from ...runtime.errors import UsageError
 from ...stylegan.generator import MAX_SEED, Generator, default_psi
+from ..progress import Tell, say_nothing
 
 LARGEST_FILE = 32 * 2**20
 """Bytes of an uploaded picture."""
@@ -77,8 +78,10 @@ class Studio:
             return self.generator.generate([int(seed)], truncation_psi=psi, class_index=chosen)[0]
 
 
-def open_classifiers(models: Iterable[tuple[str | None, str | None]], device: str) -> dict[str, Classifier]:
-    """(name, source) pairs -> classifiers by name; a missing name is the model's own.
+def open_classifiers(
+    models: Iterable[tuple[str | None, str | None]], device: str, tell: Tell = say_nothing
+) -> dict[str, Classifier]:
+    """(name, source) pairs -> classifiers by name; a missing name is the model's own. ``tell`` gets their remarks.
 
     Raises:
         UsageError: two have the same name, or a source is unknown.
@@ -91,6 +94,8 @@ def open_classifiers(models: Iterable[tuple[str | None, str | None]], device: st
         if key in opened:
             raise UsageError(f"--model: two models are called {key!r}; name them apart: --model NAME=PATH")
         opened[key] = classifier
+        for remark in classifier.remarks:
+            tell(remark)
     return opened
 
 

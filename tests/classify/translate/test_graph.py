@@ -323,14 +323,15 @@ def test_models_inside_models_of_keras_2_say_what_they_said(tmp_path: Path) -> N
         archive.writestr("config.json", json.dumps(_keras2(json.loads(source.read("config.json")))))
         archive.writestr("model.weights.h5", source.read("model.weights.h5"))
     for path in (tmp_path / "old.h5", out):
-        classifier = load_classifier(path, "cpu", labels=LABELS)
+        classifier = load_classifier(path, "cpu", labels=LABELS, input_range=(0, 255))
         assert classifier.engine == "torch"
         np.testing.assert_allclose(classifier.call(faces), expected, atol=1e-6)
 
 
 def test_a_sidecar_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     path = _classifier(plain, tmp_path)
-    path.with_suffix(".json").write_text(json.dumps({"labels": ["x", "y", "z"]}), encoding="utf-8-sig")
+    card = {"labels": ["x", "y", "z"], "input_range": [0, 255]}
+    path.with_suffix(".json").write_text(json.dumps(card), encoding="utf-8-sig")
     classifier = load_classifier(path, "cpu")
     assert classifier.labels == ("x", "y", "z")
     assert repr(classifier) == "<Classifier plain: 48x48x1 to x, y, z (torch, cpu)>"

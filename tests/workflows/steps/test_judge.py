@@ -229,3 +229,41 @@ def test_run_with_two_judges(tmp_path: Path, invoke: Invoke) -> None:
     part.write_bytes(whole[:100])
     assert invoke("run", "--n", "70", *judges, "--run", "here", "--device", "cpu").returncode == 0
     assert part.read_bytes() == whole
+
+
+def test_evaluate_shows_a_foreign_network_its_own_faces(tmp_path: Path, invoke: Invoke) -> None:
+    for number in range(6):
+        folder = tmp_path / "data/validation" / LABELS[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        write_png(folder / f"{number}.png", RNG.integers(0, 256, (90, 90, 3), np.uint8))
+    model = probe(tmp_path / "net.onnx", ["N", 3, 64, 64])
+    given = ("evaluate", "--data", "data", "--model", str(model), "--out", "own", "--views", "ten")
+    outcome = invoke(*given)
+    assert outcome.returncode == 0, outcome.stderr
+    assert "sees faces in its own 64x64 pixels" in outcome.stderr
+    with np.load(tmp_path / "own/answers.npz") as answers:
+        found, labels = answers["probabilities"].astype(float), answers["label_names"].tolist()
+    files = sorted((tmp_path / "data").rglob("*.png"))
+    faces = [np.asarray(Image.open(file).resize((64, 64), Image.Resampling.BICUBIC)) for file in files]
+    expected = said(np.stack(faces) / 255)[:, [LABELS.index(label) for label in labels]]
+    np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True), atol=2e-3)
+    assert invoke(*given[:-3], "small", "--view", "48").returncode == 0
+    with np.load(tmp_path / "small/answers.npz") as answers:
+        assert np.abs(answers["probabilities"] - found).max() > 0.01
+
+
+def test_annotate_with_two_judges(tmp_path: Path, invoke: Invoke) -> None:
+    assert invoke("generate", "--n", "2", "--device", "cpu").returncode == 0
+    model = probe(tmp_path / "net.onnx", ["N", 3, 64, 64])
+    given = ("annotate", "--source", str(tmp_path / "runs/default/faces"), "--detector", "haar")
+    outcome = invoke(*given, "--model", "fernet", "--model", f"mine={model}", "--csv", "two.csv")
+    assert outcome.returncode == 0 and "sees faces in its own 64x64" in outcome.stderr
+    assert invoke(*given, "--csv", "one.csv").returncode == 0
+    assert invoke(*given, "--model", str(model), "--csv", "mine.csv").returncode == 0
+    two, one, mine = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("two", "one", "mine"))
+    assert len(two) > 0 and list(two.columns[: len(one.columns)]) == list(one.columns)
+    pd.testing.assert_frame_equal(two[one.columns], one)
+    for column in ("label", "confidence", *LABELS):
+        assert two[f"mine:{column}"].tolist() == mine[column].tolist()
+    outcome = invoke(*given, "--model", "fernet", "--model", "fernet", "--csv", "no.csv")
+    assert outcome.returncode == 2 and "two models are called 'fernet'" in outcome.stderr
