@@ -26,7 +26,7 @@ from support.two_nodes import two_nodes  # noqa: E402
 def run(folder: Path, n: int, arguments: list[str]) -> dict[str, Any]:
     """``fergan run`` in a process of its own: seconds of the command, faces a second in between, the labels' hash."""
     parts = folder / "labels"
-    command = [sys.executable, "-m", "fergan", "run", "--n", str(n), "--run", str(folder), "--keep", "none"]
+    command = [sys.executable, "-m", "fergan", "run", "--n", str(n), "--run", str(folder), "--pictures", "none"]
     began = time.perf_counter()
     process = subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL)
     first = last = 0.0

@@ -96,7 +96,7 @@ def read_image(
         _open_heif(label)
     for kind, good, _ in png_chunks(data):
         if not good and (kind[:1].isupper() or kind == b"tRNS"):  # Pillow decodes on, and damaged pixels look like any
-            raise DataError(f"{label}: is damaged (a checksum is wrong); make or download it again")
+            raise DataError(f"{label}: is truncated or damaged (a checksum is wrong); make or download it again")
     try:
         # Pillow warns about large pictures on its own; the limit below refuses them in one clear line instead.
         with warnings.catch_warnings():

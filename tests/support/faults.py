@@ -50,7 +50,7 @@ class Round:
         self.starts += 1
         command = [sys.executable, "-m", "fergan", "run", "--n", str(self.n), "--network", NETWORK]
         return subprocess.Popen(
-            [*command, "--run", str(self.run), "--keep", "sample:20", *options],
+            [*command, "--run", str(self.run), "--pictures", "sample:20", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -46,7 +46,7 @@ DRIFTED, UNDECIDED = 3, 4
     help="Keep the looks of a nightly check in FILE: together they raise a false alarm with a chance of 1 - level "
     "at most.",
 )
-@click.option("--judge", metavar="NAME", help="Of a run with several judges.  [default: the first]")
+@click.option("--judge", metavar="NAME", help="Check the labels of this judge of the run.  [default: the first]")
 @format_option("text", "json")
 def check(
     run_name: str,

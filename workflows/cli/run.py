@@ -41,11 +41,12 @@ _OPTIONS = (
         help="With Ray, give each worker this part of a GPU.  [default: 1 where the cluster has GPUs]",
     ),
     click.option(
-        "--keep",
+        "--pictures",
+        "keep",
         metavar="WHICH",
         help="Keep these pictures: all, none, tar (WebDataset), sample:1000.  [default: all, beyond 100,000 a sample]",
     ),
-    click.option("--images", "once_images", hidden=True),  # the name of --keep in earlier versions
+    click.option("--images", "once_images", hidden=True),  # the name of --pictures in earlier versions
     click.option("--storage", metavar="URI", help="Keep the run at s3://, gs:// or file:// too; pictures only there."),
 )
 

@@ -97,7 +97,7 @@ class PlanOptions:
         network: name or file of the generator; its resolution chooses among :data:`BUILT_IN`.
         gpus: so many GPUs, one a worker; None for machines without.
         machines: so many machines as the one that was measured, if ``gpus`` is None.
-        keep: which pictures, as for ``fergan run --keep``.
+        keep: which pictures, as for ``fergan run --pictures``.
         measured: the file of ``python -m benchmarks.pipeline --out``; None for :data:`BUILT_IN`.
         tflops: 10**12 operations a second that a GPU is assumed to reach where the figures are of CPUs.
         price: of a GPU or machine for an hour, in any currency; None for no cost.

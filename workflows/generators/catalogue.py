@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,8 @@ def list_models() -> list[Listed]:
     """The bundled generators, the best first, the bundled classifiers, then the published ones of both kinds."""
     listed = []
     for name, path in bundled_generators().items():
-        found = _header(path)
-        about, resolution = f"generator, {found['architecture']}", int(found["config"]["img_resolution"])
+        found, resolution = _header(path)
+        about = f"generator, {found['architecture']}"
         licence = str(found["metadata"].get("licence") or "not stated")
         listed.append(Listed(name, about, resolution, _megabytes(path.stat().st_size), licence, "bundled"))
     for name, path in bundled_classifiers().items():
@@ -82,11 +83,14 @@ def list_models() -> list[Listed]:
     return listed
 
 
-def _header(path: Path) -> dict[str, Any]:
-    """What a generator's file of ours says about itself, read without torch; only for what comes with fergan."""
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """What a generator's file of ours says about itself, and its resolution, read without torch; only for what comes
+    with fergan."""
     with open(path, "rb") as file:
-        text = file.read(int.from_bytes(file.read(8), "little"))
-    return dict(json.loads(json.loads(text)["__metadata__"]["fergan"]))
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    found = dict(json.loads(header["__metadata__"]["fergan"]))
+    blocks = [int(block[1]) for name in header if (block := re.match(r"synthesis\.b(\d+)\.", name))]
+    return found, int(found["config"].get("img_resolution") or max(blocks))
 
 
 def model_card(name: str) -> str:

@@ -60,8 +60,8 @@ class FaceReader:
         if path.exists() or "storage" not in self.run.record:
             if kept not in (None, "all") and not path.exists():
                 raise DataError(
-                    f"{printable(path)}: its picture was not kept (--keep {printable(kept)}); "
-                    "give 'fergan run' again with --keep all"
+                    f"{printable(path)}: its picture was not kept (--pictures {printable(kept)}); "
+                    "give 'fergan run' again with --pictures all"
                 )
             return read_image(path)
         return read_image(self._store.read(f"faces/{name}"), name=name)
@@ -128,7 +128,7 @@ class KeptPictures:
             return cls(text)
         match = re.fullmatch(r"sample:(\d{1,9})", text)
         if not match or not int(match[1]):
-            raise UsageError(f"--keep {text!r} is none of all, none, tar and sample:COUNT, such as sample:1000")
+            raise UsageError(f"--pictures {text!r} is none of all, none, tar and sample:COUNT, such as sample:1000")
         return cls("sample", min(int(match[1]), n)) if int(match[1]) < n else cls()
 
     def __str__(self) -> str:

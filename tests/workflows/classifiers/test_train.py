@@ -135,7 +135,7 @@ def test_votes_follow_their_rows(tmp_path: Path) -> None:
     assert set(faces.label_texts()) == {"happy"} and "contempt" in faces.label_names
     for options, said in (
         ({"votes_mode": "majority"}, "--votes"),
-        ({"votes_mode": "majority", "votes": str(votes), "labels": "fer2013"}, "alone"),
+        ({"votes_mode": "majority", "votes": str(votes), "classes": "fer2013"}, "alone"),
     ):
         with pytest.raises(UsageError, match=said):
             read(fer2013, **options)
