@@ -56,7 +56,7 @@ def _counted(shares: LabelShares) -> str:
     never = [printable(shares.classes[k], 60) for k in range(len(order)) if not shares.counts[k]]
     if never:
         if len(never) < 4:
-            head += f", and no face was labelled {' or '.join(never)}"
+            head += f", and no face was labelled {listed(never, 'or')}"
         else:
             some = f"{', '.join(never[:6])}, …" if len(never) > 6 else listed(never)
             head += f", and {plural(len(never), 'label')} ({some}) were never given"

@@ -82,11 +82,11 @@ def _percent_number(share: float, digits: int) -> str:
     return f"{100 * share:.{digits}f}"
 
 
-def listed(words: Sequence[str]) -> str:
-    """Words as prose: `a`, `a and b`, `a, b and c`."""
+def listed(words: Sequence[str], last: str = "and") -> str:
+    """Words as prose: `a`, `a and b`, `a, b and c`; `last` is the word before the last."""
     if len(words) < 2:
         return "".join(words)
-    return f"{', '.join(words[:-1])} and {words[-1]}"
+    return f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
 def plural(n: int, one: str, many: str | None = None) -> str:
