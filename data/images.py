@@ -94,9 +94,7 @@ def read_image(
     check_bytes(len(data), label)
     if _is_heic(data):
         _open_heif(label)
-    for kind, good, _ in png_chunks(data):
-        if not good and (kind[:1].isupper() or kind == b"tRNS"):  # Pillow decodes on, and damaged pixels look like any
-            raise DataError(f"{label}: is truncated or damaged (a checksum is wrong); make or download it again")
+    _check_png(data, label)
     try:
         # Pillow warns about large pictures on its own; the limit below refuses them in one clear line instead.
         with warnings.catch_warnings():
@@ -118,6 +116,13 @@ def read_image(
         raise DataError(f"{label}: there is not enough memory to decode it; make it smaller") from error
     except Exception as error:  # on damaged bytes decoders raise almost any type: struct.error, KeyError, SyntaxError
         raise DataError(f"{label}: is truncated or damaged ({printable(error)}); make or download it again") from error
+
+
+def _check_png(data: bytes, label: str) -> None:
+    """Refuse a PNG of which a checksum is wrong: Pillow decodes on, and damaged pixels look like any."""
+    for kind, good, _ in png_chunks(data):
+        if not good and (kind[:1].isupper() or kind == b"tRNS"):
+            raise DataError(f"{label}: is truncated or damaged (a checksum is wrong); make or download it again")
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bool, int]]:

@@ -101,7 +101,7 @@ def build_evaluation_page(data: Mapping[str, Any], pictures: Pictures) -> str:
     )
     looks, look_css = _looks(pictures)
     filters, filter_css = _filters(pictures.filters)
-    model = printable(data["model"]["name"], 60)
+    model, calibration = printable(data["model"]["name"], 60), data["calibration"]
     return render_document(
         "evaluation.html.j2",
         styles=[asset("page.css"), asset("evaluation.css"), "\n".join([mistakes.css, look_css, filter_css])],
@@ -130,13 +130,10 @@ def build_evaluation_page(data: Mapping[str, Any], pictures: Pictures) -> str:
             for i, row in enumerate(data["roc"])
             if row["auc"] is not None
         ],
-        reliability=_reliability(data["calibration"]),
-        reliability_bins=len(data["calibration"]["as_given"]["bins"]["counts"]),
-        calibrations=[
-            ("as given", data["calibration"]["as_given"]),
-            ("after temperature scaling", data["calibration"]["scaled"]),
-        ],
-        temperature_note=_temperature_note(data["calibration"]),
+        reliability=_reliability(calibration),
+        reliability_bins=len(calibration["as_given"]["bins"]["counts"]),
+        calibrations=[("as given", calibration["as_given"]), ("after temperature scaling", calibration["scaled"])],
+        temperature_note=_temperature_note(calibration),
         learning=_learning(data["learning"]),
         learning_note=_learning_note(data),
         mistakes=_mistakes(data, mistakes),

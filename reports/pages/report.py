@@ -6,6 +6,7 @@ inline SVG, and everything but the gallery's filters works without its script.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -119,10 +120,7 @@ def build_report(
         judge=judge,
         failed=failed,
     )
-
-    def pictures(rows: list[int]) -> _Pictures:
-        return _pictures(table, rows, load_face, prepare, thumbnail)
-
+    pictures = partial(_pictures, table, load_face=load_face, prepare=prepare, size=thumbnail)
     return _report(found, settings, pictures, among, created, title or _heading(found))
 
 

@@ -36,6 +36,23 @@ _ABOUT = (
 )
 
 
+_LAUNCH: dict[str, Any] = {
+    "share": False,
+    "inbrowser": False,
+    "quiet": True,
+    "prevent_thread_lock": True,
+    "show_error": True,
+    "max_file_size": LARGEST_FILE,
+    "footer_links": [],
+    "run_history": False,
+    "ssr_mode": False,
+    "pwa": False,
+    "mcp_server": False,
+    "enable_monitoring": False,
+}
+"""How the page is served: for this machine, and without anything that asks another one."""
+
+
 def serve_app(
     models: Sequence[tuple[str | None, str | None]],
     *,
@@ -74,18 +91,7 @@ def serve_app(
             page.launch(
                 server_name=host,
                 server_port=port,
-                share=False,
-                inbrowser=False,
-                quiet=True,
-                prevent_thread_lock=True,
-                show_error=True,
-                max_file_size=LARGEST_FILE,
-                footer_links=[],
-                run_history=False,
-                ssr_mode=False,
-                pwa=False,
-                mcp_server=False,
-                enable_monitoring=False,
+                **_LAUNCH,
                 theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
                 css=_STYLE,
             )
