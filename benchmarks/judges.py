@@ -59,8 +59,8 @@ def main() -> None:
     from fergan.workflows.steps.classify import classify
     from fergan.workflows.steps.judge import ClassifyOptions, Judge
 
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         pictures = str(linked(options.faces, options.n, folder / "faces"))
         models = options.model or ["fernet", "fernet-ensemble", str(efficientnet(folder / "efficientnet.onnx"))]
 
@@ -72,18 +72,24 @@ def main() -> None:
             return time.process_time() - started
 
         for model in models:
-            Judge(ClassifyOptions(model, device="cpu")).judge([ImageSource(pictures).read(f"00000{_suffix(pictures)}")])
-        started = time.process_time()
+            judge = Judge(ClassifyOptions(model, device="cpu"))
+            first_picture = ImageSource(pictures).read(f"00000{_suffix(pictures)}")
+            judge.classifier.predict(judge.preparation.prepare([first_picture]))
+        preparation = Judge(ClassifyOptions(models[-1], crop="ffhq", device="cpu")).preparation
+        reading = preparing = 0.0
         source = ImageSource(pictures)
-        for picture in source.names:
-            source.read(picture)
-        reading = time.process_time() - started
+        for name in source.names:
+            started = time.process_time()
+            picture = source.read(name)
+            read = time.process_time()
+            preparation.prepare([picture])
+            reading, preparing = reading + read - started, preparing + time.process_time() - read
         opening = _opening(models)
         single = [spent([model]) for model in models]
         together = spent(models)
     target = sum(single) - (len(models) - 1) * reading + 0.1 * reading
     print("| pass | seconds | faces/s |\n|---|---:|---:|")
-    rows = [("reading the pictures alone", reading)]
+    rows = [("reading the pictures alone", reading), (f"preparing them for {Path(models[-1]).stem} alone", preparing)]
     rows += [(Path(model).stem, seconds) for model, seconds in zip(models, single, strict=True)]
     rows += [("sum of the single passes", sum(single)), ("all judges in one pass", together)]
     rows += [("target: the sum, read once, and a tenth of a reading", target)]
