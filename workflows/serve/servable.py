@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,7 +121,9 @@ def _open_saved_model(folder: Path) -> Servable:
     # TensorFlow imports Keras, which then keeps to its backend; and Triton, which torch's backend of Keras loads, ends
     # the process when it comes while TensorFlow is being imported (both bring LLVM). So Keras first, on torch.
     from ...classify import backend  # noqa: F401  # isort: skip
-    import tensorflow as tf  # isort: skip
+
+    with _without_chatter():
+        import tensorflow as tf  # isort: skip
 
     try:
         loaded = tf.saved_model.load(str(folder))
@@ -130,6 +134,23 @@ def _open_saved_model(folder: Path) -> Servable:
     if not signatures:
         raise DataError(f"{folder}: has no signatures; export it with model.export or fergan export")
     return Servable(signatures)
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Drop what libraries write to the error stream, past Python, while TensorFlow is imported for the first time."""
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def _tensorflow_signature(function: Any, loaded: Any) -> Signature:
