@@ -11,12 +11,11 @@ RUN apt-get update \
 RUN python -m pip install --no-cache-dir torch torchvision --index-url https://download.pytorch.org/whl/cpu
 COPY --from=build /dist /dist
 RUN python -m pip install --no-cache-dir "$(ls /dist/*.whl)[serve]" && rm -rf /dist
-# the kernels are compiled now, so that no container does it again
-ENV FERGAN_CACHE=/opt/fergan-cache
-RUN fergan doctor --build && chmod -R a+rwX /opt/fergan-cache
-RUN useradd --create-home fergan && mkdir /work && chown fergan /work
+RUN useradd --create-home fergan && mkdir /data && chown fergan /data
 USER fergan
-WORKDIR /work
+# the kernels are compiled now, so that no container does it again; the cache must belong to who uses it
+RUN fergan doctor --build
+WORKDIR /data
 EXPOSE 8501
 ENTRYPOINT ["fergan"]
 CMD ["--help"]

@@ -46,9 +46,8 @@ def fetch_judge(
         "The licence of fergan does not cover it."
     )
     note = {"name": judge.name, "url": judge.url, "licence": judge.licence}
-    remote = Remote(
-        judge.name, "network", str(judge.url), notice, note, _mistaken_for(judge.file), _MAX_SIZE, judge.sha256
-    )
+    beginnings = (_BEGINNINGS[Path(judge.file).suffix],)
+    remote = Remote(judge.name, "network", str(judge.url), notice, note, beginnings, _MAX_SIZE, judge.sha256)
     return download(remote, _place(judge, cache), progress, say)
 
 
@@ -60,18 +59,3 @@ def _entry(name: str) -> KnownJudge:
 
 def _place(judge: KnownJudge, cache: str | os.PathLike[str] | None) -> Path:
     return (cache_folder() if cache is None else Path(cache)) / judge.file
-
-
-def _mistaken_for(file: str) -> Callable[[bytes], str | None]:
-    wanted = _BEGINNINGS[Path(file).suffix]
-
-    def mistaken_for(beginning: bytes) -> str | None:
-        if beginning.startswith(wanted):
-            return None
-        if beginning.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
-            return "a web page (an error or a login, perhaps)"
-        if beginning.startswith(b"version https://git-lfs"):
-            return "a pointer of Git LFS in place of the file"
-        return "something that is no network"
-
-    return mistaken_for

@@ -58,7 +58,7 @@ class Remote:
         url: its address.
         notice: what a person should read before the first download.
         note: what is noted beside the file, besides its size and SHA-256.
-        mistaken_for: says what a file with these first 512 bytes is, if it is not of the kind wanted; None if it is.
+        beginnings: the file begins with one of these bytes; what does not is something else that the server sent.
         max_size: bytes above which it cannot be the file.
         sha256: of the file, where it is known beforehand.
     """
@@ -68,9 +68,19 @@ class Remote:
     url: str
     notice: str
     note: Mapping[str, Any]
-    mistaken_for: Callable[[bytes], str | None]
+    beginnings: tuple[bytes, ...]
     max_size: int
     sha256: str | None = None
+
+    def mistaken_for(self, beginning: bytes) -> str | None:
+        """What a file with these first 512 bytes is, in words, if it is not of the kind wanted; None if it is."""
+        if beginning.startswith(self.beginnings):
+            return None
+        if beginning.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
+            return "a web page (an error or a login, perhaps)"
+        if beginning.startswith(b"version https://git-lfs"):
+            return "a pointer of Git LFS"
+        return f"something that is no {self.kind}"
 
 
 def download(

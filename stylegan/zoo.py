@@ -17,6 +17,8 @@ from ..runtime.errors import UsageError
 
 WEIGHTS = Path(__file__).with_name("weights")
 MAX_SIZE = 8 * 2**30
+_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+"""How networks begin: as pickles of protocol 2 to 5."""
 
 _NC = "Nvidia Source Code License-NC: non-commercial, for research or evaluation only"
 _ADA = "NVIDIA Source Code License: non-commercial, for research or evaluation only"
@@ -150,7 +152,7 @@ def fetch(
     """
     entry = _entry(name)
     note = {"name": entry.name, "url": entry.url, "licence": entry.licence}
-    remote = Remote(entry.name, "network", entry.url, entry.notice, note, _mistaken_for, MAX_SIZE)
+    remote = Remote(entry.name, "network", entry.url, entry.notice, note, _PICKLES, MAX_SIZE)
     return download(remote, _place(entry, cache), progress, say)
 
 
@@ -162,12 +164,3 @@ def _entry(name: str) -> Published:
 
 def _place(entry: Published, cache: str | os.PathLike[str] | None) -> Path:
     return (cache_folder() if cache is None else Path(cache)) / entry.file
-
-
-def _mistaken_for(beginning: bytes) -> str | None:
-    """The kind of a file that begins so and is no network; None for pickles of protocol 2 to 5, which networks are."""
-    if beginning[:1] == b"\x80" and beginning[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return None
-    if beginning.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
-        return "a web page (an error or a login, perhaps)"
-    return "something that is no network"
