@@ -27,7 +27,7 @@ HEIF = find_spec("pillow_heif") is not None
 
 _AVIF = ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()  # Pillow 11.3 and later
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", *_AVIF, *(("HEIF",) if HEIF else ()))
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", *_AVIF)
 """The formats that are read, by their Pillow names. No other decoder is tried, whatever a file claims to be."""
 
 MAX_PIXELS = 2**26
@@ -92,14 +92,16 @@ def read_image(
     if not data:
         raise DataError(f"{label}: is empty (0 bytes); delete it or make it again")
     check_bytes(len(data), label)
+    formats = FORMATS
     if _is_heic(data):
-        _open_heif(label)
+        _teach_heif(label)
+        formats = ("HEIF",)
     _check_png(data, label)
     try:
         # Pillow warns about large pictures on its own; the limit below refuses them in one clear line instead.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image: Image.Image = Image.open(io.BytesIO(data), formats=formats)
         with image:
             if image.width * image.height > MAX_PIXELS:
                 raise _too_large(label, f"{image.width} x {image.height} pixels")
@@ -153,7 +155,7 @@ def _is_heic(begin: bytes) -> bool:
     return begin[4:8] == b"ftyp" and begin[8:12] in _HEIC
 
 
-def _open_heif(label: str) -> None:
+def _teach_heif(label: str) -> None:
     """Teach Pillow HEIC; a DataError where that is not installed."""
     if not HEIF:
         raise DataError(f"{label}: is a HEIC picture; run: pip install 'fergan[heic]', or save it as JPEG or PNG")

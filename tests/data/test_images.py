@@ -48,6 +48,12 @@ def test_pgm_and_avif_are_read_and_heic_is_named(tmp_path):
     if not module.HEIF:
         with pytest.raises(DataError, match=r"photo.HEIC: is a HEIC picture; run: pip install 'fergan\[heic\]'"):
             ImageSource(tmp_path).read(source)
+        return
+    import pillow_heif
+
+    colour = Image.new("RGB", (64, 48), (200, 50, 90))
+    pillow_heif.from_pillow(colour).save(tmp_path / "photo.HEIC", quality=90)
+    assert np.abs(ImageSource(tmp_path).read(source) - np.asarray(colour, float)).max() < 8
 
 
 def test_result_is_plain_contiguous_and_writable():

@@ -70,6 +70,10 @@ def _take_quiet(command: click.Command) -> None:
         )
 
 
+_WHOLE = 200
+"""Characters that hold any command's first sentence, which the list of commands wraps where click would cut it."""
+
+
 class Sections(click.Group):
     """Imports a command's module when it is asked for, and lists commands by section, in the order of the work."""
 
@@ -86,13 +90,12 @@ class Sections(click.Group):
         return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        room = formatter.width - 6 - max(len(name) for name in self.list_commands(ctx))
         for section, commands in SECTIONS.items():
             rows = []
             for name in commands:
                 command = self.get_command(ctx, name)
                 assert command is not None
-                rows.append((name, command.get_short_help_str(room)))
+                rows.append((name, command.get_short_help_str(limit=_WHOLE)))
             with formatter.section(section):
                 formatter.write_dl(rows)
 
