@@ -16,7 +16,6 @@ from PIL import Image
 from torch.nn import functional as F
 
 from ..data.faces import SIZE, Preparation
-from ..data.images import read_image
 from ..data.labels import canonical_label
 from ..runtime.devices import choose_device
 from ..runtime.errors import DataError, UsageError
@@ -227,6 +226,7 @@ class Classifier:
             **self.card,
             "labels": list(self.outputs),
             "input_range": np.asarray(self.input_range).tolist(),
+            **({"view": self.view} if self.foreign else {}),
         }
 
     def prepared(self, batch: torch.Tensor) -> torch.Tensor:
@@ -273,13 +273,7 @@ def _prepared_pictures(pictures: Any, preparation: Preparation) -> np.ndarray:
         return np.asarray(pictures)
     if not any(isinstance(picture, str | os.PathLike | Image.Image) for picture in pictures):
         return np.asarray(pictures)
-    return preparation.prepare([_pixels(picture) for picture in pictures])
-
-
-def _pixels(picture: Any) -> Any:
-    if isinstance(picture, Image.Image):
-        return np.asarray(picture.convert("L" if picture.mode in ("1", "L") else "RGB"))
-    return read_image(picture) if isinstance(picture, str | os.PathLike) else picture
+    return preparation.prepare(pictures)
 
 
 def _exact(device: str) -> AbstractContextManager[None]:

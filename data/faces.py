@@ -23,7 +23,7 @@ from .detection.cascades import HAAR, HAAR_ENLARGE
 from .detection.detectors import SMALLEST, open_detector
 from .detection.face import FaceDetector
 from .detection.squares import centre_square, face_squares
-from .images import read_image
+from .images import image_pixels, read_image
 
 SIZE = 48
 """Side of a prepared face in pixels: that of FER2013."""
@@ -247,7 +247,7 @@ def _array(value: Any) -> np.ndarray | None:
     if isinstance(value, str | os.PathLike):
         return read_image(value)
     if isinstance(value, Image.Image):
-        return np.asarray(value.convert("L" if value.mode in ("1", "L") else "RGB"))
+        return image_pixels(value)
     if _is_tensor(value):
         return value.detach().cpu().numpy()
     return value if isinstance(value, np.ndarray) else None

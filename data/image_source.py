@@ -7,6 +7,7 @@ import re
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -141,7 +142,7 @@ class ImageSource:
                 self._zip.close()
             self._zip = None
 
-    @property
+    @cached_property
     def readable(self) -> tuple[str, ...]:
         """The names without those that are known to be unreadable: links that lead nowhere, and HEIC pictures where
         pillow-heif is not installed."""

@@ -106,7 +106,7 @@ def read_image(
             if image.width * image.height > MAX_PIXELS:
                 raise _too_large(label, f"{image.width} x {image.height} pixels")
             image.load()
-            return np.array(_channels_last(_upright(_eight_bit(image, label), image), backdrop))
+            return _pixels(image, label, backdrop)
     except DataError:
         raise
     except UnidentifiedImageError as error:
@@ -120,11 +120,29 @@ def read_image(
         raise DataError(f"{label}: is truncated or damaged ({printable(error)}); make or download it again") from error
 
 
+def image_pixels(image: Image.Image) -> np.ndarray:
+    """An open Pillow image as :func:`read_image` gives its file: upright, 8-bit, on white where it is transparent.
+
+    Returns:
+        uint8 [H, W, 1] for pictures stored as gray, else [H, W, 3].
+
+    Raises:
+        DataError: pixels without a known range.
+    """
+    return _pixels(image, "image", ImageColor.getrgb(BACKGROUND)[:3])
+
+
+def _pixels(image: Image.Image, label: str, backdrop: tuple[int, ...]) -> np.ndarray:
+    return np.array(_channels_last(_upright(_eight_bit(image, label), image), backdrop))
+
+
 def _check_png(data: bytes, label: str) -> None:
     """Refuse a PNG of which a checksum is wrong: Pillow decodes on, and damaged pixels look like any."""
     for kind, good, _ in png_chunks(data):
         if not good and (kind[:1].isupper() or kind == b"tRNS"):
             raise DataError(f"{label}: is truncated or damaged (a checksum is wrong); make or download it again")
+        if kind == b"IEND":  # what follows is nothing of the picture, though some programs leave something there
+            return
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bool, int]]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..runtime.errors import DataError
+from ..runtime.files import printable
 from .face_set import FaceSet
 from .faces import Box, Preparation
 from .image_source import ImageSource
@@ -40,7 +42,12 @@ def cut_out(image: np.ndarray, box: Box | None) -> np.ndarray:
     return inside if inside.size else image
 
 
-def prepared_again(faces: FaceSet, rows: Sequence[int] | np.ndarray, preparation: Preparation) -> np.ndarray:
+def prepared_again(
+    faces: FaceSet,
+    rows: Sequence[int] | np.ndarray,
+    preparation: Preparation,
+    sources: dict[str, ImageSource] | None = None,
+) -> np.ndarray:
     """Some faces of a set in another size or in colour, from their pictures.
 
     Faces that came as 48x48 pixels, such as those of ``fer2013.csv``, are enlarged.
@@ -49,6 +56,8 @@ def prepared_again(faces: FaceSet, rows: Sequence[int] | np.ndarray, preparation
         faces: the set.
         rows: of it.
         preparation: its size and colour; each face keeps its crop.
+        sources: folders and zips that are open, by path, for callers who come again; what is opened is added. None
+            opens and closes them here.
 
     Returns:
         uint8 [len(rows), *preparation.shape].
@@ -59,24 +68,32 @@ def prepared_again(faces: FaceSet, rows: Sequence[int] | np.ndarray, preparation
     if preparation.fer2013:
         return faces.images[rows]
     plain = replace(preparation, crop="none")
-    sources: dict[str, ImageSource] = {}
+    opened: dict[str, ImageSource] = {} if sources is None else sources
 
     def prepared(row: int) -> np.ndarray:
         origin: Origin | None = None if faces.origins is None else faces.origins[row]
         if origin is None:
             return plain.prepare([faces.images[row]])[0]
-        picture = cut_out(sources[origin.path].read(origin.name), origin.box)
+        picture = cut_out(_read(opened[origin.path], origin), origin.box)
         return replace(preparation, crop=origin.crop).prepare([picture])[0]
 
     wanted = [int(row) for row in np.asarray(rows).tolist()]
     try:
         for row in wanted:
             origin = None if faces.origins is None else faces.origins[row]
-            if origin is not None and origin.path not in sources:
-                sources[origin.path] = ImageSource(origin.path)
+            if origin is not None and origin.path not in opened:
+                opened[origin.path] = ImageSource(origin.path)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and resizing release Python's lock
             done = list(pool.map(prepared, wanted))
     finally:
-        for source in sources.values():
-            source.close()
+        if sources is None:
+            for source in opened.values():
+                source.close()
     return np.stack(done) if done else preparation.none()
+
+
+def _read(source: ImageSource, origin: Origin) -> np.ndarray:
+    try:
+        return source.read(origin.name)
+    except KeyError as error:
+        raise DataError(f"{printable(origin.path)}: {printable(origin.name)} is no longer there") from error

@@ -142,7 +142,8 @@ def quality_notes(findings: Findings, unreadable: Sequence[tuple[str, str]] = ()
         notes.append(few)
     first = int(findings.shares.counts.argmax())
     given = table.confidence[table.codes == first]
-    if len(table) >= _SEVERAL and len(given) > 0.95 * len(table) and np.median(given) > 0.99:
+    alike = len(table) >= _SEVERAL and len(given) > 0.95 * len(table) and np.median(given) > 0.99
+    if alike and findings.selected is None:  # wanted faces have the label that was wanted
         notes.append(
             f"{percent(len(given) / len(table), 0)} of the faces got the label {printable(table.classes[first], 60)}, "
             "nearly all with certainty. Either these faces are alike, or the classifier was shown something else than "

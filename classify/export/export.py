@@ -160,11 +160,7 @@ def _to_onnx(classifier: Classifier, folder: Path, draft: Path, faces: np.ndarra
 def _to_keras(classifier: Classifier, folder: Path, draft: Path, faces: np.ndarray) -> Exported:
     source, content = _source(classifier)
     made = draft / f"{classifier.name}.keras"
-    card = {
-        **classifier.card,
-        "labels": list(classifier.outputs),
-        "input_range": np.array(classifier.input_range).tolist(),
-    }
+    card = classifier.full_card()
     difference = 0.0
     if source.suffix == ".keras":
         made.write_bytes(content)

@@ -74,7 +74,10 @@ class KerasFormat:
         with self._checked_copy(path, content, why) as copy:
 
             def loaded(device: str) -> Network:
-                return _KerasNetwork(_load(copy, content, device), device, wanted)
+                try:
+                    return _KerasNetwork(_load(copy, content, device), device, wanted)
+                except DataError as error:
+                    raise DataError(f"{path}: {error}") from error
 
             return open_tried(path, len(content), loaded, device, _SECONDS)
 

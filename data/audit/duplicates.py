@@ -62,7 +62,7 @@ def is_flat(images: np.ndarray) -> np.ndarray:
     return images.reshape(len(images), -1).std(axis=1) < FLAT
 
 
-def near_duplicates(images: np.ndarray, threshold: float = THRESHOLD) -> Pairs:
+def near_duplicates(images: np.ndarray, threshold: float = THRESHOLD, *, between: int | None = None) -> Pairs:
     """Find pairs of the same photograph.
 
     Two steps. First, all pairs whose pixels, centred and scaled to unit length (so brightness and contrast do not
@@ -75,17 +75,19 @@ def near_duplicates(images: np.ndarray, threshold: float = THRESHOLD) -> Pairs:
         images: uint8 [N, H, W], gray. Flat ones are in no pair. Time grows with N squared: some 12 s of one core for
             30,000 faces of 48x48.
         threshold: least correlation of fine detail.
+        between: only pairs of a row below this one with a row from it on are looked for; None for all.
 
     Returns:
         The pairs, exact duplicates among them, sorted by rows. A pair is named once, as what it resembles more.
     """
     kept = np.flatnonzero(~is_flat(images))
+    border = None if between is None else int((kept < between).sum())
     vectors = _unit(images[kept].reshape(len(kept), -1).astype(np.float32))
     height, width = images.shape[1:]
     plain, mirror = _projections(vectors, height, width)
     found = []
     for mirrored, other in ((False, plain), (True, mirror)):
-        for first, second in _candidates(plain, other):
+        for first, second in _candidates(plain, other, border):
             close = _correlation(vectors, first, second, (height, width), mirrored) >= COARSE
             found.append(np.stack([first[close], second[close], np.full(close.sum(), mirrored)], axis=1))
     pairs = np.concatenate(found) if found else np.empty((0, 3), np.int64)
@@ -118,13 +120,17 @@ def _projections(vectors: np.ndarray, height: int, width: int) -> tuple[np.ndarr
     return projected[0], projected[1]
 
 
-def _candidates(plain: np.ndarray, other: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs (first, second) of rows, first < second, whose bound reaches COARSE, a block of rows at a time."""
-    for start in range(0, len(plain), _BLOCK):
-        bound = plain[start : start + _BLOCK] @ other[start:].T
-        first, second = np.divmod(np.flatnonzero(bound.ravel() >= COARSE), bound.shape[1])
+def _candidates(plain: np.ndarray, other: np.ndarray, border: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs (first, second) of rows, first < second, whose bound reaches COARSE, a block of rows at a time; with a
+    border, first lies below it and second does not."""
+    end = len(plain) if border is None else border
+    for start in range(0, end, _BLOCK):
+        beyond = start if border is None else border
+        bound = plain[start : min(start + _BLOCK, end)] @ other[beyond:].T
+        first, second = np.divmod(np.flatnonzero(bound.ravel() >= COARSE), max(bound.shape[1], 1))
+        first, second = first + start, second + beyond
         above = second > first
-        yield first[above] + start, second[above] + start
+        yield first[above], second[above]
 
 
 def _correlation(

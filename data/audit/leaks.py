@@ -12,7 +12,7 @@ def copies_in_training(faces: FaceSet, rows: np.ndarray) -> tuple[np.ndarray, np
     """Which rows show a face that the training rows show too, as the data audit counts them.
 
     Args:
-        faces: N rows; takes some 12 s of one core for 30,000.
+        faces: N rows; takes a few seconds of one core for 30,000.
         rows: of those in question, bool [N] or int [M]; none of them for training.
 
     Returns:
@@ -25,9 +25,7 @@ def copies_in_training(faces: FaceSet, rows: np.ndarray) -> tuple[np.ndarray, np
     judged = faces.images[rows]
     n, images = len(judged), np.concatenate([judged, training])
     copied, exact = np.zeros(n, bool), np.zeros(n, bool)
-    groups, pairs = exact_groups(images), near_duplicates(images)
-    across = (pairs.first < n) & (pairs.second >= n)
-    first, second = pairs.first[across], pairs.second[across]
-    copied[first] = True
-    exact[first[groups[first] == groups[second]]] = True
+    groups, pairs = exact_groups(images), near_duplicates(images, between=n)
+    copied[pairs.first] = True
+    exact[pairs.first[groups[pairs.first] == groups[pairs.second]]] = True
     return copied, exact

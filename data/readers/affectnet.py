@@ -135,7 +135,8 @@ def read_affectnet_npy(path: str | Path, *, crop: str = "none") -> FaceSet:
             usage.append(_SETS[folder])
             codes.append(_code(annotation))
     if 2 * len(names) < len(listed):
-        first = next(name for name in listed if name not in set(names))
+        annotated = set(names)
+        first = next(name for name in listed if name not in annotated)
         raise DataError(f"{printable(path)}: most pictures have no annotation, such as {printable(first)}")
     rows = [row for row, code in enumerate(codes) if code < len(AFFECTNET)]
     if not rows:

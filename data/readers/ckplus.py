@@ -25,7 +25,7 @@ from ..face_set import OWN_SPLITS, SPLITS, FaceSet
 from ..image_source import ImageSource
 from ..labels import CKPLUS, CKPLUS_CSV
 from .fer2013 import read_pixel_csv
-from .folders import label_of_folder, left_out_notes, load_faces, make_face_set, split_of_folder
+from .folders import label_of_folder, left_out_notes, load_faces, make_face_set, split_of_folder, unread_notes
 from .place import Place
 
 _FRAME = re.compile(r"(S[0-9]{3})_[0-9]{3}_[0-9]{8}$")
@@ -88,6 +88,7 @@ def read_ck48(path: str | Path, *, crop: str = "none") -> FaceSet:
             raise DataError(f"{printable(path)}: no image is named as CK+ names frames (S010_004_00000017)")
         names = [name for name, _ in found]
         images, record, origins = load_faces(source, names, crop)
+        notes = [*left_out_notes(source.readable, names), *unread_notes(source)]
         return make_face_set(
             images,
             [label_of_folder(path, PurePosixPath(name)) for name in names],
@@ -95,7 +96,7 @@ def read_ck48(path: str | Path, *, crop: str = "none") -> FaceSet:
             names=names,
             origins=origins,
             subjects=[frame[1] for _, frame in found],
-            record={"path": str(path), "layout": "CK+48", **record, "notes": left_out_notes(source.names, names)},
+            record={"path": str(path), "layout": "CK+48", **record, "notes": notes},
         )
 
 

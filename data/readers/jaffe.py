@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from ...runtime.errors import DataError
 from ..face_set import FaceSet
 from ..image_source import ImageSource
-from .folders import left_out_notes, load_faces, make_face_set
+from .folders import left_out_notes, load_faces, make_face_set, unread_notes
 from .place import Place
 
 CODES = {
@@ -49,6 +49,7 @@ def read(path: Path, crop: str | None = None) -> FaceSet:
             raise DataError(f"{source.label(source.names[0])}: is not named as JAFFE's pictures are (KA.AN1.39.tiff)")
         names = [name for name, _ in found]
         images, record, origins = load_faces(source, names, crop or "detect")
+        notes = [*left_out_notes(source.readable, names), *unread_notes(source)]
         return make_face_set(
             images,
             [CODES[match[2].upper()] for _, match in found],
@@ -56,5 +57,5 @@ def read(path: Path, crop: str | None = None) -> FaceSet:
             names=names,
             subjects=[match[1].upper() for _, match in found],
             origins=origins,
-            record={"path": str(path), "layout": "JAFFE", **record, "notes": left_out_notes(source.names, names)},
+            record={"path": str(path), "layout": "JAFFE", **record, "notes": notes},
         )

@@ -17,7 +17,7 @@ from ...runtime.files import printable
 from ..face_set import FaceSet
 from ..image_source import ImageSource
 from ..labels import RAFDB
-from .folders import left_out_notes, load_faces, make_face_set, one_class_each
+from .folders import left_out_notes, load_faces, make_face_set, one_class_each, unread_notes
 from .place import Place
 
 LISTS = ("list_patition_label.txt", "list_partition_label.txt")
@@ -54,7 +54,7 @@ def read(path: Path, crop: str | None = None) -> FaceSet:
             raise DataError(
                 f"{printable(path)}: holds neither EmoLabel/{LISTS[0]} nor numbered folders of RAF-DB's files"
             )
-        notes = left_out_notes(source.names, names)
+        notes = [*left_out_notes(source.readable, names), *unread_notes(source)]
         codes = [int(PurePosixPath(name).parent.name) for name in names]
     images, record, origins = load_faces(source, names, crop or "none")
     return make_face_set(

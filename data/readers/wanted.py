@@ -55,7 +55,8 @@ def read(path: Path, crop: str | None = None) -> FaceSet:
         if missing or not names:
             what = f"{len(missing)} of {len(names)} faces of its {MANIFEST}" if names else "all faces"
             raise DataError(
-                f"{label}: {what} are not in faces/; give the command that made the run again, with --pictures all"
+                f"{label}: {what} are not in faces/; give the command that made the run again ('fergan run' with "
+                "--pictures all)"
             )
         made = _made(path)
         images, record, origins = load_faces(source, names, crop or str(made.get("judge_crop") or "none"))

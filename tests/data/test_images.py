@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from fergan.data import images as module
 from fergan.data.image_source import ImageSource, list_images
-from fergan.data.images import read_image, write_png
+from fergan.data.images import image_pixels, read_image, write_png
 from fergan.runtime.errors import DataError, UsageError
 from fergan.runtime.files import printable, write_atomically
 from PIL import Image
@@ -329,3 +329,20 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch
 def test_printable_keeps_text_and_escapes_the_rest():
     assert printable(Path("Zoë 1.png")) == "Zoë 1.png"
     assert printable("a\nb\x1b[31m\udcff") == r"a\nb\x1b[31m\udcff"
+
+
+def test_what_follows_the_end_of_a_png_is_no_damage() -> None:
+    data = encode(RGB)
+    np.testing.assert_array_equal(read_image(data + b"\0\0\0\0left over by an editor"), read_image(data))
+    np.testing.assert_array_equal(read_image(data + b"\0\0\0\x01ABCD12345"), read_image(data))
+
+
+def test_an_open_picture_is_read_as_its_file_is(tmp_path) -> None:
+    turned = Image.fromarray(RGB)
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    clear = Image.new("RGBA", (4, 3), (0, 0, 0, 0))
+    for name, picture, options in (("a.jpg", turned, {"exif": exif}), ("b.png", clear, {})):
+        picture.save(tmp_path / name, **options)
+        with Image.open(tmp_path / name) as opened:
+            np.testing.assert_array_equal(image_pixels(opened), read_image(tmp_path / name))

@@ -10,6 +10,7 @@ from ...classify.classifier import Classifier
 from ...classify.evaluation.scores import on_common_classes
 from ...classify.evaluation.views import predict_views
 from ...data.face_set import FaceSet
+from ...data.image_source import ImageSource
 from ...data.labels import KNOWN, canonical_label
 from ...data.origins import prepared_again
 from ...runtime.errors import UsageError
@@ -39,6 +40,7 @@ class Answers:
     ) -> None:
         self.classifier, self.faces, self._show = classifier, faces, show
         self.preparation = classifier.preparation()
+        self._sources: dict[str, ImageSource] = {}
         known = tuple(canonical_label(name) for name in classifier.labels)
         _check_labels(known, faces.label_names)
         self.model_names = known
@@ -69,7 +71,7 @@ class Answers:
 
     def shown(self, rows: np.ndarray) -> np.ndarray:
         """uint8 [len(rows), *preparation.shape]: what the classifier is shown of some rows of the data."""
-        return prepared_again(self.faces, rows, self.preparation)
+        return prepared_again(self.faces, rows, self.preparation, self._sources)
 
 
 def _check_labels(model: tuple[str, ...], data: tuple[str, ...]) -> None:

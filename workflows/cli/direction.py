@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from ...data.labels import canonical_label
-from .options import class_option, device_option, network_option, psi_option
+from .options import (
+    class_option,
+    device_option,
+    network_option,
+    psi_option,
+    refuse_existing,
+    replace_option,
+    seed_option,
+)
 
 
 @click.command(epilog="Example: fergan direction --toward happy --out happy.npz")
@@ -15,28 +24,30 @@ from .options import class_option, device_option, network_option, psi_option
 @click.option("--keep", multiple=True, metavar="LABEL", help="Leave this one alone. Repeat it for several.")
 @click.option("--judge", metavar="FILE|NAME", help="Ask this classifier.  [default: fernet]")
 @click.option("--n", type=click.IntRange(400), default=4000, show_default=True, metavar="N", help="Learn from N faces.")
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Draw the random steps by this seed."
-)
+@seed_option("the random steps")
 @click.option("--out", metavar="FILE", help="Write this .npz and its .png.  [default: LABEL.npz]")
 @network_option
 @psi_option
 @class_option
 @device_option
-def direction(toward: str, keep: tuple[str, ...], out: str | None, **options: Any) -> None:
+@replace_option
+def direction(toward: str, keep: tuple[str, ...], out: str | None, force: bool, **options: Any) -> None:
     """Learn the step in the space of styles that makes an expression stronger: NAME.npz and NAME.png.
 
     The picture shows eight faces at seven strengths. 'fergan generate --edit NAME.npz:2' and 'interpolate --edit'
     use the direction. For a DCGAN, styles are latents.
     """
-    from ..generators.catalogue import ensure_network
+    from ..generators.catalogue import ensure_judge, ensure_network
     from ..generators.direction import DirectionOptions, learn_direction
     from ..progress import progress
     from .output import print_table
 
     label = canonical_label(toward)
     path = out or f"{label}.npz"
+    for made in (Path(path), Path(path).with_suffix(".png")):
+        refuse_existing(made, force)
     ensure_network(options["network"])
+    ensure_judge(options["judge"])
     wanted = DirectionOptions(label, tuple(map(canonical_label, keep)), **options)
     with progress("Learning", into=path) as show:
         found = learn_direction(wanted, path, show)

@@ -107,6 +107,8 @@ def run(run_name: str, force: bool, show_page: bool, **options: Any) -> None:
     say_labels(folder)
     if show_page:
         click.launch(str(page))
-    click.echo(f"report in {page}\nlabels sha256 {folder.record['labels']['sha256']}")
+    click.echo(f"report in {page}")
+    if "labels" in folder.record:  # not where the first of several judges failed
+        click.echo(f"labels sha256 {folder.record['labels']['sha256']}")
     if want is not None:
         tell_wanted(folder)

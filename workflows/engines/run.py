@@ -71,6 +71,7 @@ def run_all(
     away = Store(engine.storage) if engine.storage else None
     if away:
         _fetch(run, away)
+    KeptPictures.parse(engine.keep, 1)  # a slip is told before a search, not after it
     maker, judges = _networks(run, generate, classify, engine, want, on_progress)
     generate = replace(generate, seeds=maker.options.seeds, chosen=maker.options.chosen)
     plan, made = maker.faces, maker.record
@@ -195,7 +196,8 @@ def _take_in(
         return
     name = part_name(task.number)
     keep_part(seat.folder, task.number, part)
-    seat.look(read_part(part, name).to_pandas())
+    if seat.look.open:
+        seat.look(read_part(part, name).to_pandas())
     if away:
         away.write(_within(run, seat.folder.labels / name), part)
 

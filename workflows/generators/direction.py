@@ -123,6 +123,7 @@ class _Learner:
         self.options, self._progress, self._done = options, on_progress, 0
         self.generator: Generator = load_generator(options.network, device=options.device)
         self.classifier = load_classifier(options.judge, device=options.device)
+        self._preparation = self.classifier.preparation()
         self._labels = self.classifier.labels
         for label in (options.toward, *options.keep):
             if label not in self._labels:
@@ -214,14 +215,10 @@ class _Learner:
         return np.concatenate([self._predict(block) for block in blocks])
 
     def _predict(self, pictures: list[np.ndarray]) -> np.ndarray:
-        from ...data.faces import prepare_faces
-
-        return self.classifier.predict(prepare_faces(pictures))
+        return self.classifier.predict(self._preparation.prepare(pictures))
 
     def _features(self, pictures: list[np.ndarray]) -> np.ndarray:
-        from ...data.faces import prepare_faces
-
-        return self.classifier.features(prepare_faces(pictures))
+        return self.classifier.features(self._preparation.prepare(pictures))
 
 
 def _spread(w: np.ndarray) -> np.ndarray:

@@ -67,7 +67,7 @@ def interpolate(options: InterpolateOptions, out: str | Path, on_progress: OnPro
 
     Raises:
         DataError: the checkpoint cannot be read, or the film cannot be written.
-        UsageError: fewer than two seeds, or another ending.
+        UsageError: fewer than two key frames, or another ending.
     """
     path = Path(out)
     if path.suffix.lower() not in SUFFIXES:

@@ -123,8 +123,9 @@ class GenerateRecord(Record):
         resolution, channels: of the pictures.
         licence: of the generator.
         want: ``happy=50,neutral=50`` where faces were drawn until so many of each label were found; ``seeds`` are then
-            those that were kept, None and ``n`` 0 until all are found.
+            those that were kept, None and ``n`` 0 until a search has ended.
         judge, judge_sha256, judge_crop, judge_no_face: the classifier that chose them, and how it saw them.
+        judge_view: of a network of others its size, colours, input range and labels, as JSON.
         min_confidence: the least with which it had to be sure.
         second_judge, second_judge_sha256: the classifier that had no say in the choice.
         other: keys that this fergan does not know.
@@ -154,6 +155,7 @@ class GenerateRecord(Record):
     judge_sha256: str | None = None
     judge_crop: str | None = None
     judge_no_face: str | None = None
+    judge_view: str | None = None
     min_confidence: float | None = None
     second_judge: str | None = None
     second_judge_sha256: str | None = None

@@ -144,7 +144,7 @@ def check(
     warnings: list[str] = []
     other: _Sample | Reference
     if isinstance(theirs, RunFolder):
-        other = _Sample.of(theirs := _same_judge(theirs, run), corrected)
+        other = _Sample.of(theirs := same_judge(theirs, run), corrected)
         _check_comparable(ours, other, against, warnings)
         name = f"the run {printable(theirs.name)} ({plural(len(other.table), 'face')})"
     else:
@@ -182,7 +182,7 @@ def check(
     return CheckResult(distance, max_tv, verdict, sentence.replace("\N{NO-BREAK SPACE}", " "), tuple(warnings), tests)
 
 
-def _same_judge(theirs: RunFolder, ours: RunFolder) -> RunFolder:
+def same_judge(theirs: RunFolder, ours: RunFolder) -> RunFolder:
     """The labels of the same judge in another run, where it has several; else those of its first judge."""
     folders = seats(theirs)
     same = [folder for folder in folders if judge_name(folder) == judge_name(ours)]

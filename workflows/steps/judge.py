@@ -188,9 +188,14 @@ class FirstLook:
         self._classifier, self._tell = classifier, tell
         self._seen: list[np.ndarray] = []
 
+    @property
+    def open(self) -> bool:
+        """Whether it wants to see more faces."""
+        return self._classifier.foreign and sum(map(len, self._seen)) < self._FACES
+
     def __call__(self, table: pd.DataFrame) -> None:
         """Take in the labels of a shard (:func:`fergan.workflows.run_folder.labels.label_table`)."""
-        if not self._classifier.foreign or sum(map(len, self._seen)) >= self._FACES:
+        if not self.open:
             return
         self._seen.append(table[list(self._classifier.labels)].dropna().to_numpy())
         rows = np.concatenate(self._seen)

@@ -20,7 +20,7 @@ from ...runtime.files import json_text, printable, write_atomically
 from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import read_validation
 from ..run_folder.table import read_table
-from .check import read_reference
+from .check import read_reference, same_judge
 
 _FORMAT = {"name": "fergan.check", "version": 1}
 
@@ -112,7 +112,7 @@ def _limit(run: RunFolder, against: str, classes: tuple[str, ...], max_tv: float
     """
     theirs, sample, slack = read_reference(against, classes), None, 0.0
     if isinstance(theirs, RunFolder):
-        other, _ = read_table(theirs)
+        other, _ = read_table(same_judge(theirs, run))
         if other.classes != classes:
             raise UsageError(f"--reference {printable(against)}: has other labels than the run")
         sample = np.bincount(other.codes, minlength=len(classes))

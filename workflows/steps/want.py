@@ -6,6 +6,7 @@ depends on the seeds alone: it is shared out in pieces of a few seeds, whose res
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -131,6 +132,11 @@ class Judges:
             "judge_sha256": first.sha256,
             "judge_crop": want.judge.crop,
             "judge_no_face": self.first.no_face,
+            "judge_view": None
+            if not first.foreign
+            else json.dumps(
+                {**self.first.preparation.as_dict(), "input_range": first.input_range, "labels": first.labels}
+            ),
             "min_confidence": want.min_confidence or None,
             "second_judge": second.name,
             "second_judge_sha256": second.sha256,

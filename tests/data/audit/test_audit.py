@@ -67,6 +67,11 @@ def test_judged_faces_with_copies_in_training(copies: np.ndarray) -> None:
     assert found is not None
     copied, exact = found
     assert copied.tolist() == [True, True, True] and exact.tolist() == [True, False, False]
+    everything = near_duplicates(copies)
+    across = (everything.first < 3) & (everything.second >= 3)
+    some = near_duplicates(copies, between=3)
+    assert list(some.first) == list(everything.first[across]) == [0, 1, 2]
+    assert list(some.second) == list(everything.second[across])
     assert copies_in_training(faces.take(faces.usage != "Training"), np.arange(3)) is None
 
 
