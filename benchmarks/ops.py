@@ -60,7 +60,6 @@ def cases(device: str, dtype: torch.dtype, n: int, channels: int, resolution: in
         return lambda x, w, s, b: styled_conv2d(x, w, s, b, up=up, kernel=kernel, noise=noise, clamp=256)
 
     yield Case("bias_act lrelu", lambda x, b: bias_act(x, b, activation="lrelu", clamp=256), (x, bias), 2)
-    yield Case("bias_act swish", lambda x, b: bias_act(x, b, activation="swish"), (x, bias), 2)
     yield Case("upfirdn2d 4x4", lambda x: upfirdn2d(x, kernel, padding=(2, 1, 2, 1)), (x,), 2)
     yield Case("upfirdn2d 4x4, up 2", lambda x: upsample2d(x, kernel), (half,), 5)
     yield Case("upfirdn2d 4x4, down 2", lambda x: downsample2d(x, kernel), (x,), 1.25)

@@ -25,7 +25,7 @@ _ADA = "NVIDIA Source Code License: non-commercial, for research or evaluation o
 
 
 def bundled_generators() -> dict[str, Path]:
-    """The generators that come with fergan by name, the best first."""
+    """The generators that come with fergan by name, StyleGAN2 first; the first one is the default."""
     files = sorted(WEIGHTS.glob("*.safetensors"), key=lambda file: (not file.stem.startswith("stylegan2-"), file.stem))
     return {file.stem: file for file in files}
 

@@ -86,6 +86,9 @@ def test_a_judge_that_does_not_know_the_label_is_refused(tmp_path: Path, invoke:
     assert "does not know this label" in done.stderr
     assert invoke("direction", "--toward", "sad", "--keep", "sad", "--network", NETWORK).returncode == 2
     assert invoke("direction", "--toward", "sad", "--out", "sad.txt", "--network", NETWORK).returncode == 2
+    (tmp_path / "mine.png").write_bytes(b"a picture of my own")
+    done = invoke("direction", "--toward", "sad", "--out", "mine.npz", "--network", NETWORK)
+    assert done.returncode == 2 and "mine.png: exists already" in done.stderr
     (tmp_path / "broken.npz").write_bytes(b"PK")
     assert invoke("generate", "--n", "1", "--edit", "broken.npz:1").returncode == 1
 

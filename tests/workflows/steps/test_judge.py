@@ -9,6 +9,7 @@ import pytest
 from fergan.data.image_source import ImageSource
 from fergan.data.images import read_image, write_png
 from fergan.reports.report_json import schema
+from fergan.stylegan.generator import load_generator
 from PIL import Image
 
 from ...support.probes import LABELS, probe, said
@@ -229,6 +230,17 @@ def test_run_with_two_judges(tmp_path: Path, invoke: Invoke) -> None:
     part.write_bytes(whole[:100])
     assert invoke("run", "--n", "70", *judges, "--run", "here", "--device", "cpu").returncode == 0
     assert part.read_bytes() == whole
+
+
+def test_a_run_whose_first_judge_fails_tells_what_the_other_said(tmp_path: Path, invoke: Invoke) -> None:
+    first_pixel = float(load_generator("stylegan2-faces-64", device="cpu").generate([0])[0, 0, 0, 0])
+    bad = probe(tmp_path / "bad.onnx", ["N", 3, 64, 64], breaks_at=first_pixel, card={"input_range": [0, 255]})
+    given = ("run", "--n", "1", "--network", "stylegan2-faces-64", "--device", "cpu")
+    outcome = invoke(*given, "--model", str(bad), "--model", "fernet", "--run", "half")
+    assert outcome.returncode == 0, outcome.stderr
+    assert "the judge bad failed" in outcome.stderr and "report in" in outcome.stdout
+    assert "sha256" not in outcome.stdout
+    assert len(pd.read_csv(tmp_path / "runs/half/judges/fernet/labels.csv")) == 1
 
 
 def test_evaluate_shows_a_foreign_network_its_own_faces(tmp_path: Path, invoke: Invoke) -> None:
