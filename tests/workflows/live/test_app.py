@@ -154,21 +154,20 @@ def test_a_person_can_use_every_tab(page, studio: Studio) -> None:
 
 
 def _film(page) -> None:
-    """Let the camera run until a face is judged; once in a while Gradio's stream does not start, so try it twice."""
+    """Let the camera run until a face is judged; once in a while Gradio's stream does not start, so start it twice."""
     playwright = pytest.importorskip("playwright.sync_api")
+    page.get_by_role("tab", name="webcam").click()
+    page.locator("[role=tabpanel]:visible").get_by_text("Click to Access Webcam").click()
+    page.wait_for_function("[...document.querySelectorAll('video')].some(film => film.videoWidth > 0)")
+    button = page.locator("button[aria-label='capture photo'], button[aria-label='start recording']").first
     shown = page.locator("[role=tabpanel]:visible [data-testid=label-output-value]")
-    for attempt in (1, 2):
-        page.get_by_role("tab", name="webcam").click()
-        page.locator("[role=tabpanel]:visible").get_by_text("Click to Access Webcam").click()
-        page.wait_for_function("[...document.querySelectorAll('video')].some(film => film.videoWidth > 0)")
-        page.locator("button[aria-label='capture photo'], button[aria-label='start recording']").first.click()
-        try:
-            shown.wait_for(timeout=20_000)
-            return
-        except playwright.TimeoutError:
-            if attempt == 2:
-                raise
-            page.reload()
+    button.click()
+    try:
+        shown.wait_for(timeout=20_000)
+    except playwright.TimeoutError:
+        button.click()
+        button.click()
+        shown.wait_for()
 
 
 def test_a_file_that_is_no_picture_is_explained_on_the_page(page) -> None:
