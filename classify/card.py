@@ -86,6 +86,15 @@ def find_classifier(source: str | Path | None) -> Path:
     return Path(name)
 
 
+def refuse_for_several(labels: Sequence[str] | None, input_range: GivenRange | None) -> None:
+    """A UsageError where labels or an input range were given for several models at once."""
+    if labels is not None or input_range is not None:
+        raise UsageError(
+            "--labels and --input-range are of one model; with several, write what a file cannot say into the "
+            "NAME.json beside it"
+        )
+
+
 def read_card(path: Path, labels: Sequence[str] | None = None, input_range: GivenRange | None = None) -> dict[str, Any]:
     """``NAME.json`` beside a model file, an empty one where there is none.
 

@@ -28,7 +28,6 @@ DRIFTED, UNDECIDED = 3, 4
     "--max-tv",
     type=click.FloatRange(0, 1),
     default=0.1,
-    show_default=True,
     help="Allow this total variation distance: the share of faces with another label.",
 )
 @click.option("--strict", is_flag=True, help="Pass only if the whole interval is within, not if the faces are too few.")
@@ -37,7 +36,6 @@ DRIFTED, UNDECIDED = 3, 4
     "--level",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.95,
-    show_default=True,
     help="Give the distance an interval of this level.",
 )
 @click.option(

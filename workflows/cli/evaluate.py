@@ -24,7 +24,6 @@ from .options import classifier_options, data_sets_option, device_option, format
     "--views",
     type=click.Choice(["single", "flip", "ten"]),
     default="single",
-    show_default=True,
     help="Score also the mean of the face and its mirror image, or of ten views.",
 )
 @click.option("--log", metavar="CSV", help="Draw the learning curves of this log.  [default: log.csv beside the model]")
@@ -32,10 +31,9 @@ from .options import classifier_options, data_sets_option, device_option, format
     "--without-leaks/--with-leaks",
     "leaks",
     default=True,
-    show_default=True,
     help="Look for the evaluated faces among the training rows, and score without those found too.",
 )
-@click.option("--explain/--no-explain", default=True, show_default=True, help="Make heat maps of some faces.")
+@click.option("--explain/--no-explain", default=True, help="Make heat maps of some faces.")
 @seed_option("the halves for calibration")
 @click.option("--out", metavar="DIR", help="Write into this folder.  [default: runs/evaluation/MODEL-SPLIT]")
 @device_option

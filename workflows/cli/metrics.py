@@ -51,13 +51,7 @@ _TITLE = {
     metavar="N",
     help="Compare N pictures of each side.  [default: half of the data, at most 5000]",
 )
-@click.option(
-    "--repeats",
-    type=click.IntRange(1),
-    default=5,
-    show_default=True,
-    help="Repeat the comparison this often, with new fakes.",
-)
+@click.option("--repeats", type=click.IntRange(1), default=5, help="Repeat the comparison this often, with new fakes.")
 @psi_option
 @class_option
 @seed_option("the first face and the choice of pictures")
@@ -65,7 +59,6 @@ _TITLE = {
     "--features",
     metavar="LIST",
     default="fer",
-    show_default=True,
     help="Compare by fer (our classifier), efficientnet-lite0 (ImageNet: hair, eyes and background too), inception, "
     "dinov2, clip.",
 )
@@ -75,7 +68,6 @@ _TITLE = {
     "--crop",
     type=click.Choice(["none", "ffhq", "detect"]),
     default="none",
-    show_default=True,
     help="Show the fer classifier this part of the pictures.",
 )
 @click.option(

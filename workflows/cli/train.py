@@ -45,7 +45,6 @@ def train() -> None:
     "--teacher-views",
     type=click.Choice(["single", "flip", "ten"]),
     default="single",
-    show_default=True,
     help="Show the teacher each face in these views.",
 )
 @weights_option
@@ -82,43 +81,24 @@ def train_classifier(out: str | None, **options: Any) -> None:
 
 @train.command("dcgan", epilog="Example: fergan train dcgan --data fer2013.csv --out runs/my_dcgan")
 @pictures_option
-@click.option("--out", default="runs/dcgan", show_default=True, metavar="DIR", help="Write into this folder.")
+@click.option("--out", default="runs/dcgan", metavar="DIR", help="Write into this folder.")
 @click.option(
-    "--epochs",
-    type=click.FloatRange(0, min_open=True),
-    default=25,
-    show_default=True,
-    help="Train for this many passes over the data.",
+    "--epochs", type=click.FloatRange(0, min_open=True), default=25, help="Train for this many passes over the data."
 )
 @click.option(
-    "--resolution",
-    type=click.IntRange(32),
-    default=48,
-    show_default=True,
-    help="Draw this many pixels a side, a multiple of 16.",
+    "--resolution", type=click.IntRange(32), default=48, help="Draw this many pixels a side, a multiple of 16."
 )
-@click.option(
-    "--channels", type=click.Choice(["1", "3"]), default="1", show_default=True, help="Draw in gray (1) or RGB (3)."
-)
+@click.option("--channels", type=click.Choice(["1", "3"]), default="1", help="Draw in gray (1) or RGB (3).")
 @click.option("--cond", is_flag=True, help="Train by class: the CSV's emotions, or dataset.json's labels.")
+@click.option("--base-channels", type=click.IntRange(4), default=32, help="Set the width of the networks.")
+@click.option("--batch-size", type=click.IntRange(2), default=64, help="Train on this many images a step.")
 @click.option(
-    "--base-channels", type=click.IntRange(4), default=32, show_default=True, help="Set the width of the networks."
-)
-@click.option(
-    "--batch-size", type=click.IntRange(2), default=64, show_default=True, help="Train on this many images a step."
-)
-@click.option(
-    "--learning-rate",
-    type=click.FloatRange(0, min_open=True),
-    default=4e-4,
-    show_default=True,
-    help="Train at this learning rate.",
+    "--learning-rate", type=click.FloatRange(0, min_open=True), default=4e-4, help="Train at this learning rate."
 )
 @click.option(
     "--diffaugment",
     "augment",
     default="color,translation",
-    show_default=True,
     metavar="LIST",
     help="Show D pictures with these changes of DiffAugment: color,translation,cutout.",
 )
@@ -149,30 +129,17 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
 
 @train.command("stylegan2", epilog="Example: fergan train stylegan2 --data faces.zip --out runs/my_stylegan2")
 @pictures_option
-@click.option("--out", default="runs/stylegan2", show_default=True, metavar="DIR", help="Write into this folder.")
+@click.option("--out", default="runs/stylegan2", metavar="DIR", help="Write into this folder.")
 @click.option(
-    "--kimg",
-    type=click.FloatRange(0, min_open=True),
-    default=1000,
-    show_default=True,
-    help="Train on this many thousand images.",
+    "--kimg", type=click.FloatRange(0, min_open=True), default=1000, help="Train on this many thousand images."
 )
-@click.option(
-    "--resolution",
-    type=click.IntRange(8),
-    default=64,
-    show_default=True,
-    help="Draw this many pixels a side, a power of two.",
-)
-@click.option(
-    "--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="Draw in gray (1) or RGB (3)."
-)
+@click.option("--resolution", type=click.IntRange(8), default=64, help="Draw this many pixels a side, a power of two.")
+@click.option("--channels", type=click.Choice(["1", "3"]), default="3", help="Draw in gray (1) or RGB (3).")
 @click.option("--cond", is_flag=True, help="Train by class: the CSV's emotions, or dataset.json's labels.")
 @click.option(
     "--width",
     type=click.Choice(["tiny", "small", "wide", "medium", "paper", "full"]),
     default="tiny",
-    show_default=True,
     help="Set the width of the networks: tiny to wide for a CPU, paper and full as published.",
 )
 @click.option(
@@ -181,9 +148,7 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
     help="Start from this generator or training-state.pt, of this resolution or a lower one (its width counts), and "
     "from its discriminator where there is one.",
 )
-@click.option(
-    "--batch-size", type=click.IntRange(4), default=16, show_default=True, help="Train on this many images a step."
-)
+@click.option("--batch-size", type=click.IntRange(4), default=16, help="Train on this many images a step.")
 @click.option(
     "--part-size",
     type=click.IntRange(4),
@@ -191,11 +156,7 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
     help="Compute this many images at a time, where memory is short.",
 )
 @click.option(
-    "--learning-rate",
-    type=click.FloatRange(0, min_open=True),
-    default=0.0025,
-    show_default=True,
-    help="Train at this learning rate.",
+    "--learning-rate", type=click.FloatRange(0, min_open=True), default=0.0025, help="Train at this learning rate."
 )
 @click.option(
     "--final-learning-rate",
@@ -210,14 +171,12 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
     "--path-length",
     type=click.FloatRange(0),
     default=2,
-    show_default=True,
     help="Set the weight of the path length penalty; 0 leaves it out.",
 )
 @click.option(
     "--style-mixing",
     type=click.FloatRange(0, 1),
     default=0.9,
-    show_default=True,
     help="Mix the styles of this share of images; 0 of none.",
 )
 @click.option(
@@ -227,15 +186,13 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
     "--augment",
     type=click.Choice(["diffaugment", "ada", "none"]),
     default="diffaugment",
-    show_default=True,
     help="Show D changed pictures: diffaugment for about a thousand images, ada for more and for long trainings.",
 )
-@click.option("--mirror/--no-mirror", default=True, show_default=True, help="Show mirrored images too.")
+@click.option("--mirror/--no-mirror", default=True, help="Show mirrored images too.")
 @click.option(
     "--snapshot-kimg",
     type=click.FloatRange(0, min_open=True),
     default=20,
-    show_default=True,
     help="Take a snapshot after this many thousand images.",
 )
 @click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,22 +26,20 @@ def ensure_network(name: str | None) -> None:
     Raises:
         DataError: the download fails.
     """
-    if name is None or name not in ZOO or Path(name).exists() or cached(name):
-        return
+    if name in ZOO and not (Path(name).exists() or cached(name)):
+        _shown(name, fetch)
+
+
+def ensure_judges(*names: str | None) -> None:
+    """Download the published classifiers of these names as :func:`ensure_network` does; pass over all else."""
+    for name in names:
+        if name in KNOWN_JUDGES and not (Path(name).exists() or cached_judge(name)):
+            _shown(name, fetch_judge)
+
+
+def _shown(name: str, fetch: Callable[..., Path]) -> None:
     with progress(f"Downloading {name}", unit="MB") as show:
         fetch(name, progress=lambda done, total: show(done / 1e6, total / 1e6))
-
-
-def ensure_judge(name: str | None) -> None:
-    """Download the published classifier of this name with a progress bar, if it is not here yet; pass over others.
-
-    Raises:
-        DataError: the download fails.
-    """
-    if name is None or name not in KNOWN_JUDGES or Path(name).exists() or cached_judge(name):
-        return
-    with progress(f"Downloading {name}", unit="MB") as show:
-        fetch_judge(name, progress=lambda done, total: show(done / 1e6, total / 1e6))
 
 
 @dataclass(frozen=True)
