@@ -52,7 +52,7 @@ _RANGES = (
     ("-1,1", "pixels / 127.5 - 1, as for Xception and MobileNet"),
 )
 _MADE_HERE = {"recipe": "name", "settings": "ema", "ensemble": "members"}
-"""What stands in the cards of classifiers that fergan trained or joined, and a key in it; those take :data:`PIXELS`."""
+"""Entries in the cards of classifiers that fergan trained or joined, and a key in each; those take :data:`PIXELS`."""
 
 
 def bundled_classifiers() -> dict[str, Path]:
