@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -54,7 +54,6 @@ class Shelf:
         name: str,
         cache: str | os.PathLike[str] | None = None,
         progress: OnProgress | None = None,
-        say: Callable[[str], None] | None = None,
     ) -> Path:
         """The file of a name, downloaded if it is not there yet, and checked.
 
@@ -62,7 +61,6 @@ class Shelf:
             name: of :attr:`entries`.
             cache: the folder; None for :func:`.cache.cache_folder`.
             progress: called while bytes arrive.
-            say: told the licence before the first download; None writes it to the error stream.
 
         Raises:
             UsageError: nothing has this name.
@@ -77,7 +75,7 @@ class Shelf:
         beginnings = self.beginnings[path.suffix]
         sha256 = getattr(entry, "sha256", None)
         remote = Remote(name, "network", str(entry.url), notice, note, beginnings, self.max_size, sha256)
-        return download(remote, path, progress, say)
+        return download(remote, path, progress)
 
     def _place(self, name: str, cache: str | os.PathLike[str] | None) -> Path:
         if name not in self.entries:

@@ -74,7 +74,7 @@ def classify(run_name: str, force: bool, **options: Any) -> None:
 
 
 def to_classify(options: dict[str, Any]) -> ClassifyOptions:
-    """What :func:`classify_options` were given.
+    """The typed options of :func:`classify_options`.
 
     Raises:
         UsageError: options that exclude each other.

@@ -74,7 +74,7 @@ _TITLE = {
     "--out", metavar="FILE", help="Write the results into this file, as JSON lines after those that are there."
 )
 @click.option("--neighbours", metavar="PNG", help="Show 16 samples beside the nearest training images.")
-@click.option("--grid", metavar="PNG", help="Show 64 samples, not chosen by anyone; needs no --data.")
+@click.option("--grid", metavar="PNG", help="Show 64 samples that nobody picked; needs no --data.")
 @click.option(
     "--blind",
     nargs=2,
@@ -97,8 +97,8 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
         if path is not None and not Path(path).absolute().parent.is_dir():  # told now, not after minutes of work
             raise DataError(f"{path}: cannot be written: its folder does not exist; make the folder first")
     from ..generators.catalogue import ensure_network
+    from ..generators.features import MetricsOptions
     from ..generators.metrics import append_lines, judge, write_sample_grid
-    from ..generators.metrics_options import MetricsOptions
     from ..progress import progress
 
     if options["images"] is None:

@@ -55,7 +55,7 @@ data_sets_option = click.option(
     multiple=True,
     required=True,
     metavar="PATH|LABEL=PATH",
-    help="Read this data set: fer2013.csv, or any other's file, folder or zip. LABEL=PATH gives all pictures one "
+    help="Read this data set: fer2013.csv, or any other set's file, folder or zip. LABEL=PATH gives all pictures one "
     "class. Repeat it to merge several.",
 )
 pictures_option = click.option(
@@ -177,7 +177,7 @@ view_option = click.option(
     "--view",
     type=click.Choice(["48", "own"]),
     help="Show the model FER2013's 48x48 gray faces, or faces of its own size and colours.  "
-    "[default: 48; own for others' networks of a larger or an RGB input]",
+    "[default: 48; own for other people's networks that take larger or RGB faces]",
 )
 force_option = click.option(
     "--force", is_flag=True, help="Replace what is there: delete what fergan made in the run folder first."

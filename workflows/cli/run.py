@@ -50,7 +50,7 @@ engine_options = together(
 
 
 def to_engine(options: dict[str, Any]) -> EngineOptions:
-    """What :func:`engine_options` were given."""
+    """The typed options of :func:`engine_options`."""
     from ..engines.options import EngineOptions
 
     names = ("engine", "workers", "address", "gpus_per_worker", "keep", "storage")

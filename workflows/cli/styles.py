@@ -71,7 +71,7 @@ def mix(rows: str, cols: str, styles: str | None, out: str, **options: Any) -> N
 def interpolate(seeds: str, out: str, edit: tuple[str, ...], **options: Any) -> None:
     """Film the way from face to face. A film that exists is replaced.
 
-    With --edit, from each face to the same face moved, and on to the next; one seed is then enough.
+    With --edit the film goes from each face to the same face moved, and on to the next; one seed is then enough.
     """
     from ..run_folder.seeds import parse_list
 

@@ -45,7 +45,7 @@ from .options import (
 def tune(out: str, trials: int, search: tuple[str, ...], prune: bool, **options: Any) -> None:
     """Find good settings for a recipe: short trainings, each with others (Optuna).
 
-    Leaves best.toml, a recipe for 'fergan train classifier --recipe'; trials.csv; and study.html. A stopped study
+    It leaves best.toml, a recipe for 'fergan train classifier --recipe'; trials.csv; and study.html. A stopped study
     goes on when the same command is given again; with more --trials it is continued.
     """
     from ..classifiers.training_data import ClassifierOptions

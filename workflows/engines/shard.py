@@ -54,7 +54,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Task:
-    """What there is to do of a shard.
+    """The work that is left of a shard.
 
     Attributes:
         number: of the shard.

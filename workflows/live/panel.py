@@ -28,12 +28,12 @@ class Panel:
 
     @property
     def remarks(self) -> list[str]:
-        """What a person should know of them, a line each."""
+        """Remarks that a person should read, a line each."""
         return [remark for judge in self.judges.values() for remark in judge.remarks]
 
     @property
     def more_columns(self) -> list[str]:
-        """Of the table, for all judges but the first: its label, its confidence, and its classes."""
+        """Columns of the table for all judges but the first: its label, its confidence, and its classes."""
         return [
             f"{name}:{column}"
             for name, judge in list(self.judges.items())[1:]

@@ -18,8 +18,8 @@ from fergan.stylegan.generator import load_generator
 from fergan.stylegan.networks import StyleGAN2, StyleGAN2Config
 from fergan.workflows.generators import fakes as fakes_module
 from fergan.workflows.generators import metrics
+from fergan.workflows.generators.features import MetricsOptions
 from fergan.workflows.generators.metrics import append_lines, judge
-from fergan.workflows.generators.metrics_options import MetricsOptions
 
 from ..conftest import Invoke
 
