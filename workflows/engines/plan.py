@@ -123,7 +123,6 @@ class Estimate:
         start, work, serial, total: until the first face; while workers work; merging and reporting; all.
         limit: what decides ``work``: ``workers`` or ``driver``, the process in charge.
         most_workers: beyond so many, more do not shorten ``work``.
-        half_workers: with so many, the parts that do not share take as long as those that do.
         label_bytes, picture_bytes: of the run folder.
         pictures: files or members that are kept.
         worker_hours: paid for, idle or not.
@@ -141,7 +140,6 @@ class Estimate:
     total: float
     limit: str
     most_workers: int
-    half_workers: int
     label_bytes: float
     picture_bytes: float
     pictures: int
@@ -195,7 +193,6 @@ def estimate(
         total=total,
         limit="driver" if alone > shared else "workers",
         most_workers=max(1, min(shards, math.floor(shard * face / figures.keep))),
-        half_workers=max(1, round(n * face / (figures.start + serial))),
         label_bytes=n * figures.label_bytes + csv,
         picture_bytes=pictures * figures.png_bytes,
         pictures=pictures,
