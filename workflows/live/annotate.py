@@ -147,7 +147,6 @@ def annotate(
             done, faces = done + 1, faces + len(frame.tracks)
             numbers.update(frame.tracks)
             on_progress(done, max(done, source.total or done))
-        behind.flush()
     complaints = (*panel.remarks, *_font_complaints(options, labels), *source.complaints)
     return Annotated(done, faces, len(numbers), detector.name, complaints, stop.is_set())
 
