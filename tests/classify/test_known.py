@@ -14,7 +14,6 @@ from fergan.classify.backend import keras
 from fergan.classify.known import KNOWN_JUDGES
 from fergan.classify.published import cached_judge, fetch_judge
 from fergan.data.labels import FER2013, FERPLUS
-from fergan.runtime import published
 from fergan.runtime.errors import DataError
 
 L = keras.layers
@@ -128,7 +127,7 @@ def publisher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
             pass
 
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(published, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setenv("FERGAN_CACHE", str(tmp_path / "cache"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/mini.hdf5"
