@@ -20,6 +20,7 @@ from .options import classifier_options, data_sets_option, device_option, format
     help="Score this split: validation, test, train, all, or one of the set's own, such as PublicTest.  "
     "[default: validation]",
 )
+@click.option("--split", "once_split", hidden=True)  # the name of --on in earlier versions
 @click.option(
     "--views",
     type=click.Choice(["single", "flip", "ten"]),
@@ -39,7 +40,7 @@ from .options import classifier_options, data_sets_option, device_option, format
 @seed_option("the halves for calibration")
 @click.option("--out", metavar="DIR", help="Write into this folder.  [default: runs/evaluation/MODEL-SPLIT]")
 @device_option
-def evaluate(out: str | None, **options: Any) -> None:
+def evaluate(out: str | None, once_split: str | None, **options: Any) -> None:
     """Score a classifier on labelled faces: evaluation.json and one HTML page.
 
     Accuracy with its interval, scores of each class, confusion, ROC curves, calibration, leaks, learning curves, the
@@ -48,6 +49,7 @@ def evaluate(out: str | None, **options: Any) -> None:
     from ..classifiers.evaluate import EvaluateOptions, run_evaluation
     from ..progress import progress
 
+    options["split"] = options["split"] or once_split
     with progress("Evaluating") as show:
         data, files = run_evaluation(EvaluateOptions(**options), out, show)
     faces = "synthetic faces" if data["data"]["synthetic"] else "faces"

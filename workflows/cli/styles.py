@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ...runtime.errors import counted
 from .options import (
     NOISE_MODES,
     class_option,
@@ -16,7 +17,6 @@ from .options import (
     psi_option,
     read_edits,
 )
-from .output import counted
 
 
 @click.command(epilog="Example: fergan mix --rows 85,100 --cols 55,821 --styles 0-6")
@@ -66,7 +66,7 @@ def mix(rows: str, cols: str, styles: str | None, out: str, **options: Any) -> N
 )
 @click.option("--loop/--no-loop", default=True, show_default=True, help="Go back to the first face at the end.")
 @click.option(
-    "--out", default="interpolation.webp", show_default=True, metavar="FILE", help="Write this .webp or .mp4."
+    "--out", default="interpolation.webp", show_default=True, metavar="FILE", help="Write this .webp, .webm or .mp4."
 )
 @network_option
 @psi_option

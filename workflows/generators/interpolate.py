@@ -14,11 +14,13 @@ from PIL import Image
 
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
+from ...runtime.opencv import FILMS
 from ...stylegan.directions import Direction
 from ...stylegan.generator import Generator, default_psi, load_generator
+from ..films import VideoFile
 from ..progress import OnProgress, no_progress
 
-SUFFIXES = (".webp", ".mp4")
+SUFFIXES = (".webp", *FILMS)
 _MAX_BYTES = 2**31  # Pillow keeps all frames of an animation in memory until it writes them
 
 
@@ -63,7 +65,7 @@ class InterpolateOptions:
 
 
 def interpolate(options: InterpolateOptions, out: str | Path, on_progress: OnProgress = no_progress) -> Path:
-    """Write the film: an animated WebP (endless where it loops) or an mp4 (VP9), by the ending of ``out``.
+    """Write the film: an animated WebP (endless where it loops), a WebM or an mp4, by the ending of ``out``.
 
     Raises:
         DataError: the checkpoint cannot be read, or the film cannot be written.
@@ -78,12 +80,12 @@ def interpolate(options: InterpolateOptions, out: str | Path, on_progress: OnPro
         raise DataError(f"{printable(path)}: its folder does not exist; make the folder first")
     generator = load_generator(options.network, device=options.device)
     pictures = film(generator, options, on_progress)
+    if path.suffix.lower() in FILMS:
+        _write_film(path, pictures, options)
+        return path
     temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix.lower()}")
     try:
-        if path.suffix.lower() == ".mp4":
-            _write_mp4(temporary, path, pictures, options)
-        else:
-            _write_webp(temporary, pictures, options, generator)
+        _write_webp(temporary, pictures, options, generator)
         os.replace(temporary, path)
     except OSError as error:
         raise DataError(f"{printable(path)}: cannot be written ({error.strerror or error})") from error
@@ -125,7 +127,7 @@ def _write_webp(
     if size > _MAX_BYTES:
         raise UsageError(
             f"{options.total} frames of {generator.img_resolution} pixels need {size / 2**30:.0f} GiB of memory "
-            "as WebP; write an .mp4, or fewer --frames"
+            "as WebP; write a .webm, or fewer --frames"
         )
     frames = [Image.fromarray(picture if picture.shape[2] == 3 else picture[:, :, 0]) for picture in pictures]
     frames[0].save(
@@ -140,30 +142,8 @@ def _write_webp(
     )
 
 
-def _write_mp4(temporary: Path, path: Path, pictures: Iterator[np.ndarray], options: InterpolateOptions) -> None:
-    import cv2
-
+def _write_film(path: Path, pictures: Iterator[np.ndarray], options: InterpolateOptions) -> None:
     first = next(pictures)
-    height, width = first.shape[:2]
-    for codec in ("vp09", "mp4v"):  # browsers play VP9; OpenCV has no H.264
-        fourcc = cv2.VideoWriter.fourcc(*codec)
-        writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, fourcc, float(options.fps), (width, height))
-        if writer.isOpened():
-            break
-    try:
-        if not writer.isOpened():
-            raise DataError(
-                f"{printable(path)}: OpenCV can write no mp4 here (no codec, or no right to the folder); give a .webp"
-            )
+    with VideoFile(path, first.shape[1], first.shape[0], float(options.fps)) as file:
         for picture in chain([first], pictures):
-            colour = cv2.COLOR_RGB2BGR if picture.shape[2] == 3 else cv2.COLOR_GRAY2BGR
-            writer.write(cv2.cvtColor(picture, colour))
-    finally:
-        writer.release()
-    written = cv2.VideoCapture(str(temporary))  # a full disk goes unmentioned by the writer
-    try:
-        complete = written.isOpened() and int(written.get(cv2.CAP_PROP_FRAME_COUNT)) == options.total
-    finally:
-        written.release()
-    if not complete:
-        raise DataError(f"{printable(path)}: the film came out incomplete; look at the free space, or give a .webp")
+            file.write(picture if picture.shape[2] == 3 else np.repeat(picture, 3, axis=2))
