@@ -10,21 +10,20 @@ from .options import device_option, models_option, network_option
 @click.command(epilog="Example: fergan app --model fernet --model mine=runs/mine/classifier.keras")
 @models_option("Show this classifier; repeatable, a tab each.  [default: fernet and fernet-ensemble]")
 @network_option
-@click.option("--host", default="127.0.0.1", show_default=True, help="Listen here; 0.0.0.0 or :: for all networks.")
-@click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True, help="Listen on this port.")
+@click.option("--host", default="127.0.0.1", help="Listen here; 0.0.0.0 or :: for all networks.")
+@click.option("--port", type=click.IntRange(1, 65535), default=7860, help="Listen on this port.")
 @device_option
 def app(models: tuple[tuple[str | None, str], ...], network: str | None, host: str, port: int, device: str) -> None:
     """Try classifiers and the generator in a browser.
 
     Upload a picture, compare models, generate faces, or point a camera at yourself. Works without internet.
     """
-    from ..generators.catalogue import ensure_judge, ensure_network
+    from ..generators.catalogue import ensure_judges, ensure_network
     from ..live.app import serve_app
     from ..progress import say
 
     ensure_network(network)
-    for _, model in models:
-        ensure_judge(model)
+    ensure_judges(*(model for _, model in models))
     serve_app(
         models or [(None, name) for name in ("fernet", "fernet-ensemble")],
         network=network,

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import secrets
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable
-from ...runtime.opencv import FILMS
+from ...runtime.files import printable, write_atomically
+from ...runtime.films import FILMS, VideoFile
 from ...stylegan.directions import Direction
 from ...stylegan.generator import Generator, default_psi, load_generator
-from ..films import VideoFile
 from ..progress import OnProgress, no_progress
 
 SUFFIXES = (".webp", *FILMS)
@@ -26,7 +24,7 @@ _MAX_BYTES = 2**31  # Pillow keeps all frames of an animation in memory until it
 
 @dataclass(frozen=True)
 class InterpolateOptions:
-    """What to film.
+    """Options of a film.
 
     Attributes:
         seeds: the key frames, two or more; a seed may come again. With ``edits`` each gives two: the face as it is,
@@ -65,7 +63,7 @@ class InterpolateOptions:
 
 
 def interpolate(options: InterpolateOptions, out: str | Path, on_progress: OnProgress = no_progress) -> Path:
-    """Write the film: an animated WebP (endless where it loops), a WebM or an mp4, by the ending of ``out``.
+    """Write the film: an animated WebP (endless where it loops) or a film that browsers play, by the ending of ``out``.
 
     Raises:
         DataError: the checkpoint cannot be read, or the film cannot be written.
@@ -80,17 +78,12 @@ def interpolate(options: InterpolateOptions, out: str | Path, on_progress: OnPro
         raise DataError(f"{printable(path)}: its folder does not exist; make the folder first")
     generator = load_generator(options.network, device=options.device)
     pictures = film(generator, options, on_progress)
-    if path.suffix.lower() in FILMS:
-        _write_film(path, pictures, options)
+    if path.suffix.lower() == ".webp":
+        _write_webp(path, pictures, options, generator)
         return path
-    temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix.lower()}")
-    try:
-        _write_webp(temporary, pictures, options, generator)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{printable(path)}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with VideoFile(path, generator.img_resolution, generator.img_resolution, options.fps) as file:
+        for picture in pictures:
+            file.write(picture)
     return path
 
 
@@ -120,9 +113,7 @@ def film(
         on_progress(done, options.total)
 
 
-def _write_webp(
-    temporary: Path, pictures: Iterator[np.ndarray], options: InterpolateOptions, generator: Generator
-) -> None:
+def _write_webp(path: Path, pictures: Iterator[np.ndarray], options: InterpolateOptions, generator: Generator) -> None:
     size = options.total * generator.img_resolution**2 * 4
     if size > _MAX_BYTES:
         raise UsageError(
@@ -130,20 +121,9 @@ def _write_webp(
             "as WebP; write a .webm, or fewer --frames"
         )
     frames = [Image.fromarray(picture if picture.shape[2] == 3 else picture[:, :, 0]) for picture in pictures]
+    content, loop = io.BytesIO(), 0 if options.loop else 1
+    pace = max(1, round(1000 / options.fps))
     frames[0].save(
-        temporary,
-        format="WEBP",
-        save_all=True,
-        append_images=frames[1:],
-        duration=max(1, round(1000 / options.fps)),
-        loop=0 if options.loop else 1,
-        quality=90,
-        method=2,
+        content, "WEBP", save_all=True, append_images=frames[1:], duration=pace, loop=loop, quality=90, method=2
     )
-
-
-def _write_film(path: Path, pictures: Iterator[np.ndarray], options: InterpolateOptions) -> None:
-    first = next(pictures)
-    with VideoFile(path, first.shape[1], first.shape[0], float(options.fps)) as file:
-        for picture in chain([first], pictures):
-            file.write(picture if picture.shape[2] == 3 else np.repeat(picture, 3, axis=2))
+    write_atomically(path, content.getvalue())

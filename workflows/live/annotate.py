@@ -24,9 +24,8 @@ from ...data.image_source import SUFFIXES, ImageSource
 from ...data.images import read_image, write_png
 from ...runtime.errors import DataError, UsageError, counted
 from ...runtime.files import make_folder, printable, utf8_text
-from ...runtime.opencv import FILMS
+from ...runtime.films import FILMS, VideoFile
 from ..background import OrderedWorker, ReadAhead, until
-from ..films import VideoFile
 from ..progress import OnProgress, no_progress
 from .drawing import draw_faces
 from .face_table import FaceTable, Frame
@@ -47,7 +46,7 @@ _BYTES = 96 * 2**20  # of frames that wait at each place
 
 @dataclass(frozen=True)
 class AnnotateOptions:
-    """What to annotate, and how.
+    """The options of ``fergan annotate``.
 
     Attributes:
         source: a film, a folder or zip of pictures, a picture, a stream's address, or a camera's number.
@@ -77,7 +76,7 @@ class AnnotateOptions:
 
 @dataclass(frozen=True)
 class Annotated:
-    """What was done.
+    """The result of an annotation.
 
     Attributes:
         frames, faces, tracks: how many frames or pictures, rows of the table, and faces told apart.
@@ -380,7 +379,8 @@ def _check_outputs(options: AnnotateOptions, pictures: bool, single: bool) -> No
             raise UsageError(f"{name} {printable(given)}: is the source itself; give another name")
         folder = path if name == "--out" and pictures and path.suffix.lower() != ".png" else path.parent
         if name == "--out" and not pictures and path.suffix.lower() not in FILMS:
-            raise UsageError(f"--out {printable(given)}: a film is written as {' or '.join(FILMS)}; give such a name")
+            endings = " or ".join(FILMS)
+            raise UsageError(f"--out {printable(given)}: a film is written as {endings}; give such a name")
         if name == "--out" and pictures and path.is_file() and folder == path:
             raise UsageError(f"--out {printable(given)}: is a file; give a folder for the pictures")
         if name == "--out" and pictures and not single and path.suffix.lower() in (".png", *FILMS):

@@ -1,4 +1,4 @@
-"""Films and cameras through OpenCV: frames with their times; and a window."""
+"""Films, cameras and windows through OpenCV: frames with their times."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable, utf8_text
+from ...runtime.films import reachable
 from ...runtime.opencv import opencv
-from ..films import reachable
 
 FPS = 25.0
 """Frames a second where a source does not know its own."""

@@ -31,7 +31,7 @@ from .projected import read_projected_w
 
 @dataclass(frozen=True)
 class GenerateOptions:
-    """What to generate.
+    """The options of ``generate``.
 
     Attributes:
         seeds: sorted, each once; not looked at where there is ``projected_w``.

@@ -15,8 +15,8 @@ import pytest
 from fergan.classify.classifier import load_classifier
 from fergan.data.detection.face import Face, overlap
 from fergan.data.faces import cut_faces
+from fergan.runtime.films import VideoFile
 from fergan.workflows.cli.signals import stop_on_signal
-from fergan.workflows.films import VideoFile
 from fergan.workflows.live.annotate import AnnotateOptions, annotate
 from fergan.workflows.live.face_table import COLUMNS
 from fergan.workflows.live.tracking import Smoother, Tracker

@@ -1,19 +1,30 @@
-"""Films written through OpenCV, for browsers, and names that OpenCV can take."""
+"""Films that browsers play, written through OpenCV: a file appears complete or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
-from ..runtime.errors import DataError
-from ..runtime.files import printable, temporary_path, utf8_text
-from ..runtime.opencv import film_writer, opencv
+from .errors import DataError
+from .files import printable, temporary_path, utf8_text, writing
+from .opencv import opencv
+
+FILMS = {".webm": ("VP80",), ".mp4": ("vp09", "mp4v")}
+"""Endings of films and the codecs of each, of which the first that this OpenCV has is taken.
+
+Browsers play VP8 and VP9, and VP8 takes a sixth of VP9's time. OpenCV comes without H.264; ``mp4v`` (MPEG-4 Part 2),
+the last resort, is for players alone.
+"""
 
 
 @cache
@@ -32,7 +43,7 @@ def reachable(path: Path) -> str:
 
 
 class VideoFile:
-    """A .webm or .mp4 in the making (see :data:`fergan.runtime.opencv.FILMS`): it gets its name when it is complete.
+    """A .webm or .mp4 in the making: it gets its name when it is complete.
 
     Leaving the ``with`` block finishes it; after an error nothing is left behind. A frame of another size than the
     first is fitted into that, with black beside it.
@@ -47,16 +58,15 @@ class VideoFile:
         self._writer = film_writer(self._place, fps, *self._size)
         if not self._writer.isOpened():
             self._temporary.unlink(missing_ok=True)
-            raise DataError(
-                f"{printable(path)}: OpenCV can write no such film here (no codec, or no right to the folder)"
-            )
+            raise DataError(f"{printable(path)}: OpenCV cannot write it here (no codec, or no right to the folder)")
 
     def write(self, picture: np.ndarray) -> None:
-        """Append a frame, uint8 [H, W, 3] RGB."""
+        """Append a frame, uint8 [H, W, 3] RGB or [H, W, 1] gray."""
         width, height = self._size
         if picture.shape[:2] != (height, width):
             picture = self._fitted(picture)
-        self._writer.write(self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2BGR))
+        colours = self._cv2.COLOR_RGB2BGR if picture.shape[2] == 3 else self._cv2.COLOR_GRAY2BGR
+        self._writer.write(self._cv2.cvtColor(picture, colours))
         self._frames += 1
 
     def __enter__(self) -> VideoFile:
@@ -69,9 +79,8 @@ class VideoFile:
         try:
             if kind is None:
                 self._check()
-                os.replace(self._temporary, self._path)
-        except OSError as failure:
-            raise DataError(f"{printable(self._path)}: cannot be written ({failure.strerror})") from failure
+                with writing(self._path):
+                    os.replace(self._temporary, self._path)
         finally:
             self._temporary.unlink(missing_ok=True)
 
@@ -98,3 +107,39 @@ class VideoFile:
             picture, size, interpolation=self._cv2.INTER_AREA
         )
         return canvas
+
+
+def film_writer(place: str, fps: float, width: int, height: int) -> Any:
+    """A ``cv2.VideoWriter`` of a film that browsers play; not open where this OpenCV cannot write it.
+
+    Args:
+        place: path of the file, in UTF-8; its ending is one of :data:`FILMS`.
+        fps: frames a second.
+        width, height: of a frame in pixels, both even.
+    """
+    cv2 = opencv()
+    for codec in FILMS[Path(place).suffix.lower()]:
+        with _silence():
+            writer = cv2.VideoWriter(place, cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), fps, (width, height))
+        if writer.isOpened():
+            break
+    return writer
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep back what OpenCV's C code prints about WebM, which has no tags for codecs."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    sys.stderr.flush()
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    os.close(nothing)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
