@@ -280,8 +280,8 @@ def _facts(studio: Studio, name: str) -> str:
 def _as_it_came(payload: Any) -> tuple[str, bytes] | None:
     """The name and the contents of an uploaded file, or of a frame of the camera, for fergan's own reader.
 
-    In place of ``gr.Image.preprocess``, which decodes files unbounded. It stands in Gradio's class, since Gradio makes new
-    objects of a component's class when a page changes it, and writes a stub file beside the source of classes of others.
+    In place of ``gr.Image.preprocess``, which decodes files unbounded. It stands in Gradio's class, since Gradio makes
+    new objects of a component's class when a page changes it, and writes a stub file beside the source of others'.
     """
     if payload is None:
         return None
