@@ -138,7 +138,7 @@ def test_a_classifier_without_errors_gets_wilsons_interval_moved_outwards_for_sk
     assert acc.shares == pytest.approx(raw.shares)
     assert acc.low == pytest.approx(low, abs=2e-5) and acc.high == pytest.approx(high, abs=2e-5)
     assert (acc.low <= low + 1e-9).all() and (acc.high >= high - 1e-9).all()
-    # of a Poisson count of 1: Wilson's lower limit 0.18, the corrected 0.058, the raw share's 0.051, the exact 0.025
+    # for a Poisson count of 1: Wilson's lower limit 0.18, the corrected 0.058, the raw share's 0.051, the exact 0.025
     assert 50_000 * np.array([low[2], acc.low[2], raw.low[2]]) == pytest.approx([0.177, 0.058, 0.051], abs=0.001)
     assert acc.low[1] == 0 and acc.high[1] == pytest.approx(high[1], rel=1e-4)
 
