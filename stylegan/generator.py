@@ -5,6 +5,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,12 +15,14 @@ from torch import nn
 
 from ..runtime.cache import cache_folder
 from ..runtime.devices import choose_device
-from ..runtime.errors import UsageError
+from ..runtime.errors import DataError, UsageError
 from .checkpoints import CheckpointError, read_checkpoint
 from .networks import StyleGAN2
 from .synthesis.cpu import CPUSynthesis
 from .synthesis.cuda_graphs import GraphedSynthesis
 from .zoo import ZOO, bundled_generators, fetch
+
+_MOST_PSI = 1000
 
 NOISE_MODES = ("const", "random", "none")
 MAX_SEED = 2**32 - 1
@@ -92,6 +95,7 @@ class Generator:
         Returns:
             float32 [N, num_ws, w_dim] on the generator's device.
         """
+        truncation_psi = _checked_psi(truncation_psi)
         latents = torch.as_tensor(z).to(self.device, torch.float32)
         classes = None if c is None else torch.as_tensor(c).to(self.device, torch.float32)
         if latents.ndim != 2 or latents.shape[1] != self.z_dim:
@@ -186,8 +190,9 @@ class Generator:
             uint8 [H, W, C], rounded as the published programs do: (x * 127.5 + 128), clamped, truncated.
 
         Raises:
-            UsageError: the class or the noise mode is not what the generator takes (at the call), or a seed is not
-                (when its batch is drawn).
+            UsageError: the class or the noise mode is not what the generator takes (at the call), or a seed or psi is
+                not (when its batch is drawn).
+            DataError: the network draws NaN or infinity.
         """
         index = self.find_class(class_index)
         _check_noise_mode(noise_mode)
@@ -261,7 +266,13 @@ class Generator:
 
     def _images(self, ws: torch.Tensor | np.ndarray, noise_mode: str, noise_seeds: Sequence[int]) -> np.ndarray:
         noise = [torch.Generator().manual_seed(seed) for seed in noise_seeds] if noise_mode == "random" else None
-        return to_uint8(self.synthesis(ws, noise_mode, noise))
+        drawn = self.synthesis(ws, noise_mode, noise)
+        if not torch.isfinite(drawn).all():  # would become black pictures
+            raise DataError(
+                f"{self.name}: draws NaN or infinity; its weights are damaged, its training diverged, or psi is far "
+                "from 1"
+            )
+        return to_uint8(drawn)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -377,5 +388,21 @@ def _reproducible() -> Iterator[None]:
 
 
 def default_psi(generator: Generator, wanted: float | None) -> float:
-    """The truncation that was asked for, or else the generator's own."""
-    return float(generator.metadata.get("default_truncation_psi", 1.0) if wanted is None else wanted)
+    """The truncation that was asked for, or else the generator's own.
+
+    Raises:
+        UsageError: it is no number, or not finite.
+        DataError: the same of the generator's own.
+    """
+    if wanted is not None:
+        return _checked_psi(wanted)
+    try:
+        return _checked_psi(generator.metadata.get("default_truncation_psi", 1.0))
+    except UsageError as error:
+        raise DataError(f"{generator.name}: of its own, {error}") from error
+
+
+def _checked_psi(psi: Any) -> float:
+    if isinstance(psi, bool) or not isinstance(psi, Real) or not abs(psi) <= _MOST_PSI:
+        raise UsageError(f"the truncation psi is {str(psi)[:40]}; give a number from -{_MOST_PSI} to {_MOST_PSI}")
+    return float(psi)

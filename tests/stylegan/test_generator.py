@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from fergan.runtime.errors import UsageError
+from fergan.runtime.errors import DataError, UsageError
 from fergan.stylegan import generator as module
 from fergan.stylegan import zoo
 from fergan.stylegan.checkpoints import CheckpointError, save_generator
@@ -83,6 +83,30 @@ def test_wrong_requests_are_usage_errors(generator):
         generator.generate([1], noise_mode="loud")
     with pytest.raises(ValueError, match=r"\[N, 6\]"):
         generator.mapping(np.zeros((1, 7)))
+
+
+@pytest.mark.parametrize("psi", ["abc", None, [1], True, 1e308])
+def test_a_psi_that_is_no_number_is_refused(layouts, psi):
+    network = layouts.tiny_generator(img_resolution=8, channels=(3, 2))
+    generator = Generator(network, "cpu", "tiny", metadata={"default_truncation_psi": psi})
+    with pytest.raises(DataError, match="tiny: of its own, the truncation psi is"):
+        module.default_psi(generator, None)
+
+
+@pytest.mark.parametrize("psi", [float("nan"), float("inf"), -1e308])
+def test_a_wrong_psi_draws_no_black_pictures(generator, psi):
+    for use in (lambda: module.default_psi(generator, psi), lambda: generator.generate([0], psi)):
+        with pytest.raises(UsageError, match="the truncation psi is"):
+            use()
+
+
+def test_huge_weights_draw_no_black_pictures(tmp_path):
+    network = DCGANGenerator(DCGANConfig(4, 32, 1, 1))
+    for parameter in network.parameters():
+        parameter.data.normal_().sign_().mul_(3e38)
+    save_generator(tmp_path / "g.safetensors", network)
+    with pytest.raises(DataError, match="g: draws NaN or infinity"):
+        load_generator(tmp_path / "g.safetensors", "cpu").generate([0])
 
 
 def test_a_dcgan_has_the_same_face(tmp_path):

@@ -169,6 +169,8 @@ def whole_part(
     which pictures a face was found although the run looks for faces.
     """
     path = part_path(run, number)
+    if not path.is_file():  # a named pipe would keep us waiting for ever
+        return False
     try:
         rows = read_part(path.read_bytes(), path.name)
     except (OSError, DataError):

@@ -98,6 +98,8 @@ def whole_pictures(folder: Path) -> set[str]:
 
 def _whole_png(path: Path) -> bool:
     try:
+        if not path.is_file():  # a named pipe would keep us waiting for ever
+            return False
         data = path.read_bytes()
     except OSError:
         return False
