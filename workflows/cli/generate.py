@@ -19,11 +19,12 @@ from .options import (
     noise_option,
     parse_psi_sweep,
     psi_option,
+    read_edit_sweep,
     read_edits,
     run_option,
 )
 from .output import counted
-from .want import tell_wanted, to_want, want_options
+from .want import tell_wanted, to_steer, to_want, want_options
 
 if TYPE_CHECKING:
     from ..steps.generate import GenerateOptions
@@ -54,6 +55,9 @@ def generate_options(command: Any) -> Any:
             noise_option(*NOISE_MODES),
             class_option,
             edit_option,
+            click.option(
+                "--edit-sweep", metavar="LIST", help="Draw each seed at several strengths of one --edit, such as 0,1,2."
+            ),
             want_options,
         ]
     ):
@@ -74,7 +78,8 @@ def generate(run_name: str, force: bool, **options: Any) -> None:
     expressions. A face depends on its seed alone. Called again with the same options, only missing faces
     are made; with more seeds, the run grows.
 
-    With --want, seeds are drawn and judged until the wanted faces are found; manifest.csv lists them.
+    With --want, seeds are drawn and judged until the wanted faces are found; manifest.csv lists them. With
+    --steer, later seeds are moved towards what is still missing.
     """
     want = to_want(options)
     wanted = to_generate(options)
@@ -117,10 +122,15 @@ def to_generate(options: dict[str, Any]) -> GenerateOptions:
     sweep = None if options["psi_sweep"] is None else parse_psi_sweep(options["psi_sweep"])
     from ..steps.generate import GenerateOptions
 
-    edits = read_edits(options["edit"])
+    network, strengths = options["network"], None
+    if options["edit_sweep"] is None:
+        edits = read_edits(options["edit"], network)
+    else:
+        _refuse_beside_sweep(options)
+        edits, strengths = read_edit_sweep(options["edit_sweep"], options["edit"], network)
     return GenerateOptions(
         seeds=seeds,
-        network=options["network"],
+        network=network,
         truncation_psi=options["truncation_psi"],
         truncation_cutoff=options["truncation_cutoff"],
         psi_sweep=sweep,
@@ -129,4 +139,13 @@ def to_generate(options: dict[str, Any]) -> GenerateOptions:
         class_index=options["class_index"],
         device=options["device"],
         edits=edits,
+        edit_sweep=strengths,
+        **to_steer(options),
     )
+
+
+def _refuse_beside_sweep(options: dict[str, Any]) -> None:
+    """Refuse what makes no sense with ``--edit-sweep``."""
+    for name in ("psi_sweep", "projected_w"):
+        if options[name] is not None:
+            raise UsageError(f"--edit-sweep and --{name.replace('_', '-')} exclude each other; leave one out")
