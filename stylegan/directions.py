@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable, write_atomically
-from .generator import Generator, find_checkpoint
+from .generator import Generator
 from .zoo import bundled_generators
 
 FORMAT = "fergan.direction 1"
@@ -80,29 +80,38 @@ def bundled_directions(network: str | Path | None = None) -> dict[str, Path]:
     Args:
         network: as for :func:`~.generator.load_generator`.
     """
-    path = find_checkpoint(network)
-    if path not in bundled_generators().values():
+    bundled = bundled_generators()
+    path = next(iter(bundled.values()), None) if network is None else bundled.get(str(network), Path(network))
+    if path is None or path not in bundled.values():
         return {}
     found = sorted(path.parent.glob(f"{path.stem}.*.npz"))
     return {one.stem.removeprefix(f"{path.stem}."): one for one in found}
 
 
 def find_direction(source: str, network: str | Path | None = None) -> Path:
-    """The file of a direction: its path, or the label of one that comes with the network.
+    """The file of a direction: its path, or the label or file name of one that comes with the network.
 
     Raises:
         UsageError: neither a file nor a bundled direction is called so.
     """
     path = Path(source)
-    if path.suffix or len(path.parts) > 1 or path.exists():
+    if len(path.parts) > 1 or path.exists():
         return path
     bundled = bundled_directions(network)
-    if source in bundled:
-        return bundled[source]
+    for label, one in bundled.items():
+        if source in (label, one.name):
+            return one
+    if path.suffix:
+        return path
     raise UsageError(
-        f"no file and no direction of {find_checkpoint(network).stem} is called {printable(source)!r}; bundled are: "
-        f"{', '.join(bundled) or 'none'}; 'fergan direction' makes others"
+        f"no file and no direction of {printable(network or 'the bundled network')} is called {printable(source)!r}; "
+        f"bundled are: {', '.join(bundled) or 'none'}; 'fergan direction' makes others"
     )
+
+
+def find_directions(sources: Sequence[str], network: str | Path | None = None) -> list[Path]:
+    """The files of several directions, each as for :func:`find_direction`; where none are named all bundled ones."""
+    return [find_direction(source, network) for source in sources] or [*bundled_directions(network).values()]
 
 
 def save_direction(path: str | Path, direction: Direction) -> None:

@@ -129,10 +129,10 @@ def to_steer(options: dict[str, Any]) -> dict[str, Any]:
         return {}
     if options["edit"]:
         raise UsageError("--steer and --edit exclude each other; --steer moves faces by itself")
-    from ...stylegan.directions import bundled_directions, find_direction, read_direction
+    from ...stylegan.directions import find_directions, read_direction
 
     network = options["network"]
-    files = [find_direction(one, network) for one in given] or [*bundled_directions(network).values()]
+    files = find_directions(given, network)
     if not files:
         raise UsageError(
             "--steer: no directions come with this network; make some by 'fergan direction' and give them with "
@@ -176,7 +176,9 @@ def tell_wanted(run: RunFolder) -> None:
     second = made.second_judge if made else None
     for label, rate in selected["rates"].items():
         drawn = f"{rate['n']:,} {'faces of its class' if selected['by_class'] else 'seeds'}"
-        line = f"{label}: {selected['found'][label]} kept, {_share(rate)} of {drawn}"
+        line = f"{label}: {selected['found'][label]} kept"
+        if rate["n"]:  # not where every seed is steered
+            line += f", {_share(rate)} of {drawn}"
         steered = selected.get("steered", {}).get(label)
         if steered and steered["n"]:
             line += f"; of {steered['n']:,} moved towards it {_share(steered)}, {steered['kept']} kept"

@@ -32,7 +32,6 @@ STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 """Those that are measured and drawn."""
 RISING = (0.0, 1.0, 2.0)
 """Those over which the wanted probability should rise."""
-_TESTED = 96  # seeds on which the direction is measured, which it was not learnt from
 _STRIP = 8
 _BATCH = 16
 _RATE, _MOMENTUM = 0.1, 0.9  # of the ascent; the rate falls to 0
@@ -49,7 +48,8 @@ class DirectionOptions:
         keep: labels whose probabilities it should leave alone.
         network: as for ``generate``.
         judge: a classifier's file or name; None for fernet.
-        n: faces to draw and judge, at least 400.
+        n: faces to draw and judge, at least 16.
+        tested: other seeds, at least 8, on which the direction is measured.
         truncation_psi: None for the generator's own default.
         class_index: for conditional generators.
         seed: of the strengths and of what the judge sees.
@@ -61,6 +61,7 @@ class DirectionOptions:
     network: str | None = None
     judge: str | None = None
     n: int = 2000
+    tested: int = 96
     truncation_psi: float | None = None
     class_index: int | str | None = None
     seed: int = 0
@@ -137,7 +138,7 @@ class _Learner:
         self.psi = default_psi(self.generator, options.truncation_psi)
         self._rng = np.random.default_rng(options.seed)
         self._steps = options.n // _BATCH
-        self._total = self._steps * _BATCH + len(STRENGTHS) * _TESTED
+        self._total = self._steps * _BATCH + len(STRENGTHS) * options.tested
 
     def _of(self, seeds: Sequence[int]) -> np.ndarray:
         return self.generator.styles(seeds, self.psi, class_index=self.options.class_index)
@@ -147,31 +148,31 @@ class _Learner:
         styles = self._of(range(self.options.n))
         spread = torch.from_numpy(_spread(styles[:, 0])).float()
         judge = _Judge(self)
-        step = torch.zeros(self.generator.num_ws, spread.shape[1], requires_grad=True)
+        step = torch.zeros(self.generator.num_ws, spread.shape[1])
         speed, kept = torch.zeros_like(step), [torch.zeros_like(step) for _ in self.options.keep]
         toward, *others = (self._labels.index(label) for label in (self.options.toward, *self.options.keep))
         for number in range(self._steps):
             there = torch.from_numpy(styles[number * _BATCH : (number + 1) * _BATCH])
             strengths = torch.from_numpy(self._rng.uniform(0, REACH, (_BATCH, 1, 1))).float()
-            odds = judge(there + strengths * (step @ spread.T))
+            on = torch.zeros_like(step, requires_grad=True)  # every strength has the same say in where to go on
+            odds = judge(there + (strengths * step + on) @ spread.T)
             for mean, label in zip(kept, others, strict=True):
-                mean += torch.autograd.grad(odds[:, label].mean(), step, retain_graph=True)[0]
+                mean += torch.autograd.grad(odds[:, label].mean(), on, retain_graph=True)[0]
             # log p, and not log-odds: faces that the judge is sure of already need not go on
-            speed = _MOMENTUM * speed + torch.autograd.grad(F.logsigmoid(odds[:, toward]).mean(), step)[0]
-            with torch.no_grad():
-                step += _RATE * (1 - number / self._steps) * speed / _length(speed).clamp(min=1e-12)
-                step.copy_(_across(step, kept))
-                step /= _length(step).clamp(min=1)
+            speed = _MOMENTUM * speed + torch.autograd.grad(F.logsigmoid(odds[:, toward]).mean(), on)[0]
+            step = step + _RATE * (1 - number / self._steps) * speed / _length(speed).clamp(min=1e-12)
+            step = _across(step, kept)
+            step = step / _length(step).clamp(min=1)
             self._count(_BATCH)
         if not float(_length(step)) > 1e-9:
             raise DataError(f"nothing in the styles of {self.generator.name} moves the label {self.options.toward}")
-        vector = (step.detach() @ spread.T).numpy()
+        vector = (step @ spread.T).numpy()
         return vector if len(vector) > 1 else vector[0]
 
     def measure(self, vector: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
         """What the direction does to seeds that it was not learnt from, and a strip of the first ones."""
-        start = self.options.n
-        styles, label = self._of(range(start, start + _TESTED)), self._labels.index(self.options.toward)
+        start, tested = self.options.n, self.options.tested
+        styles, label = self._of(range(start, start + tested)), self._labels.index(self.options.toward)
         at = {strength: list(self._draw(styles + np.float32(strength) * vector)) for strength in STRENGTHS}
         answers = {strength: self._predict(pictures) for strength, pictures in at.items()}
         rising = np.stack([answers[strength][:, label] for strength in RISING])
@@ -192,7 +193,7 @@ class _Learner:
             [np.concatenate([at[strength][row] for strength in STRENGTHS], axis=1) for row in range(_STRIP)]
         )
         rises = float((np.diff(rising, axis=0) > 0).all(axis=0).mean())
-        measured = {"seeds": _TESTED, "rising": rises, "rising_over": list(RISING), "features": space.name}
+        measured = {"seeds": tested, "rising": rises, "rising_over": list(RISING), "features": space.name}
         return {**measured, "strengths": rows}, strip
 
     def _count(self, faces: int) -> None:

@@ -234,6 +234,11 @@ class Wanted:
         total = sum(want.quotas.values())
         if want.max_seeds < total:
             raise UsageError(f"--max-seeds {want.max_seeds}: are fewer than the {total} faces that are wanted")
+        if options.steer and options.steer_after >= want.max_seeds:
+            raise UsageError(
+                f"--steer-after {options.steer_after}: the search ends before that, at --max-seeds {want.max_seeds}; "
+                "give fewer"
+            )
         self.run, self.want, self.judges = run, want, Judges(want, judge)
         self._chosen = self.judges.chosen(want)
         self.maker = FaceMaker(replace(options, seeds=(), chosen=self._chosen))
