@@ -34,7 +34,7 @@ RISING = (0.0, 1.0, 2.0)
 """Those over which the wanted probability should rise."""
 _STRIP = 8
 _BATCH = 16
-_RATE, _MOMENTUM = 0.1, 0.9  # of the ascent; the rate falls to 0
+_PATH, _MOMENTUM = 7.5, 0.9  # twice the standard deviations that the ascent can go; its steps get shorter to the end
 _JITTER = 3.0  # gray levels of noise on what the judge sees
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -151,6 +151,7 @@ class _Learner:
         step = torch.zeros(self.generator.num_ws, spread.shape[1])
         speed, kept = torch.zeros_like(step), [torch.zeros_like(step) for _ in self.options.keep]
         toward, *others = (self._labels.index(label) for label in (self.options.toward, *self.options.keep))
+        rate = _PATH / self._steps
         for number in range(self._steps):
             there = torch.from_numpy(styles[number * _BATCH : (number + 1) * _BATCH])
             strengths = torch.from_numpy(self._rng.uniform(0, REACH, (_BATCH, 1, 1))).float()
@@ -160,7 +161,7 @@ class _Learner:
                 mean += torch.autograd.grad(odds[:, label].mean(), on, retain_graph=True)[0]
             # log p, and not log-odds: faces that the judge is sure of already need not go on
             speed = _MOMENTUM * speed + torch.autograd.grad(F.logsigmoid(odds[:, toward]).mean(), on)[0]
-            step = step + _RATE * (1 - number / self._steps) * speed / _length(speed).clamp(min=1e-12)
+            step = step + rate * (1 - number / self._steps) * speed / _length(speed).clamp(min=1e-12)
             step = _across(step, kept)
             step = step / _length(step).clamp(min=1)
             self._count(_BATCH)

@@ -25,7 +25,7 @@ NETWORK = "dcgan-fer2013-48"
 @pytest.fixture(scope="module")
 def happy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("direction") / "happy.npz"
-    learn_direction(DirectionOptions("happy", ["sad"], network=NETWORK, n=160, tested=16), path)
+    learn_direction(DirectionOptions("happy", ["sad"], network=NETWORK, n=160, tested=8), path)
     return path
 
 
