@@ -122,7 +122,7 @@ def to_generate(options: dict[str, Any]) -> GenerateOptions:
     sweep = None if options["psi_sweep"] is None else parse_psi_sweep(options["psi_sweep"])
     from ..steps.generate import GenerateOptions
 
-    network, strengths = options["network"], None
+    network, strengths, steer = options["network"], None, to_steer(options)
     if options["edit_sweep"] is None:
         edits = read_edits(options["edit"], network)
     else:
@@ -140,7 +140,7 @@ def to_generate(options: dict[str, Any]) -> GenerateOptions:
         device=options["device"],
         edits=edits,
         edit_sweep=strengths,
-        **to_steer(options),
+        **steer,
     )
 
 
