@@ -16,6 +16,9 @@ from ..runtime.downloads import OnProgress, Remote, download
 from ..runtime.errors import UsageError
 
 WEIGHTS = Path(__file__).with_name("weights")
+DEFAULT = "stylegan2-faces-64-wide"
+"""The bundled generator that draws where none is named."""
+
 MAX_SIZE = 8 * 2**30
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """How networks begin: as pickles of protocol 2 to 5."""
@@ -25,8 +28,8 @@ _ADA = "NVIDIA Source Code License: non-commercial, for research or evaluation o
 
 
 def bundled_generators() -> dict[str, Path]:
-    """The generators that come with fergan by name, StyleGAN2 first; the first one is the default."""
-    files = sorted(WEIGHTS.glob("*.safetensors"), key=lambda file: (not file.stem.startswith("stylegan2-"), file.stem))
+    """The generators that come with fergan by name, the default first."""
+    files = sorted(WEIGHTS.glob("*.safetensors"), key=lambda file: (file.stem != DEFAULT, file.stem))
     return {file.stem: file for file in files}
 
 

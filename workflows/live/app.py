@@ -127,6 +127,7 @@ def build_app(studio: Studio, folder: Path) -> Any:
     """
     import gradio as gr
 
+    gr.Image.preprocess = lambda image, payload: _as_it_came(payload)
     examples = []
     for seed in range(EXAMPLES):
         class_index = seed % studio.generator.c_dim if studio.generator.c_dim else None
@@ -228,8 +229,7 @@ def _webcam(gr: Any, studio: Studio) -> None:
     names = list(studio.classifiers)
     with gr.Row():
         with gr.Column():
-            camera = _uploads(
-                gr,
+            camera = gr.Image(
                 sources=["webcam"],
                 streaming=True,
                 label="Camera",
@@ -255,9 +255,7 @@ def _webcam(gr: Any, studio: Studio) -> None:
 
 
 def _picture(gr: Any, examples: list[str]) -> tuple[Any, Any]:
-    picture = _uploads(
-        gr, sources=["upload", "webcam", "clipboard"], label="Face", height=_SHOWN, elem_classes=["face"]
-    )
+    picture = gr.Image(sources=["upload", "webcam", "clipboard"], label="Face", height=_SHOWN, elem_classes=["face"])
     gr.Examples(examples, picture, label="Generated faces")
     return picture, _crop(gr)
 
@@ -296,18 +294,12 @@ def _facts(studio: Studio, name: str) -> str:
     return f"{known} Input {width}×{height}, {'gray' if channels == 1 else 'RGB'}; sha256 `{classifier.sha256[:12]}`."
 
 
-def _uploads(gr: Any, **options: Any) -> Any:
-    """A ``gr.Image`` that hands on files as they came, for fergan's own reader; Gradio would decode them unbounded.
-
-    Not a class of its own: Gradio writes a stub file beside the source of every class of components.
-    """
-    image = gr.Image(**options)
-    image.preprocess = _as_it_came
-    return image
-
-
 def _as_it_came(payload: Any) -> tuple[str, bytes] | None:
-    """The name and the contents of an uploaded file, or of a frame of the camera."""
+    """The name and the contents of an uploaded file, or of a frame of the camera, for fergan's own reader.
+
+    In place of ``gr.Image.preprocess``, which decodes files unbounded. It stands in Gradio's class, since Gradio makes new
+    objects of a component's class when a page changes it, and writes a stub file beside the source of classes of others.
+    """
     if payload is None:
         return None
     if payload.url and payload.url.startswith("data:"):

@@ -161,6 +161,8 @@ def test_a_person_can_use_every_tab(page, studio: Studio) -> None:
     face = studio.draw(3, 1.0)
     _upload(page, "face.png", _png(face[..., 0]))
     _shown_labels(page, [top(face)])
+    page.locator("[role=tabpanel]:visible .gallery-item").nth(1).click()
+    _shown_labels(page, [top(studio.draw(1, studio.psi)[..., 0])])
     page.get_by_role("tab", name="compare").click()
     _upload(page, "face.png", _png(face[..., 0]))
     _shown_labels(page, [top(face), top(face)])
