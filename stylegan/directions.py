@@ -88,6 +88,11 @@ def bundled_directions(network: str | Path | None = None) -> dict[str, Path]:
     return {one.stem.removeprefix(f"{path.stem}."): one for one in found}
 
 
+def networks_with_directions() -> list[str]:
+    """The bundled generators that directions come with."""
+    return [name for name in bundled_generators() if bundled_directions(name)]
+
+
 def find_direction(source: str, network: str | Path | None = None) -> Path:
     """The file of a direction: its path, or the label or file name of one that comes with the network.
 
@@ -104,8 +109,9 @@ def find_direction(source: str, network: str | Path | None = None) -> Path:
     if path.suffix:
         return path
     raise UsageError(
-        f"no file and no direction of {printable(network or 'the bundled network')} is called {printable(source)!r}; "
-        f"bundled are: {', '.join(bundled) or 'none'}; 'fergan direction' makes others"
+        f"no file and no direction of {printable(network or next(iter(bundled_generators())))} is called "
+        f"{printable(source)!r}; bundled are: {', '.join(bundled) or 'none'} (directions come with "
+        f"{', '.join(networks_with_directions())}); 'fergan direction' makes others"
     )
 
 

@@ -129,14 +129,14 @@ def to_steer(options: dict[str, Any]) -> dict[str, Any]:
         return {}
     if options["edit"]:
         raise UsageError("--steer and --edit exclude each other; --steer moves faces by itself")
-    from ...stylegan.directions import find_directions, read_direction
+    from ...stylegan.directions import find_directions, networks_with_directions, read_direction
 
     network = options["network"]
     files = find_directions(given, network)
     if not files:
         raise UsageError(
-            "--steer: no directions come with this network; make some by 'fergan direction' and give them with "
-            "--direction"
+            f"--steer: no directions come with this network; give --network {' or '.join(networks_with_directions())}, "
+            "or make some by 'fergan direction' and give them with --direction"
         )
     found: dict[str, Any] = {"steer": tuple(read_direction(path) for path in files)}
     return found if after is None else {**found, "steer_after": after}

@@ -3,7 +3,8 @@
 The method is that of GANalyze (Goetschalckx et al. 2019, arXiv:1906.10112): generator and judge are one differentiable
 function, and one step that all faces share is climbed by its gradient, from random faces at random strengths. Here the
 step has a part for each style of a face (W+), is measured in standard deviations of the network's own styles (whitened
-W, as a regression by InterFaceGAN, arXiv:2005.09635, would be), and never gets longer than one of these per strength.
+W), and never gets longer than one of these per strength. All faces have the same say in where it goes, so that it works
+for most of them, and not for a few that change easily.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def learn_direction(options: DirectionOptions, out: str | Path, on_progress: OnP
     vector = learner.learn()
     measured, strip = learner.measure(vector)
     about = {
-        "method": "gradient ascent on a judge's log-probability in whitened W+, after GANalyze (arXiv:1906.10112)",
+        "method": "ascent of a judge's log-odds, all faces alike, in whitened W+, after GANalyze (arXiv:1906.10112)",
         "space": "w+" if learner.generator.num_ws > 1 else "z",
         "n": options.n,
         "kept": list(options.keep),
@@ -155,12 +156,11 @@ class _Learner:
         for number in range(self._steps):
             there = torch.from_numpy(styles[number * _BATCH : (number + 1) * _BATCH])
             strengths = torch.from_numpy(self._rng.uniform(0, REACH, (_BATCH, 1, 1))).float()
-            on = torch.zeros_like(step, requires_grad=True)  # every strength has the same say in where to go on
+            on = torch.zeros(_BATCH, *step.shape, requires_grad=True)
             odds = judge(there + (strengths * step + on) @ spread.T)
             for mean, label in zip(kept, others, strict=True):
-                mean += torch.autograd.grad(odds[:, label].mean(), on, retain_graph=True)[0]
-            # log p, and not log-odds: faces that the judge is sure of already need not go on
-            speed = _MOMENTUM * speed + torch.autograd.grad(F.logsigmoid(odds[:, toward]).mean(), on)[0]
+                mean += _mean_unit(torch.autograd.grad(odds[:, label].sum(), on, retain_graph=True)[0])
+            speed = _MOMENTUM * speed + _mean_unit(torch.autograd.grad(odds[:, toward].sum(), on)[0])
             step = step + rate * (1 - number / self._steps) * speed / _length(speed).clamp(min=1e-12)
             step = _across(step, kept)
             step = step / _length(step).clamp(min=1)
@@ -250,6 +250,12 @@ def _spread(w: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(np.cov(w.astype(np.float64).T))
     real = values > 1e-9 * values.max()
     return np.asarray(vectors[:, real] * np.sqrt(values[real]))
+
+
+def _mean_unit(gradients: torch.Tensor) -> torch.Tensor:
+    """The mean of gradients [N, num_ws, R], each made as long as the others: the faces have the same say."""
+    lengths = gradients.square().sum(dim=(1, 2), keepdim=True).sqrt()
+    return (gradients / lengths.clamp(min=1e-12)).mean(dim=0)
 
 
 def _length(step: torch.Tensor) -> torch.Tensor:

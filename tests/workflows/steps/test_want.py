@@ -283,7 +283,10 @@ def test_a_search_in_vain_says_what_it_would_take_and_goes_on(tmp_path: Path, in
         (["--want", "happy=1", "--direction", "a.npz"], "goes with --steer"),
         (["--want", "happy=1", "--steer-after", "9"], "goes with --steer"),
         (["--want", "happy=1", "--steer", "--edit", "a.npz:1"], "exclude each other"),
-        (["--want", "happy=1", "--steer", "--max-seeds", "9"], "the search ends before that"),
+        (
+            ["--want", "happy=1", "--steer", "--max-seeds", "9", "--network", "stylegan2-faces-64"],
+            "the search ends before that",
+        ),
         (["--want", "happy=1", "--steer", "--network", "dcgan-fer2013-48"], "no directions come with this network"),
         (["--want", "happy=1", "--edit-sweep", "0,1"], "exclude each other"),
         (["--crop", "ffhq"], "goes with --want"),
