@@ -18,7 +18,7 @@ import numpy as np
 
 def make_film(path: Path, pictures: list[np.ndarray], frames: int, fps: float = 25.0) -> None:
     """A film of 640 x 480 in which the pictures, uint8 [side, side, 3] RGB, move on Lissajous curves in a grid."""
-    from fergan.workflows.live.video import VideoFile
+    from fergan.runtime.films import VideoFile
 
     rng = np.random.default_rng(0)
     coarse = rng.integers(60, 180, (12, 16, 3)).astype(np.uint8)

@@ -129,7 +129,7 @@ def copy_bandwidth(device: str, repeats: int) -> float:
 
 
 def table(device: str, settings: argparse.Namespace) -> None:
-    fast = device != "cpu" and build.cuda_library() is not None
+    fast = device != "cpu" and build.library("cuda") is not None
     heading = ["operation", "dtype", "layout", "pass", "reference ms"]
     heading += ["fast ms", "ratio", "GB/s", "of a copy"] if fast else []
     if device == "cpu":

@@ -52,7 +52,7 @@ _RANGES = (
     ("-1,1", "pixels / 127.5 - 1, as for Xception and MobileNet"),
 )
 _MADE_HERE = {"recipe": "name", "settings": "ema", "ensemble": "members"}
-"""What stands in the cards of classifiers that fergan trained or joined, and a key in it; those take :data:`PIXELS`."""
+"""Entries in the cards of classifiers that fergan trained or joined, and a key in each; those take :data:`PIXELS`."""
 
 
 def bundled_classifiers() -> dict[str, Path]:
@@ -84,6 +84,15 @@ def find_classifier(source: str | Path | None) -> Path:
                 f"a model file ({', '.join(ENDINGS)}); published ones are {', '.join(KNOWN_JUDGES)}"
             )
     return Path(name)
+
+
+def refuse_for_several(labels: Sequence[str] | None, input_range: GivenRange | None) -> None:
+    """A UsageError where labels or an input range were given for several models at once."""
+    if labels is not None or input_range is not None:
+        raise UsageError(
+            "--labels and --input-range are of one model; with several, write what a file cannot say into the "
+            "NAME.json beside it"
+        )
 
 
 def read_card(path: Path, labels: Sequence[str] | None = None, input_range: GivenRange | None = None) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Stack:
     cross_fitted: np.ndarray
 
 
-def fit_stack(probabilities: Sequence[np.ndarray], labels: np.ndarray, names: Sequence[str], seed: int = 0) -> Stack:
+def fit_stack(probabilities: Sequence[np.ndarray], labels: np.ndarray, names: Sequence[str]) -> Stack:
     """Fit a softmax layer with an L2 penalty (multinomial logistic regression) over the members' probabilities.
 
     Args:
@@ -80,7 +80,6 @@ def fit_stack(probabilities: Sequence[np.ndarray], labels: np.ndarray, names: Se
             ``names``.
         labels: int [N], the true classes.
         names: the K labels.
-        seed: of the folds of the cross-fit.
 
     Raises:
         DataError: a class has too few faces.
@@ -94,7 +93,7 @@ def fit_stack(probabilities: Sequence[np.ndarray], labels: np.ndarray, names: Se
         raise DataError(f"only {counts.min()} faces are {rare}; a stacked layer needs {_FOLDS} of each label")
     inputs = np.concatenate(probabilities, axis=1).astype(np.float64)
     cross_fitted = np.empty((len(labels), len(names)), np.float32)
-    for others, fold in StratifiedKFold(_FOLDS, shuffle=True, random_state=seed).split(inputs, labels):
+    for others, fold in StratifiedKFold(_FOLDS, shuffle=True, random_state=0).split(inputs, labels):
         layer = LogisticRegression(C=_STRENGTH, max_iter=2000).fit(inputs[others], labels[others])
         cross_fitted[fold] = layer.predict_proba(inputs[fold])
     layer = LogisticRegression(C=_STRENGTH, max_iter=2000).fit(inputs, labels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..data.face_set import FaceSet
 from ..runtime.errors import DataError
-from ..runtime.files import printable, write_atomically
+from ..runtime.files import npz_bytes, printable, write_atomically
 
 if TYPE_CHECKING:
     from .classifier import Classifier
@@ -43,14 +42,9 @@ def write_feature_reference(model: Path, classifier: Classifier, training: FaceS
     except ValueError:  # the report then does without distances
         return
     distances = mahalanobis(classifier.features(validation.images), reference)
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        means=reference.means.astype(np.float32),
-        whitener=reference.whitener.astype(np.float32),
-        validation_distances=distances.astype(np.float32),
-    )
-    write_atomically(_path(model), buffer.getvalue())
+    arrays = {"means": reference.means, "whitener": reference.whitener, "validation_distances": distances}
+    content = npz_bytes(**{name: array.astype(np.float32) for name, array in arrays.items()})
+    write_atomically(_path(model), content)
 
 
 def read_feature_reference(model: Path) -> StoredReference | None:

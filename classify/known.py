@@ -33,7 +33,7 @@ BESIDES = ("valence", "arousal")
 
 
 class Layers(Protocol):
-    """What a network's file says of its layers; see :class:`.files.network.Network`."""
+    """The layers of a network as its file lists them; see :class:`.files.network.Network`."""
 
     input_name: str
     output_name: str
@@ -90,7 +90,7 @@ class KnownJudge:
     by_name: bool = False
 
     def card(self) -> dict[str, Any]:
-        """What ``NAME.json`` would say."""
+        """The card that ``NAME.json`` would hold."""
         given = self.input_range
         return {
             "labels": list(self.labels),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import tempfile
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..runtime.errors import UsageError
-from ..runtime.files import make_folder, printable, write_atomically
+from ..runtime.files import make_folder, npz_bytes, printable, write_atomically
 from .card import PIXELS
 
 if TYPE_CHECKING:
@@ -54,17 +53,22 @@ def save_classifier(
     if card is None:
         raise UsageError("save_classifier needs the card of a Keras model, at least {'labels': [...]}")
     make_folder(path.parent)
-    from .backend import keras
-
-    with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / "model.keras"
-        keras.saving.save_model(network, draft)
-        content = draft.read_bytes()
+    content = keras_bytes(network)
     if validation is not None:
         write_atomically(path.with_suffix(".validation.npz"), validation)
     said = {**card, "input_range": card.get("input_range", list(PIXELS))}
     write_atomically(path.with_suffix(".json"), (json.dumps(said, indent=2) + "\n").encode())
     write_atomically(path, content)
+
+
+def keras_bytes(network: keras.Model) -> bytes:
+    """A Keras model as the content of a ``.keras`` file."""
+    from .backend import keras
+
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / "model.keras"
+        keras.saving.save_model(network, draft)
+        return draft.read_bytes()
 
 
 def validation_bytes(
@@ -82,7 +86,5 @@ def validation_bytes(
     Returns:
         An ``.npz`` file with ``labels`` int16, ``probabilities`` float32, ``name`` and, unless None, ``leaks``.
     """
-    buffer = io.BytesIO()
-    arrays: dict[str, Any] = {"labels": labels.astype(np.int16), "probabilities": probabilities, "name": np.array(name)}
-    np.savez_compressed(buffer, **arrays | ({} if leaks is None else {"leaks": leaks}))
-    return buffer.getvalue()
+    known = {} if leaks is None else {"leaks": leaks}
+    return npz_bytes(labels=labels.astype(np.int16), probabilities=probabilities, name=np.array(name), **known)

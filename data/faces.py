@@ -91,7 +91,7 @@ class Preparation:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one prepared face: (height, width), or (height, width, 3) in colour."""
+        """The shape of one prepared face: (height, width), or (height, width, 3) in colour."""
         return self.size if self.colour == "gray" else (*self.size, 3)
 
     @property

@@ -6,7 +6,7 @@ import os
 import re
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -76,7 +76,7 @@ class ImageSource:
 
     Example:
         >>> source = ImageSource("faces.zip")                                    # doctest: +SKIP
-        >>> faces = [image for name, image in source.images(on_error=print)]     # doctest: +SKIP
+        >>> faces = [source.read(name) for name in source.names]                  # doctest: +SKIP
 
     Attributes:
         path: the folder, zip or image file.
@@ -210,26 +210,6 @@ class ImageSource:
     def read(self, name: str, *, background: str = BACKGROUND) -> np.ndarray:
         """One image as by :func:`.images.read_image`, uint8 [H, W, 1 or 3]; its errors and :meth:`read_bytes`'s."""
         return read_image(self.read_bytes(name), name=self.label(name), background=background)
-
-    def images(
-        self, *, background: str = BACKGROUND, on_error: Callable[[str, DataError], None] | None = None
-    ) -> Iterator[tuple[str, np.ndarray]]:
-        """Every image in order, as (name, uint8 [H, W, 1 or 3]).
-
-        Args:
-            background: as in :func:`.images.read_image`.
-            on_error: called with (name, error) for an image that cannot be read, which is then left out. Without it
-                the first such image ends the iteration with its DataError.
-        """
-        for name in self.names:
-            try:
-                image = self.read(name, background=background)
-            except DataError as error:
-                if on_error is None:
-                    raise
-                on_error(name, error)
-                continue
-            yield name, image
 
     def _archive(self) -> zipfile.ZipFile:
         """The open zip. A forked process opens its own: a shared file position would mix up both processes' reads."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from .settings import plain
 from .statistics.answers import AnsweredConfusion
@@ -15,6 +14,7 @@ from .statistics.label_audit import AuditEstimate
 from .statistics.planning import Plan, plan
 from .statistics.prevalence import Validation
 from .statistics.table import LabelTable
+from .values import by_name, estimates
 
 _MIXED = 1.2  # Gelman and Rubin's factor above this: the draws are not to be trusted
 
@@ -52,8 +52,8 @@ def posterior_data(names: list[str], found: Further | None) -> dict[str, Any] | 
     return {
         "level": posterior.level,
         "interval": "highest density",
-        "shares": _estimates(names, posterior.shares, posterior.low, posterior.high),
-        "first": _by_name(names, posterior.first),
+        "shares": estimates(names, posterior.shares, posterior.low, posterior.high),
+        "first": by_name(names, posterior.first),
         "rankings": [
             {"order": [names[k] for k in ranking.order], "probability": ranking.probability}
             for ranking in posterior.rankings
@@ -91,25 +91,16 @@ def answers_data(names: list[str], audit: AuditEstimate) -> dict[str, Any]:
         "raters": audit.raters,
         "kappa": audit.kappa,
         "cannot_tell": {"share": audit.cannot_tell, "low": audit.cannot_tell_low, "high": audit.cannot_tell_high},
-        "worst_case": _estimates(names, audit.shares, audit.worst_low, audit.worst_high),
-        "effective_n": _by_name(names, audit.effective_n),
-        "corrected": _estimates(names, found.shares, found.low, found.high),
+        "worst_case": estimates(names, audit.shares, audit.worst_low, audit.worst_high),
+        "effective_n": by_name(names, audit.effective_n),
+        "corrected": estimates(names, found.shares, found.low, found.high),
         "confusion": {
-            seen: None if found.answers[y] == 0 else _by_name(names, found.matrix[:, y]) for y, seen in enumerate(names)
+            seen: None if found.answers[y] == 0 else by_name(names, found.matrix[:, y]) for y, seen in enumerate(names)
         },
-        "answers": _by_name(names, found.answers),
+        "answers": by_name(names, found.answers),
     }
 
 
 def refuted(data: Mapping[str, Any]) -> bool:
     """Whether a report's own test refutes what its corrections rest on."""
     return (data.get("label_shift") or {}).get("verdict") == "refuted"
-
-
-def _by_name(names: list[str], values: ArrayLike) -> dict[str, float]:
-    return {name: float(value) for name, value in zip(names, np.asarray(values), strict=True)}
-
-
-def _estimates(names: list[str], shares: ArrayLike, low: ArrayLike, high: ArrayLike) -> dict[str, dict[str, float]]:
-    rows = zip(names, np.asarray(shares), np.asarray(low), np.asarray(high), strict=True)
-    return {name: {"share": float(s), "low": float(a), "high": float(b)} for name, s, a, b in rows}

@@ -11,10 +11,10 @@ from ..runtime.errors import DataError
 from .correction import Correction, correct, missing_validation
 from .formatting import NBSP, listed, percent, plural, points, printable
 from .settings import plain
-from .statistics.distance import Interval
 from .statistics.judges import JudgeAgreement, compare_judges
 from .statistics.prevalence import Validation
 from .statistics.table import LabelTable
+from .values import by_name, interval, share_data
 
 MOST = 24
 """Faces that are shown of those on which judges disagree."""
@@ -154,7 +154,7 @@ def judges_data(judges: Judges | None, faces: Sequence[str]) -> dict[str, Any] |
                 "name": name,
                 "dropped": [str(plain(label)) for label in found.dropped[number]],
                 "counts": dict(zip(labels, found.shares[number].counts.tolist(), strict=True)),
-                "shares": _estimates(labels, found.shares[number]),
+                "shares": share_data(labels, found.shares[number]),
                 "corrected": _corrected(judges, number, labels),
             }
             for number, name in enumerate(names)
@@ -163,14 +163,14 @@ def judges_data(judges: Judges | None, faces: Sequence[str]) -> dict[str, Any] |
             {
                 "a": names[pair.first],
                 "b": names[pair.second],
-                "agreement": _interval(pair.agreement),
-                "kappa": None if pair.kappa is None else _interval(pair.kappa),
+                "agreement": interval(pair.agreement),
+                "kappa": None if pair.kappa is None else interval(pair.kappa),
             }
             for pair in found.pairs
         ],
-        "all_agree": _interval(found.all_agree),
-        "fleiss_kappa": None if found.kappa is None else _interval(found.kappa),
-        "spread": {label: float(value) for label, value in zip(labels, found.spread, strict=True)},
+        "all_agree": interval(found.all_agree),
+        "fleiss_kappa": None if found.kappa is None else interval(found.kappa),
+        "spread": by_name(labels, found.spread),
         "most_disputed": [
             {
                 "face": plain(faces[int(found.faces[place])]),
@@ -191,12 +191,3 @@ def _corrected(judges: Judges, number: int, labels: list[str]) -> dict[str, Any]
         "refuted": correction.refuted,
         "shares": {label: dict(zip(("share", "low", "high"), shares[label], strict=True)) for label in labels},
     }
-
-
-def _estimates(labels: list[str], shares: Any) -> dict[str, dict[str, float]]:
-    rows = zip(labels, shares.shares, shares.low, shares.high, strict=True)
-    return {label: {"share": float(s), "low": float(a), "high": float(b)} for label, s, a, b in rows}
-
-
-def _interval(interval: Interval) -> dict[str, float]:
-    return {"value": interval.value, "low": interval.low, "high": interval.high, "level": interval.level}

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from .correction import label_shift_sentence
 from .edited import edited_data
@@ -16,20 +15,19 @@ from .judges import judges_data
 from .samples import Compared
 from .selected import selected_data
 from .settings import plain
-from .statistics.comparison import Comparison, LabelDifference, PairedComparison, TestResult
+from .statistics.comparison import Comparison, PairedComparison
 from .statistics.depth import DepthCheck
-from .statistics.distance import Interval
 from .statistics.preparation import PreparationSensitivity
 from .statistics.prevalence import ASSUMPTION
-from .statistics.shares import LabelShares
 from .statistics.sweep import Sweep
+from .values import by_name, estimates, interval, share_data
 
 VERSION = 1
 
 
-def schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of `report.json`."""
-    path = Path(__file__).parent / "pages" / "schema" / "report.schema.json"
+def schema(name: str = "report") -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of `report.json` or `evaluation.json`."""
+    path = Path(__file__).parent / "pages" / "schema" / f"{name}.schema.json"
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -95,26 +93,12 @@ def mean_confidence(findings: Findings) -> list[float | None]:
     return [float(sums[k] / counts[k]) if counts[k] else None for k in range(len(counts))]
 
 
-def by_name(names: list[str], values: ArrayLike) -> dict[str, float]:
-    return {name: float(value) for name, value in zip(names, np.asarray(values), strict=True)}
-
-
-def estimate(names: list[str], shares: ArrayLike, low: ArrayLike, high: ArrayLike) -> dict[str, dict[str, float]]:
-    """Shares with limits, by label."""
-    rows = zip(names, np.asarray(shares), np.asarray(low), np.asarray(high), strict=True)
-    return {name: {"share": float(s), "low": float(a), "high": float(b)} for name, s, a, b in rows}
-
-
-def share_data(names: list[str], shares: LabelShares) -> dict[str, dict[str, float]]:
-    return estimate(names, shares.shares, shares.low, shares.high)
-
-
 def comparison_data(comparison: Comparison | PairedComparison) -> dict[str, Any]:
     """A comparison of two label distributions as plain JSON values."""
     data: dict[str, Any] = {
-        "test": _test(comparison.test),
-        "total_variation": _interval(comparison.total_variation),
-        "differences": {str(plain(row.label)): _difference(row) for row in comparison.labels},
+        "test": plain(vars(comparison.test)),
+        "total_variation": interval(comparison.total_variation),
+        "differences": {str(plain(row.label)): _but(row, "label") for row in comparison.labels},
         "notes": list(comparison.notes),
     }
     if isinstance(comparison, PairedComparison):
@@ -122,30 +106,9 @@ def comparison_data(comparison: Comparison | PairedComparison) -> dict[str, Any]
     return {**data, "paired": False, "cramers_v": plain(comparison.cramers_v)}
 
 
-def _test(test: TestResult) -> dict[str, Any]:
-    return {
-        "name": test.name,
-        "statistic": plain(float(test.statistic)),
-        "df": test.df,
-        "p_value": test.p_value,
-        "method": test.method,
-    }
-
-
-def _interval(interval: Interval) -> dict[str, float]:
-    return {"value": interval.value, "low": interval.low, "high": interval.high, "level": interval.level}
-
-
-def _difference(row: LabelDifference) -> dict[str, float]:
-    return {
-        "a": row.a,
-        "b": row.b,
-        "difference": row.difference,
-        "low": row.low,
-        "high": row.high,
-        "p_value": row.p_value,
-        "adjusted_p": row.adjusted_p,
-    }
+def _but(row: Any, name: str) -> dict[str, Any]:
+    """The fields of a dataclass but for one."""
+    return {key: value for key, value in vars(row).items() if key != name}
 
 
 def _confidence(names: list[str], findings: Findings) -> dict[str, Any]:
@@ -187,7 +150,7 @@ def _corrected(names: list[str], findings: Findings) -> dict[str, Any] | None:
         "interval": corrected.interval,
         "replicates": corrected.replicates,
         "level": corrected.level,
-        "methods": {row.method: estimate(names, row.shares, row.low, row.high) for row in corrected.estimates},
+        "methods": {row.method: estimates(names, row.shares, row.low, row.high) for row in corrected.estimates},
         "all_labels": {
             row.method: {
                 name: {"low": float(low), "high": float(high)}
@@ -201,7 +164,7 @@ def _corrected(names: list[str], findings: Findings) -> dict[str, Any] | None:
             "low": by_name(names, band.low),
             "high": by_name(names, band.high),
             "rows": [
-                {"errors": row.errors, "shares": estimate(names, row.shares, row.low, row.high)} for row in band.rows
+                {"errors": row.errors, "shares": estimates(names, row.shares, row.low, row.high)} for row in band.rows
             ],
         },
     }
@@ -230,7 +193,7 @@ def _audit(names: list[str], findings: Findings) -> dict[str, Any] | None:
         "agreement": plain(audit.agreement),
         "power": by_name(names, audit.power),
         "level": audit.level,
-        "shares": estimate(names, audit.shares, audit.low, audit.high),
+        "shares": estimates(names, audit.shares, audit.low, audit.high),
         "human": by_name(names, audit.human),
         **answers_data(names, audit),
     }
@@ -241,16 +204,7 @@ def _depth(depth: DepthCheck) -> dict[str, Any]:
         "verdict": depth.verdict,
         "sentence": depth.sentence,
         "effective_validation": plain(depth.effective_validation),
-        "scores": {
-            score.name: {
-                "observed": score.observed,
-                "expected": score.expected,
-                "superiority": score.superiority,
-                "ks": score.ks,
-                "p_value": score.p_value,
-            }
-            for score in depth.scores
-        },
+        "scores": {score.name: _but(score, "name") for score in depth.scores},
     }
 
 
@@ -281,10 +235,7 @@ def sweep_data(names: list[str], sweep: Sweep | None) -> dict[str, Any] | None:
                 "psi": float(psi),
                 "n": shares.n,
                 "counts": {name: int(shares.counts[k]) for k, name in enumerate(names)},
-                "shares": {
-                    name: {"share": float(shares.shares[k]), "low": float(shares.low[k]), "high": float(shares.high[k])}
-                    for k, name in enumerate(names)
-                },
+                "shares": share_data(names, shares),
             }
             for psi, shares in zip(sweep.psi, sweep.shares, strict=True)
         ],
@@ -308,7 +259,7 @@ def comparison_json(compared: Compared, created: str, title: str) -> dict[str, A
                 "corrected": None
                 if compared.corrected is None
                 else {
-                    row.method: estimate(names, row.shares, row.low, row.high)
+                    row.method: estimates(names, row.shares, row.low, row.high)
                     for row in compared.corrected[number].estimates
                 },
                 "settings": plain(sample.settings),

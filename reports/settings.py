@@ -123,20 +123,18 @@ def run_facts(settings: Mapping[str, Any], table: LabelTable) -> list[tuple[str,
 
 def licences(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Whose weights were used, and under which licence, as far as the run recorded it."""
-    found = []
+    used = []
     for what, step, name in (("Generator", "generate", "network"), ("Classifier", "classify", "model")):
-        used = step_settings(settings, step)
-        if used.get(name) is not None:
-            licence = used.get("licence")
-            text = "not recorded; see the model’s card" if licence is None else printable(plain(licence), 400)
-            found.append((f"{what} {printable(plain(used[name]), 80)}", text))
+        made = step_settings(settings, step)
+        used += [(what, made[name], made)] if made.get(name) is not None else []
     for name, entry in step_settings(settings, "judges").items():
-        used = step_settings(entry, "classify") if isinstance(entry, Mapping) else {}
-        if used:
-            licence = used.get("licence")
-            text = "not recorded; see the model’s card" if licence is None else printable(plain(licence), 400)
-            found.append((f"Classifier {printable(plain(name), 80)}", text))
-    return found
+        made = step_settings(entry, "classify") if isinstance(entry, Mapping) else {}
+        used += [("Classifier", name, made)] if made else []
+    unknown = "not recorded; see the model’s card"
+    return [
+        (f"{what} {printable(plain(name), 80)}", printable(plain(made.get("licence") or unknown), 400))
+        for what, name, made in used
+    ]
 
 
 def step_settings(settings: Mapping[str, Any], step: str) -> Mapping[str, Any]:

@@ -1,1 +1,1 @@
-"""What any package needs from the machine: files, caches, downloads, devices, processes. It knows nothing of faces."""
+"""The services of the machine: files, caches, downloads, devices, processes. This package knows nothing of faces."""

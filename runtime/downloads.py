@@ -73,7 +73,7 @@ class Remote:
     sha256: str | None = None
 
     def mistaken_for(self, beginning: bytes) -> str | None:
-        """What a file with these first 512 bytes is, in words, if it is not of the kind wanted; None if it is."""
+        """Name the kind of a file with these first 512 bytes if it is not the one wanted; None if it is."""
         if beginning.startswith(self.beginnings):
             return None
         if beginning.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
@@ -83,9 +83,7 @@ class Remote:
         return f"something that is no {self.kind}"
 
 
-def download(
-    remote: Remote, path: Path, progress: OnProgress | None = None, say: Callable[[str], None] | None = None
-) -> Path:
+def download(remote: Remote, path: Path, progress: OnProgress | None = None) -> Path:
     """Make sure that ``path`` is there and is what it was when it first arrived.
 
     A download that breaks off goes on where it was, now or at the next call, if the server still has the same file. The
@@ -96,34 +94,32 @@ def download(
         remote: where it comes from.
         path: where it goes; the folder is made.
         progress: called while bytes arrive.
-        say: told the notice before the first download; None writes it to the error stream.
 
     Raises:
         DataError: it cannot be downloaded, what comes is not of the kind wanted, or it is not the file it was before.
     """
-    tell = say or _tell
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_name(f".{path.name}.lock"))
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            tell(f"waiting for another process that fetches {remote.name}")
+            _tell(f"waiting for another process that fetches {remote.name}")
             lock.acquire()
     except OSError as error:
         raise DataError(f"{printable(path.parent)}: the cache cannot be written to ({error.strerror})") from error
     try:
         with _disk(path):
-            _settle(remote, path, progress or (lambda done, total: None), tell)
+            _settle(remote, path, progress or (lambda done, total: None))
     finally:
         lock.release()
     return path
 
 
-def _settle(remote: Remote, path: Path, progress: OnProgress, tell: Callable[[str], None]) -> None:
+def _settle(remote: Remote, path: Path, progress: OnProgress) -> None:
     known = _read_note(_beside(path, ".json")).get("sha256")
     if known is None and not _beside(path, ".from").exists():
-        tell(remote.notice)
+        _tell(remote.notice)
     if not path.is_file():
         _Download(remote, path, progress).run(known)
         return
@@ -335,7 +331,7 @@ def _read_note(path: Path) -> dict[str, Any]:
 
 
 def _version(headers: Any) -> str | None:
-    """What identifies the server's file in ``If-Range`` (RFC 9110 section 13.1.5): a strong ETag, else the date."""
+    """The validator of the server's file for ``If-Range`` (RFC 9110 section 13.1.5): a strong ETag, else the date."""
     etag = headers.get("ETag")
     if etag:
         return None if etag.startswith("W/") else str(etag)

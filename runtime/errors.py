@@ -9,7 +9,7 @@ class DataError(Exception):
 
 
 class UsageError(Exception):
-    """What was asked for makes no sense or contradicts an earlier choice (exit code 2).
+    """A request that makes no sense or contradicts an earlier choice (exit code 2).
 
     The message names the option or setting and says what would be accepted.
     """

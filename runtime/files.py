@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +62,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """
     path = Path(path)
     temporary = temporary_path(path)
-    try:
+    with writing(path):
         try:
             with open(temporary, "xb") as file:
                 file.write(data)
@@ -68,15 +70,21 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within, an OSError becomes a DataError that names the file and says what to do."""
+    try:
+        yield
     except OSError as error:
-        label = printable(path)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             reason = "the disk is full; free some space and run again"
         elif not path.parent.is_dir():
             reason = "its folder does not exist; make the folder first"
         else:
             reason = f"{error.strerror or error}; check the folder and its permissions"
-        raise DataError(f"{label}: cannot be written: {reason}") from error
+        raise DataError(f"{printable(path)}: cannot be written: {reason}") from error
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
@@ -102,11 +110,11 @@ def utf8_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, advice: str = "delete it") -> Any:
     """The JSON values of a file, None where there is no such file.
 
     Raises:
-        DataError: it cannot be read or is no JSON.
+        DataError: it cannot be read or is no JSON; the message then ends with ``advice``.
     """
     try:
         return json.loads(path.read_bytes())
@@ -115,7 +123,7 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise DataError(f"{printable(path)}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{printable(path)}: is damaged ({printable(error)}); delete it") from error
+        raise DataError(f"{printable(path)}: is damaged ({printable(error)}); {advice}") from error
 
 
 def write_together(contents: Mapping[Path, str], what: str) -> None:
@@ -142,6 +150,15 @@ def write_together(contents: Mapping[Path, str], what: str) -> None:
     finally:
         for temporary in written.values():
             temporary.unlink(missing_ok=True)
+
+
+def npz_bytes(**arrays: Any) -> bytes:
+    """Arrays by name as the content of a compressed ``.npz`` file."""
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
 
 
 def json_text(data: Any) -> str:

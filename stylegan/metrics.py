@@ -75,16 +75,15 @@ def fid(real: np.ndarray, fake: np.ndarray) -> float:
     return max(0.0, float(distance))
 
 
-def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = PRECISION_K) -> tuple[float, float]:
+def precision_recall(real: np.ndarray, fake: np.ndarray) -> tuple[float, float]:
     """Improved precision and recall (Kynkäänniemi et al. 2019, arXiv:1904.06991, equations 1 and 2).
 
-    Precision is the share of fakes inside the manifold of the real images: nearer to one of them than that one's k-th
+    Precision is the share of fakes inside the manifold of the real images: nearer to one of them than that one's third
     nearest neighbour. Recall is the share of real images inside the manifold of the fakes. Both depend on the number of
     images, so N and M should be equal.
 
     Args:
-        real, fake: float [N, D] and [M, D], more than k rows each.
-        k: neighbours that measure a radius.
+        real, fake: float [N, D] and [M, D], more than three rows each.
 
     Returns:
         precision and recall, 0 to 1.
@@ -92,22 +91,21 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = PRECISION_K) -
     Raises:
         ValueError: other shapes, or values that are not finite.
     """
-    real, fake = _features(real, fake, at_least=k + 1)
-    precise, _ = _inside(fake, real, _radii(real, k))
-    recalled, _ = _inside(real, fake, _radii(fake, k))
+    real, fake = _features(real, fake, at_least=PRECISION_K + 1)
+    precise, _ = _inside(fake, real, _radii(real, PRECISION_K))
+    recalled, _ = _inside(real, fake, _radii(fake, PRECISION_K))
     return float((precise > 0).mean()), float((recalled > 0).mean())
 
 
-def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = DENSITY_K) -> tuple[float, float]:
+def density_coverage(real: np.ndarray, fake: np.ndarray) -> tuple[float, float]:
     """Density and coverage (Naeem et al. 2020, arXiv:2002.09797).
 
-    Each real image has a ball that reaches to its k-th nearest other real image. Density is the number of balls that
-    hold a fake, summed over fakes and divided by k M, so that one outlier among the real images does not make every
+    Each real image has a ball that reaches to its k-th nearest other real image (k = 5). Density is the number of
+    balls that hold a fake, summed over fakes and divided by k M, so that one outlier among them does not make every
     fake precise; coverage is the share of balls that hold any fake.
 
     Args:
-        real, fake: float [N, D] and [M, D], more than k rows of ``real``.
-        k: neighbours that measure a radius.
+        real, fake: float [N, D] and [M, D], more than five rows of ``real``.
 
     Returns:
         density, about 1 for equal distributions and beyond 1 where fakes crowd where real images are dense; coverage,
@@ -116,12 +114,12 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = DENSITY_K) -> 
     Raises:
         ValueError: other shapes, or values that are not finite.
     """
-    real, fake = _features(real, fake, at_least=k + 1)
-    balls_of_fake, covered = _inside(fake, real, _radii(real, k))
-    return float(balls_of_fake.mean() / k), float(covered.mean())
+    real, fake = _features(real, fake, at_least=DENSITY_K + 1)
+    balls_of_fake, covered = _inside(fake, real, _radii(real, DENSITY_K))
+    return float(balls_of_fake.mean() / DENSITY_K), float(covered.mean())
 
 
-def sliced_wasserstein(real: np.ndarray, fake: np.ndarray, directions: int = DIRECTIONS) -> float:
+def sliced_wasserstein(real: np.ndarray, fake: np.ndarray) -> float:
     """Sliced Wasserstein distance (Bonneel et al. 2015): needs fewer images than FID, and sees more than two moments.
 
     D times the mean, over random directions, of the squared 2-Wasserstein distance between the projections, which
@@ -130,14 +128,13 @@ def sliced_wasserstein(real: np.ndarray, fake: np.ndarray, directions: int = DIR
 
     Args:
         real, fake: float [N, D] and [M, D]; of the larger set, as many quantiles are compared as the smaller one has.
-        directions: how many; the same ones for all sets of one D.
 
     Raises:
         ValueError: other shapes, or values that are not finite.
     """
     real, fake = _features(real, fake, at_least=2)
     width = real.shape[1]
-    axes = np.random.default_rng(0).standard_normal((width, directions))
+    axes = np.random.default_rng(0).standard_normal((width, DIRECTIONS))
     axes /= np.linalg.norm(axes, axis=0)
     projected = [np.sort(values @ axes, axis=0) for values in (real, fake)]
     if len(real) != len(fake):

@@ -6,20 +6,15 @@ A published one is downloaded into the user's cache when it is first asked for b
 Sources: the READMEs of NVlabs/stylegan2, NVlabs/stylegan2-ada-pytorch and NVlabs/stylegan3.
 """
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..runtime.cache import cache_folder
-from ..runtime.downloads import OnProgress, Remote, download
-from ..runtime.errors import UsageError
+from ..runtime.published import Shelf
 
 WEIGHTS = Path(__file__).with_name("weights")
 DEFAULT = "stylegan2-faces-64-wide"
 """The bundled generator that draws where none is named."""
 
-MAX_SIZE = 8 * 2**30
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """How networks begin: as pickles of protocol 2 to 5."""
 
@@ -62,20 +57,10 @@ class Published:
         """Its name in the cache."""
         return f"{self.name}.pkl"
 
-    @property
-    def notice(self) -> str:
-        """A notice for people to read before the first use."""
-        return (
-            f"{self.name} is published by {self.origin} under the {self.licence}. "
-            "The licence of fergan does not cover it."
-        )
 
-
-def _sg3(
-    name: str, file: str, resolution: int, about: str, megabytes: int | None = None, classes: int = 0
-) -> Published:
+def _sg3(name: str, file: str, resolution: int, about: str, megabytes: int | None = None) -> Published:
     base = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan2/versions/1/files/"
-    return Published(name, f"{base}{file}.pkl", resolution, about, "NVlabs/stylegan3", _ADA, megabytes, classes)
+    return Published(name, f"{base}{file}.pkl", resolution, about, "NVlabs/stylegan3", _ADA, megabytes)
 
 
 def _ada(
@@ -129,41 +114,6 @@ ZOO: dict[str, Published] = {
 """The published networks that fergan knows by name, those of faces first."""
 
 
-def cached(name: str, cache: str | os.PathLike[str] | None = None) -> Path | None:
-    """The downloaded file of a network, unchecked, or None if it is not there yet."""
-    path = _place(_entry(name), cache)
-    return path if path.is_file() else None
+_SHELF = Shelf(ZOO, "network", {".pkl": _PICKLES}, max_size=8 * 2**30)
 
-
-def fetch(
-    name: str,
-    cache: str | os.PathLike[str] | None = None,
-    progress: OnProgress | None = None,
-    say: Callable[[str], None] | None = None,
-) -> Path:
-    """The file of a published network, downloaded if it is not there yet, and checked.
-
-    Args:
-        name: of :data:`ZOO`.
-        cache: the folder; None for :func:`fergan.runtime.cache.cache_folder`.
-        progress: called while bytes arrive.
-        say: told the licence notice before the first use; None writes it to the error stream.
-
-    Raises:
-        UsageError: there is no such network.
-        DataError: it cannot be downloaded, what comes is no network, or the file is not the one it was before.
-    """
-    entry = _entry(name)
-    note = {"name": entry.name, "url": entry.url, "licence": entry.licence}
-    remote = Remote(entry.name, "network", entry.url, entry.notice, note, _PICKLES, MAX_SIZE)
-    return download(remote, _place(entry, cache), progress, say)
-
-
-def _entry(name: str) -> Published:
-    if name not in ZOO:
-        raise UsageError(f"no published network is called {name!r}; known are: {', '.join(ZOO)}")
-    return ZOO[name]
-
-
-def _place(entry: Published, cache: str | os.PathLike[str] | None) -> Path:
-    return (cache_folder() if cache is None else Path(cache)) / entry.file
+cached, fetch = _SHELF.cached, _SHELF.fetch

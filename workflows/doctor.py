@@ -1,4 +1,4 @@
-"""What is installed here, what this machine has, and which implementation each operation therefore uses."""
+"""A look at the machine: programs, hardware, and which implementation each operation therefore uses."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def machine() -> list[Row]:
 
 
 def missing_packages() -> dict[str, list[str]]:
-    """What each extra of fergan asks for, as its metadata name it, and is not installed."""
+    """By extra of fergan the packages that its metadata ask for and that are not installed."""
     missing: dict[str, list[str]] = {}
     try:
         wanted = metadata.requires("fergan") or []
@@ -104,7 +104,7 @@ def _compiler() -> str | toolchain.BuildError:
 
 
 def operations() -> list[tuple[str, str, str]]:
-    """What each operation runs on: (operation, on a CPU, on a GPU). Builds what is not built yet."""
+    """The implementation of each operation: (operation, on a CPU, on a GPU). Builds what is not built yet."""
     kernels = cpu.kernels()
     network = f"C++ ({kernels.name})" if kernels else f"PyTorch: {build.why_not('cpu') or 'not this processor'}"
     refusal = build.why_not("cuda") or cuda.disagreement(torch.device("cuda"))

@@ -7,8 +7,11 @@ Scores of a class without any face are NaN, and means over classes are over thos
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from ...data.face_set import confusion_counts
 
 BINS = 15
 """Bins of confidence of the calibration errors, as in Guo et al. 2017 (arXiv:1706.04599)."""
@@ -56,6 +59,18 @@ class Calibration:
     confidence: np.ndarray
     accuracy: np.ndarray
     counts: np.ndarray
+
+
+def summary(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Number of faces, accuracy, log loss and confusion matrix, as cards hold them."""
+    predicted = probabilities.argmax(axis=1)
+    likelihood = probabilities[np.arange(len(labels)), labels].clip(1e-12)
+    return {
+        "n": len(labels),
+        "accuracy": round(float((predicted == labels).mean()), 4),
+        "log_loss": round(float(-np.log(likelihood).mean()), 4),
+        "confusion": confusion_counts(labels, predicted, probabilities.shape[1]).tolist(),
+    }
 
 
 def class_scores(confusion: np.ndarray) -> ClassScores:

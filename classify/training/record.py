@@ -71,26 +71,15 @@ def make_card(
 
 
 def _hardware(device: str) -> dict[str, Any]:
+    common = {"processes": world_size(), "torch": torch.__version__, "keras": keras.__version__}
     if device != "cpu":
-        return {
-            "processes": world_size(),
-            "device": torch.cuda.get_device_name(),
-            "torch": torch.__version__,
-            "keras": keras.__version__,
-        }
+        return {"device": torch.cuda.get_device_name(), **common}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     name = next(
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.machine(),
     )
-    return {
-        "device": name,
-        "processes": world_size(),
-        "cores": cores,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "keras": keras.__version__,
-    }
+    return {"device": name, "cores": cores, "threads": torch.get_num_threads(), **common}
 
 
 def _lines(path: str) -> list[str]:

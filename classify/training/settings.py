@@ -96,31 +96,22 @@ class TrainingSettings:
         ):
             if getattr(self, name) not in known:
                 raise UsageError(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
-        for name, low, high in (
-            ("epochs", 1, None),
-            ("batch_size", 2, None),
-            ("decay_epochs", 1, None),
-            ("patience", 1, None),
-            ("warmup_epochs", 0, None),
-            ("weight_decay", 0, None),
-            ("l1", 0, None),
-            ("l2", 0, None),
-            ("clip_norm", 0, None),
-            ("focal_gamma", 0, None),
-            ("votes_weight", 0, None),
-            ("teacher_weight", 0, 1),
-            ("teacher_temperature", 0.01, None),
-            ("seed", 0, None),
-            ("decay", 0, 1),
-            ("momentum", 0, 1),
-            ("label_smoothing", 0, 1),
-            ("dropout", 0, 0.999),
-            ("ema", 0, 0.999999),
+        for low, high, names in (
+            (1, None, ("epochs", "decay_epochs", "patience")),
+            (2, None, ("batch_size",)),
+            (
+                0,
+                None,
+                ("warmup_epochs", "weight_decay", "l1", "l2", "clip_norm", "focal_gamma", "votes_weight", "seed"),
+            ),
+            (0.01, None, ("teacher_temperature",)),
+            (0, 1, ("teacher_weight", "decay", "momentum", "label_smoothing")),
+            (0, 0.999, ("dropout",)),
+            (0, 0.999999, ("ema",)),
         ):
-            value = getattr(self, name)
-            if not value >= low or (high is not None and value > high):
-                raise UsageError(
-                    f"{name} {value} is not {'at least' if high is None else f'from {low} to'} {high or low}"
-                )
+            for name in names:
+                value, most = getattr(self, name), f"at least {low}" if high is None else f"from {low} to {high}"
+                if not value >= low or (high is not None and value > high):
+                    raise UsageError(f"{name} {value} is not {most}")
         if not self.learning_rate > 0:
             raise UsageError(f"learning_rate {self.learning_rate} is not above 0")

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from ...data.audit.leaks import copies_in_training
-from ...data.face_set import FaceSet, confusion_counts, role
+from ...data.face_set import FaceSet, role
 from ...data.labels import FER2013
 from ...runtime.devices import choose_device
 from ...runtime.distributed import process_group, rank, world_size
 from ...runtime.errors import DataError, UsageError
 from ..backend import keras
+from ..evaluation.scores import summary
 from ..networks.freezing import set_trainable
 from ..networks.registry import build_model
 from ..recipes import Recipe
@@ -29,7 +30,7 @@ from .optimizers import LearningRate, make_optimizer
 from .record import claim_folder, data_digest, make_card
 from .settings import TrainingSettings
 
-__all__ = ["TrainingSettings", "evaluate", "predict", "train_classifier"]
+__all__ = ["TrainingSettings", "predict", "train_classifier"]
 
 BEST_WEIGHTS, LOG = "best.weights.h5", "log.csv"
 
@@ -186,7 +187,7 @@ def _save(
     seconds = sum(read_scores(folder / LOG, "seconds"))
     scores = {
         "validation_split": _split_name(judged),
-        **evaluate(probabilities, judged.labels, faces.label_names),
+        **summary(probabilities, judged.labels),
         "epochs": len(read_scores(folder / LOG, monitor)),
         "seconds": round(seconds),
     }
@@ -216,18 +217,6 @@ def predict(model: keras.Model, images: np.ndarray, batch_size: int = 256) -> np
                 outputs = outputs["expression"]
             rows.append(outputs.float().cpu().numpy())
     return np.concatenate(rows)
-
-
-def evaluate(probabilities: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
-    """Accuracy, log loss and confusion matrix (rows: true class, columns: predicted class)."""
-    predicted = probabilities.argmax(axis=1)
-    likelihood = probabilities[np.arange(len(labels)), labels].clip(1e-12)
-    return {
-        "n": len(labels),
-        "accuracy": round(float((predicted == labels).mean()), 4),
-        "log_loss": round(float(-np.log(likelihood).mean()), 4),
-        "confusion": confusion_counts(labels, predicted, len(names)).tolist(),
-    }
 
 
 def training_network(backbone: keras.Model, classes: int, second_head: bool, settings: TrainingSettings) -> keras.Model:

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
+from ...runtime.cache import cache_folder
+from ...runtime.downloads import Remote, download
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import make_folder, printable, write_atomically
+from ...runtime.files import printable
 from ...runtime.opencv import opencv
 from .face import WINDOW, Face, largest_first, scaled, shrunk
 
 YUNET_FILE = "face_detection_yunet_2023mar.onnx"
 YUNET_URL = f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/{YUNET_FILE}"
 YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
-YUNET_BYTES = 232_589
-"""Both as in the Git LFS pointer of opencv/opencv_zoo. Licence of the file: MIT."""
-
-_TIMEOUT = 20.0
+"""As in the Git LFS pointer of opencv/opencv_zoo. Licence of the file: MIT."""
 
 
 def yunet_path() -> Path:
-    """The path of YuNet's file: in the environment's FERGAN_CACHE, else in ``~/.cache/fergan`` (on Linux)."""
-    return Path(os.environ.get("FERGAN_CACHE") or platformdirs.user_cache_dir("fergan")) / YUNET_FILE
+    """The path of YuNet's file in the cache."""
+    return cache_folder() / YUNET_FILE
 
 
 def fetch_yunet() -> Path:
@@ -37,24 +31,13 @@ def fetch_yunet() -> Path:
     Raises:
         DataError: it cannot be downloaded, or is not the file that OpenCV publishes.
     """
-    path = yunet_path()
-    by_hand = f"put {YUNET_URL} there by hand, or choose another detector: haar comes with fergan"
+    notice = "YuNet is published by opencv/opencv_zoo under the licence MIT"
+    note = {"url": YUNET_URL, "licence": "MIT"}
+    remote = Remote("yunet", "network", YUNET_URL, notice, note, (b"\x08",), 2**20, YUNET_SHA256)
     try:
-        here = path.is_file()
-        if here:
-            content = path.read_bytes()
-        else:
-            with urllib.request.urlopen(YUNET_URL, timeout=_TIMEOUT) as answer:
-                content = answer.read(YUNET_BYTES + 1)
-    except (OSError, urllib.error.URLError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise DataError(f"{printable(path)}: cannot be fetched ({printable(reason)}); {by_hand}") from error
-    if hashlib.sha256(content).hexdigest() != YUNET_SHA256:
-        raise DataError(f"{printable(path)}: is not the file that OpenCV publishes (SHA-256 differs); {by_hand}")
-    if not here:
-        make_folder(path.parent)
-        write_atomically(path, content)
-    return path
+        return download(remote, yunet_path())
+    except DataError as error:
+        raise DataError(f"{error}; or choose another detector: haar comes with fergan") from error
 
 
 class YuNet:

@@ -32,6 +32,7 @@ _FRAME = re.compile(r"(S[0-9]{3})_[0-9]{3}_[0-9]{8}$")
 # as a word: not the ck of "backup"
 _TABLE = re.compile(r"(?<![a-z])(ck|cohn.?kanade)(\+|plus|extended|48)?(?![a-z])")
 _FRAMES = "cohn-kanade-images"
+_LAST = 3
 
 
 def recognise(place: Place) -> bool:
@@ -100,13 +101,11 @@ def read_ck48(path: str | Path, *, crop: str = "none") -> FaceSet:
         )
 
 
-def read_ckplus(path: str | Path, *, last: int = 3, neutral: bool = False, crop: str = "detect") -> FaceSet:
-    """Read the original release: of each labelled sequence the last frames, where the expression is at its peak.
+def read_ckplus(path: str | Path, *, crop: str = "detect") -> FaceSet:
+    """Read the original release: of each labelled sequence the last three frames, where the expression peaks.
 
     Args:
         path: the folder that holds ``cohn-kanade-images`` and ``Emotion``.
-        last: how many frames; CK+48 took three.
-        neutral: take the first frame too, as ``neutral``: every sequence begins with a neutral face.
         crop: the frames are of 640x490 pixels, so by default the face is searched for.
 
     Raises:
@@ -129,12 +128,9 @@ def read_ckplus(path: str | Path, *, last: int = 3, neutral: bool = False, crop:
             files = sorted((emotions / sequence).glob("*_emotion.txt"))
             if not files:
                 continue  # most releases label 327 of 593 sequences
-            peak = frames[-last:]
+            peak = frames[-_LAST:]
             names += peak
             classes += [_emotion(files[0])] * len(peak)
-            if neutral and frames[0] not in peak:
-                names.append(frames[0])
-                classes.append("neutral")
         if not names:
             raise DataError(f"{printable(emotions)}: holds no *_emotion.txt for the sequences in {printable(root)}")
         images, record, origins = load_faces(source, names, crop)
@@ -145,7 +141,7 @@ def read_ckplus(path: str | Path, *, last: int = 3, neutral: bool = False, crop:
         names=names,
         subjects=[PurePosixPath(name).parts[0] for name in names],
         origins=origins,
-        record={"path": str(path), "layout": "CK+", **record, "last_frames": last, "first_as_neutral": neutral},
+        record={"path": str(path), "layout": "CK+", **record, "last_frames": _LAST},
     )
 
 

@@ -1,4 +1,4 @@
-"""What the page's gallery knows of each face that it shows, and the command that makes the face again."""
+"""The data of the page's gallery: facts on each face, and the command that makes the face again."""
 
 import shlex
 from collections.abc import Mapping, Sequence

@@ -4,67 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
 from ...data.audit.audit import Audit
 from ...data.face_set import FaceSet
 from ...runtime.files import printable
-from ..html.document import asset, environment, render_document
+from ..html.document import asset, render_document
 from ..html.sprites import Cell, Sprites, make_sprites
 
 _SHOWN = 60
 """Findings shown of each kind; the table holds all."""
-
-_STYLE = """
-.pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(168px, 1fr)); gap: 14px 16px; }
-.pairs.single { grid-template-columns: repeat(auto-fill, minmax(92px, 1fr)); }
-.finding { min-width: 0; break-inside: avoid; }
-.finding .faces { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(0, 1fr); gap: 3px; }
-.finding .face { image-rendering: pixelated; }
-.finding p { font-size: .75rem; line-height: 1.35; margin-top: 4px; overflow-wrap: anywhere; }
-.finding b { font-weight: 600; color: var(--mark); }
-"""
-
-_TEMPLATE = """\
-{% extends "base.html.j2" %}
-{% block kind %}data audit{% endblock %}
-{% block main %}
-<section>
-<h2>What was found</h2>
-<ul>{% for line in lines %}<li>{{ line }}</li>{% endfor %}</ul>
-</section>
-<section>
-<h2>Faces by label and split</h2>
-{{ classes }}
-</section>
-{% if joint %}
-<section>
-<h2>Given and confidently predicted labels</h2>
-<p class="note">Rows: the label given. Columns: the label that predictions are confident of, by each class's own
-threshold (confident learning). What lies off the diagonal is likely to be labelled wrong; look at the faces first.</p>
-{{ joint }}
-</section>
-{% endif %}
-{% for section in sections %}
-<section>
-<h2>{{ section.title }}</h2>
-<p class="note">{{ section.note }} {{ section.shown }}</p>
-<div class="pairs{% if section.single %} single{% endif %}">
-{% for finding in section.findings %}
-<div class="finding"><div class="faces">
-{% for cell in finding.cells %}
-<span class="{{ cell.css }}" role="img" aria-label="{{ finding.alt }}"></span>
-{% endfor %}
-</div><p>{% if finding.strong %}<b>{{ finding.strong }}</b><br>{% endif %}{{ finding.text }}</p></div>
-{% endfor %}
-</div>
-</section>
-{% endfor %}
-{% endblock %}
-"""
 
 
 @dataclass(frozen=True)
@@ -107,16 +58,14 @@ def build_page(faces: FaceSet, audit: Audit, title: str) -> str:
         )
         for heading, note, rows, total in chosen
     ]
-    # Jinja takes a compiled template in place of a name
-    template = cast(str, environment().from_string(_TEMPLATE))
     return render_document(
-        template,
-        styles=[asset("page.css"), _STYLE, sprites.css],
+        "data_audit.html.j2",
+        styles=[asset("page.css"), asset("data_audit.css"), sprites.css],
         title=f"Audit of {printable(title)}",
         created=f"{len(faces)} faces",
         lines=summary_lines(audit.summary),
-        classes=_table(audit.classes.rename(columns={"": "no split"})),
-        joint=None if audit.joint is None else _table(audit.joint),
+        classes=audit.classes.rename(columns={"": "no split"}),
+        joint=audit.joint,
         sections=sections,
     )
 
@@ -194,13 +143,3 @@ def _finding(record: Mapping[Hashable, Any], sprites: Sprites) -> _Finding:
         text = " · ".join(part for part in (rest, record["split"], f"{record['score']:g}", name) if part)
     cells = [sprites.cells[str(row)] for row in rows]
     return _Finding(cells, f"{name}: {record['label']}", strong, text)
-
-
-def _table(table: pd.DataFrame) -> Markup:
-    template = environment().from_string(
-        '<div class="scroll"><table class="numbers"><thead><tr><th></th>'
-        "{% for c in table.columns %}<th scope=col>{{ c }}</th>{% endfor %}</tr></thead><tbody>"
-        "{% for name, row in table.iterrows() %}<tr><th scope=row>{{ name }}</th>"
-        "{% for v in row %}<td>{{ v }}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>"
-    )
-    return Markup(template.render(table=table))

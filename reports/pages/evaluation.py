@@ -1,9 +1,7 @@
 """The page of a classifier's evaluation: a view of ``evaluation.json``, with the faces behind the numbers."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,7 +52,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What the page shows besides numbers.
+    """The pictures of the page.
 
     Attributes:
         face: row -> uint8 [H, W].
@@ -79,17 +77,11 @@ class _Shown:
     alts: list[str]
 
 
-def schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of ``evaluation.json``."""
-    path = Path(__file__).parent / "schema" / "evaluation.schema.json"
-    return dict(json.loads(path.read_text(encoding="utf-8")))
-
-
 def build_evaluation_page(data: Mapping[str, Any], pictures: Pictures) -> str:
     """One HTML file with styles and pictures inside; it loads nothing.
 
     Args:
-        data: as :func:`schema` has it.
+        data: by ``schema/evaluation.schema.json``.
         pictures: see :class:`Pictures`.
     """
     mistakes = make_sprites(

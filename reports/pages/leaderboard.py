@@ -55,7 +55,7 @@ def texts(row: Row) -> list[str]:
 
 
 def heading(ranking: Ranking) -> str:
-    """What a table is about."""
+    """The heading of a table: the data and the number of faces."""
     return f"{printable(ranking.data, 120)}: {count(ranking.n)} faces"
 
 

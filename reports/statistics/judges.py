@@ -61,7 +61,7 @@ class JudgeAgreement:
     spread: Floats
 
     def pair(self, first: int, second: int) -> Pair:
-        """Of two judges in either order."""
+        """The pair of two judges, in either order."""
         low, high = sorted((first, second))
         return next(pair for pair in self.pairs if (pair.first, pair.second) == (low, high))
 

@@ -1,4 +1,4 @@
-"""What label counts say: shares with intervals, and how sure the classifier was.
+"""Statistics of label counts: shares with intervals, and how sure the classifier was.
 
 Everything here is a pure function of arrays. Shares are fractions in [0, 1], never per cent.
 """

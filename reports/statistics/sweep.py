@@ -1,4 +1,4 @@
-"""What truncation does to the expressions: the shares of the labels at each psi of a run that had several.
+"""The effect of truncation on the expressions: the shares of the labels at each psi of a run that had several.
 
 The same seeds are drawn at every psi, so the columns differ by truncation and not by the luck of the draw. The
 intervals are for each psi by itself; they do not use the pairing.

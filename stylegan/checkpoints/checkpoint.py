@@ -14,7 +14,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ...runtime.files import printable
-from ..networks import Discriminator, DiscriminatorConfig, StyleGAN2, StyleGAN2Config
+from ..networks import Discriminator, StyleGAN2
 from ..ops import setup_filter
 from .errors import CheckpointError
 
@@ -51,11 +51,18 @@ class Derived:
 
 @dataclass(eq=False)
 class StoredNetwork:
-    """One network of a checkpoint: its configuration, and its tensors by the names of the module's state dict."""
+    """One network of a checkpoint: its configuration, and its tensors by the names of the module's state dict.
+
+    Raises:
+        CheckpointError: names or shapes are not those that the configuration asks for.
+    """
 
     config: Any
     tensors: Mapping[str, Stored]
     factory: Callable[[Any], nn.Module]
+
+    def __post_init__(self) -> None:
+        self.check()
 
     def check(self) -> dict[str, torch.Tensor]:
         """Compare names and shapes with what the configuration asks for.
@@ -207,20 +214,6 @@ class Checkpoint:
             network = self.stored_discriminator().build(self.size)
             assert isinstance(network, Discriminator)
             return network
-
-
-def stored_generator(config: StyleGAN2Config, tensors: Mapping[str, Stored]) -> StoredNetwork:
-    """A generator whose names and shapes were compared with ``config``."""
-    stored = StoredNetwork(config, tensors, StyleGAN2)
-    stored.check()
-    return stored
-
-
-def stored_discriminator(config: DiscriminatorConfig, tensors: Mapping[str, Stored]) -> StoredNetwork:
-    """A discriminator whose names and shapes were compared with ``config``."""
-    stored = StoredNetwork(config, tensors, Discriminator)
-    stored.check()
-    return stored
 
 
 @contextlib.contextmanager

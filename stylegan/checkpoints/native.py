@@ -15,7 +15,7 @@ import os
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from torch import nn
 from ...runtime.files import write_atomically
 from ..dcgan import DCGANConfig, DCGANGenerator
 from ..networks import StyleGAN2, StyleGAN2Config
-from .checkpoint import Networks, Stored, StoredNetwork, stored_generator
+from .checkpoint import Networks, Stored, StoredNetwork
 from .contents import Content
 from .errors import CheckpointError
 from .restricted_pickle import brief
@@ -57,16 +57,9 @@ class LoadedTensor:
         return tensor.contiguous().numpy()
 
 
-class HasNetwork(Protocol):
-    """A network with what its file says about it, such as :class:`fergan.stylegan.Generator`."""
-
-    network: nn.Module
-    metadata: dict[str, Any]
-
-
 def save_generator(
     path: str | os.PathLike[str],
-    generator: nn.Module | HasNetwork,
+    generator: Any,
     config: Any = None,
     metadata: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
@@ -137,10 +130,9 @@ def read(content: Content) -> Networks:
             config = generator_config(tensors, **settings)
         except ValueError as error:
             raise CheckpointError(f"its configuration makes no sense ({error}); write the file again") from None
-        return Networks(stored_generator(config, tensors), metadata=metadata)
+        return Networks(StoredNetwork(config, tensors, StyleGAN2), metadata=metadata)
     if architecture == "dcgan":
         stored = StoredNetwork(config_from_json(DCGANConfig, values), tensors, DCGANGenerator)
-        stored.check()
         return Networks(stored, metadata=metadata, architecture="dcgan")
     known = " and ".join(ARCHITECTURES)
     raise CheckpointError(f"its architecture is {brief(architecture)}; this fergan knows {known} only")

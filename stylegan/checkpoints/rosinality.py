@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from .checkpoint import Derived, Networks, Stored, StoredNetwork, stored_generator
+from ..networks import StyleGAN2
+from .checkpoint import Derived, Networks, Stored, StoredNetwork
 from .contents import Content
 from .errors import CheckpointError
 from .restricted_pickle import brief
 from .stand_ins import Namespace
-from .structure import compare, generator_config, json_part
+from .structure import compare, generator_config, json_part, noise_map
 from .torch_files import TorchTensor
 
 _ALONE = "input.input"  # a tensor of the generator: the file is its state dict
@@ -86,7 +87,7 @@ def read_generator(root: dict[Any, Any]) -> StoredNetwork:
     arguments = training_arguments(root)
     stated = {"img_resolution": "size", "z_dim": "latent", "w_dim": "latent", "num_mapping_layers": "n_mlp"}
     compare(config, {ours: arguments.get(theirs) for ours, theirs in stated.items()})
-    return stored_generator(config, tensors)
+    return StoredNetwork(config, tensors, StyleGAN2)
 
 
 def training_arguments(root: dict[Any, Any]) -> dict[Any, Any]:
@@ -168,15 +169,10 @@ def _rgb(part: str) -> Callable[[re.Match[str]], str]:
     return lambda m: f"synthesis.b{8 << int(m[1])}.torgb.{part}"
 
 
-def _noise(match: re.Match[str]) -> str:
-    index = int(match[1])
-    return f"synthesis.b{4 << (index + 1) // 2}.conv{1 if index == 0 else (index + 1) % 2}.noise_const"
-
-
 NAMES: list[tuple[str, Callable[[re.Match[str]], str], int | None]] = [
     (r"style\.([1-9]\d?)\.(weight|bias)", lambda m: f"mapping.fc{int(m[1]) - 1}.{m[2]}", None),
     (r"input\.input", lambda m: "synthesis.b4.const", 3),
-    (r"noises\.noise_(\d{1,2})", _noise, 2),
+    (r"noises\.noise_(\d{1,2})", noise_map, 2),
     *((r"conv1\." + theirs, _first("conv1", ours), axes) for theirs, ours, axes in _LAYER_PARTS),
     *((r"to_rgb1\." + theirs, _first("torgb", ours), axes) for theirs, ours, axes in _RGB_PARTS),
     *((r"convs\.(\d{1,2})\." + theirs, _conv(ours), axes) for theirs, ours, axes in _LAYER_PARTS),

@@ -189,6 +189,13 @@ def number(value: Any, name: str, default: float | None = None) -> float:
     return value
 
 
+def whole_number(value: Any, name: str) -> int:
+    """A setting out of a file that counts something, from 0 up."""
+    if type(value) is not int or not 0 <= value < 2**16:
+        raise CheckpointError(f"its setting {name} is {brief(value)}, where a small whole number is needed")
+    return value
+
+
 def optional_number(value: Any, name: str) -> float | None:
     """The same, or None."""
     return None if value is None else number(value, name)
@@ -198,6 +205,12 @@ def text(value: Any, name: str, accepted: tuple[str, ...]) -> None:
     """Refuse a setting that is neither None nor one of ``accepted``."""
     if value is not None and value not in accepted:
         raise CheckpointError(f"its setting {name} is {brief(value)}; fergan knows {', '.join(accepted)} only")
+
+
+def noise_map(match: re.Match[str]) -> str:
+    """Our name of noise map k, the first group of ``match``: 0 belongs to the 4x4 block, then two to each block."""
+    index = int(match[1])
+    return f"synthesis.b{4 << (index + 1) // 2}.conv{1 if index == 0 else (index + 1) % 2}.noise_const"
 
 
 def json_part(value: Any, depth: int = 3) -> Any:

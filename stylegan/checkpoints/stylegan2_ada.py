@@ -15,12 +15,22 @@ whose defaults are others (num_fp16_res 4, conv_clamp 256, w_avg_beta 0.998).
 
 from typing import Any
 
-from .checkpoint import Networks, StoredNetwork, stored_discriminator, stored_generator
+from ..networks import Discriminator, StyleGAN2
+from .checkpoint import Networks, StoredNetwork
 from .contents import Content
 from .errors import CheckpointError
 from .restricted_pickle import brief, refuse
 from .stand_ins import PersistentObject
-from .structure import compare, discriminator_config, generator_config, json_part, number, optional_number, text
+from .structure import (
+    compare,
+    discriminator_config,
+    generator_config,
+    json_part,
+    number,
+    optional_number,
+    text,
+    whole_number,
+)
 from .torch_files import TorchTensor
 
 NAME = "stylegan2-ada"
@@ -154,7 +164,7 @@ def read_generator(root: Any) -> StoredNetwork:
     compare(config, {name: arguments.get(name) for name in given})
     compare(config, {"num_mapping_layers": mapping.get("num_layers")})
     compare(config, {"architecture": network.common("architecture", blocks)})
-    return stored_generator(config, network.tensors)
+    return StoredNetwork(config, network.tensors, StyleGAN2)
 
 
 def read_discriminator(root: Any) -> StoredNetwork:
@@ -176,14 +186,14 @@ def read_discriminator(root: Any) -> StoredNetwork:
     config = discriminator_config(
         network.tensors,
         mapping_lr_multiplier=number(network.common("bias_gain", dense), "lr_multiplier", 0.01),
-        mbstd_group_size=None if group is None else _count(group) or 1,
+        mbstd_group_size=None if group is None else whole_number(group, "mbstd_group_size") or 1,
         conv_clamp=optional_number(network.common("conv_clamp", convolutions), "conv_clamp"),
         num_fp16_res=sum(network.attribute(block, "use_fp16") is True for block in blocks),
     )
     names = ("c_dim", "img_resolution", "img_channels", "channel_base", "channel_max", "architecture")
     compare(config, {name: arguments.get(name) for name in names})
     compare(config, {"architecture": network.common("architecture", [b for b in blocks if b != "b4"])})
-    return stored_discriminator(config, network.tensors)
+    return StoredNetwork(config, network.tensors, Discriminator)
 
 
 def _expect(root: Any, class_name: str) -> PersistentObject:
@@ -199,9 +209,3 @@ def _expect(root: Any, class_name: str) -> PersistentObject:
 
 def _blocks(network: Network, prefix: str) -> list[str]:
     return [name for name in network.layers if name.startswith(prefix) and name[len(prefix) :].isdecimal()]
-
-
-def _count(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 2**16:
-        raise CheckpointError(f"a setting is {brief(value)}, where a small whole number is needed")
-    return value

@@ -16,12 +16,22 @@ from typing import Any
 
 import numpy as np
 
-from .checkpoint import Derived, Networks, Stored, StoredNetwork, stored_discriminator, stored_generator
+from ..networks import Discriminator, StyleGAN2
+from .checkpoint import Derived, Networks, Stored, StoredNetwork
 from .contents import Content
 from .errors import CheckpointError
 from .restricted_pickle import brief, refuse
 from .stand_ins import NumpyArray, TensorFlowNetwork
-from .structure import compare, discriminator_config, generator_config, number, optional_number, text
+from .structure import (
+    compare,
+    discriminator_config,
+    generator_config,
+    noise_map,
+    number,
+    optional_number,
+    text,
+    whole_number,
+)
 
 NAME = "tensorflow"
 FILES = "the TensorFlow programs (.pkl, config-e and config-f)"
@@ -148,12 +158,12 @@ def read_generator(root: Any) -> StoredNetwork:
         mapping_lr_multiplier=number(settings.get("mapping_lrmul"), "mapping_lrmul", 0.01),
         w_avg_beta=number(settings.get("w_avg_beta"), "w_avg_beta", 0.995),
         conv_clamp=optional_number(settings.get("conv_clamp"), "conv_clamp"),
-        num_fp16_res=_count(settings.get("num_fp16_res", 0), "num_fp16_res"),
+        num_fp16_res=whole_number(settings.get("num_fp16_res", 0), "num_fp16_res"),
         resample_filter=_taps(settings.get("resample_kernel")),
     )
     compare(config, {ours: settings.get(theirs) for theirs, ours in GENERATOR_SETTINGS.items()})
     compare(config, _channels(settings))
-    return stored_generator(config, tensors)
+    return StoredNetwork(config, tensors, StyleGAN2)
 
 
 def read_discriminator(root: Any) -> StoredNetwork:
@@ -172,14 +182,14 @@ def read_discriminator(root: Any) -> StoredNetwork:
     config = discriminator_config(
         tensors,
         mapping_lr_multiplier=number(settings.get("mapping_lrmul"), "mapping_lrmul", 0.1),
-        mbstd_group_size=None if group is None else _count(group, "mbstd_group_size") or 1,
+        mbstd_group_size=None if group is None else whole_number(group, "mbstd_group_size") or 1,
         conv_clamp=optional_number(settings.get("conv_clamp"), "conv_clamp"),
-        num_fp16_res=_count(settings.get("num_fp16_res", 0), "num_fp16_res"),
+        num_fp16_res=whole_number(settings.get("num_fp16_res", 0), "num_fp16_res"),
         resample_filter=_taps(settings.get("resample_kernel")),
     )
     compare(config, {ours: settings.get(theirs) for theirs, ours in DISCRIMINATOR_SETTINGS.items()})
     compare(config, _channels(settings))
-    return stored_discriminator(config, tensors)
+    return StoredNetwork(config, tensors, Discriminator)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -212,12 +222,6 @@ def _layer(suffix: str) -> Callable[[re.Match[str]], str]:
     return lambda m: f"synthesis.b{m[1]}.{_LAYERS[m[2]]}.{suffix}"
 
 
-def _noise_name(match: re.Match[str]) -> str:
-    """noise0 belongs to the 4x4 block, then two to each block."""
-    index = int(match[1])
-    return f"synthesis.b{4 << (index + 1) // 2}.conv{1 if index == 0 else (index + 1) % 2}.noise_const"
-
-
 _AT = r"synthesis/(\d+)x\1/"
 GENERATOR_NAMES: list[Rule] = [
     (r"dlatent_avg", lambda m: "mapping.w_avg", "as is"),
@@ -226,7 +230,7 @@ GENERATOR_NAMES: list[Rule] = [
     (r"mapping/LabelEmbed/weight", lambda m: "mapping.embed.weight", "matrix"),
     (r"mapping/LabelEmbed/bias", lambda m: "mapping.embed.bias", "as is"),
     (r"synthesis/4x4/Const/const", lambda m: "synthesis.b4.const", "constant"),
-    (r"synthesis/noise(\d{1,2})", _noise_name, "noise"),
+    (r"synthesis/noise(\d{1,2})", noise_map, "noise"),
     (_AT + "(Conv0_up)/weight", _layer("weight"), "upsampling"),
     (_AT + "(Conv|Conv1|ToRGB|Skip)/weight", _layer("weight"), "convolution"),
     (_AT + "(Conv|Conv0_up|Conv1|ToRGB)/bias", _layer("bias"), "as is"),
@@ -320,9 +324,3 @@ def _taps(value: Any) -> tuple[float, ...]:
     if type(value) not in (list, tuple) or not 1 <= len(value) <= 64:
         raise CheckpointError("its setting resample_kernel is no list of taps")
     return tuple(number(tap, "resample_kernel") for tap in value)
-
-
-def _count(value: Any, name: str) -> int:
-    if type(value) is not int or not 0 <= value < 2**16:
-        raise CheckpointError(f"its setting {name} is {brief(value)}, where a small whole number is needed")
-    return value

@@ -79,19 +79,9 @@ _loaded: dict[str, ctypes.CDLL | BuildError] = {}
 _guard = threading.RLock()
 
 
-def cpu_library() -> ctypes.CDLL | None:
-    """The C++ operations (``csrc/cpu/*.cpp``), built if need be; None = use PyTorch's. Never raises BuildError."""
-    return _library("cpu")
-
-
-def cuda_library() -> ctypes.CDLL | None:
-    """The CUDA operations (``csrc/cuda/*.cu``), built for the GPUs here if need be; None = use PyTorch's."""
-    return _library("cuda")
-
-
 def why_not(kind: str) -> str | None:
-    """Why :func:`cpu_library` or :func:`cuda_library` gives None, and what would change that; None if it does not."""
-    if _library(kind) is not None:
+    """Why :func:`library` gives None, and what would change that; None if it does not."""
+    if library(kind) is not None:
         return None
     return "FERGAN_OPS=reference" if mode() == "reference" else str(_loaded[kind])
 
@@ -108,7 +98,11 @@ def mode() -> str:
     return value
 
 
-def _library(kind: str) -> ctypes.CDLL | None:
+def library(kind: str) -> ctypes.CDLL | None:
+    """The operations in ``csrc/cpu/*.cpp`` or ``csrc/cuda/*.cu``, built for this machine if need be.
+
+    None stands for PyTorch's own operations; there is never a BuildError.
+    """
     if mode() == "reference":
         return None
     found = _loaded.get(kind)

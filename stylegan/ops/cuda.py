@@ -35,7 +35,7 @@ def takes(x: torch.Tensor, *others: torch.Tensor | None) -> bool:
         and x.dtype in DTYPES
         and all(other is None or other.device == x.device for other in others)
         and not torch.compiler.is_compiling()
-        and build.cuda_library() is not None
+        and build.library("cuda") is not None
         and _trusted(x.device)
     )
 

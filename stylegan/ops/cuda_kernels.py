@@ -169,7 +169,7 @@ def count_maps(noise: torch.Tensor) -> int:
 
 def launch_kernel(function: str, arguments: ctypes.Structure, x: torch.Tensor) -> None:
     """Start a kernel on PyTorch's current stream of ``x``'s device."""
-    library = build.cuda_library()
+    library = build.library("cuda")
     assert library is not None
     launch = getattr(library, function)
     if x.device.type == "cpu":  # the kernels compiled for a CPU, in tests

@@ -55,11 +55,12 @@ def upfirdn2d(
     Returns:
         [N, C, H', W'] of ``x``'s dtype.
     """
-    if not kernel.requires_grad and cuda.takes(x, kernel):
+    if not kernel.requires_grad:
         how = Resampling(_pair(up), _pair(down), _sides(padding), flip_filter, gain)
-        return cuda.upfirdn2d(x, kernel, how)
-    if x.requires_grad and not kernel.requires_grad and kernel.ndim == 2 and _pair(down) != (1, 1):
-        return _Decimation.apply(x, kernel, _pair(up), _pair(down), _sides(padding), flip_filter, gain)
+        if cuda.takes(x, kernel):
+            return cuda.upfirdn2d(x, kernel, how)
+        if x.requires_grad and kernel.ndim == 2 and how.down != (1, 1):
+            return _Decimation.apply(x, kernel, how)
     return upfirdn2d_reference(x, kernel, up=up, down=down, padding=padding, flip_filter=flip_filter, gain=gain)
 
 
@@ -70,33 +71,16 @@ class _Decimation(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        kernel: torch.Tensor,
-        up: tuple[int, int],
-        down: tuple[int, int],
-        sides: tuple[int, int, int, int],
-        flip_filter: bool,
-        gain: float,
-    ) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, kernel: torch.Tensor, how: Resampling) -> torch.Tensor:  # type: ignore[override]
         ctx.save_for_backward(kernel)
-        ctx.how = (up, down, sides, flip_filter, gain, x.shape)
-        return upfirdn2d_reference(x, kernel, up=up, down=down, padding=sides, flip_filter=flip_filter, gain=gain)
+        ctx.how, ctx.size = how, x.shape[2:]
+        up, down, padding, flip, gain = how
+        return upfirdn2d_reference(x, kernel, up=up, down=down, padding=padding, flip_filter=flip, gain=gain)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
         (kernel,) = ctx.saved_tensors
-        (up_x, up_y), (down_x, down_y), (left, _, top, _), flip_filter, gain, (_, _, height, width) = ctx.how
-        taps_y, taps_x = kernel.shape
-        sides = (
-            taps_x - left - 1,
-            width * up_x - gradient.shape[3] * down_x + left - up_x + 1,
-            taps_y - top - 1,
-            height * up_y - gradient.shape[2] * down_y + top - up_y + 1,
-        )
-        how = ((down_x, down_y), (up_x, up_y), sides, not flip_filter, gain)
-        return _Decimation.apply(gradient, kernel, *how), None, None, None, None, None, None
+        return _Decimation.apply(gradient, kernel, ctx.how.backward(*ctx.size, kernel)), None, None
 
 
 def upfirdn2d_reference(

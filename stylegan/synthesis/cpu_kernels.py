@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import torch
 
-from ..ops.build import cpu_library
+from ..ops import build
 
 GROUP = 16  # channels of a map are filled up to a multiple of it
 IMAGE_LANES = 4  # at most so many image channels
@@ -102,7 +102,7 @@ def kernels(instruction_set: str = "auto") -> Kernels | None:
 
     None where there is no library (:func:`.build.why_not` says why) or the processor lacks the instructions.
     """
-    library = cpu_library()
+    library = build.library("cpu")
     return None if library is None else _kernels(library, instruction_set)
 
 

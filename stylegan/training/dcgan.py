@@ -15,6 +15,7 @@ from torch import nn
 
 from ..dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
 from .diffaugment import diff_augment
+from .snapshots import Trainer
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,8 @@ class DCGANSettings:
     augment: tuple[str, ...] = ("color", "translation")
 
 
-class DCGANTrainer:
-    """The networks and optimisers of one DCGAN training, and what one step does to them.
-
-    Attributes:
-        modules: the networks by name; ``G`` is what the training is for.
-        optimizers: by name.
-    """
+class DCGANTrainer(Trainer):
+    """The training of a DCGAN; see :class:`.snapshots.Trainer`."""
 
     architecture = "dcgan"
 
@@ -47,9 +43,7 @@ class DCGANTrainer:
         device: torch.device,
         class_shares: np.ndarray | None = None,
     ) -> None:
-        """``class_shares``: float [c_dim], how often each class is drawn for fakes; needed if c_dim is not 0."""
-        self.config, self.settings, self.device = config, settings, device
-        self.class_shares = None if class_shares is None else torch.as_tensor(class_shares, dtype=torch.float64)
+        super().__init__(config, settings, device, class_shares)
         generator, discriminator = DCGANGenerator(config).to(device), DCGANDiscriminator(config).to(device)
         self.modules: dict[str, nn.Module] = {"G": generator, "D": discriminator}
         betas = (settings.beta1, 0.999)
@@ -58,29 +52,12 @@ class DCGANTrainer:
             for name, module in self.modules.items()
         }
 
-    def sample_inputs(self, n: int, rng: torch.Generator) -> tuple[torch.Tensor, ...]:
-        """z float32 [n, z_dim] ~ N(0, 1) and, where conditional, one-hot c float32 [n, c_dim], drawn as in the data."""
-        z = torch.randn(n, self.config.z_dim, generator=rng).to(self.device)
-        if self.class_shares is None:
-            return (z,)
-        drawn = torch.multinomial(self.class_shares, n, replacement=True, generator=rng)
-        return z, F.one_hot(drawn, self.config.c_dim).float().to(self.device)
-
     def draw(self, generator: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Images float32 [n, C, R, R] of a generator of this kind."""
         return generator(torch.cat(inputs, dim=1))
 
     def step(self, reals: torch.Tensor, classes: torch.Tensor | None, rng: torch.Generator) -> dict[str, torch.Tensor]:
-        """One update of D, then one of G, on one batch.
-
-        Args:
-            reals: float32 [N, C, R, R] in [-1, 1].
-            classes: float32 [N, c_dim], or None for an unconditional generator.
-            rng: CPU generator; the source of all randomness.
-
-        Returns:
-            Scalars to be logged, still on the device.
-        """
+        """One update of D, then one of G, on one batch."""
         G, D, policy = self.modules["G"], self.modules["D"], self.settings.augment
         inputs = self.sample_inputs(len(reals), rng)
         asked = inputs[1] if len(inputs) > 1 else None

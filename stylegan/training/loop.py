@@ -188,7 +188,7 @@ def _update_average(average: nn.Module, module: nn.Module, seen: int, half_life:
 
 
 class _Records:
-    """What the first process writes down: scalars and samples, for people and programs, and snapshots."""
+    """The files that the first process writes: scalars and samples, for people and programs, and snapshots."""
 
     def __init__(
         self,

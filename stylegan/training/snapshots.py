@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ...data.images import write_png
@@ -24,23 +26,50 @@ from .start import DISCRIMINATOR_FILE, save_discriminator
 STATE_FILE = "training-state.pt"
 
 
-class Trainer(Protocol):
-    """An architecture's part of a training; see :class:`fergan.stylegan.training.dcgan.DCGANTrainer`."""
+class Trainer(ABC):
+    """An architecture's part of a training: its networks and optimisers, and what one step does to them.
+
+    Attributes:
+        architecture: of the networks.
+        modules: the networks by name, and other state of the training; ``G`` is what the training is for.
+        optimizers: by name.
+    """
 
     architecture: str
-    config: Any
-    settings: Any
-    device: torch.device
     modules: dict[str, nn.Module]
-    optimizers: dict[str, torch.optim.Optimizer]
+    optimizers: dict[str, torch.optim.Adam]
 
-    def sample_inputs(self, n: int, rng: torch.Generator) -> tuple[torch.Tensor, ...]: ...
+    def __init__(
+        self, config: Any, settings: Any, device: torch.device, class_shares: np.ndarray | None = None
+    ) -> None:
+        """``class_shares``: float [c_dim], how often each class is drawn for fakes; needed if c_dim is not 0."""
+        self.config, self.settings, self.device = config, settings, device
+        self.class_shares = None if class_shares is None else torch.as_tensor(class_shares, dtype=torch.float64)
 
-    def draw(self, generator: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor: ...
+    def sample_inputs(self, n: int, rng: torch.Generator) -> tuple[torch.Tensor, ...]:
+        """z float32 [n, z_dim] ~ N(0, 1) and, where conditional, one-hot c float32 [n, c_dim], drawn as in the data."""
+        z = torch.randn(n, self.config.z_dim, generator=rng).to(self.device)
+        if self.class_shares is None:
+            return (z,)
+        drawn = torch.multinomial(self.class_shares, n, replacement=True, generator=rng)
+        return z, F.one_hot(drawn, self.config.c_dim).float().to(self.device)
 
-    def step(
-        self, reals: torch.Tensor, classes: torch.Tensor | None, rng: torch.Generator
-    ) -> dict[str, torch.Tensor]: ...
+    @abstractmethod
+    def draw(self, generator: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Images float32 [n, C, R, R] of a generator of this kind."""
+
+    @abstractmethod
+    def step(self, reals: torch.Tensor, classes: torch.Tensor | None, rng: torch.Generator) -> dict[str, torch.Tensor]:
+        """Update the networks by one batch.
+
+        Args:
+            reals: float32 [N, C, R, R] in [-1, 1].
+            classes: float32 [N, c_dim], or None for an unconditional generator.
+            rng: CPU generator; the source of all randomness.
+
+        Returns:
+            Scalars to be logged, still on the device.
+        """
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from ..networks import Discriminator, DiscriminatorConfig, StyleGAN2, StyleGAN2C
 from .ada import ada_augment
 from .diffaugment import diff_augment
 from .precision import full_precision, set_compute_dtype
+from .snapshots import Trainer
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,8 @@ class _State(nn.Module):
         self.register_buffer("real_sign", torch.zeros(2))  # sum and number since ADA last looked
 
 
-class StyleGAN2Trainer:
-    """The networks and optimisers of one StyleGAN2 training, and what one step does to them.
-
-    Attributes:
-        modules: the networks by name, and the training's own state; ``G`` is what the training is for.
-        optimizers: by name.
-    """
+class StyleGAN2Trainer(Trainer):
+    """The training of a StyleGAN2; see :class:`.snapshots.Trainer`."""
 
     architecture = "stylegan2"
     ADA_INTERVAL = 4  # steps between changes of ADA's strength
@@ -101,9 +97,7 @@ class StyleGAN2Trainer:
         device: torch.device,
         class_shares: np.ndarray | None = None,
     ) -> None:
-        """``class_shares``: float [c_dim], how often each class is drawn for fakes; needed if c_dim is not 0."""
-        self.config, self.settings, self.device = config, settings, device
-        self.class_shares = None if class_shares is None else torch.as_tensor(class_shares, dtype=torch.float64)
+        super().__init__(config, settings, device, class_shares)
         discriminator = DiscriminatorConfig(
             img_resolution=config.img_resolution,
             img_channels=config.img_channels,
@@ -134,30 +128,13 @@ class StyleGAN2Trainer:
             module.parameters(), self.settings.learning_rate * share, (beta1**share, beta2**share), eps=1e-8
         )
 
-    def sample_inputs(self, n: int, rng: torch.Generator) -> tuple[torch.Tensor, ...]:
-        """z float32 [n, z_dim] ~ N(0, 1) and, where conditional, one-hot c float32 [n, c_dim], drawn as in the data."""
-        z = torch.randn(n, self.config.z_dim, generator=rng).to(self.device)
-        if self.class_shares is None:
-            return (z,)
-        drawn = torch.multinomial(self.class_shares, n, replacement=True, generator=rng)
-        return z, F.one_hot(drawn, self.config.c_dim).float().to(self.device)
-
     def draw(self, generator: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Images float32 [n, C, R, R] of a generator of this kind, with its fixed noise."""
         with full_precision(generator, self._compute_dtype):
             return generator(*inputs, noise_mode="const")
 
     def step(self, reals: torch.Tensor, classes: torch.Tensor | None, rng: torch.Generator) -> dict[str, torch.Tensor]:
-        """One update of G, then one of D, each followed by its regularisation when that is due.
-
-        Args:
-            reals: float32 [N, C, R, R] in [-1, 1].
-            classes: float32 [N, c_dim], or None for an unconditional generator.
-            rng: CPU generator; the source of all randomness.
-
-        Returns:
-            Scalars to be logged, still on the device.
-        """
+        """One update of G, then one of D, each followed by its regularisation when that is due."""
         settings, count = self.settings, int(self.state.steps)
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):  # the networks draw their noise from torch's global generator

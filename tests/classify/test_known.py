@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fergan.classify import load_classifier, published
+from fergan.classify import load_classifier
 from fergan.classify.backend import keras
 from fergan.classify.known import KNOWN_JUDGES
 from fergan.classify.published import cached_judge, fetch_judge
 from fergan.data.labels import FER2013, FERPLUS
+from fergan.runtime import published
 from fergan.runtime.errors import DataError
 
 L = keras.layers

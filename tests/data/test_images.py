@@ -249,13 +249,11 @@ def test_folder_and_zip_are_the_same_source(tmp_path):
     for path in (folder, tmp_path / "faces.zip"):
         with pickle.loads(pickle.dumps(ImageSource(path))) as source:
             assert source.names == ("00000/img2.png", "00000/img10.png", "bad.jpg") and len(source) == 3
-            skipped = []
-            read = dict(source.images(on_error=lambda *problem: skipped.append(problem)))  # noqa: B023 - used at once
-            np.testing.assert_array_equal(read["00000/img2.png"], RGB)
-            np.testing.assert_array_equal(read["00000/img10.png"], GRAY[:, :, None])
-            assert [name for name, _ in skipped] == ["bad.jpg"] and str(path) in str(skipped[0][1])
-            with pytest.raises(DataError, match="bad.jpg"):
-                list(source.images())
+            np.testing.assert_array_equal(source.read("00000/img2.png"), RGB)
+            np.testing.assert_array_equal(source.read("00000/img10.png"), GRAY[:, :, None])
+            with pytest.raises(DataError, match="bad.jpg") as error:
+                source.read("bad.jpg")
+            assert str(path) in str(error.value)
             with pytest.raises(KeyError):
                 source.read_bytes("../faces.zip")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["faces", "faces.zip"]  # nothing was extracted

@@ -1,4 +1,4 @@
-"""What a classifier says about labelled faces, on the classes that it and the data share."""
+"""A classifier's answers to labelled faces, on the classes that it shares with the data."""
 
 from __future__ import annotations
 

@@ -21,10 +21,10 @@ from ...classify.evaluation.calibration import (
     fit_temperature,
 )
 from ...classify.evaluation.explain import network_inputs
-from ...classify.evaluation.scores import Calibration, calibration
+from ...classify.evaluation.scores import Calibration, calibration, summary
 from ...classify.saving import save_classifier, validation_bytes
 from ...data.audit.leaks import copies_in_training
-from ...data.face_set import FaceSet, confusion_counts, role
+from ...data.face_set import FaceSet, role
 from ...data.labels import canonical_label
 from ...data.merging import merge
 from ...data.readers import read_faces
@@ -37,7 +37,7 @@ _TIE = 1e-4  # answers whose two best probabilities are nearer than this may swa
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What calibration did.
+    """The result of a calibration.
 
     Attributes:
         temperature: that the logits were divided by.
@@ -55,7 +55,7 @@ class Calibrated:
     members: int
 
     def lines(self) -> list[str]:
-        """What a person is told."""
+        """The result in words, a line each."""
         lines = [f"temperature {self.temperature:.4f}, fitted on {self.n} validation faces"]
         for name, before, after, unit in (
             ("ECE", 100 * self.before.ece, 100 * self.after.ece, " %"),
@@ -109,7 +109,7 @@ def run_calibration(
             f"{printable(classifier.source)}: cannot be calibrated: it has outputs that are no labels (valence, "
             "arousal)"
         )
-    faces, codes, name, leaks = _validation(data, classifier.labels)
+    faces, codes, name, leaks = validation_faces(data, classifier.labels)
     logits = classifier.card.get("outputs") == "logits"
     try:
         network = classifier.keras_model()
@@ -143,13 +143,7 @@ def _card(
     classifier: Classifier, temperature: float, expected: np.ndarray, codes: np.ndarray, name: str
 ) -> dict[str, Any]:
     """The old card with the temperature, and with the scores of the scaled answers."""
-    scores = {
-        **classifier.card.get("scores", {}),
-        "n": len(codes),
-        "accuracy": round(float((expected.argmax(axis=1) == codes).mean()), 4),
-        "log_loss": round(float(-np.log(expected[np.arange(len(codes)), codes].clip(1e-12)).mean()), 4),
-        "confusion": confusion_counts(codes, expected.argmax(axis=1), len(classifier.labels)).tolist(),
-    }
+    scores = {**classifier.card.get("scores", {}), **summary(expected, codes)}
     fit = {
         "method": "temperature",
         "temperature": temperature,
@@ -161,7 +155,9 @@ def _card(
     return {**classifier.full_card(), "view": "48", "calibration": fit, "scores": scores}
 
 
-def _validation(data: Sequence[str], labels: tuple[str, ...]) -> tuple[FaceSet, np.ndarray, str, np.ndarray | None]:
+def validation_faces(
+    data: Sequence[str], labels: tuple[str, ...]
+) -> tuple[FaceSet, np.ndarray, str, np.ndarray | None]:
     """The validation rows with a class that the model knows, their classes in its order, what to call them, and which
     have copies among the training rows."""
     faces = merge([read_faces(path) for path in data], "all")
@@ -172,7 +168,7 @@ def _validation(data: Sequence[str], labels: tuple[str, ...]) -> tuple[FaceSet, 
     if rows.sum() < 2:
         raise DataError(
             f"{printable(', '.join(data))}: has no validation rows (PublicTest, or validation) of the classes "
-            f"{', '.join(known)}; a temperature is fitted on faces that the model was not"
+            f"{', '.join(known)}, on which the model was not fitted"
         )
     splits = " + ".join(sorted(set(faces.usage[rows].tolist())))
     copies = copies_in_training(faces, rows)

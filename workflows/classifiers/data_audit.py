@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from ...data.readers.ferplus import COLUMNS, read_ferplus
 from ...data.splits import split
 from ...reports.pages.data_audit import build_page
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import make_folder, printable, utf8_text, write_atomically
+from ...runtime.files import make_folder, npz_bytes, printable, utf8_text, write_atomically
 
 
 @dataclass(frozen=True)
@@ -94,9 +93,9 @@ def run_audit(options: AuditOptions, out: str | Path) -> tuple[Audit, list[Path]
         from .out_of_fold import out_of_fold
 
         probabilities = out_of_fold(faces, options.model, seed=options.seed)
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, probabilities=probabilities.astype(np.float32), labels=np.array(faces.label_names))
-        files["predictions.npz"] = buffer.getvalue()
+        files["predictions.npz"] = npz_bytes(
+            probabilities=probabilities.astype(np.float32), labels=np.array(faces.label_names)
+        )
     result = audit(faces, threshold=options.threshold, probabilities=probabilities, not_a_face=votes)
     files["findings.csv"] = _csv(result.findings)
     record = {"data": dict(faces.record), "threshold": options.threshold, "summary": result.summary}

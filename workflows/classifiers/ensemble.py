@@ -10,12 +10,11 @@ import numpy as np
 
 from ...classify.classifier import Classifier, load_classifier
 from ...classify.ensemble import fit_stack, in_order_of, soft_vote, stacked
+from ...classify.evaluation.scores import summary
 from ...classify.saving import save_classifier, validation_bytes
-from ...data.audit.leaks import copies_in_training
-from ...data.face_set import FaceSet, confusion_counts, role
-from ...data.readers import read_faces
-from ...runtime.errors import DataError, UsageError
+from ...runtime.errors import UsageError
 from ...runtime.files import write_atomically
+from .calibrate import validation_faces
 
 
 def make_ensemble(
@@ -57,7 +56,8 @@ def make_ensemble(
     if data is None:
         save_classifier(soft_vote(members, weights), out, card)
         return card
-    split, faces, codes, leaks = _validation_faces(read_faces(data), labels, data)
+    chosen, codes, name, leaks = validation_faces([data], labels)
+    faces, split = chosen.images, str(chosen.usage[0])
     if stack:
         answers = [in_order_of(labels, member, member.predict(faces)) for member in members]
         fitted = fit_stack(answers, codes, labels)
@@ -68,14 +68,13 @@ def make_ensemble(
         answers = [in_order_of(labels, member, member.predict(faces)) for member in members]
         probabilities = np.average(answers, axis=0, weights=shares).astype(np.float32)
     card["scores"] = _scores(probabilities, codes, answers, split, stack)
-    name = f"{Path(data).stem} {split}"
     save_classifier(model, out, card, validation_bytes(codes, probabilities, name, leaks))
     _keep_feature_reference(out, members[-1])
     return card
 
 
 def _card(members: Sequence[Classifier], weights: Sequence[float] | None, stack: bool) -> dict[str, Any]:
-    """What is known before any face is judged."""
+    """The card before any face is judged."""
     ensemble: dict[str, Any] = {"method": "stacked" if stack else "soft vote"}
     if weights is not None:
         ensemble["weights"] = list(weights)
@@ -91,13 +90,9 @@ def _scores(
     probabilities: np.ndarray, codes: np.ndarray, answers: Sequence[np.ndarray], split: str, stack: bool
 ) -> dict[str, Any]:
     """How the ensemble and each member (by its ``answers``) do on the validation faces."""
-    predicted = probabilities.argmax(axis=1)
     return {
         "validation_split": split,
-        "n": len(codes),
-        "accuracy": round(float((predicted == codes).mean()), 4),
-        "log_loss": round(float(-np.log(probabilities[np.arange(len(codes)), codes].clip(1e-12)).mean()), 4),
-        "confusion": confusion_counts(codes, predicted, probabilities.shape[1]).tolist(),
+        **summary(probabilities, codes),
         "members": [round(float((answer.argmax(axis=1) == codes).mean()), 4) for answer in answers],
         **({"cross_fitted": True} if stack else {}),
     }
@@ -107,19 +102,6 @@ def _described(member: Classifier) -> dict[str, Any]:
     known: dict[str, Any] = {"name": member.name, "sha256": member.sha256}
     accuracy = (member.card.get("scores") or {}).get("accuracy")
     return known if accuracy is None else {**known, "accuracy": accuracy}
-
-
-def _validation_faces(
-    faces: FaceSet, labels: tuple[str, ...], data: str
-) -> tuple[str, np.ndarray, np.ndarray, np.ndarray | None]:
-    """(name of the split, uint8 [N, 48, 48], int64 [N] in the order of ``labels``, bool [N] with copies in training)"""
-    wanted = (role(faces.usage) == "validation") & np.isin(faces.label_texts(), labels)
-    if not wanted.any():
-        raise DataError(f"{data}: has no validation faces (PublicTest, or validation) of the labels {','.join(labels)}")
-    chosen = faces.take(wanted)
-    codes = np.array([labels.index(text) for text in chosen.label_texts()], np.int64)
-    copies = copies_in_training(faces, wanted)
-    return str(chosen.usage[0]), chosen.images, codes, None if copies is None else copies[0]
 
 
 def _keep_feature_reference(out: Path, last: Classifier) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +25,7 @@ from ...data.readers import read_faces
 from ...reports.pages.evaluation import build_evaluation_page
 from ...reports.settings import plain
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import json_text, make_folder, printable, read_json, utf8_text, write_atomically
+from ...runtime.files import json_text, make_folder, npz_bytes, printable, read_json, utf8_text, write_atomically
 from ..progress import OnProgress, no_progress
 from .answers import Answers
 from .heat_maps import make_pictures
@@ -75,7 +74,7 @@ def run_evaluation(
         options: see :class:`EvaluateOptions`.
         out: a folder, made if it is not there; None for ``runs/evaluation/MODEL-SPLIT``, or one with digits of the
             hash behind it where another model or other data have that name. It receives
-            ``evaluation.json`` (see ``reports.pages.evaluation.schema``), ``evaluation.html`` and ``answers.npz``
+            ``evaluation.json`` (see ``reports/pages/schema``), ``evaluation.html`` and ``answers.npz``
             (``labels`` int16 [N] and ``probabilities`` float16 [N, K] of the single view in the order of
             ``label_names``, ``rows`` int32 [N] in the data, and one of ``probabilities_flip`` and
             ``probabilities_ten`` where asked for).
@@ -219,7 +218,7 @@ def _rows(faces: FaceSet, split: str | None) -> tuple[str, np.ndarray]:
 
 
 def _data_notes(faces: FaceSet) -> list[str]:
-    """What the readers noted, of one set or of all that were merged."""
+    """The readers' notes on one set, or on all that were merged."""
     return [str(note) for one in _sets(faces) for note in one.get("notes", ())]
 
 
@@ -349,6 +348,4 @@ def _answers_file(answers: Answers, views: Mapping[str, np.ndarray]) -> bytes:
         if name != "single":
             arrays[f"predicted_{name}"] = p.argmax(axis=1).astype(np.int16)
             arrays[f"probabilities_{name}"] = p.astype(np.float16)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    return buffer.getvalue()
+    return npz_bytes(**arrays)

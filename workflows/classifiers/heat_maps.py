@@ -1,4 +1,4 @@
-"""What an evaluation's page shows besides numbers: heat maps of some faces, and the first layer's filters."""
+"""The pictures of an evaluation's page: heat maps of some faces, and the first layer's filters."""
 
 from __future__ import annotations
 

@@ -12,15 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...reports.formatting import moment
-from ...reports.pages.leaderboard import (
-    HEADINGS,
-    NOTE,
-    heading,
-    leaderboard_data,
-    leaderboard_markdown,
-    leaderboard_page,
-    texts,
-)
+from ...reports.pages.leaderboard import leaderboard_data, leaderboard_markdown, leaderboard_page
 from ...reports.statistics.ranking import Entry, Ranking, rank
 from ...runtime.errors import DataError
 from ...runtime.files import json_text, printable
@@ -42,25 +34,6 @@ def read_tables(paths: Sequence[str | Path]) -> list[Ranking]:
             raise DataError(f"{printable(path)}: holds no evaluation.json; 'fergan evaluate' writes one")
         files += found
     return rank([_read(path) for path in files])
-
-
-def print_tables(rankings: Sequence[Ranking]) -> None:
-    """The rankings as tables on standard output."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 200  # of a file or a pipe; rich would fold at 80
-    for ranking in rankings:
-        table = Table(title=Text(heading(ranking)), title_justify="left")
-        for i, name in enumerate(HEADINGS):
-            table.add_column(name, justify="left" if i == 0 else "right")
-        for row in ranking.rows:
-            table.add_row(*map(Text, texts(row)))
-        console.print(table)
-    console.print(NOTE)
 
 
 def render_tables(rankings: Sequence[Ranking], kind: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from ...classify.classifier import load_classifier
 from ...classify.evaluation.views import predict_views
 from ...data.face_set import FaceSet, role
 from ...runtime.errors import UsageError
-from ...runtime.files import make_folder, write_atomically
+from ...runtime.files import make_folder, npz_bytes, write_atomically
 
 FILE = "teacher.npz"
 _PART = 2048
@@ -61,10 +60,8 @@ def teacher_probabilities(
         part = rows[start : start + _PART]
         answers[part] = predict_views(classifier, faces.images[part], views)
         done = start + len(part)
-        content = io.BytesIO()
-        np.savez(content, key=key, probabilities=answers[rows[:done]])
         make_folder(folder)
-        write_atomically(path, content.getvalue())
+        write_atomically(path, npz_bytes(key=np.array(key), probabilities=answers[rows[:done]]))
         if show:
             show(done, len(rows))
     return answers

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from ...classify.recipes import Recipe
 from ...data.audit.audit import audit, leaks_to_drop
@@ -21,7 +22,7 @@ from ...runtime.errors import UsageError
 
 @dataclass(frozen=True)
 class ClassifierOptions:
-    """What ``fergan train classifier`` is given. None: as the recipe, or the data, have it.
+    """The options of ``fergan train classifier``; None leaves a choice to the recipe or the data.
 
     Attributes:
         data: one or more data sets, as :func:`fergan.data.readers.read_faces` takes them.
@@ -120,19 +121,9 @@ def with_validation(faces: FaceSet, seed: int) -> FaceSet:
 
 def data_summary(faces: FaceSet) -> str:
     """Rows of each class in each split, as a text table; what the readers noted, and classes without training rows."""
-    counts = class_counts(faces)
-    lines = [["", *counts]]
-    for name in faces.label_names:
-        lines.append([name, *(str(column[name]) for column in counts.values())])
-    lines.append(["all", *(str(sum(column.values())) for column in counts.values())])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    text = [
-        "  ".join(
-            cell.ljust(width) if not column else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    ]
+    counts = pd.DataFrame(class_counts(faces), index=list(faces.label_names))
+    counts.loc["all"] = counts.sum()
+    text = [counts.to_string()]
     text += [str(note) for one in faces.record.get("sets", [faces.record]) for note in one.get("notes", ())]
     fitted = np.bincount(faces.labels[role(faces.usage) == "train"], minlength=len(faces.label_names))
     missing = [name for name, count in zip(faces.label_names, fitted, strict=True) if not count]

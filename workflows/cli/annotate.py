@@ -24,7 +24,6 @@ from .signals import stop_on_signal
 @click.option(
     "--detector",
     default="auto",
-    show_default=True,
     metavar="NAME|FILE",
     help="Find faces by yunet (a network; downloaded once, 0.2 MB), haar (comes along), lbp (fastest), an .onnx or "
     ".xml; auto: yunet where it is here already, else haar.",
@@ -34,14 +33,12 @@ from .signals import stop_on_signal
     "smallest",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.1,
-    show_default=True,
     help="Leave out faces smaller than this part of the shorter side.",
 )
 @click.option(
     "--smooth",
     type=click.FloatRange(0),
     default=0.5,
-    show_default=True,
     metavar="SECONDS",
     help="Smooth the drawn probabilities over this time; 0 does not. The table is never smoothed.",
 )
@@ -56,14 +53,13 @@ def annotate(source: str, **options: Any) -> None:
 
     Ctrl-C ends it early and finishes what is written; a second one drops it.
     """
-    from ..generators.catalogue import ensure_judge
+    from ..generators.catalogue import ensure_judges
     from ..live.annotate import AnnotateOptions
     from ..live.annotate import annotate as step
     from ..progress import progress
 
     models = options.pop("models") or ((None, None),)
-    for _, model in models:
-        ensure_judge(model)
+    ensure_judges(*(model for _, model in models))
     wanted = AnnotateOptions(source, models=models, **options)
     with stop_on_signal() as stop, progress("Annotating", unit="frames", into=options["out"] or options["csv"]) as show:
         done = step(wanted, show, stop=stop)

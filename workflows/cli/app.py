@@ -18,8 +18,8 @@ from .options import device_option, models_option, network_option
     help="Show a slider for this direction of 'fergan direction'. Repeat it for several.  [default: those that come "
     "with the network]",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Listen here; 0.0.0.0 or :: for all networks.")
-@click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True, help="Listen on this port.")
+@click.option("--host", default="127.0.0.1", help="Listen here; 0.0.0.0 or :: for all networks.")
+@click.option("--port", type=click.IntRange(1, 65535), default=7860, help="Listen on this port.")
 @device_option
 def app(
     models: tuple[tuple[str | None, str], ...],
@@ -33,13 +33,12 @@ def app(
 
     Upload a picture, compare models, generate faces, or point a camera at yourself. Works without internet.
     """
-    from ..generators.catalogue import ensure_judge, ensure_network
+    from ..generators.catalogue import ensure_judges, ensure_network
     from ..live.app import serve_app
     from ..progress import say
 
     ensure_network(network)
-    for _, model in models:
-        ensure_judge(model)
+    ensure_judges(*(model for _, model in models))
     serve_app(
         models or [(None, name) for name in ("fernet", "fernet-ensemble")],
         network=network,

@@ -28,7 +28,6 @@ DRIFTED, UNDECIDED = 3, 4
     "--max-tv",
     type=click.FloatRange(0, 1),
     default=0.1,
-    show_default=True,
     help="Allow this total variation distance: the share of faces with another label.",
 )
 @click.option("--strict", is_flag=True, help="Pass only if the whole interval is within, not if the faces are too few.")
@@ -37,7 +36,6 @@ DRIFTED, UNDECIDED = 3, 4
     "--level",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.95,
-    show_default=True,
     help="Give the distance an interval of this level.",
 )
 @click.option(
@@ -62,9 +60,9 @@ def check(
     """Fail when a run's expressions have drifted from a reference.
 
     The exit code is 3 if the whole interval of the distance lies above --max-tv, so chance alone fails few pipelines.
-    It is 4 if nothing can be told: always where the labels refute the correction of --corrected, and with --strict also
-    where --max-tv lies within the interval, for too few faces do not pass then. It is 1 or 2 if there is nothing to
-    compare, and else 0.
+    It is 4 if the faces cannot tell: always where the labels refute the correction of --corrected, and with --strict
+    also where --max-tv lies within the interval, for too few faces do not pass then. It is 1 or 2 if there is nothing
+    to compare, and else 0.
     """
     from ..run_folder.folder import existing_run
     from ..run_folder.seats import find_seat

@@ -14,6 +14,7 @@ from .options import (
     images_option,
     models_option,
     run_option,
+    together,
     view_option,
 )
 from .output import say_labels
@@ -22,32 +23,26 @@ if TYPE_CHECKING:
     from ..steps.judge import ClassifyOptions
 
 
-def classify_options(command: Any) -> Any:
-    for option in reversed(
-        [
-            models_option(
-                "Judge with this .keras, .h5, .hdf5 or .onnx file, or a name that 'fergan models' lists; repeatable: "
-                "each labels all faces.  [default: fernet]"
-            ),
-            described_options,
-            view_option,
-            click.option(
-                "--crop",
-                type=click.Choice(["none", "ffhq", "detect"]),
-                default="none",
-                show_default=True,
-                help="Judge this part of the picture: all of it, the face box of FFHQ-aligned pictures, "
-                "or the largest face found.",
-            ),
-            click.option(
-                "--no-face",
-                type=click.Choice(["whole", "skip"]),
-                help="With --crop detect, judge a picture without a face whole or skip it.  [default: whole]",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
+classify_options = together(
+    models_option(
+        "Judge with this .keras, .h5, .hdf5 or .onnx file, or a name that 'fergan models' lists; repeatable: "
+        "each labels all faces.  [default: fernet]"
+    ),
+    described_options,
+    view_option,
+    click.option(
+        "--crop",
+        type=click.Choice(["none", "ffhq", "detect"]),
+        default="none",
+        help="Judge this part of the picture: all of it, the face box of FFHQ-aligned pictures, "
+        "or the largest face found.",
+    ),
+    click.option(
+        "--no-face",
+        type=click.Choice(["whole", "skip"]),
+        help="With --crop detect, judge a picture without a face whole or skip it.  [default: whole]",
+    ),
+)
 
 
 @click.command(epilog="Example: fergan classify --images my_gan/samples --run my_gan")
@@ -59,14 +54,13 @@ def classify_options(command: Any) -> Any:
 def classify(run_name: str, force: bool, **options: Any) -> None:
     """Label faces with their expressions: runs/NAME/labels.csv."""
     wanted = to_classify(options)
-    from ..generators.catalogue import ensure_judge
+    from ..generators.catalogue import ensure_judges
     from ..progress import progress, warn
     from ..run_folder.folder import RunFolder
     from ..run_folder.seats import seats
     from ..steps.classify import classify as step
 
-    for one in wanted.each():
-        ensure_judge(one.model)
+    ensure_judges(*(one.model for one in wanted.each()))
     run = RunFolder(run_name)
     with run.lock(), progress("Classifying", into=run.path) as show:
         if force:
@@ -80,7 +74,7 @@ def classify(run_name: str, force: bool, **options: Any) -> None:
 
 
 def to_classify(options: dict[str, Any]) -> ClassifyOptions:
-    """What :func:`classify_options` were given.
+    """The typed options of :func:`classify_options`.
 
     Raises:
         UsageError: options that exclude each other.
@@ -95,10 +89,6 @@ def to_classify(options: dict[str, Any]) -> ClassifyOptions:
         name=name,
         further=tuple(further),
         images=options.get("images"),
-        crop=options["crop"],
         no_face=options["no_face"] or "whole",
-        device=options["device"],
-        labels=options["labels"],
-        input_range=options["input_range"],
-        view=options["view"],
+        **{name: options[name] for name in ("crop", "device", "labels", "input_range", "view")},
     )

@@ -19,7 +19,6 @@ from .options import classes_option, data_sets_option, relabel_option, seed_opti
     "--threshold",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.8,
-    show_default=True,
     help="Take two pictures for one photograph from this correlation of fine detail on.",
 )
 @click.option("--predictions", metavar="CSV|NPZ", help="Judge the labels by these out-of-fold probabilities.")
@@ -35,7 +34,7 @@ from .options import classes_option, data_sets_option, relabel_option, seed_opti
     is_flag=True,
     help="Leave out rows that are also in a split to be tested on: write them into exclude.csv.",
 )
-@click.option("--out", default="runs/audit", show_default=True, metavar="DIR", help="Write into this folder.")
+@click.option("--out", default="runs/audit", metavar="DIR", help="Write into this folder.")
 def audit_data(out: str, **options: Any) -> None:
     """Look for what is wrong with a data set.
 

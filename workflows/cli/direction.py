@@ -37,7 +37,7 @@ def direction(toward: str, keep: tuple[str, ...], out: str | None, force: bool, 
     The picture shows eight faces at seven strengths. 'fergan generate --edit NAME.npz:2' and 'interpolate --edit'
     use the direction. For a DCGAN, styles are latents.
     """
-    from ..generators.catalogue import ensure_judge, ensure_network
+    from ..generators.catalogue import ensure_judges, ensure_network
     from ..generators.direction import DirectionOptions, learn_direction
     from ..progress import progress
     from .output import print_table
@@ -47,7 +47,7 @@ def direction(toward: str, keep: tuple[str, ...], out: str | None, force: bool, 
     for made in (Path(path), Path(path).with_suffix(".png")):
         refuse_existing(made, force)
     ensure_network(options["network"])
-    ensure_judge(options["judge"])
+    ensure_judges(options["judge"])
     wanted = DirectionOptions(label, tuple(map(canonical_label, keep)), **options)
     with progress("Learning", into=path) as show:
         found = learn_direction(wanted, path, show)

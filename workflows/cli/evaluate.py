@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import classifier_options, data_sets_option, device_option, format_option, seed_option, view_option
+from .output import print_table
+
+if TYPE_CHECKING:
+    from ...reports.statistics.ranking import Ranking
 
 
 @click.command(epilog="Example: fergan evaluate --model fernet --data fer2013.csv --views ten")
@@ -24,7 +29,6 @@ from .options import classifier_options, data_sets_option, device_option, format
     "--views",
     type=click.Choice(["single", "flip", "ten"]),
     default="single",
-    show_default=True,
     help="Score also the mean of the face and its mirror image, or of ten views.",
 )
 @click.option("--log", metavar="CSV", help="Draw the learning curves of this log.  [default: log.csv beside the model]")
@@ -32,10 +36,9 @@ from .options import classifier_options, data_sets_option, device_option, format
     "--without-leaks/--with-leaks",
     "leaks",
     default=True,
-    show_default=True,
     help="Look for the evaluated faces among the training rows, and score without those found too.",
 )
-@click.option("--explain/--no-explain", default=True, show_default=True, help="Make heat maps of some faces.")
+@click.option("--explain/--no-explain", default=True, help="Make heat maps of some faces.")
 @seed_option("the halves for calibration")
 @click.option("--out", metavar="DIR", help="Write into this folder.  [default: runs/evaluation/MODEL-SPLIT]")
 @device_option
@@ -75,11 +78,11 @@ def leaderboard(evaluations: tuple[str, ...], kind: str, out: str | None) -> Non
     face.
     """
     from ...runtime.files import utf8_text, write_atomically
-    from ..classifiers.leaderboard import print_tables, read_tables, render_tables
+    from ..classifiers.leaderboard import read_tables, render_tables
 
     tables = read_tables(evaluations)
     if kind == "table":
-        print_tables(tables)
+        _print_tables(tables)
         return
     text = render_tables(tables, kind)
     if out is None:
@@ -87,6 +90,16 @@ def leaderboard(evaluations: tuple[str, ...], kind: str, out: str | None) -> Non
     else:
         write_atomically(out, utf8_text(text).encode())
         click.echo(f"written: {out}")
+
+
+def _print_tables(rankings: Sequence[Ranking]) -> None:
+    from ...reports.pages.leaderboard import HEADINGS, NOTE, heading, texts
+
+    for ranking in rankings:
+        click.echo(heading(ranking))
+        rows = [tuple(texts(row)) for row in ranking.rows]
+        print_table(list(HEADINGS), rows, right=tuple(range(1, len(HEADINGS))))
+    click.echo(NOTE)
 
 
 def _score(row: dict[str, Any], faces: str) -> str:

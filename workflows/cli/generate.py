@@ -22,6 +22,7 @@ from .options import (
     read_edit_sweep,
     read_edits,
     run_option,
+    together,
 )
 from .output import counted
 from .want import tell_wanted, to_steer, to_want, want_options
@@ -33,36 +34,29 @@ if TYPE_CHECKING:
 DEFAULT_N = 500
 
 
-def generate_options(command: Any) -> Any:
-    for option in reversed(
-        [
-            click.option(
-                "--n", type=click.IntRange(1), help=f"Draw seeds 0 to N - 1.  [default: {DEFAULT_N}]", metavar="N"
-            ),
-            click.option("--seeds", metavar="LIST", help="Draw these seeds instead of --n, such as 0,1,4-6."),
-            network_option,
-            psi_option,
-            click.option(
-                "--psi-cutoff",
-                "--trunc-cutoff",
-                "truncation_cutoff",
-                type=click.IntRange(0),
-                metavar="N",
-                help="Truncate the first N styles only.",
-            ),
-            click.option("--psi-sweep", metavar="LIST", help="Draw each seed at several psi, such as 0.5,0.7,1."),
-            click.option("--projected-w", metavar="FILE", help="Draw the styles of a projector's .npz, not seeds."),
-            noise_option(*NOISE_MODES),
-            class_option,
-            edit_option,
-            click.option(
-                "--edit-sweep", metavar="LIST", help="Draw each seed at several strengths of one --edit, such as 0,1,2."
-            ),
-            want_options,
-        ]
-    ):
-        command = option(command)
-    return command
+generate_options = together(
+    click.option("--n", type=click.IntRange(1), help=f"Draw seeds 0 to N - 1.  [default: {DEFAULT_N}]", metavar="N"),
+    click.option("--seeds", metavar="LIST", help="Draw these seeds instead of --n, such as 0,1,4-6."),
+    network_option,
+    psi_option,
+    click.option(
+        "--psi-cutoff",
+        "--trunc-cutoff",
+        "truncation_cutoff",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Truncate the first N styles only.",
+    ),
+    click.option("--psi-sweep", metavar="LIST", help="Draw each seed at several psi, such as 0.5,0.7,1."),
+    click.option("--projected-w", metavar="FILE", help="Draw the styles of a projector's .npz, not seeds."),
+    noise_option(*NOISE_MODES),
+    class_option,
+    edit_option,
+    click.option(
+        "--edit-sweep", metavar="LIST", help="Draw each seed at several strengths of one --edit, such as 0,1,2."
+    ),
+    want_options,
+)
 
 
 @click.command(epilog="Example: fergan generate --n 500")
@@ -83,7 +77,7 @@ def generate(run_name: str, force: bool, **options: Any) -> None:
     """
     want = to_want(options)
     wanted = to_generate(options)
-    from ..generators.catalogue import ensure_network
+    from ..generators.catalogue import ensure_judges, ensure_network
     from ..progress import progress
     from ..run_folder.folder import RunFolder
     from ..steps.generate import generate as step
@@ -94,6 +88,7 @@ def generate(run_name: str, force: bool, **options: Any) -> None:
         with run.lock(), progress("Generating", into=run.path) as show:
             folder, count = step(run, wanted, show)
     else:
+        ensure_judges(want.judge.model, want.second)
         from ..steps.want import generate_wanted
 
         with run.lock(), progress("Finding", into=run.path) as show:
@@ -128,19 +123,14 @@ def to_generate(options: dict[str, Any]) -> GenerateOptions:
     else:
         _refuse_beside_sweep(options)
         edits, strengths = read_edit_sweep(options["edit_sweep"], options["edit"], network)
+    same = ("network", "truncation_psi", "truncation_cutoff", "projected_w", "noise_mode", "class_index", "device")
     return GenerateOptions(
         seeds=seeds,
-        network=network,
-        truncation_psi=options["truncation_psi"],
-        truncation_cutoff=options["truncation_cutoff"],
         psi_sweep=sweep,
-        projected_w=options["projected_w"],
-        noise_mode=options["noise_mode"],
-        class_index=options["class_index"],
-        device=options["device"],
         edits=edits,
         edit_sweep=strengths,
         **steer,
+        **{name: options[name] for name in same},
     )
 
 

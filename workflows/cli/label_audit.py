@@ -12,9 +12,7 @@ from .output import counted
 
 @click.command("labels", epilog="Example: fergan audit labels --run first --n 200")
 @run_option
-@click.option(
-    "--n", type=click.IntRange(2), default=200, show_default=True, metavar="N", help="Show N faces, of all labels."
-)
+@click.option("--n", type=click.IntRange(2), default=200, metavar="N", help="Show N faces, of all labels.")
 @seed_option("the faces to label")
 @click.option(
     "--answers",

@@ -100,7 +100,10 @@ class Sections(click.Group):
                 formatter.write_dl(rows)
 
 
-@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Sections,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
+)
 @click.version_option(__version__, prog_name="fergan")
 def cli() -> None:
     """Which facial expressions does a face generator make?

@@ -51,13 +51,7 @@ _TITLE = {
     metavar="N",
     help="Compare N pictures of each side.  [default: half of the data, at most 5000]",
 )
-@click.option(
-    "--repeats",
-    type=click.IntRange(1),
-    default=5,
-    show_default=True,
-    help="Repeat the comparison this often, with new fakes.",
-)
+@click.option("--repeats", type=click.IntRange(1), default=5, help="Repeat the comparison this often, with new fakes.")
 @psi_option
 @class_option
 @seed_option("the first face and the choice of pictures")
@@ -65,7 +59,6 @@ _TITLE = {
     "--features",
     metavar="LIST",
     default="fer",
-    show_default=True,
     help="Compare by fer (our classifier), efficientnet-lite0 (ImageNet: hair, eyes and background too), inception, "
     "dinov2, clip.",
 )
@@ -75,14 +68,13 @@ _TITLE = {
     "--crop",
     type=click.Choice(["none", "ffhq", "detect"]),
     default="none",
-    show_default=True,
     help="Show the fer classifier this part of the pictures.",
 )
 @click.option(
     "--out", metavar="FILE", help="Write the results into this file, as JSON lines after those that are there."
 )
 @click.option("--neighbours", metavar="PNG", help="Show 16 samples beside the nearest training images.")
-@click.option("--grid", metavar="PNG", help="Show 64 samples, not chosen by anyone; needs no --data.")
+@click.option("--grid", metavar="PNG", help="Show 64 samples that nobody picked; needs no --data.")
 @click.option(
     "--blind",
     nargs=2,
@@ -105,8 +97,8 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
         if path is not None and not Path(path).absolute().parent.is_dir():  # told now, not after minutes of work
             raise DataError(f"{path}: cannot be written: its folder does not exist; make the folder first")
     from ..generators.catalogue import ensure_network
+    from ..generators.features import MetricsOptions
     from ..generators.metrics import append_lines, judge, write_sample_grid
-    from ..generators.metrics_options import MetricsOptions
     from ..progress import progress
 
     if options["images"] is None:

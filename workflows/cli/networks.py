@@ -36,7 +36,7 @@ def models(name: str | None) -> None:
 @click.argument("file", metavar="FILE|NAME")
 @format_option("table", "json")
 def inspect(file: str, kind: str) -> None:
-    """Tell what is in a checkpoint, or a network that 'fergan models' lists; nothing in it is run."""
+    """Show what a checkpoint holds, or a network that 'fergan models' lists; nothing in it is run."""
     from ...classify.card import bundled_classifiers
     from ...stylegan.checkpoints import describe
     from ...stylegan.generator import find_checkpoint
@@ -75,7 +75,7 @@ def convert(file: str, out: str, force: bool) -> None:
 
 
 def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
-    """What :func:`describe` found, for people."""
+    """The result of :func:`describe` for people, as names and values."""
     config = {key: value for key, value in found["config"].items() if value not in (None, [], ())}
     facts: dict[str, Any] = {
         "File": found["path"],

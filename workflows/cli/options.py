@@ -16,13 +16,22 @@ if TYPE_CHECKING:
     from ...stylegan.directions import Direction
 
 NOISE_MODES = ("const", "random", "none")
+Decorator = Callable[[Any], Any]
+
+
+def together(*options: Decorator) -> Decorator:
+    """Several options as one decorator; help lists them in this order."""
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
 
 device_option = click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Compute on this device.",
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Compute on this device."
 )
 network_option = click.option(
     "--network",
@@ -46,7 +55,7 @@ data_sets_option = click.option(
     multiple=True,
     required=True,
     metavar="PATH|LABEL=PATH",
-    help="Read this data set: fer2013.csv, or any other's file, folder or zip. LABEL=PATH gives all pictures one "
+    help="Read this data set: fer2013.csv, or any other set's file, folder or zip. LABEL=PATH gives all pictures one "
     "class. Repeat it to merge several.",
 )
 pictures_option = click.option(
@@ -61,43 +70,36 @@ relabel_option = click.option(
 )
 
 
-def recipe_options(command: Any) -> Any:
-    """``--recipe`` and ``--set``: keywords ``recipe`` and ``overrides``."""
-    for option in reversed(
-        [
-            click.option(
-                "--recipe",
-                default="fernet",
-                show_default=True,
-                metavar="NAME|TOML",
-                help="Train by this recipe, which 'fergan recipes' lists or a file holds.",
-            ),
-            click.option(
-                "--set",
-                "overrides",
-                multiple=True,
-                metavar="KEY=VALUE",
-                help="Change the recipe, such as lr=0.01. Repeat it for more.",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
+recipe_options = together(
+    click.option(
+        "--recipe",
+        default="fernet",
+        metavar="NAME|TOML",
+        help="Train by this recipe, which 'fergan recipes' lists or a file holds.",
+    ),
+    click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Change the recipe, such as lr=0.01. Repeat it for more.",
+    ),
+)
+"""``--recipe`` and ``--set``: keywords ``recipe`` and ``overrides``."""
 
 
-def classes_option(default: str | None = None) -> Callable[[Any], Any]:
+def classes_option(default: str | None = None) -> Decorator:
     """``--classes``: keyword ``classes``, a text as :func:`fergan.data.merging.merge` takes it."""
     return click.option(
         "--classes",
         default=default,
-        show_default=default is not None,
         metavar="SET|LIST",
         help=f"Keep these classes of the data: {', '.join(NAMED)}, all, or their names."
         + ("" if default else "  [default: common ones]"),
     )
 
 
-def split_option(default: str) -> Callable[[Any], Any]:
+def split_option(default: str) -> Decorator:
     """``--split``; ``default`` says what is done without it."""
     return click.option(
         "--split",
@@ -106,13 +108,12 @@ def split_option(default: str) -> Callable[[Any], Any]:
     )
 
 
-def seed_option(what: str, default: int | None = 0) -> Callable[[Any], Any]:
+def seed_option(what: str, default: int | None = 0) -> Decorator:
     """``--seed``, of ``what``; without a default the recipe's."""
     return click.option(
         "--seed",
         type=click.IntRange(0),
         default=default,
-        show_default=default is not None,
         help=f"Draw {what} by this seed." + ("  [default: the recipe's]" if default is None else ""),
     )
 
@@ -199,7 +200,7 @@ crop_option = click.option(
 )
 
 
-def models_option(help: str) -> Callable[[Any], Any]:
+def models_option(help: str) -> Decorator:
     """``--model``, repeatable: keyword ``models``, pairs of a name or None and a model."""
     return click.option("--model", "models", multiple=True, metavar="[NAME=]FILE|NAME", callback=_named, help=help)
 
@@ -217,7 +218,7 @@ view_option = click.option(
     "--view",
     type=click.Choice(["48", "own"]),
     help="Show the model FER2013's 48x48 gray faces, or faces of its own size and colours.  "
-    "[default: 48; own for others' networks of a larger or an RGB input]",
+    "[default: 48; own for other people's networks that take larger or RGB faces]",
 )
 force_option = click.option(
     "--force", is_flag=True, help="Replace what is there: delete what fergan made in the run folder first."
@@ -236,22 +237,15 @@ def refuse_existing(path: str | Path, force: bool) -> None:
 open_option = click.option("--open", "show_page", is_flag=True, help="Open the report in the browser.")
 
 
-def format_option(*kinds: str, help: str = "Print in this form; json is for programs.") -> Callable[[Any], Any]:
+def format_option(*kinds: str, help: str = "Print in this form; json is for programs.") -> Decorator:
     """``--format`` with the forms of a command, the first by default: keyword ``kind``."""
-    return click.option(
-        "--format",
-        "kind",
-        type=click.Choice(kinds),
-        default=kinds[0],
-        show_default=True,
-        help=help,
-    )
+    return click.option("--format", "kind", type=click.Choice(kinds), default=kinds[0], help=help)
 
 
-def noise_option(*modes: str) -> Callable[[Any], Any]:
+def noise_option(*modes: str) -> Decorator:
     """``--noise-mode`` with the modes that make sense for a command."""
     text = "Add this noise in a StyleGAN2" + ("; random depends on the seed." if "random" in modes else ".")
-    return click.option("--noise-mode", type=click.Choice(modes), default="const", show_default=True, help=text)
+    return click.option("--noise-mode", type=click.Choice(modes), default="const", help=text)
 
 
 def _labels(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...] | None:
@@ -281,40 +275,35 @@ def _input_range(ctx: click.Context, option: click.Parameter, text: str | None) 
     return low, high
 
 
-def classifier_options(command: Any) -> Any:
-    """``--model`` and what :func:`described_options` adds: keywords ``model``, ``labels`` and ``input_range``."""
-    return click.option(
+described_options = together(
+    click.option(
+        "--labels",
+        metavar="LIST",
+        callback=_labels,
+        help="Name the model's outputs in their order, where no NAME.json beside it does: a,b,c or "
+        f"{', '.join(NAMED)}.",
+    ),
+    click.option(
+        "--input-range",
+        metavar="LO,HI|imagenet",
+        callback=_input_range,
+        help="Show the model black and white as these numbers, such as 0,255 or -1,1, or imagenet as "
+        "torchvision's networks want them, where no NAME.json beside it says so.",
+    ),
+)
+"""``--labels`` and ``--input-range``: keywords ``labels`` and ``input_range``.
+
+These are what :func:`fergan.classify.classifier.load_classifier` takes; None where they are not given.
+"""
+classifier_options = together(
+    click.option(
         "--model",
         metavar="FILE|NAME",
         help="A .keras, .h5, .hdf5 or .onnx file, or a name that 'fergan models' lists.  [default: fernet]",
-    )(described_options(command))
-
-
-def described_options(command: Any) -> Any:
-    """``--labels`` and ``--input-range``: keywords ``labels`` and ``input_range``.
-
-    These are what :func:`fergan.classify.classifier.load_classifier` takes; None where they are not given.
-    """
-    for option in reversed(
-        [
-            click.option(
-                "--labels",
-                metavar="LIST",
-                callback=_labels,
-                help="Name the model's outputs in their order, where no NAME.json beside it does: a,b,c or "
-                f"{', '.join(NAMED)}.",
-            ),
-            click.option(
-                "--input-range",
-                metavar="LO,HI|imagenet",
-                callback=_input_range,
-                help="Show the model black and white as these numbers, such as 0,255 or -1,1, or imagenet as "
-                "torchvision's networks want them, where no NAME.json beside it says so.",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
+    ),
+    described_options,
+)
+"""``--model`` and :data:`described_options`: keywords ``model``, ``labels`` and ``input_range``."""
 
 
 def parse_psi_sweep(text: str) -> tuple[float, ...]:
@@ -340,10 +329,5 @@ def parse_psi_sweep(text: str) -> tuple[float, ...]:
 
 
 run_option = click.option(
-    "--run",
-    "run_name",
-    default="default",
-    show_default=True,
-    metavar="NAME",
-    help="Work in this run folder: runs/NAME, or a path.",
+    "--run", "run_name", default="default", metavar="NAME", help="Work in this run folder: runs/NAME, or a path."
 )

@@ -1,4 +1,4 @@
-"""What commands print. Imports nothing heavy before it prints a table."""
+"""Output of commands. Imports nothing heavy before it prints a table."""
 
 from __future__ import annotations
 

@@ -9,41 +9,34 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...runtime.errors import UsageError
-from .options import format_option
+from .options import format_option, together
 
 if TYPE_CHECKING:
     from ..engines.plan import Estimate, Figures
 
 
-def plan_options(command: Any) -> Any:
-    """``--plan`` and what it needs to know; taken out again by :func:`print_plan`."""
-    for option in reversed(
-        [
-            click.option("--plan", "planned", is_flag=True, help="Estimate time, storage and cost; run nothing."),
-            click.option(
-                "--gpus", type=click.IntRange(1), metavar="G", help="With --plan, count on G GPUs, one for each worker."
-            ),
-            click.option(
-                "--machines", type=click.IntRange(1), metavar="M", help="With --plan, count on M machines without GPUs."
-            ),
-            click.option(
-                "--measured", metavar="FILE", help="With --plan, read figures of 'python -m benchmarks.pipeline'."
-            ),
-            click.option(
-                "--tflops",
-                type=click.FloatRange(0, min_open=True),
-                help="With --plan, assume GPUs of this speed, in TFLOP/s.  [default: 10]",
-            ),
-            click.option(
-                "--price",
-                type=click.FloatRange(0),
-                help="With --plan, count this price for an hour of a GPU or machine.",
-            ),
-            format_option("text", "json", help="With --plan, print in this form; json is for programs."),
-        ]
-    ):
-        command = option(command)
-    return command
+plan_options = together(
+    click.option("--plan", "planned", is_flag=True, help="Estimate time, storage and cost; run nothing."),
+    click.option(
+        "--gpus", type=click.IntRange(1), metavar="G", help="With --plan, count on G GPUs, one for each worker."
+    ),
+    click.option(
+        "--machines", type=click.IntRange(1), metavar="M", help="With --plan, count on M machines without GPUs."
+    ),
+    click.option("--measured", metavar="FILE", help="With --plan, read figures of 'python -m benchmarks.pipeline'."),
+    click.option(
+        "--tflops",
+        type=click.FloatRange(0, min_open=True),
+        help="With --plan, assume GPUs of this speed, in TFLOP/s.  [default: 10]",
+    ),
+    click.option(
+        "--price",
+        type=click.FloatRange(0),
+        help="With --plan, count this price for an hour of a GPU or machine.",
+    ),
+    format_option("text", "json", help="With --plan, print in this form; json is for programs."),
+)
+"""``--plan`` and what it needs to know; taken out again by :func:`print_plan`."""
 
 
 def print_plan(options: dict[str, Any]) -> bool:

@@ -28,12 +28,7 @@ from .output import say_labels
     help="First judge a sample of the faces under other crops and filters; kept in the run folder.",
 )
 @click.option(
-    "--sensitivity-faces",
-    type=click.IntRange(1),
-    default=200,
-    show_default=True,
-    metavar="N",
-    help="With --sensitivity, judge N faces.",
+    "--sensitivity-faces", type=click.IntRange(1), default=200, metavar="N", help="With --sensitivity, judge N faces."
 )
 @click.option(
     "--model",

@@ -8,7 +8,7 @@ import click
 
 from .classify import classify_options, to_classify
 from .generate import generate_options, to_generate
-from .options import device_option, force_option, open_option, run_option
+from .options import device_option, force_option, open_option, run_option, together
 from .output import say_labels
 from .plan import plan_options, print_plan
 from .signals import stopped_by_sigterm
@@ -17,12 +17,11 @@ from .want import tell_wanted, to_want
 if TYPE_CHECKING:
     from ..engines.options import EngineOptions
 
-_OPTIONS = (
+engine_options = together(
     click.option(
         "--engine",
         type=click.Choice(["local", "ray"]),
         default="local",
-        show_default=True,
         help="Work on this machine or on a Ray cluster.",
     ),
     click.option(
@@ -46,30 +45,16 @@ _OPTIONS = (
         metavar="WHICH",
         help="Keep these pictures: all, none, tar (WebDataset), sample:1000.  [default: all, beyond 100,000 a sample]",
     ),
-    click.option("--images", "once_images", hidden=True),  # the name of --pictures in earlier versions
     click.option("--storage", metavar="URI", help="Keep the run at s3://, gs:// or file:// too; pictures only there."),
 )
 
 
-def engine_options(command: Any) -> Any:
-    """Add the options to a command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
 def to_engine(options: dict[str, Any]) -> EngineOptions:
-    """What :func:`engine_options` were given."""
+    """The typed options of :func:`engine_options`."""
     from ..engines.options import EngineOptions
 
-    return EngineOptions(
-        engine=options["engine"],
-        workers=options["workers"],
-        address=options["address"],
-        gpus_per_worker=options["gpus_per_worker"],
-        keep=options["keep"],
-        storage=options["storage"],
-    )
+    names = ("engine", "workers", "address", "gpus_per_worker", "keep", "storage")
+    return EngineOptions(**{name: options[name] for name in names})
 
 
 @click.command(epilog="Example: fergan run --n 500 --run first")
@@ -87,21 +72,19 @@ def run(run_name: str, force: bool, show_page: bool, **options: Any) -> None:
     A run that was stopped, killed or damaged is finished by the same command, with the same labels; with a larger --n
     it grows. With --plan nothing is run: time, storage and cost are estimated from figures measured on one machine.
     """
-    options["keep"] = options.pop("once_images") or options["keep"]
     if print_plan(options):
         return
     labels = to_classify(options)
     want = to_want(options, labels)
     faces, engine = to_generate(options), to_engine(options)
     from ..engines.run import run_all
-    from ..generators.catalogue import ensure_judge, ensure_network
+    from ..generators.catalogue import ensure_judges, ensure_network
     from ..progress import progress, warn
     from ..run_folder.folder import RunFolder
 
     folder = RunFolder(run_name, force=force)
     ensure_network(faces.network)
-    for one in labels.each():
-        ensure_judge(one.model)
+    ensure_judges(*(one.model for one in labels.each()), *([] if want is None else (want.judge.model, want.second)))
     with stopped_by_sigterm(), folder.lock(), progress("Running", into=folder.path) as show:
         page = run_all(folder, faces, labels, show, engine, want, warn)
     say_labels(folder)

@@ -18,24 +18,12 @@ from .options import device_option
     metavar="NAME=PATH",
     help="Serve a model file, a bundled name, or a folder of version folders. Repeatable.  [default: fer=fernet]",
 )
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8501,
-    show_default=True,
-    help="Listen on this port; 0 takes a free one.",
-)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Listen here; 0.0.0.0 or :: for all networks.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8501, help="Listen on this port; 0 takes a free one.")
+@click.option("--host", default="127.0.0.1", help="Listen here; 0.0.0.0 or :: for all networks.")
 @click.option(
     "--label", "labels", multiple=True, metavar="NAME:LABEL=N", help="Give a version of a model this label. Repeatable."
 )
-@click.option(
-    "--versions",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Keep this many of the newest versions loaded.",
-)
+@click.option("--versions", type=click.IntRange(1), default=1, help="Keep this many of the newest versions loaded.")
 @click.option(
     "--workers", type=click.IntRange(1), help="Work on this many batches at once.  [default: the cores, on a GPU 1]"
 )
@@ -46,26 +34,15 @@ from .options import device_option
     "--batch-wait",
     type=click.FloatRange(0, 1000),
     default=2,
-    show_default=True,
     metavar="MS",
     help="Let an unfilled batch wait this long for more.",
 )
-@click.option(
-    "--max-queue", type=click.IntRange(1), default=1024, show_default=True, help="Answer 503 if more faces wait."
-)
-@click.option(
-    "--max-body",
-    type=click.IntRange(1, 1024),
-    default=32,
-    show_default=True,
-    metavar="MIB",
-    help="Refuse larger requests.",
-)
+@click.option("--max-queue", type=click.IntRange(1), default=1024, help="Answer 503 if more faces wait.")
+@click.option("--max-body", type=click.IntRange(1, 1024), default=32, metavar="MIB", help="Refuse larger requests.")
 @click.option(
     "--request-timeout",
     type=click.FloatRange(0, min_open=True),
     default=30,
-    show_default=True,
     metavar="S",
     help="Answer 504 after this long.",
 )
@@ -73,7 +50,6 @@ from .options import device_option
     "--drain",
     type=click.FloatRange(0),
     default=30,
-    show_default=True,
     metavar="S",
     help="Give requests under way this long to finish when asked to stop.",
 )

@@ -27,7 +27,7 @@ from .output import counted
     metavar="LIST",
     help="Take these from the column; or all, or none.  [default: the first two fifths, 0-6 of 1024 pixels' 18]",
 )
-@click.option("--out", "--outdir", default="mix", show_default=True, metavar="DIR", help="Write into this folder.")
+@click.option("--out", "--outdir", default="mix", metavar="DIR", help="Write into this folder.")
 @network_option
 @psi_option
 @noise_option(*NOISE_MODES)
@@ -58,16 +58,10 @@ def mix(rows: str, cols: str, styles: str | None, out: str, **options: Any) -> N
 
 @click.command(epilog="Example: fergan interpolate --seeds 0,1,2 --out faces.mp4")
 @click.option("--seeds", required=True, metavar="LIST", help="Draw these seeds, in this order.")
-@click.option(
-    "--frames", type=click.IntRange(1, 10_000), default=60, show_default=True, help="Draw this many from face to face."
-)
-@click.option(
-    "--fps", type=click.FloatRange(1, 120), default=30, show_default=True, help="Show this many frames a second."
-)
-@click.option("--loop/--no-loop", default=True, show_default=True, help="Go back to the first face at the end.")
-@click.option(
-    "--out", default="interpolation.webp", show_default=True, metavar="FILE", help="Write this .webp or .mp4."
-)
+@click.option("--frames", type=click.IntRange(1, 10_000), default=60, help="Draw this many from face to face.")
+@click.option("--fps", type=click.FloatRange(1, 120), default=30, help="Show this many frames a second.")
+@click.option("--loop/--no-loop", default=True, help="Go back to the first face at the end.")
+@click.option("--out", default="interpolation.webp", metavar="FILE", help="Write this .webp or .mp4.")
 @network_option
 @psi_option
 @noise_option("const", "none")
@@ -77,7 +71,7 @@ def mix(rows: str, cols: str, styles: str | None, out: str, **options: Any) -> N
 def interpolate(seeds: str, out: str, edit: tuple[str, ...], **options: Any) -> None:
     """Film the way from face to face. A film that exists is replaced.
 
-    With --edit, from each face to the same face moved, and on to the next; one seed is then enough.
+    With --edit the film goes from each face to the same face moved, and on to the next; one seed is then enough.
     """
     from ..run_folder.seeds import parse_list
 

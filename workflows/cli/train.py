@@ -9,6 +9,7 @@ import click
 
 from ...runtime.errors import UsageError
 from .options import (
+    Decorator,
     classes_option,
     data_sets_option,
     device_option,
@@ -17,6 +18,7 @@ from .options import (
     relabel_option,
     seed_option,
     split_option,
+    together,
     votes_option,
     weights_option,
 )
@@ -45,7 +47,6 @@ def train() -> None:
     "--teacher-views",
     type=click.Choice(["single", "flip", "ten"]),
     default="single",
-    show_default=True,
     help="Show the teacher each face in these views.",
 )
 @weights_option
@@ -60,15 +61,16 @@ def train() -> None:
     help="Train at this learning rate.  [default: the recipe's]",
 )
 @click.option(
-    "--patience", type=click.IntRange(1), help="Stop after so many epochs without progress.  [default: the recipe's]"
+    "--patience", type=click.IntRange(1), help="Stop after this many epochs without progress.  [default: the recipe's]"
 )
 @seed_option("weights, order, augmentation and made splits", None)
 @click.option("--out", metavar="DIR", help="Write into this folder.  [default: runs/RECIPE]")
 @device_option
 def train_classifier(out: str | None, **options: Any) -> None:
-    """Train a classifier by a recipe: fit on the training rows, choose the epoch on the validation rows.
+    """Train a classifier by a recipe.
 
-    A stopped training goes on where it was when the same command is given again.
+    It is fitted on the training rows, and the epoch is chosen on the validation rows. A stopped training goes on where
+    it was when the same command is given again.
 
     Several GPUs: torchrun --nproc-per-node N -m fergan train classifier ...
     """
@@ -80,45 +82,43 @@ def train_classifier(out: str | None, **options: Any) -> None:
         click.echo(f"{scores['validation_split']} accuracy {scores['accuracy']:.4f}; model in {model}")
 
 
+def _gan_options(kind: str, *, pixels: int, least: int, rule: str, channels: str, batch: int, rate: float) -> Decorator:
+    """The options that all trainings of generators share, with the defaults of one ``kind``."""
+    return together(
+        pictures_option,
+        click.option("--out", default=f"runs/{kind}", metavar="DIR", help="Write into this folder."),
+        click.option(
+            "--resolution", type=click.IntRange(least), default=pixels, help=f"Draw this many pixels a side, {rule}."
+        ),
+        click.option(
+            "--channels", type=click.Choice(["1", "3"]), default=channels, help="Draw in gray (1) or RGB (3)."
+        ),
+        click.option("--cond", is_flag=True, help="Train by class: the CSV's emotions, or dataset.json's labels."),
+        click.option(
+            "--batch-size",
+            type=click.IntRange(2 if kind == "dcgan" else 4),
+            default=batch,
+            help="Train on this many images a step.",
+        ),
+        click.option(
+            "--learning-rate",
+            type=click.FloatRange(0, min_open=True),
+            default=rate,
+            help="Train at this learning rate.",
+        ),
+    )
+
+
 @train.command("dcgan", epilog="Example: fergan train dcgan --data fer2013.csv --out runs/my_dcgan")
-@pictures_option
-@click.option("--out", default="runs/dcgan", show_default=True, metavar="DIR", help="Write into this folder.")
+@_gan_options("dcgan", pixels=48, least=32, rule="a multiple of 16", channels="1", batch=64, rate=4e-4)
 @click.option(
-    "--epochs",
-    type=click.FloatRange(0, min_open=True),
-    default=25,
-    show_default=True,
-    help="Train for this many passes over the data.",
+    "--epochs", type=click.FloatRange(0, min_open=True), default=25, help="Train for this many passes over the data."
 )
-@click.option(
-    "--resolution",
-    type=click.IntRange(32),
-    default=48,
-    show_default=True,
-    help="Draw this many pixels a side, a multiple of 16.",
-)
-@click.option(
-    "--channels", type=click.Choice(["1", "3"]), default="1", show_default=True, help="Draw in gray (1) or RGB (3)."
-)
-@click.option("--cond", is_flag=True, help="Train by class: the CSV's emotions, or dataset.json's labels.")
-@click.option(
-    "--base-channels", type=click.IntRange(4), default=32, show_default=True, help="Set the width of the networks."
-)
-@click.option(
-    "--batch-size", type=click.IntRange(2), default=64, show_default=True, help="Train on this many images a step."
-)
-@click.option(
-    "--learning-rate",
-    type=click.FloatRange(0, min_open=True),
-    default=4e-4,
-    show_default=True,
-    help="Train at this learning rate.",
-)
+@click.option("--base-channels", type=click.IntRange(4), default=32, help="Set the width of the networks.")
 @click.option(
     "--diffaugment",
     "augment",
     default="color,translation",
-    show_default=True,
     metavar="LIST",
     help="Show D pictures with these changes of DiffAugment: color,translation,cutout.",
 )
@@ -148,31 +148,14 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
 
 
 @train.command("stylegan2", epilog="Example: fergan train stylegan2 --data faces.zip --out runs/my_stylegan2")
-@pictures_option
-@click.option("--out", default="runs/stylegan2", show_default=True, metavar="DIR", help="Write into this folder.")
+@_gan_options("stylegan2", pixels=64, least=8, rule="a power of two", channels="3", batch=16, rate=0.0025)
 @click.option(
-    "--kimg",
-    type=click.FloatRange(0, min_open=True),
-    default=1000,
-    show_default=True,
-    help="Train on this many thousand images.",
+    "--kimg", type=click.FloatRange(0, min_open=True), default=1000, help="Train on this many thousand images."
 )
-@click.option(
-    "--resolution",
-    type=click.IntRange(8),
-    default=64,
-    show_default=True,
-    help="Draw this many pixels a side, a power of two.",
-)
-@click.option(
-    "--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="Draw in gray (1) or RGB (3)."
-)
-@click.option("--cond", is_flag=True, help="Train by class: the CSV's emotions, or dataset.json's labels.")
 @click.option(
     "--width",
     type=click.Choice(["tiny", "small", "wide", "medium", "paper", "full"]),
     default="tiny",
-    show_default=True,
     help="Set the width of the networks: tiny to wide for a CPU, paper and full as published.",
 )
 @click.option(
@@ -182,20 +165,10 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
     "from its discriminator where there is one.",
 )
 @click.option(
-    "--batch-size", type=click.IntRange(4), default=16, show_default=True, help="Train on this many images a step."
-)
-@click.option(
     "--part-size",
     type=click.IntRange(4),
     metavar="N",
     help="Compute this many images at a time, where memory is short.",
-)
-@click.option(
-    "--learning-rate",
-    type=click.FloatRange(0, min_open=True),
-    default=0.0025,
-    show_default=True,
-    help="Train at this learning rate.",
 )
 @click.option(
     "--final-learning-rate",
@@ -210,15 +183,13 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
     "--path-length",
     type=click.FloatRange(0),
     default=2,
-    show_default=True,
     help="Set the weight of the path length penalty; 0 leaves it out.",
 )
 @click.option(
     "--style-mixing",
     type=click.FloatRange(0, 1),
     default=0.9,
-    show_default=True,
-    help="Mix the styles of this share of images; 0 of none.",
+    help="Mix the styles of this share of images; 0 mixes none.",
 )
 @click.option(
     "--relativistic", is_flag=True, help="Train by R3GAN's loss: D compares real with generated images; R1 and R2."
@@ -227,15 +198,13 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
     "--augment",
     type=click.Choice(["diffaugment", "ada", "none"]),
     default="diffaugment",
-    show_default=True,
     help="Show D changed pictures: diffaugment for about a thousand images, ada for more and for long trainings.",
 )
-@click.option("--mirror/--no-mirror", default=True, show_default=True, help="Show mirrored images too.")
+@click.option("--mirror/--no-mirror", default=True, help="Show mirrored images too.")
 @click.option(
     "--snapshot-kimg",
     type=click.FloatRange(0, min_open=True),
     default=20,
-    show_default=True,
     help="Take a snapshot after this many thousand images.",
 )
 @click.option(

@@ -29,27 +29,23 @@ from .options import (
     "[default: learning rate, weight decay, dropout, label smoothing, zoom, mixup]",
 )
 @click.option(
-    "--trials",
-    type=click.IntRange(1),
-    default=20,
-    show_default=True,
-    help="Stop after this many trainings, earlier calls included.",
+    "--trials", type=click.IntRange(1), default=20, help="Stop after this many trainings, earlier calls included."
 )
 @click.option(
     "--epochs", type=click.IntRange(1), help="Train for this many epochs in each trial.  [default: the recipe's]"
 )
-@click.option("--prune/--no-prune", default=True, show_default=True, help="End trials early that fall behind.")
+@click.option("--prune/--no-prune", default=True, help="End trials early that fall behind.")
 @classes_option()
 @split_option("official where there is one")
 @votes_option
 @weights_option
 @seed_option("weights, order, augmentation and made splits", None)
-@click.option("--out", default="runs/tune", show_default=True, metavar="DIR", help="Write into this folder.")
+@click.option("--out", default="runs/tune", metavar="DIR", help="Write into this folder.")
 @device_option
 def tune(out: str, trials: int, search: tuple[str, ...], prune: bool, **options: Any) -> None:
     """Find good settings for a recipe: short trainings, each with others (Optuna).
 
-    Leaves best.toml, a recipe for 'fergan train classifier --recipe'; trials.csv; and study.html. A stopped study
+    It leaves best.toml, a recipe for 'fergan train classifier --recipe'; trials.csv; and study.html. A stopped study
     goes on when the same command is given again; with more --trials it is continued.
     """
     from ..classifiers.training_data import ClassifierOptions

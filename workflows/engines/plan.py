@@ -1,4 +1,4 @@
-"""What a large run would take: time, storage and money, estimated from what faces took where they were measured.
+"""Estimates for large runs: time, storage and money, from what faces took where they were measured.
 
 Nothing here is measured; :func:`estimate` is arithmetic over :class:`Figures`. The model: workers do shards side by
 side, one process takes their parts in, and at the end labels are merged and the report is written by that process
@@ -20,15 +20,15 @@ from ..run_folder.pictures import KeptPictures
 from ..run_folder.seeds import shard_size
 
 FORMAT = "figures 1"
-"""What ``python -m benchmarks.pipeline --out FILE`` writes as ``fergan``."""
+"""The ``fergan`` entry of files that ``python -m benchmarks.pipeline --out FILE`` writes."""
 
 CSV_BYTES = 110
-"""Of a row of ``labels.csv`` with seven classes, about."""
+"""Bytes of a row of ``labels.csv`` with seven classes, about."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What one worker needs, measured.
+    """Measured needs of one worker.
 
     Attributes:
         about: what was measured, on what.
@@ -70,7 +70,7 @@ class Figures:
 
 
 DRIVER = {"keep": 0.018, "merge": 6.5e-7, "report": 1.0, "report_face": 5e-6}
-"""Of the process in charge, measured on 2 cores of an AMD EPYC (Zen 4), where a file does not say otherwise."""
+"""Seconds of the process in charge, measured on 2 cores of an AMD EPYC (Zen 4), where a file does not say otherwise."""
 
 BUILT_IN = (
     Figures(
@@ -90,7 +90,7 @@ GIGAFLOP = {64: 32.0, 128: 61.0, 256: 91.0, 512: 120.0, 1024: 151.0}
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """What to estimate.
+    """Options of an estimate.
 
     Attributes:
         n: faces.
@@ -123,7 +123,6 @@ class Estimate:
         start, work, serial, total: until the first face; while workers work; merging and reporting; all.
         limit: what decides ``work``: ``workers`` or ``driver``, the process in charge.
         most_workers: beyond so many, more do not shorten ``work``.
-        half_workers: with so many, the parts that do not share take as long as those that do.
         label_bytes, picture_bytes: of the run folder.
         pictures: files or members that are kept.
         worker_hours: paid for, idle or not.
@@ -141,7 +140,6 @@ class Estimate:
     total: float
     limit: str
     most_workers: int
-    half_workers: int
     label_bytes: float
     picture_bytes: float
     pictures: int
@@ -195,7 +193,6 @@ def estimate(
         total=total,
         limit="driver" if alone > shared else "workers",
         most_workers=max(1, min(shards, math.floor(shard * face / figures.keep))),
-        half_workers=max(1, round(n * face / (figures.start + serial))),
         label_bytes=n * figures.label_bytes + csv,
         picture_bytes=pictures * figures.png_bytes,
         pictures=pictures,

@@ -26,8 +26,9 @@ from .options import EngineOptions
 from .shard import Job, Labeller, Maker, Results, Task, shard_faces
 
 _CPU_SHARE = 0.25
-"""Of a core, claimed by each actor. Two actors a core would be 0.5; claiming half of that lets the actors of a lost
-node start again on the others, more slowly, where a full claim would have them wait for a node that may never come."""
+"""The share of a core that each actor claims. Two actors a core would be 0.5; claiming half of that lets the actors of
+a lost node start again on the others, more slowly, where a full claim would have them wait for a node that may never
+come."""
 
 _BLOCK = 256
 

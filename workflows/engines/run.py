@@ -128,7 +128,7 @@ def _job(
     kept: KeptPictures,
     store: str,
 ) -> Job:
-    """What all workers are to do."""
+    """The job of all workers."""
     return Job(
         everywhere(generate),
         tuple(replace(one, model=absolute(one.model)) for one in classify.each()),
@@ -212,7 +212,7 @@ def _within(run: RunFolder, path: Path) -> str:
 def missing_tasks(
     run: RunFolder, plan: FacePlan, kept: KeptPictures, store: Store, seats: Sequence[Seat]
 ) -> Iterator[Task]:
-    """What there is still to do of a run, shard by shard."""
+    """The work that is left of a run, shard by shard."""
     pictures = store.pictures() if kept.mode != "none" else set()
     size = shard_size(len(plan))
     for number, faces in shards(plan):

@@ -54,7 +54,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Task:
-    """What there is to do of a shard.
+    """The work that is left of a shard.
 
     Attributes:
         number: of the shard.
@@ -124,11 +124,12 @@ class Labeller:
 
     def __init__(self, job: Job, judges: Sequence[Judge] | None = None) -> None:
         self.judges = [Judge(options) for options in job.judges] if judges is None else judges
+        self._failed: dict[int, str] = {}
         for judge, record in zip(self.judges, job.judged, strict=True):
             refuse_other("classifier", record.differences(judge.record()))
 
     def __call__(self, task: Task, faces: Sequence[Face], prepared: Views) -> Parts:
-        """The Parquet parts of a shard, of its prepared faces.
+        """The Parquet parts of a shard, of its prepared faces; a judge that failed is not asked again.
 
         Raises:
             DataError: the only judge fails.
@@ -137,12 +138,13 @@ class Labeller:
         for number in task.judges:
             judge = self.judges[number]
             try:
-                parts[number] = part_bytes(judge.label(faces, prepared[judge.preparation]))
+                if number not in self._failed:
+                    parts[number] = part_bytes(judge.label(faces, prepared[judge.preparation]))
             except DataError as error:
                 if len(self.judges) == 1:
                     raise
-                parts[number] = str(error)
-        return parts
+                self._failed[number] = str(error)
+        return parts | {number: self._failed[number] for number in task.judges if number in self._failed}
 
 
 def shard_faces(plan: FacePlan, number: int) -> list[Face]:

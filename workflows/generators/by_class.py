@@ -13,7 +13,7 @@ from ...runtime.files import printable
 from ...stylegan.generator import Generator
 from ...stylegan.metrics import kid, mean_and_interval
 from ..progress import Stage
-from .metrics_options import MetricsOptions
+from .features import MetricsOptions
 from .picture_set import PictureSet
 
 if TYPE_CHECKING:

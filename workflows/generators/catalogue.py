@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,22 +26,20 @@ def ensure_network(name: str | None) -> None:
     Raises:
         DataError: the download fails.
     """
-    if name is None or name not in ZOO or Path(name).exists() or cached(name):
-        return
+    if name in ZOO and not (Path(name).exists() or cached(name)):
+        _shown(name, fetch)
+
+
+def ensure_judges(*names: str | None) -> None:
+    """Download the published classifiers of these names as :func:`ensure_network` does; pass over all else."""
+    for name in names:
+        if name in KNOWN_JUDGES and not (Path(name).exists() or cached_judge(name)):
+            _shown(name, fetch_judge)
+
+
+def _shown(name: str, fetch: Callable[..., Path]) -> None:
     with progress(f"Downloading {name}", unit="MB") as show:
         fetch(name, progress=lambda done, total: show(done / 1e6, total / 1e6))
-
-
-def ensure_judge(name: str | None) -> None:
-    """Download the published classifier of this name with a progress bar, if it is not here yet; pass over others.
-
-    Raises:
-        DataError: the download fails.
-    """
-    if name is None or name not in KNOWN_JUDGES or Path(name).exists() or cached_judge(name):
-        return
-    with progress(f"Downloading {name}", unit="MB") as show:
-        fetch_judge(name, progress=lambda done, total: show(done / 1e6, total / 1e6))
 
 
 @dataclass(frozen=True)
@@ -68,18 +67,15 @@ def list_models() -> list[Listed]:
         listed.append(
             Listed(name, "classifier of expressions", 48, _megabytes(path.stat().st_size), licence, "bundled")
         )
-    for judge in KNOWN_JUDGES.values():
-        found_here = cached_judge(judge.name)
-        size = _megabytes(found_here.stat().st_size) if found_here else f"~{judge.megabytes:g} MB"
-        place = "downloaded" if found_here else "to download"
-        about = f"classifier, {judge.about.split(', ')[0]}"
-        listed.append(Listed(judge.name, about, judge.input_shape[0], size, judge.licence, place))
-    for entry in ZOO.values():
-        here = cached(entry.name)
-        size = _megabytes(here.stat().st_size) if here else f"~{entry.megabytes} MB" if entry.megabytes else ""
+    published: list[tuple[Published | KnownJudge, Path | None, str, int]] = [
+        (judge, cached_judge(name), f"classifier, {judge.about.split(', ')[0]}", judge.input_shape[0])
+        for name, judge in KNOWN_JUDGES.items()
+    ]
+    published += [(entry, cached(name), entry.about, entry.resolution) for name, entry in ZOO.items()]
+    for one, here, about, pixels in published:
+        size = _megabytes(here.stat().st_size) if here else f"~{one.megabytes:g} MB" if one.megabytes else ""
         place = "downloaded" if here else "to download"
-        licence = entry.licence.partition(",")[0]
-        listed.append(Listed(entry.name, entry.about, entry.resolution, size, licence, place))
+        listed.append(Listed(one.name, about, pixels, size, one.licence.partition(",")[0], place))
     return listed
 
 
@@ -113,38 +109,42 @@ def model_card(name: str) -> str:
 
 
 def _published(entry: Published) -> str:
-    path = cached(entry.name)
-    facts: dict[str, Any] = {
+    facts = {
         "Draws": entry.about,
         "Resolution": f"{entry.resolution} pixels",
         "Classes": entry.classes or None,
-        "Published by": f"https://github.com/{entry.origin}",
-        "File": entry.url,
-        "Size": f"about {entry.megabytes} MB" if entry.megabytes else None,
-        "Licence": entry.licence,
-        "Here": str(path) if path else f"not yet; would go to {cache_folder() / entry.file}",
+        **_where(entry, cached(entry.name)),
     }
-    lines = [f"- {key}: {value}" for key, value in facts.items() if value is not None]
-    return "\n".join([f"# {entry.name}", "", *lines, "", f"Use it with `fergan generate --network {entry.name}`.", ""])
+    return _card(entry.name, facts, f"Use it with `fergan generate --network {entry.name}`.")
 
 
 def _published_judge(judge: KnownJudge) -> str:
-    path = cached_judge(judge.name)
-    facts: dict[str, Any] = {
+    facts = {
         "Learned from": judge.about,
         "Labels": ", ".join(judge.labels),
         "Input range": judge.card()["input_range"],
         "Outputs": judge.outputs,
         "Shown": "48x48 gray faces, as FER2013's" if judge.view == "48" else "faces of its own size and colours",
-        "Published by": f"https://github.com/{judge.origin}",
-        "File": judge.url,
+        **_where(judge, cached_judge(judge.name)),
         "SHA-256": judge.sha256,
-        "Size": f"about {judge.megabytes:g} MB",
-        "Licence": judge.licence,
-        "Here": str(path) if path else f"not yet; would go to {cache_folder() / judge.file}",
     }
+    return _card(judge.name, facts, f"Use it with `fergan classify --model {judge.name}`.")
+
+
+def _where(entry: Published | KnownJudge, path: Path | None) -> dict[str, Any]:
+    """Publisher, size, licence and place of a published file."""
+    return {
+        "Published by": f"https://github.com/{entry.origin}",
+        "File": entry.url,
+        "Size": f"about {entry.megabytes:g} MB" if entry.megabytes else None,
+        "Licence": entry.licence,
+        "Here": str(path) if path else f"not yet; would go to {cache_folder() / entry.file}",
+    }
+
+
+def _card(name: str, facts: dict[str, Any], remark: str) -> str:
     lines = [f"- {key}: {value}" for key, value in facts.items() if value is not None]
-    return "\n".join([f"# {judge.name}", "", *lines, "", f"Use it with `fergan classify --model {judge.name}`.", ""])
+    return "\n".join([f"# {name}", "", *lines, "", remark, ""])
 
 
 def _bundled_without_card(name: str, path: Path) -> str:
@@ -155,8 +155,7 @@ def _bundled_without_card(name: str, path: Path) -> str:
 
         found = describe(path)
     keys = ("architecture", "resolution", "channels", "labels", "parameters", "size", "sha256", "licence_notice")
-    lines = [f"- {key.replace('_', ' ')}: {found[key]}" for key in keys if found.get(key) is not None]
-    return "\n".join([f"# {name}", "", *lines, "", "It has no model card.", ""])
+    return _card(name, {key.replace("_", " "): found.get(key) for key in keys}, "It has no model card.")
 
 
 def _megabytes(size: int) -> str:

@@ -1,4 +1,4 @@
-"""What ``fergan metrics`` judges: the pictures of a generator, drawn when they are needed, or those of a folder."""
+"""The pictures that ``fergan metrics`` judges: a generator's, drawn when they are needed, or those of a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .picture_set import PictureSet
 
 @dataclass(frozen=True)
 class Fakes:
-    """What is judged.
+    """Pictures to judge.
 
     Attributes:
         title: for people.

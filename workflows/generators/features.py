@@ -37,6 +37,45 @@ _FIDELITY = {
 
 
 @dataclass(frozen=True)
+class MetricsOptions:
+    """The options of ``fergan metrics``.
+
+    Attributes:
+        data: folder, zip or FER2013 CSV (its Training rows) of the real pictures.
+        network: the generator, as for ``generate``; None for the best bundled one.
+        images: judge the pictures of this folder, zip or CSV in place of a generator's.
+        held_out: real pictures that the generator never saw, for the gap; of a CSV, the PublicTest rows.
+        n: pictures a side in each comparison; None = half of the data, at most ``metrics.DEFAULT_N``.
+        repeats: comparisons, each with new fakes and another choice of real pictures.
+        seed: the first of the generator's seeds, and of the choice of pictures.
+        truncation_psi: None for the generator's own default.
+        class_index: of a conditional generator; None draws classes as often as the data have them.
+        features: kinds of features by name, joined by commas: see ``FEATURES``.
+        model: the classifier of the ``fer`` features; None for fernet.
+        crop: of the ``fer`` features, see :func:`fergan.data.faces.prepare_faces`.
+        by_class: compare class by class too; only for conditional generators.
+        neighbours: where to write the sheet of nearest training images; None = not looked for.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    data: str
+    network: str | None = None
+    images: str | None = None
+    held_out: str | None = None
+    n: int | None = None
+    repeats: int = 5
+    seed: int = 0
+    truncation_psi: float | None = None
+    class_index: int | str | None = None
+    features: str = "fer"
+    model: str | None = None
+    crop: str = "none"
+    by_class: bool = False
+    neighbours: str | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
 class FeatureSpace:
     """A way to turn pictures into numbers.
 
@@ -52,7 +91,7 @@ class FeatureSpace:
 
 
 def fer_features(model: str | None = None, crop: str = "none", device: str = "auto") -> FeatureSpace:
-    """What a facial-expression classifier's head sees: float32 [N, D]. Needs no download.
+    """The inputs of a facial-expression classifier's head: float32 [N, D]. Needs no download.
 
     Args:
         model: a ``.keras`` file or the name of a bundled classifier; None for fernet.
@@ -73,22 +112,27 @@ def efficientnet_features(device: str = "auto") -> FeatureSpace:
     Pictures are enlarged to 224 pixels; gray ones are repeated.
 
     Raises:
-        UsageError: the package with the weights is not installed.
-        DataError: its file is damaged.
+        DataError: the package with the weights is not installed, or is another one.
     """
     import torch
+    import torch.nn.functional as F
 
-    from ...runtime.imagenet import efficientnet_lite0_file
-    from .efficientnet_lite import load_efficientnet_lite0, prepare
+    from ...classify.files.keras3 import KerasFile
+    from ...classify.networks.efficientnet_lite import efficientnet_lite0_file, imagenet_features
+    from ...classify.saving import keras_bytes
+    from ...classify.translate.graph import translate
 
-    path = efficientnet_lite0_file()
     chosen = choose_device(device)
-    network = load_efficientnet_lite0(path).to(chosen)
+    with KerasFile(keras_bytes(imagenet_features())) as file:
+        network = translate(file, str(chosen))
 
     def compute(pictures: Sequence[np.ndarray]) -> np.ndarray:
         with torch.inference_mode():
-            return network.features(prepare(_rgb_batch(pictures).to(chosen))).cpu().numpy()
+            batch = _rgb_batch(pictures).to(chosen).float()
+            sized = F.interpolate(batch, (224, 224), mode="bicubic", antialias=True, align_corners=False).clamp(0, 255)
+            return network.outputs(sized.permute(0, 2, 3, 1)).cpu().numpy()
 
+    path = efficientnet_lite0_file()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     about = {"name": "efficientnet-lite0", "model": path.name, "sha256": digest, "size": 224, "filter": "bicubic"}
     return FeatureSpace("efficientnet-lite0", about, compute)
@@ -142,21 +186,22 @@ def fidelity_features(name: str, device: str = "auto") -> FeatureSpace:
     return FeatureSpace(name, about, compute)
 
 
-def feature_spaces(names: str, model: str | None, crop: str, device: str) -> list[FeatureSpace]:
-    """The kinds of features in a list such as ``fer,inception``, in that order.
+def feature_spaces(options: MetricsOptions) -> list[FeatureSpace]:
+    """The kinds of features that are asked for, in that order.
 
     Raises:
         UsageError: a name is unknown, or what it needs is not installed.
     """
-    wanted = list(dict.fromkeys(name.strip() for name in names.split(",")))
+    wanted = list(dict.fromkeys(name.strip() for name in options.features.split(",")))
     unknown = [name for name in wanted if name not in FEATURES]
     if unknown:
-        raise UsageError(f"--features {names}: {unknown[0]!r} is not one of {', '.join(FEATURES)}")
+        raise UsageError(f"--features {options.features}: {unknown[0]!r} is not one of {', '.join(FEATURES)}")
     made: dict[str, FeatureSpace] = {}
     for name in sorted(wanted, key=FEATURES.index, reverse=True):  # first those that may not be there
         if name == "fer":
-            made[name] = fer_features(model, crop, device)
+            made[name] = fer_features(options.model, options.crop, options.device)
         else:
+            device = options.device
             made[name] = efficientnet_features(device) if name == FEATURES[1] else fidelity_features(name, device)
     return [made[name] for name in wanted]
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import secrets
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable
+from ...runtime.files import printable, write_atomically
+from ...runtime.films import VideoFile
 from ...stylegan.directions import Direction
 from ...stylegan.generator import Generator, default_psi, load_generator
 from ..progress import OnProgress, no_progress
@@ -24,7 +24,7 @@ _MAX_BYTES = 2**31  # Pillow keeps all frames of an animation in memory until it
 
 @dataclass(frozen=True)
 class InterpolateOptions:
-    """What to film.
+    """Options of a film.
 
     Attributes:
         seeds: the key frames, two or more; a seed may come again. With ``edits`` each gives two: the face as it is,
@@ -78,17 +78,12 @@ def interpolate(options: InterpolateOptions, out: str | Path, on_progress: OnPro
         raise DataError(f"{printable(path)}: its folder does not exist; make the folder first")
     generator = load_generator(options.network, device=options.device)
     pictures = film(generator, options, on_progress)
-    temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix.lower()}")
-    try:
-        if path.suffix.lower() == ".mp4":
-            _write_mp4(temporary, path, pictures, options)
-        else:
-            _write_webp(temporary, pictures, options, generator)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{printable(path)}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    if path.suffix.lower() == ".webp":
+        _write_webp(path, pictures, options, generator)
+        return path
+    with VideoFile(path, generator.img_resolution, generator.img_resolution, options.fps, ("vp09", "mp4v")) as file:
+        for picture in pictures:
+            file.write(picture)
     return path
 
 
@@ -118,9 +113,7 @@ def film(
         on_progress(done, options.total)
 
 
-def _write_webp(
-    temporary: Path, pictures: Iterator[np.ndarray], options: InterpolateOptions, generator: Generator
-) -> None:
+def _write_webp(path: Path, pictures: Iterator[np.ndarray], options: InterpolateOptions, generator: Generator) -> None:
     size = options.total * generator.img_resolution**2 * 4
     if size > _MAX_BYTES:
         raise UsageError(
@@ -128,42 +121,9 @@ def _write_webp(
             "as WebP; write an .mp4, or fewer --frames"
         )
     frames = [Image.fromarray(picture if picture.shape[2] == 3 else picture[:, :, 0]) for picture in pictures]
+    content, loop = io.BytesIO(), 0 if options.loop else 1
+    pace = max(1, round(1000 / options.fps))
     frames[0].save(
-        temporary,
-        format="WEBP",
-        save_all=True,
-        append_images=frames[1:],
-        duration=max(1, round(1000 / options.fps)),
-        loop=0 if options.loop else 1,
-        quality=90,
-        method=2,
+        content, "WEBP", save_all=True, append_images=frames[1:], duration=pace, loop=loop, quality=90, method=2
     )
-
-
-def _write_mp4(temporary: Path, path: Path, pictures: Iterator[np.ndarray], options: InterpolateOptions) -> None:
-    import cv2
-
-    first = next(pictures)
-    height, width = first.shape[:2]
-    for codec in ("vp09", "mp4v"):  # browsers play VP9; OpenCV has no H.264
-        fourcc = cv2.VideoWriter.fourcc(*codec)
-        writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, fourcc, float(options.fps), (width, height))
-        if writer.isOpened():
-            break
-    try:
-        if not writer.isOpened():
-            raise DataError(
-                f"{printable(path)}: OpenCV can write no mp4 here (no codec, or no right to the folder); give a .webp"
-            )
-        for picture in chain([first], pictures):
-            colour = cv2.COLOR_RGB2BGR if picture.shape[2] == 3 else cv2.COLOR_GRAY2BGR
-            writer.write(cv2.cvtColor(picture, colour))
-    finally:
-        writer.release()
-    written = cv2.VideoCapture(str(temporary))  # a full disk goes unmentioned by the writer
-    try:
-        complete = written.isOpened() and int(written.get(cv2.CAP_PROP_FRAME_COUNT)) == options.total
-    finally:
-        written.release()
-    if not complete:
-        raise DataError(f"{printable(path)}: the film came out incomplete; look at the free space, or give a .webp")
+    write_atomically(path, content.getvalue())

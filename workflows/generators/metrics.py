@@ -34,8 +34,7 @@ from ...stylegan.metrics import (
 from ..progress import Stage, silent
 from .by_class import judge_classes, summarize
 from .fakes import Fakes, fakes_of_generator, fakes_of_pictures
-from .features import FeatureSpace, compute_features, feature_spaces, pixel_features
-from .metrics_options import MetricsOptions
+from .features import FeatureSpace, MetricsOptions, compute_features, feature_spaces, pixel_features
 from .neighbours import CLOSEST, SHOWN, Neighbours, Sample, draw_sheet, find_neighbours
 from .picture_set import PictureSet
 
@@ -80,7 +79,7 @@ def judge(options: MetricsOptions, stage: Stage = silent) -> list[dict[str, Any]
         UsageError: an option does not fit the data, the generator or the installation.
     """
     started = time.monotonic()
-    spaces = feature_spaces(options.features, options.model, options.crop, options.device)
+    spaces = feature_spaces(options)
     reals = PictureSet(options.data)
     n, generator, fakes = _fakes(options, reals)
     unseen = PictureSet(options.held_out, split="PublicTest") if options.held_out is not None else None

@@ -20,7 +20,7 @@ _MAX_PIXELS = 2**28
 
 @dataclass(frozen=True)
 class MixOptions:
-    """What to mix.
+    """Options of a mix.
 
     Attributes:
         rows: seeds that give the faces, one a row of the grid.

@@ -24,6 +24,7 @@ from ...data.image_source import SUFFIXES, ImageSource
 from ...data.images import read_image, write_png
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import make_folder, printable, utf8_text
+from ...runtime.films import VideoFile
 from ..background import OrderedWorker, ReadAhead, until
 from ..progress import OnProgress, no_progress
 from .drawing import draw_faces
@@ -31,7 +32,7 @@ from .face_table import FaceTable, Frame
 from .panel import Panel, open_panel
 from .text import escaped_labels
 from .tracking import Smoother, Tracker
-from .video import VideoFile, VideoSource, Window
+from .video import VideoSource, Window
 
 SEARCH_EVERY = 0.2
 """Seconds between searches of whole frames by a detector that is not quick; between them only near known faces."""
@@ -45,7 +46,7 @@ _BYTES = 96 * 2**20  # of frames that wait at each place
 
 @dataclass(frozen=True)
 class AnnotateOptions:
-    """What to annotate, and how.
+    """The options of ``fergan annotate``.
 
     Attributes:
         source: a film, a folder or zip of pictures, a picture, a stream's address, or a camera's number.
@@ -74,7 +75,7 @@ class AnnotateOptions:
 
 @dataclass(frozen=True)
 class Annotated:
-    """What was done.
+    """The result of an annotation.
 
     Attributes:
         frames, faces, tracks: how many frames or pictures, rows of the table, and faces told apart.

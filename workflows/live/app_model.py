@@ -1,21 +1,22 @@
-"""What the app's pages do, without the pages: a picture or a seed in, probabilities out."""
+"""The work behind the app's pages: a picture or a seed in, probabilities out."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-from ...classify.classifier import Classifier, load_classifier
+from ...classify.classifier import Classifier
 from ...data.images import read_image
 from ...runtime.errors import UsageError
 from ...runtime.files import printable
 from ...stylegan.directions import Direction
 from ...stylegan.generator import MAX_SEED, Generator, default_psi
 from ..progress import Tell, say_nothing
+from .panel import open_panel
 
 LARGEST_FILE = 32 * 2**20
 """Bytes of an uploaded picture."""
@@ -23,7 +24,7 @@ LARGEST_FILE = 32 * 2**20
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a classifier says about a picture.
+    """A classifier's judgement of a picture.
 
     Attributes:
         shares: label -> probability, in the model's order of labels.
@@ -103,7 +104,7 @@ class Studio:
 
 
 def open_classifiers(
-    models: Iterable[tuple[str | None, str | None]], device: str, tell: Tell = say_nothing
+    models: Sequence[tuple[str | None, str | None]], device: str, tell: Tell = say_nothing
 ) -> dict[str, Classifier]:
     """(name, source) pairs -> classifiers by name; a missing name is the model's own. ``tell`` gets their remarks.
 
@@ -111,16 +112,10 @@ def open_classifiers(
         UsageError: two have the same name, or a source is unknown.
         DataError: a file cannot be used.
     """
-    opened: dict[str, Classifier] = {}
-    for name, source in models:
-        classifier = load_classifier(source, device)
-        key = name or classifier.name
-        if key in opened:
-            raise UsageError(f"--model: two models are called {key!r}; name them apart: --model NAME=PATH")
-        opened[key] = classifier
-        for remark in classifier.remarks:
-            tell(remark)
-    return opened
+    panel = open_panel(models, device)
+    for remark in panel.remarks:
+        tell(remark)
+    return panel.judges
 
 
 def read_picture(content: bytes, name: str) -> np.ndarray:

@@ -11,12 +11,11 @@ from types import TracebackType
 
 import numpy as np
 
-from ...runtime.errors import DataError
-from ...runtime.files import printable
+from ...runtime.files import writing
 from .panel import Crops, Panel
 
 COLUMNS = ("source", "frame", "time_s", "track", "x", "y", "width", "height", "score", "label", "confidence")
-"""Of the table, one row for each face in each frame; a column for each class follows, named by it.
+"""Columns of the table, one row for each face in each frame; a column for each class follows, named by it.
 
 source: name of the film or picture. frame: from 0. time_s: seconds from the film's start, empty for pictures. track:
 number of the face, the same for as long as it is followed; pictures number their faces on. x, y, width, height: the
@@ -47,10 +46,8 @@ class FaceTable:
     def __init__(self, path: Path, panel: Panel) -> None:
         self._path, self._labels = path, [judge.labels for judge in panel.judges.values()]
         self._part = path.with_name(f"{path.name}.part")
-        try:
+        with writing(path):
             self._file = open(self._part, "w", encoding="utf-8", newline="")  # noqa: SIM115  (closed in __exit__)
-        except OSError as error:
-            raise self._failure(error) from error
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._writer.writerow([*COLUMNS, *self._labels[0], *panel.more_columns])
 
@@ -58,7 +55,7 @@ class FaceTable:
         """Add the faces of a frame; ``said`` are each judge's probabilities [N, K] of them."""
         time = "" if frame.seconds is None else f"{frame.seconds:.3f}"
         faces = zip(frame.tracks, frame.squares.tolist(), frame.scores, *(rows.tolist() for rows in said), strict=True)
-        try:
+        with writing(self._path):
             for track, (x, y, side), score, *rows in faces:
                 place = [frame.name, frame.number, time, track, x, y, side, side, f"{score:.3f}"]
                 for labels, row in zip(self._labels, rows, strict=True):
@@ -66,8 +63,6 @@ class FaceTable:
                     place += [labels[best], *(f"{value:.6f}" for value in (row[best], *row))]
                 self._writer.writerow(place)
             self._file.flush()
-        except OSError as error:
-            raise self._failure(error) from error
 
     def __enter__(self) -> FaceTable:
         return self
@@ -75,12 +70,7 @@ class FaceTable:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with writing(self._path):
             self._file.close()
             if kind is None:
                 os.replace(self._part, self._path)
-        except OSError as failure:
-            raise self._failure(failure) from failure
-
-    def _failure(self, error: OSError) -> DataError:
-        return DataError(f"{printable(self._path)}: cannot be written ({error.strerror or error})")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...classify.card import GivenRange, View
+from ...classify.card import GivenRange, View, refuse_for_several
 from ...classify.classifier import Classifier, load_classifier
 from ...data.faces import Preparation, cut_faces
 from ...runtime.errors import UsageError
@@ -28,12 +28,12 @@ class Panel:
 
     @property
     def remarks(self) -> list[str]:
-        """What a person should know of them, a line each."""
+        """Remarks that a person should read, a line each."""
         return [remark for judge in self.judges.values() for remark in judge.remarks]
 
     @property
     def more_columns(self) -> list[str]:
-        """Of the table, for all judges but the first: its label, its confidence, and its classes."""
+        """Columns of the table for all judges but the first: its label, its confidence, and its classes."""
         return [
             f"{name}:{column}"
             for name, judge in list(self.judges.items())[1:]
@@ -74,11 +74,8 @@ def open_panel(
         DataError: a model cannot be used.
         UsageError: two have one name, or labels or a range were given for several.
     """
-    if len(models) > 1 and (labels is not None or input_range is not None):
-        raise UsageError(
-            "--labels and --input-range are of one model; with several, write what a file cannot say into the "
-            "NAME.json beside it"
-        )
+    if len(models) > 1:
+        refuse_for_several(labels, input_range)
     judges: dict[str, Classifier] = {}
     for name, source in models:
         judge = load_classifier(source, device, labels=labels, input_range=input_range, view=view)

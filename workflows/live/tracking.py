@@ -138,5 +138,5 @@ class Smoother:
         return probabilities
 
     def last(self, number: int) -> np.ndarray | None:
-        """What was last returned for face ``number``."""
+        """The last result for face ``number``."""
         return self._state[number][1] if number in self._state else None

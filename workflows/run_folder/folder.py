@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 from ... import __version__
 from ...runtime.claims import changes, locked, shortened
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import make_folder, printable, remove_leftovers, write_atomically
+from ...runtime.files import make_folder, printable, read_json, remove_leftovers, write_atomically
 from .records import ClassifyRecord, GenerateRecord, Record
 
 FORMAT = 1
@@ -101,7 +101,7 @@ class RunFolder:
 
     @property
     def validation(self) -> Path:
-        """What the classifier said about labelled faces; the report corrects by it. Absent where that is not known."""
+        """The classifier's answers to labelled faces, by which the report corrects; absent where they are not known."""
         return self.path / "validation.npz"
 
     @property
@@ -266,14 +266,8 @@ class RunFolder:
 
     def _read(self) -> dict[str, Any]:
         path = self.path / "run.json"
-        try:
-            record = json.loads(path.read_bytes())
-        except FileNotFoundError:
+        if (record := read_json(path, START_OVER)) is None and not path.exists():
             return {}
-        except OSError as error:
-            raise DataError(f"{printable(path)}: cannot be read ({error.strerror})") from error
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{printable(path)}: is damaged ({printable(error)}); {START_OVER}") from error
         found = record.get("format") if isinstance(record, dict) else None
         if found != FORMAT:
             raise DataError(

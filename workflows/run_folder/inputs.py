@@ -1,4 +1,4 @@
-"""What a report is made of, read from a run folder: labels, pictures, and what is known of the classifier's errors."""
+"""The inputs of a report, read from a run folder: labels, pictures, and the classifier's known errors."""
 
 from __future__ import annotations
 

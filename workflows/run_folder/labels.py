@@ -6,12 +6,10 @@ all rows together, :func:`labels_hash`, tells whether two runs have the same lab
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,7 @@ import pandas as pd
 
 from ...reports.statistics.table import FACE_FOUND
 from ...runtime.errors import DataError
-from ...runtime.files import make_folder, printable, temporary_path, write_atomically
+from ...runtime.files import make_folder, printable, temporary_path, write_atomically, writing
 from .faces import Face
 from .folder import RunFolder
 
@@ -336,7 +334,7 @@ class _CSVDraft:
             return
         table = pa.concat_tables(tables, promote_options="permissive").to_pandas()
         good = table[table["skipped"].isna()].drop(columns="skipped")
-        with _said(self._path), open(self._draft, "ab" if self._begun else "wb") as file:
+        with writing(self._path), open(self._draft, "ab" if self._begun else "wb") as file:
             file.write(good.to_csv(index=False, header=not self._begun).encode())
         self._begun = True
 
@@ -344,7 +342,7 @@ class _CSVDraft:
         self._dropped = True
 
     def finish(self) -> None:
-        with _said(self._path):
+        with writing(self._path):
             if self._dropped:
                 self._path.unlink(missing_ok=True)
             else:
@@ -352,16 +350,6 @@ class _CSVDraft:
 
     def __exit__(self, *error: object) -> None:
         self._draft.unlink(missing_ok=True)
-
-
-@contextmanager
-def _said(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full; free some space and run again" if full else error.strerror
-        raise DataError(f"{printable(path)}: cannot be written: {reason}") from error
 
 
 def read_labels_csv(run: RunFolder) -> tuple[pd.DataFrame, pd.DataFrame | None]:

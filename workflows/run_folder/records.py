@@ -24,7 +24,7 @@ _ALWAYS = ("class_index",)
 
 
 class Record:
-    """What the records share: JSON values in and out."""
+    """The base of the records: JSON values in and out."""
 
     step: ClassVar[str]
     other: Mapping[str, Any]
@@ -265,5 +265,5 @@ class ClassifyRecord(Record):
         return ",".join(f"{x:g}" if isinstance(x, (int, float)) else str(x) for x in self.input_range)
 
     def judged_by(self) -> tuple[object, ...]:
-        """What must be equal for the labels of two runs to be comparable."""
+        """The settings that must be equal for the labels of two runs to be comparable."""
         return self.sha256, self.crop, self.no_face, dict(self.other), self.input_range, self.labels

@@ -17,7 +17,7 @@ from ...runtime.files import make_folder, printable
 from .folder import RunFolder
 
 _OWN = ("classify", "labels", "failed")
-"""What ``run.json`` keeps of each judge: its settings, its counts, and why it failed."""
+"""Entries of ``run.json`` for each judge: its settings, its counts, and why it failed."""
 
 
 class JudgeFolder(RunFolder):
@@ -57,7 +57,7 @@ def seats(run: RunFolder) -> list[RunFolder]:
 
 
 def judge_name(seat: RunFolder) -> str:
-    """What the run calls a judge."""
+    """The name of a judge in the run."""
     if isinstance(seat, JudgeFolder):
         return seat.judge
     judged = seat.classify

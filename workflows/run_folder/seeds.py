@@ -91,8 +91,8 @@ def shard_size(n: int) -> int:
     return size
 
 
-def shards(items: Sequence[_Item], size: int | None = None) -> Iterator[tuple[int, Sequence[_Item]]]:
-    """Number and contents of one shard after another, of :func:`shard_size` items unless told otherwise."""
-    size = size or shard_size(len(items))
+def shards(items: Sequence[_Item]) -> Iterator[tuple[int, Sequence[_Item]]]:
+    """Number and contents of one shard after another, of :func:`shard_size` items."""
+    size = shard_size(len(items))
     for number, start in enumerate(range(0, len(items), size)):
         yield number, items[start : start + size]

@@ -25,7 +25,7 @@ from .records import GenerateRecord
 from .seeds import face_name
 
 COLUMNS = ("face", "seed", "want", "label_a", "confidence_a", "label_b", "confidence_b", "edit")
-"""Of ``manifest.csv``: A is the judge that chose the face, B the one that did not."""
+"""Columns of ``manifest.csv``: A is the judge that chose the face, B the one that did not."""
 
 
 class Kept(NamedTuple):
@@ -40,7 +40,7 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class Scanned:
-    """What the judges said of the seeds ``start`` .. ``stop - 1``.
+    """The judges' labels of the seeds ``start`` .. ``stop - 1``.
 
     Attributes:
         start, stop: the seeds.
@@ -147,7 +147,7 @@ class Selection:
         return text.getvalue().encode()
 
     def summary(self, max_seeds: int, related: bool) -> dict[str, Any]:
-        """What ``run.json`` says of it under ``selected``.
+        """The entry ``selected`` of ``run.json``.
 
         Args:
             max_seeds: where the search had to end.

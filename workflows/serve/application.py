@@ -260,7 +260,7 @@ def _unzipped(body: bytes, limit: int) -> bytes:
 
 
 def _landing_page(names: tuple[str, ...]) -> bytes:
-    """What is here, for people who open the address in a browser."""
+    """A page for people who open the address in a browser."""
     models = "".join(
         f'<li><a href="/v1/models/{quote(name)}">{html.escape(name)}</a>, '
         f'<a href="/v1/models/{quote(name)}/metadata">inputs, outputs and labels</a></li>'

@@ -40,7 +40,7 @@ _NOT_LISTS = bytes(set(range(256)) - set(b"[],"))
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """What a client wants to know.
+    """A parsed ``:predict`` request.
 
     Attributes:
         signature: that it named, or the default one.
@@ -143,7 +143,7 @@ def _regular(body: bytes, lookup: Lookup) -> PredictRequest | None:
 
 @lru_cache(maxsize=64)
 def _skeleton(shape: tuple[int, ...]) -> bytes:
-    """What is left of an array in JSON without its numbers."""
+    """The brackets and commas of an array in JSON, without its numbers."""
     text = b""
     for size in reversed(shape):
         text = b"[" + b",".join([text] * size) + b"]"

@@ -1,4 +1,4 @@
-"""What Prometheus is told."""
+"""Counters for Prometheus."""
 
 from __future__ import annotations
 

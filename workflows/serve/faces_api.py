@@ -1,4 +1,4 @@
-"""What TensorFlow Serving does not have: a picture in, the expressions of its faces out; and the server's health."""
+"""Endpoints beyond TensorFlow Serving's: a picture in, the expressions of its faces out; and the server's health."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Health(BaseModel):
 
 
 class Problem(BaseModel):
-    """What was wrong with a request."""
+    """An answer that says what was wrong with a request."""
 
     error: str
 

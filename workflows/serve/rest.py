@@ -23,7 +23,7 @@ _LOOK = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_WHICH}(?:/(?P<metada
 
 @dataclass(frozen=True)
 class Target:
-    """What a path asks for.
+    """The target of a request's path.
 
     Attributes:
         method: predict, classify, regress, status or metadata.

@@ -148,7 +148,7 @@ def _leave() -> None:
 
 
 class _Complaints:
-    """What the event loop reports, with one line a minute in place of thousands when no file descriptor is left."""
+    """Report the event loop's errors, but one line a minute in place of thousands when no file descriptor is left."""
 
     def __init__(self) -> None:
         self._next = 0.0

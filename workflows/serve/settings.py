@@ -1,4 +1,4 @@
-"""What ``fergan serve`` can be told."""
+"""The settings of ``fergan serve``."""
 
 from __future__ import annotations
 

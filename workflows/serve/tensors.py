@@ -39,7 +39,7 @@ Tensors = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What a signature says of one tensor.
+    """One tensor of a signature.
 
     Attributes:
         dtype: a key of :data:`NUMPY`, or another of TensorFlow's names.

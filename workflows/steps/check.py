@@ -93,7 +93,7 @@ class _Sample:
         return np.bincount(self.table.codes, minlength=len(self.table.classes))
 
     def keys(self) -> list[Hashable]:
-        """What each face belongs to: its seed, or the name of its picture."""
+        """The key of each face: its seed, or the name of its picture."""
         return list(self.table.faces) if self.table.seeds is None else self.table.seeds.tolist()
 
     def labelled(self) -> tuple[np.ndarray, list[Hashable]]:
@@ -232,7 +232,7 @@ def _distance(
 
 
 def read_reference(text: str, classes: tuple[str, ...]) -> Reference | RunFolder:
-    """What ``--reference`` names: a built-in reference, a CSV file, or a run.
+    """The reference that ``--reference`` names: a built-in one, a CSV file, or a run.
 
     Raises:
         UsageError: nothing of that name.

@@ -34,7 +34,7 @@ STEER_AFTER = 2000
 
 @dataclass(frozen=True)
 class GenerateOptions:
-    """What to generate.
+    """The options of ``generate``.
 
     Attributes:
         seeds: sorted, each once; not looked at where there is ``projected_w``.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...classify.card import GivenRange, View
+from ...classify.card import GivenRange, View, refuse_for_several
 from ...classify.classifier import Classifier, load_classifier
 from ...data.faces import Preparation
 from ...data.labels import canonical_label
@@ -56,11 +56,8 @@ class ClassifyOptions:
         Raises:
             UsageError: labels or an input range were given for several judges at once.
         """
-        if self.further and (self.labels is not None or self.input_range is not None):
-            raise UsageError(
-                "--labels and --input-range are of one model; with several, write what a file cannot say into the "
-                "NAME.json beside it"
-            )
+        if self.further:
+            refuse_for_several(self.labels, self.input_range)
         others = (replace(self, model=model, name=name, further=()) for name, model in self.further)
         return replace(self, further=()), *others
 

@@ -86,7 +86,7 @@ def report_markdown(run: RunFolder) -> str:
 
 
 def _judges(first: RunInputs, others: Sequence[RunInputs], failed: Mapping[str, str]) -> dict[str, Any]:
-    """What the report takes of several judges."""
+    """The report's arguments for several judges."""
     return {
         "others": [JudgeLabels(judge_name(one.run), one.table, one.validation) for one in others],
         "judge": judge_name(first.run),

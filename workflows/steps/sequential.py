@@ -27,7 +27,7 @@ _FORMAT = {"name": "fergan.check", "version": 1}
 
 @dataclass(frozen=True)
 class _Limit:
-    """What the looks of one file have in common.
+    """The settings that the looks of one file have in common.
 
     `terms` are written into the file; `shares` [K] are the reference's, `sample` [K] its counts where it is a sample,
     and `slack` is its own error, in total variation.

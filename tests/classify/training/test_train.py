@@ -15,6 +15,7 @@ import pytest
 import torch
 from fergan.classify import load_classifier
 from fergan.classify.backend import keras
+from fergan.classify.evaluation.scores import summary
 from fergan.classify.networks.registry import build_model
 from fergan.classify.recipes import ModelSettings, Recipe
 from fergan.classify.training.augmentation import Augmentation
@@ -24,7 +25,7 @@ from fergan.classify.training.fast_layers import fast_clone
 from fergan.classify.training.losses import FocalCrossEntropy, class_weights
 from fergan.classify.training.optimizers import LearningRate, make_optimizer
 from fergan.classify.training.settings import TrainingSettings
-from fergan.classify.training.train import evaluate, predict, train_classifier
+from fergan.classify.training.train import predict, train_classifier
 from fergan.data.face_set import FaceSet
 from fergan.data.labels import FERPLUS
 from fergan.data.readers.ferplus import ferplus_targets
@@ -88,7 +89,7 @@ def test_it_learns_and_the_saved_model_scores_the_same(trained: tuple[Path, dict
     assert scores["accuracy"] >= 0.9
     classifier = load_classifier(folder / "tiny.keras")
     assert classifier.labels == LABELS
-    again = evaluate(classifier.predict(JUDGED.images), JUDGED.labels, LABELS)
+    again = summary(classifier.predict(JUDGED.images), JUDGED.labels)
     assert again["accuracy"] == scores["accuracy"]
     assert again["confusion"] == scores["confusion"]
     model = keras.saving.load_model(folder / "tiny.keras", compile=False, safe_mode=True)

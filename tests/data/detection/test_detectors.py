@@ -12,6 +12,7 @@ from fergan.data.detection.detectors import open_detector
 from fergan.data.detection.face import Face, overlap
 from fergan.data.detection.squares import face_squares
 from fergan.data.faces import cut_faces, detect_faces, prepare_faces
+from fergan.runtime import downloads
 from fergan.runtime.errors import DataError, UsageError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,13 +143,14 @@ def test_an_onnx_detector_gets_bgr_and_its_boxes_come_back_in_pixels_of_the_pict
 
 def test_yunet_is_downloaded_once_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FERGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(downloads, "PAUSE", 0.0)
     published = tmp_path / "published.onnx"
     monkeypatch.setattr(yunet, "YUNET_URL", published.as_uri())
     with pytest.raises(DataError, match="by hand.*haar"):
         open_detector("yunet")
     assert open_detector("auto").name == "haar"
-    published.write_bytes(b"something else")
-    with pytest.raises(DataError, match="not the file that OpenCV publishes"):
+    published.write_bytes(b"\x08 something else")
+    with pytest.raises(DataError, match="not the published yunet"):
         open_detector("yunet")
     assert not yunet.yunet_path().exists()
     yunet_like(published)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fergan.reports.pages.evaluation import Filters, Look, Pictures, build_evaluation_page, overlay, schema
+from fergan.reports.pages.evaluation import Filters, Look, Pictures, build_evaluation_page, overlay
 from fergan.reports.pages.leaderboard import leaderboard_data, leaderboard_markdown, leaderboard_page
+from fergan.reports.report_json import schema
 from fergan.reports.statistics.ranking import Entry, mcnemar, rank
 
 from ..markup import HOSTILE, assert_self_contained
@@ -129,7 +130,7 @@ def pictures() -> Pictures:
 
 
 def test_the_made_up_evaluation_fits_the_schema() -> None:
-    pytest.importorskip("jsonschema").validate(make_evaluation(), schema())
+    pytest.importorskip("jsonschema").validate(make_evaluation(), schema("evaluation"))
 
 
 def test_the_page_is_whole_and_says_the_numbers(pictures: Pictures) -> None:
@@ -153,7 +154,7 @@ def test_a_page_of_little_is_whole_too(pictures: Pictures) -> None:
     data["views"].pop("ten")
     data["leaks"] |= {"rows": None, "exact": None, "near": None, "without": None}
     data |= {"training_sample": None, "learning": None, "mistakes": [], "view_list": None}
-    pytest.importorskip("jsonschema").validate(data, schema())
+    pytest.importorskip("jsonschema").validate(data, schema("evaluation"))
     page = assert_self_contained(build_evaluation_page(data, Pictures(pictures.face, notes=("No maps.",))))
     assert "learning" not in page.ids and "mistakes" not in page.ids and "No maps." in page.text
 

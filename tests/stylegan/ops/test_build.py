@@ -36,7 +36,7 @@ from fergan.stylegan.ops import build
 build.CSRC = Path(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
-print(build.cpu_library().answer(), flush=True)
+print(build.library("cpu").answer(), flush=True)
 """
 
 
@@ -84,10 +84,10 @@ def compilations(place):
 
 
 def refused(capfd):
-    """cpu_library() gives None, says why once, and remembers it."""
-    assert build.cpu_library() is None
+    """library("cpu") gives None, says why once, and remembers it."""
+    assert build.library("cpu") is None
     told = capfd.readouterr().err
-    assert build.cpu_library() is None
+    assert build.library("cpu") is None
     assert capfd.readouterr().err == ""
     reason = build.why_not("cpu")
     assert reason and "\n" not in reason
@@ -96,11 +96,11 @@ def refused(capfd):
 
 
 def test_built_once_and_found_again(place, monkeypatch, capfd):
-    assert build.cpu_library().answer() == 42
+    assert build.library("cpu").answer() == 42
     assert build.why_not("cpu") is None
     assert compilations(place) == 1
     monkeypatch.setattr(build, "_loaded", {})  # another process
-    assert build.cpu_library().answer() == 42
+    assert build.library("cpu").answer() == 42
     assert compilations(place) == 1
     lock, library = sorted(path.suffix for path in (place / "cache" / "ops").iterdir())
     assert (lock, library) == (".lock", ".so")  # nothing else is left behind
@@ -155,15 +155,15 @@ def test_what_others_can_write_is_not_loaded(place, monkeypatch, capfd, planted)
     assert f"{path}: other users can write to it" in refused(capfd)
     monkeypatch.setattr(build, "_loaded", {})
     path.chmod(0o755)
-    assert build.cpu_library().answer() == 42
+    assert build.library("cpu").answer() == 42
 
 
 def test_a_wide_umask_does_not_lock_the_user_out(place, monkeypatch):
     before = os.umask(0)
     try:
-        assert build.cpu_library().answer() == 42
+        assert build.library("cpu").answer() == 42
         monkeypatch.setattr(build, "_loaded", {})
-        assert build.cpu_library().answer() == 42
+        assert build.library("cpu").answer() == 42
     finally:
         os.umask(before)
 
@@ -255,7 +255,7 @@ def test_the_advice_is_a_command_for_this_pytorch(monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_without_a_gpu_cuda_is_not_tried(place, capfd):
-    assert build.cuda_library() is None
+    assert build.library("cuda") is None
     assert build.why_not("cuda") == "PyTorch sees no CUDA GPU here"
     assert capfd.readouterr().err == ""
     assert not (place / "cache").exists()

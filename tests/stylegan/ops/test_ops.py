@@ -52,7 +52,7 @@ def device(request, monkeypatch):
     """Where the kernels run; the public functions use them there."""
     monkeypatch.setenv("FERGAN_OPS", "auto")
     if request.param == "cuda":
-        assert build.cuda_library(), build.why_not("cuda")
+        assert build.library("cuda"), build.why_not("cuda")
         return "cuda"
     monkeypatch.setitem(build._loaded, "cuda", request.getfixturevalue("kernels_on_cpu"))
     monkeypatch.setattr(cuda, "takes", lambda x, *others: x.dtype in cuda_kernels.DTYPES)
@@ -336,14 +336,14 @@ def test_the_reference_is_forced_by_the_environment(kernels_on_cpu, monkeypatch)
 
     monkeypatch.setitem(build._loaded, "cuda", kernels_on_cpu)
     monkeypatch.setenv("FERGAN_OPS", "auto")
-    assert build.cuda_library() is kernels_on_cpu
+    assert build.library("cuda") is kernels_on_cpu
     assert build.why_not("cuda") is None
     monkeypatch.setenv("FERGAN_OPS", "reference")
-    assert build.cuda_library() is None
+    assert build.library("cuda") is None
     assert build.why_not("cuda") == "FERGAN_OPS=reference"
     monkeypatch.setenv("FERGAN_OPS", "fast")
     with pytest.raises(UsageError, match="FERGAN_OPS=fast is neither auto nor reference"):
-        build.cuda_library()
+        build.library("cuda")
 
 
 def test_kernels_that_disagree_with_pytorch_are_not_trusted(device, monkeypatch, capsys):

@@ -30,7 +30,7 @@ NETWORKS = {
 
 @pytest.fixture(params=cpu.INSTRUCTION_SETS)
 def kernels(request):
-    if build.cpu_library() is not None and cpu.kernels(request.param) is None:
+    if build.library("cpu") is not None and cpu.kernels(request.param) is None:
         pytest.skip(f"this processor has no {request.param}")
     return request.param
 
@@ -59,7 +59,7 @@ def forbidden(*args):
 
 def fast(network, kernels="auto"):
     """The kernels' drawing, which must be theirs."""
-    if build.cpu_library() is None:
+    if build.library("cpu") is None:
         pytest.skip(f"no C++ operations: {build.why_not('cpu')}")
     network = copy.deepcopy(network)
     network.forward = forbidden

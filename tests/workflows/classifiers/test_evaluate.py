@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fergan.reports.pages.evaluation import schema
+from fergan.reports.report_json import schema
 
 NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 PER_SPLIT = {"Training": 40, "PublicTest": 40, "PrivateTest": 10}
@@ -77,7 +77,7 @@ def evaluated(folder: Path) -> dict:
 def test_what_is_written_fits_the_schema_and_the_answers(folder: Path, evaluated: dict) -> None:
     out = folder / "out" / "good"
     assert json.loads((out / "evaluation.json").read_text()) == evaluated
-    pytest.importorskip("jsonschema").validate(evaluated, schema())
+    pytest.importorskip("jsonschema").validate(evaluated, schema("evaluation"))
     assert evaluated["data"]["split"] == "PublicTest" and evaluated["views"]["single"]["correct"] == 38
     with np.load(out / "answers.npz") as answers:
         assert (answers["predicted"] == answers["labels"]).sum() == 38

@@ -11,8 +11,8 @@ from fergan.data.labels import NAMED
 from fergan.runtime.errors import UsageError
 from fergan.stylegan.checkpoints import save_generator
 from fergan.stylegan.dcgan import DCGANConfig, DCGANGenerator
+from fergan.workflows.generators.features import MetricsOptions
 from fergan.workflows.generators.metrics import judge
-from fergan.workflows.generators.metrics_options import MetricsOptions
 
 LABELS = NAMED["fer2013"]
 

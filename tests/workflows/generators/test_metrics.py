@@ -18,8 +18,8 @@ from fergan.stylegan.generator import load_generator
 from fergan.stylegan.networks import StyleGAN2, StyleGAN2Config
 from fergan.workflows.generators import fakes as fakes_module
 from fergan.workflows.generators import metrics
+from fergan.workflows.generators.features import MetricsOptions
 from fergan.workflows.generators.metrics import append_lines, judge
-from fergan.workflows.generators.metrics_options import MetricsOptions
 
 from ..conftest import Invoke
 
@@ -81,7 +81,7 @@ def test_bad_pictures_are_told_from_good_ones(real: Path, tmp_path: Path) -> Non
 def test_copies_are_found_and_shown(real: Path, tmp_path: Path) -> None:
     """Half of the pictures are training images, every other one of those mirrored; half are new."""
     with ImageSource(real) as source:
-        training = np.stack([image for _, image in source.images()])
+        training = np.stack([source.read(name) for name in source.names])
     copies = training[:20].copy()
     copies[::2] = copies[::2, :, ::-1]
     new = load_generator(NETWORK, device="cpu").generate(range(2000, 2020))

@@ -15,11 +15,12 @@ import pytest
 from fergan.classify.classifier import load_classifier
 from fergan.data.detection.face import Face, overlap
 from fergan.data.faces import cut_faces
+from fergan.runtime.films import VideoFile
 from fergan.workflows.cli.signals import stop_on_signal
 from fergan.workflows.live.annotate import AnnotateOptions, annotate
 from fergan.workflows.live.face_table import COLUMNS
 from fergan.workflows.live.tracking import Smoother, Tracker
-from fergan.workflows.live.video import VideoFile, VideoSource
+from fergan.workflows.live.video import VideoSource
 from PIL import Image
 
 from ..conftest import Invoke

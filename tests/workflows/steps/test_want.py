@@ -14,8 +14,7 @@ from fergan.data.faces import prepare_faces
 from fergan.data.images import read_image
 from fergan.data.labels import NAMED
 from fergan.reports.html.gallery import command
-from fergan.reports.pages.evaluation import schema
-from fergan.reports.report_json import schema as report_schema
+from fergan.reports.report_json import schema
 from fergan.stylegan.checkpoints import save_generator
 from fergan.stylegan.dcgan import DCGANConfig, DCGANGenerator
 from fergan.stylegan.directions import Direction, read_direction, save_direction
@@ -240,7 +239,7 @@ def test_what_drawing_does_not_find_is_steered_and_the_list_says_by_what(
     for label in ("happy", "sad"):
         assert selected["steered"][label]["kept"] == sum(row["want"] == label and bool(row["edit"]) for row in kept)
     report = json.loads((run.path / "report.json").read_bytes())
-    assert not list(Draft202012Validator(report_schema()).iter_errors(report))
+    assert not list(Draft202012Validator(schema()).iter_errors(report))
     assert report["selected"]["steered"]["sad"]["kept"] == selected["steered"]["sad"]["kept"]
     assert "moved along directions" in (run.path / "report.html").read_text()
 
@@ -310,7 +309,7 @@ def test_evaluate_takes_wanted_faces_as_test_data_and_calls_them_synthetic(
     assert "on 32 synthetic faces" in done.stdout
     assert "fernet itself chose" in done.stderr
     data = json.loads((tmp_path / "out" / "evaluation.json").read_bytes())
-    assert not list(Draft202012Validator(schema()).iter_errors(data))
+    assert not list(Draft202012Validator(schema("evaluation")).iter_errors(data))
     assert [(row["label"], row["support"]) for row in data["classes"]] == [("happy", 20), ("sad", 12)]
     page = (tmp_path / "out" / "evaluation.html").read_text()
     assert page.count("synthetic") > 5
