@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..runtime.errors import DataError, UsageError
+from ..runtime.errors import DataError, UsageError, counted
 from .classifier import Classifier
 from .files.open import open_keras_model
 
@@ -89,8 +89,8 @@ def fit_stack(probabilities: Sequence[np.ndarray], labels: np.ndarray, names: Se
 
     counts = np.bincount(labels, minlength=len(names))
     if counts.min() < _FOLDS:
-        rare = names[int(counts.argmin())]
-        raise DataError(f"only {counts.min()} faces are {rare}; a stacked layer needs {_FOLDS} of each label")
+        rare, few = names[int(counts.argmin())], counted(int(counts.min()), "face")
+        raise DataError(f"only {few} of {rare}; a stacked layer needs {_FOLDS} of each label")
     inputs = np.concatenate(probabilities, axis=1).astype(np.float64)
     cross_fitted = np.empty((len(labels), len(names)), np.float32)
     for others, fold in StratifiedKFold(_FOLDS, shuffle=True, random_state=0).split(inputs, labels):

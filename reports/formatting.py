@@ -89,9 +89,9 @@ def listed(words: Sequence[str], last: str = "and") -> str:
     return f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
-def plural(n: int, one: str, many: str | None = None) -> str:
+def plural(n: int, one: str) -> str:
     """`1 face`, `2 faces`, `10,000 faces`."""
-    return f"{count(n)}{NBSP}{one if n == 1 else many or one + 's'}"
+    return f"{count(n)}{NBSP}{one if n == 1 else one + 's'}"
 
 
 def ranges(numbers: Iterable[int], limit: int = 12) -> str:

@@ -51,7 +51,7 @@ def posterior_data(names: list[str], found: Further | None) -> dict[str, Any] | 
     posterior = found.posterior
     return {
         "level": posterior.level,
-        "interval": "highest density",
+        "interval": "credible",
         "shares": estimates(names, posterior.shares, posterior.low, posterior.high),
         "first": by_name(names, posterior.first),
         "rankings": [

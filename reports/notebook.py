@@ -149,10 +149,10 @@ def table_html(table: LabelTable) -> str:
     return f"<table><caption>{plural(len(table), 'face')}</caption><tr>{head}</tr>{rows}</table>"
 
 
-def page_html(page: str, height: int = 720) -> str:
+def page_html(page: str) -> str:
     """A whole page inside a notebook's cell: a frame that keeps its styles, its policy and its script to itself."""
-    frame = Markup('<iframe srcdoc="{}" sandbox="allow-scripts" style="width:100%;height:{}px;border:0"></iframe>')
-    return str(frame.format(page, height))
+    frame = Markup('<iframe srcdoc="{}" sandbox="allow-scripts" style="width:100%;height:720px;border:0"></iframe>')
+    return str(frame.format(page))
 
 
 def open_page(page: str, name: str) -> Path:

@@ -60,7 +60,7 @@ def report_data(
         "labels": names,
         "counts": {name: int(shares.counts[k]) for k, name in enumerate(names)},
         "shares": share_data(names, shares),
-        "interval": {"method": "wilson", "level": shares.level},
+        "interval": {"method": "modified wilson", "level": shares.level},
         "mean_probability": by_name(names, table.probabilities.mean(axis=0, dtype=np.float64)),
         "confidence": _confidence(names, findings),
         "corrected": _corrected(names, findings),
@@ -229,7 +229,7 @@ def sweep_data(names: list[str], sweep: Sweep | None) -> dict[str, Any] | None:
     if sweep is None:
         return None
     return {
-        "interval": {"method": "wilson", "level": sweep.shares[0].level},
+        "interval": {"method": "modified wilson", "level": sweep.shares[0].level},
         "by_psi": [
             {
                 "psi": float(psi),

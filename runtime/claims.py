@@ -32,7 +32,7 @@ def claim(file: Path, wanted: Mapping[str, Any], what: str, free: Collection[str
         try:
             found = json.loads(file.read_bytes())
             differing = [key for key in wanted if wanted[key] != found.get(key) and key not in free]
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise DataError(f"{printable(file)}: cannot be read ({printable(error)}); give another --out") from error
         if differing:
             changed = changes({key: (found.get(key), wanted[key]) for key in differing})

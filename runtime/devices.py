@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from .errors import UsageError
@@ -20,7 +22,9 @@ def choose_device(name: str, *, numbered: bool = True) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (":" in name and not (numbered and kind == "cuda" and index.isdecimal())):
+    if kind not in ("cpu", "cuda") or (
+        ":" in name and not (numbered and kind == "cuda" and re.fullmatch("[0-9]{1,9}", index))
+    ):
         accepted = "auto, cpu, cuda" + (", cuda:1 ..." if numbered else "")
         raise UsageError(f"device {name!r} is none of {accepted}")
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():

@@ -232,7 +232,7 @@ class _Download:
             else:  # 200: from the start, whatever was asked for
                 have = 0
                 length = answer.headers.get("Content-Length", "")
-                total = int(length) if length.isdecimal() else None
+                total = int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
                 self._start({"url": self.remote.url, "version": _version(answer.headers), "size": total})
             if total is not None and total > self.remote.max_size:
                 raise self._given_up(

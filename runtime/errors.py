@@ -19,3 +19,8 @@ def first_line(error: BaseException | str) -> str:
     """The first line of an error's message that says anything, or the error's type; ``""`` where a text is blank."""
     blank = "" if isinstance(error, str) else type(error).__name__
     return next((line.strip() for line in str(error).splitlines() if line.strip()), blank)
+
+
+def counted(n: int, noun: str) -> str:
+    """``1 face``, ``2 faces``."""
+    return f"{n} {noun if n == 1 else noun + 's'}"

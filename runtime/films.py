@@ -1,19 +1,30 @@
-"""Films written through OpenCV: a file appears complete or not at all."""
+"""Films that browsers play, written through OpenCV: a file appears complete or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
 from .errors import DataError
 from .files import printable, temporary_path, utf8_text, writing
 from .opencv import opencv
+
+FILMS = {".webm": ("VP80",), ".mp4": ("vp09", "mp4v")}
+"""Endings of films and the codecs of each, of which the first that this OpenCV has is taken.
+
+Browsers play VP8 and VP9, and VP8 takes a sixth of VP9's time. OpenCV comes without H.264; ``mp4v`` (MPEG-4 Part 2),
+the last resort, is for players alone.
+"""
 
 
 @cache
@@ -32,27 +43,22 @@ def reachable(path: Path) -> str:
 
 
 class VideoFile:
-    """An mp4 in the making: it gets its name when it is complete.
+    """A .webm or .mp4 in the making: it gets its name when it is complete.
 
     Leaving the ``with`` block finishes it; after an error nothing is left behind. A frame of another size than the
-    first is fitted into that, with black beside it. The first of ``codecs`` that OpenCV has here is used: ``mp4v`` is
-    MPEG-4 Part 2, and browsers play ``vp09``.
+    first is fitted into that, with black beside it.
     """
 
-    def __init__(self, path: Path, width: int, height: int, fps: float, codecs: tuple[str, ...] = ("mp4v",)) -> None:
+    def __init__(self, path: Path, width: int, height: int, fps: float) -> None:
         self._cv2 = opencv()
         self._path, self._frames = path, 0
         self._size = max(2, width // 2 * 2), max(2, height // 2 * 2)  # the encoder takes even sides only
-        self._temporary = temporary_path(path, ".mp4")
+        self._temporary = temporary_path(path, path.suffix.lower())
         self._place = f"{reachable(path.parent)}/{self._temporary.name}"
-        for codec in codecs:
-            fourcc = self._cv2.VideoWriter.fourcc(*codec)
-            self._writer = self._cv2.VideoWriter(self._place, self._cv2.CAP_FFMPEG, fourcc, fps, self._size)
-            if self._writer.isOpened():
-                break
-        else:
+        self._writer = film_writer(self._place, fps, *self._size)
+        if not self._writer.isOpened():
             self._temporary.unlink(missing_ok=True)
-            raise DataError(f"{printable(path)}: OpenCV can write no mp4 here (no codec, or no right to the folder)")
+            raise DataError(f"{printable(path)}: OpenCV cannot write it here (no codec, or no right to the folder)")
 
     def write(self, picture: np.ndarray) -> None:
         """Append a frame, uint8 [H, W, 3] RGB or [H, W, 1] gray."""
@@ -81,7 +87,8 @@ class VideoFile:
     def _check(self) -> None:
         written = self._cv2.VideoCapture(self._place, self._cv2.CAP_FFMPEG)
         try:  # a full disk goes unmentioned by the writer
-            complete = written.isOpened() and int(written.get(self._cv2.CAP_PROP_FRAME_COUNT)) == self._frames
+            found = written.get(self._cv2.CAP_PROP_FRAME_COUNT)  # WebM does not count them: from its length
+            complete = written.isOpened() and abs(found - self._frames) <= (self._path.suffix.lower() == ".webm")
         finally:
             written.release()
         if not complete:
@@ -100,3 +107,39 @@ class VideoFile:
             picture, size, interpolation=self._cv2.INTER_AREA
         )
         return canvas
+
+
+def film_writer(place: str, fps: float, width: int, height: int) -> Any:
+    """A ``cv2.VideoWriter`` of a film that browsers play; not open where this OpenCV cannot write it.
+
+    Args:
+        place: path of the file, in UTF-8; its ending is one of :data:`FILMS`.
+        fps: frames a second.
+        width, height: of a frame in pixels, both even.
+    """
+    cv2 = opencv()
+    for codec in FILMS[Path(place).suffix.lower()]:
+        with _silence():
+            writer = cv2.VideoWriter(place, cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), fps, (width, height))
+        if writer.isOpened():
+            break
+    return writer
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep back what OpenCV's C code prints about WebM, which has no tags for codecs."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    sys.stderr.flush()
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    os.close(nothing)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,29 +43,23 @@ class Shelf:
     beginnings: Mapping[str, tuple[bytes, ...]]
     max_size: int
 
-    def cached(self, name: str, cache: str | os.PathLike[str] | None = None) -> Path | None:
+    def cached(self, name: str) -> Path | None:
         """The downloaded file of a name, unchecked, or None if it is not there yet."""
-        path = self._place(name, cache)
+        path = self._place(name)
         return path if path.is_file() else None
 
-    def fetch(
-        self,
-        name: str,
-        cache: str | os.PathLike[str] | None = None,
-        progress: OnProgress | None = None,
-    ) -> Path:
+    def fetch(self, name: str, progress: OnProgress | None = None) -> Path:
         """The file of a name, downloaded if it is not there yet, and checked.
 
         Args:
             name: of :attr:`entries`.
-            cache: the folder; None for :func:`.cache.cache_folder`.
             progress: called while bytes arrive.
 
         Raises:
             UsageError: nothing has this name.
             DataError: it cannot be downloaded, what comes is of another kind, or the file is not the one it was before.
         """
-        path, entry = self._place(name, cache), self.entries[name]
+        path, entry = self._place(name), self.entries[name]
         notice = (
             f"{name} is published by {entry.origin} under the licence {entry.licence}. "
             "The licence of fergan does not cover it."
@@ -77,7 +70,7 @@ class Shelf:
         remote = Remote(name, "network", str(entry.url), notice, note, beginnings, self.max_size, sha256)
         return download(remote, path, progress)
 
-    def _place(self, name: str, cache: str | os.PathLike[str] | None) -> Path:
+    def _place(self, name: str) -> Path:
         if name not in self.entries:
             raise UsageError(f"no published {self.kind} is called {name!r}; known are: {', '.join(self.entries)}")
-        return (cache_folder() if cache is None else Path(cache)) / self.entries[name].file
+        return cache_folder() / self.entries[name].file

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -299,7 +300,7 @@ class Generator:
         names = self.class_names
         if isinstance(wanted, str) and wanted.strip().lower() in names:
             return names.index(wanted.strip().lower())
-        if wanted is not None and str(wanted).isdecimal() and int(wanted) < self.c_dim:
+        if wanted is not None and re.fullmatch("[0-9]{1,9}", str(wanted)) and int(wanted) < self.c_dim:
             return int(wanted)
         wrong = "a class is needed" if wanted is None else f"there is no class {wanted}"
         named = f" ({', '.join(names)})" if "classes" in self.metadata else ""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -19,46 +21,43 @@ _WAITING = 128
 _WAITING_BYTES = 64 * 2**20
 
 
-class PictureWriter:
-    """A thread that encodes and writes PNGs; each appears complete or not at all.
+class OrderedWorker:
+    """One thread that does jobs in order behind the caller.
 
-    Encoding is numpy's and zlib's work, which release Python's lock, so one thread keeps up beside the computing: 25 ms
-    of one core for a 1024-pixel face (see :func:`fergan.data.images.fast_png`), which takes all cores many times that.
-    More threads would only take cores from the network.
+    Its queue is bounded, so that slow work slows the caller down and does not fill the memory. Leaving the ``with``
+    block waits for all jobs and raises the first error of any.
 
-    The queue is bounded, in pictures and in bytes, so a slow disk slows the caller down and does not fill the memory.
-    Leaving the ``with`` block waits for all pictures and raises the first error of any.
+    Args:
+        depth: how many jobs may wait.
+        most_bytes: how many bytes they may hold in all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, depth: int, most_bytes: float = math.inf) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1)
-        self._pending: deque[tuple[Future[None], int]] = deque()
+        self._depth, self._most_bytes = max(1, depth), most_bytes
+        self._waiting: deque[tuple[Future[None], int]] = deque()
         self._bytes = 0
 
-    def write(self, path: Path, picture: np.ndarray) -> None:
-        """Queue a picture, uint8 [H, W, C]. Raises the error of an earlier one."""
-        self.submit(picture.nbytes, write_png, path, picture)
-
-    def submit(self, size: int, work: Callable[..., None], *arguments: Any) -> None:
-        """Queue any other work on a picture of ``size`` bytes. Raises the error of an earlier one."""
-        self._pending.append((self._pool.submit(work, *arguments), size))
+    def submit(self, job: Callable[[], None], size: int = 0) -> None:
+        """Queue a job that holds ``size`` bytes. Raises the error of an earlier one."""
+        self._waiting.append((self._pool.submit(job), size))
         self._bytes += size
-        while self._pending and (
-            self._pending[0][0].done() or len(self._pending) > _WAITING or self._bytes > _WAITING_BYTES
+        while self._waiting and (
+            self._waiting[0][0].done() or len(self._waiting) > self._depth or self._bytes > self._most_bytes
         ):
             self._wait_for_first()
 
     def flush(self) -> None:
-        """Wait until everything queued is on disk."""
-        while self._pending:
+        """Wait until everything queued is done."""
+        while self._waiting:
             self._wait_for_first()
 
     def _wait_for_first(self) -> None:
-        future, size = self._pending.popleft()
+        future, size = self._waiting.popleft()
         self._bytes -= size
         future.result()
 
-    def __enter__(self) -> PictureWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -69,33 +68,23 @@ class PictureWriter:
             self.flush()
 
 
+class PictureWriter(OrderedWorker):
+    """A thread that encodes and writes PNGs; each appears complete or not at all.
+
+    Encoding is numpy's and zlib's work, which release Python's lock, so one thread keeps up beside the computing: 25 ms
+    of one core for a 1024-pixel face (see :func:`fergan.data.images.fast_png`), which takes all cores many times that.
+    More threads would only take cores from the network.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_WAITING, _WAITING_BYTES)
+
+    def write(self, path: Path, picture: np.ndarray) -> None:
+        """Queue a picture, uint8 [H, W, C]. Raises the error of an earlier one."""
+        self.submit(partial(write_png, path, picture), picture.nbytes)
+
+
 _T = TypeVar("_T")
-
-
-class OrderedWorker:
-    """One thread that does jobs in order behind the caller, at most ``depth`` of them waiting."""
-
-    def __init__(self, depth: int) -> None:
-        self._pool, self._depth = ThreadPoolExecutor(max_workers=1), max(1, depth)
-        self._waiting: deque[Future[None]] = deque()
-
-    def submit(self, job: Callable[[], None]) -> None:
-        """Queue a job; raises the error of an earlier one."""
-        self._waiting.append(self._pool.submit(job))
-        while self._waiting and (self._waiting[0].done() or len(self._waiting) > self._depth):
-            self._waiting.popleft().result()
-
-    def flush(self) -> None:
-        while self._waiting:
-            self._waiting.popleft().result()
-
-    def __enter__(self) -> OrderedWorker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=kind is not None)
 
 
 class ReadAhead(Iterator[_T]):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import select
 import signal
 import stat
 import sys
@@ -46,7 +47,12 @@ def read_regular(path: Path, most: int = 2**33) -> bytes:
 
 
 def try_in_child(
-    path: Path, size: int, action: Callable[[], object], errors: Mapping[str, type[Exception]], seconds: int = 6
+    path: Path,
+    size: int,
+    action: Callable[[], object],
+    errors: Mapping[str, type[Exception]],
+    seconds: int = 6,
+    patience: int = 6,
 ) -> None:
     """Run ``action`` in a child process with limits on memory, time and files, and drop what it returns.
 
@@ -57,16 +63,20 @@ def try_in_child(
         size: bytes of it, which raise the limits.
         action: opens and tries the model; must not use the GPU.
         errors: by the names of their classes, those that are raised here as they were in the child.
-        seconds: of processor time for a small file, and half of what the clock may show; each 16 MiB have one more.
+        seconds: of processor time for a small file; each 16 MiB have one more.
+        patience: seconds that the clock may show beyond these, as a busy machine lets processes wait; each 16 MiB have
+            one more.
 
     Raises:
         DataError: the child met one of its limits, crashed, or ``action`` raised any other error.
     """
     if not sys.platform.startswith("linux"):
         return
-    outcome = _attempt(size, action, seconds)
-    if outcome.get("kind") == _BLOCKED:  # a lock that another thread held while this one forked, most likely
-        outcome = _attempt(size, action, seconds)
+    seconds += size // 2**24
+    patience += size // 2**24
+    outcome = _attempt(size, action, seconds, patience)
+    if outcome.get("kind") == _BLOCKED:  # it waited for a lock that another thread held at the fork, most likely
+        outcome = _attempt(size, action, seconds, patience)
     kind, text = outcome.get("kind"), str(outcome.get("text"))
     if kind is None:
         return
@@ -81,27 +91,34 @@ def try_in_child(
     raise DataError(f"{path}: is no model that can be opened safely ({first_line(text) or kind})")
 
 
-def _attempt(size: int, action: Callable[[], object], seconds: int) -> dict[str, Any]:
+def _attempt(size: int, action: Callable[[], object], seconds: int, patience: int) -> dict[str, Any]:
     """The outcome of ``action``: ``kind`` and ``text`` of the error, nothing where there was none."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():  # Python warns of forking beside threads; the child uses one and starts none
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
-        _work(writing, size, action, seconds)
+        _work(writing, size, action, seconds, patience)
     os.close(writing)
+    late = None
     try:
         with open(reading, "rb") as pipe:
-            said = pipe.read(_MOST_TEXT)
+            poll = select.poll()  # unlike select, takes the high descriptors of a busy server
+            poll.register(pipe)
+            if poll.poll(1000 * (seconds + patience)):
+                said = pipe.read(_MOST_TEXT)
+            else:
+                late = "time" if _is_running(child) else _BLOCKED
+                os.kill(child, signal.SIGKILL)
     except BaseException:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         raise
-    _, status, usage = os.wait4(child, 0)
+    status = os.waitpid(child, 0)[1]
+    if late:
+        return {"kind": late}
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
-        if name == "SIGALRM" and usage.ru_utime + usage.ru_stime < 1:
-            return {"kind": _BLOCKED}
         return {"kind": "time"} if name in ("SIGALRM", "SIGXCPU") else {"kind": "crash", "text": name}
     try:
         outcome = json.loads(said)
@@ -110,11 +127,20 @@ def _attempt(size: int, action: Callable[[], object], seconds: int) -> dict[str,
     return outcome if isinstance(outcome, dict) else {}
 
 
-def _work(writing: int, size: int, action: Callable[[], object], seconds: int) -> None:
+def _is_running(child: int) -> bool:
+    """Whether a process is busy, or would be if the machine let it, and does not wait for something."""
+    try:
+        with open(f"/proc/{child}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[:1] == [b"R"]
+    except OSError:
+        return False
+
+
+def _work(writing: int, size: int, action: Callable[[], object], seconds: int, patience: int) -> None:
     """Do the child's part; does not return."""
     outcome: dict[str, str] = {}
     try:
-        _shut_in(writing, size, seconds + size // 2**24)
+        _shut_in(writing, size, seconds, patience)
         action()
     except BaseException as error:
         try:
@@ -127,7 +153,7 @@ def _work(writing: int, size: int, action: Callable[[], object], seconds: int) -
         os._exit(0)
 
 
-def _shut_in(writing: int, size: int, seconds: int) -> None:
+def _shut_in(writing: int, size: int, seconds: int, patience: int) -> None:
     """Limit this process, and let go of what it has from its parent: sockets, files, handlers of signals."""
     import resource
 
@@ -135,7 +161,7 @@ def _shut_in(writing: int, size: int, seconds: int) -> None:
 
     for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGXCPU):
         signal.signal(number, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, 2 * seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds + patience + 5)  # for when the parent is gone
     gc.disable()  # old objects would close descriptors that are in use anew
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):

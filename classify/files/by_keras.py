@@ -71,6 +71,8 @@ class KerasFormat:
         except Untranslatable as reason:
             _log.info("%s: left to Keras: %s", path, reason)
             why = str(reason)
+        except Refused as error:
+            raise DataError(f"{path}: cannot be used: {error}") from error
         with self._checked_copy(path, content, why) as copy:
 
             def loaded(device: str) -> Network:

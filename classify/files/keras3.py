@@ -12,14 +12,17 @@ import io
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import h5py
 import numpy as np
 
+from ...runtime.errors import first_line
 from .errors import Untranslatable
 from .keras2 import in_keras3_words
+from .safety import Refused
 
 _MOST_CONFIG = 2**24
 """Largest ``config.json`` that is read, in bytes; those of networks with a thousand layers have a million."""
@@ -32,7 +35,8 @@ class KerasFile:
         config: the model's class and configuration, from ``config.json``, in Keras 3's words.
 
     Raises:
-        Untranslatable: no zip, of another Keras than 2 and 3, or without one of the three parts.
+        Refused: no zip, damaged, or without one of the three parts.
+        Untranslatable: of another Keras than 2 and 3.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -40,14 +44,15 @@ class KerasFile:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 for name in ("metadata.json", "config.json"):
                     if archive.getinfo(name).file_size > _MOST_CONFIG:
-                        raise Untranslatable(f"{name} is larger than any network's")
-                version = str(json.loads(archive.read("metadata.json"))["keras_version"])
+                        raise Refused(f"its {name} is larger than any network's")
+                metadata = json.loads(archive.read("metadata.json"))
                 self.config: dict[str, Any] = json.loads(archive.read("config.json"))
                 if archive.getinfo("model.weights.h5").compress_type != zipfile.ZIP_STORED:
                     raise Untranslatable("the weights are compressed")
                 weights = archive.read("model.weights.h5")
-        except (zipfile.BadZipFile, KeyError, TypeError, ValueError, NotImplementedError, RecursionError) as error:
-            raise Untranslatable(f"is no zip of a Keras model ({error})") from error
+        except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, RecursionError, zlib.error) as error:
+            raise Refused(f"it is no zip of a Keras model, or a damaged one ({first_line(error)})") from error
+        version = str(metadata.get("keras_version") if isinstance(metadata, dict) else None)
         if not version.startswith(("2.", "3.")):
             raise Untranslatable(f"was written by Keras {version}")
         if version.startswith("2."):
@@ -58,7 +63,7 @@ class KerasFile:
         try:
             self._file = h5py.File(io.BytesIO(weights), "r")
         except OSError as error:
-            raise Untranslatable(f"model.weights.h5 is damaged ({error})") from error
+            raise Refused(f"its model.weights.h5 is damaged ({first_line(error)})") from error
 
     def __enter__(self) -> KerasFile:
         return self

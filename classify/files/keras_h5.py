@@ -15,6 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ...runtime.errors import first_line
 from .errors import Untranslatable
 from .keras2 import in_keras3_words, is_model
 from .keras3 import array, hard_link, layer_paths
@@ -31,14 +32,15 @@ class KerasH5File:
         config: the model's class and configuration, in Keras 3's words.
 
     Raises:
-        Untranslatable: damaged, only weights, or written with the Theano backend, whose kernels are mirrored.
+        Refused: damaged, or only weights.
+        Untranslatable: written with the Theano backend, whose kernels are mirrored.
     """
 
     def __init__(self, content: bytes) -> None:
         try:
             self._file = h5py.File(io.BytesIO(content), "r")
         except OSError as error:
-            raise Untranslatable(f"is a damaged HDF5 file ({error})") from error
+            raise Refused(f"it is a damaged HDF5 file ({first_line(error)})") from error
         try:
             self.config: dict[str, Any] = in_keras3_words(_read_config(self._file), _version_of(self._file))
             self._places = dict(_places(self.config["config"]["layers"]))
@@ -78,8 +80,8 @@ def check(content: bytes, why: str = "") -> None:
         why: Keras is asked, for the message.
 
     Raises:
-        Refused: it asks for code or other files, is of Keras 1, or would be misread.
-        Untranslatable: it holds no configuration.
+        Refused: it asks for code or other files, holds no configuration, is of Keras 1, or would be misread.
+        Untranslatable: as :func:`_read_config`.
     """
     check_hdf5(content)
     with h5py.File(io.BytesIO(content), "r") as file:
@@ -95,22 +97,23 @@ def _read_config(file: h5py.File) -> Any:
     """The configuration as it is written.
 
     Raises:
-        Untranslatable: there is none, or it is none of a model that these readers know.
+        Refused: there is none, or it is damaged.
+        Untranslatable: it is none of a model that these readers know.
     """
     text = file.attrs.get("model_config")
     if text is None:
-        raise Untranslatable("holds weights only, no network; save the whole model")
+        raise Refused("it holds weights only, no network; save the whole model")
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
     if not isinstance(text, str) or len(text) > _MOST_CONFIG:
-        raise Untranslatable("its model_config is no text, or larger than any network's")
+        raise Refused("its model_config is no text, or larger than any network's")
     backend = file.attrs.get("backend", b"")
     if backend in ("theano", b"theano"):
         raise Untranslatable("was written with the Theano backend, whose kernels are mirrored")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Untranslatable(f"its model_config is no JSON ({error})") from error
+        raise Refused(f"its model_config is no JSON ({error})") from error
 
 
 def _version_of(file: h5py.File) -> int:

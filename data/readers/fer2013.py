@@ -138,7 +138,7 @@ def _checked_row(path: Path, line: int, cell: bytes) -> np.ndarray:
     if len(parts) != SIDE * SIDE:
         raise DataError(f"{path}: line {line}: {len(parts)} pixels, expected {SIDE * SIDE} (48 x 48)")
     for part in parts:
-        if not part.isdigit() or int(part) > 255:
-            found = part.decode("utf-8", "replace")
+        if not part.isdigit() or len(part) > 99 or int(part) > 255:  # int() itself refuses thousands of digits
+            found = part[:40].decode("utf-8", "replace")
             raise DataError(f"{path}: line {line}: pixel {found!r} is not a whole number from 0 to 255")
     return np.array([int(part) for part in parts], dtype=np.uint8)

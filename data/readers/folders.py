@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.errors import DataError
+from ...runtime.errors import DataError, counted
 from ...runtime.files import printable
 from ..face_set import SPLITS, FaceSet
 from ..faces import SIZE, Box, Preparation, prepare_faces
@@ -147,7 +147,9 @@ def one_class_each(pictures: Sequence[Hashable], classes: Sequence[str]) -> tupl
             torn.setdefault(picture, f"{printable(picture)} ({first[picture]} and {label})")
     kept = [row for row, picture in enumerate(pictures) if picture not in torn]
     example = next(iter(torn.values()), "")
-    return kept, [f"left out: {len(torn)} pictures are listed under two classes, such as {example}"] if torn else []
+    return kept, [
+        f"left out: {counted(len(torn), 'picture')} listed under two classes, such as {example}"
+    ] if torn else []
 
 
 def make_face_set(

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ...data.audit.audit import Audit
 from ...data.face_set import FaceSet
+from ...runtime.errors import counted
 from ...runtime.files import printable
 from ..html.document import asset, render_document
 from ..html.sprites import Cell, Sprites, make_sprites
@@ -62,7 +63,7 @@ def build_page(faces: FaceSet, audit: Audit, title: str) -> str:
         "data_audit.html.j2",
         styles=[asset("page.css"), asset("data_audit.css"), sprites.css],
         title=f"Audit of {printable(title)}",
-        created=f"{len(faces)} faces",
+        created=counted(len(faces), "face"),
         lines=summary_lines(audit.summary),
         classes=audit.classes.rename(columns={"": "no split"}),
         joint=audit.joint,
@@ -73,15 +74,15 @@ def build_page(faces: FaceSet, audit: Audit, title: str) -> str:
 def summary_lines(summary: dict[str, Any]) -> list[str]:
     """The counts of an audit as a person reads them."""
     lines = [
-        f"{summary['faces']} faces, {summary['exact_copies']} of them exact copies of an earlier one",
+        f"{counted(summary['faces'], 'face')}, {summary['exact_copies']} of them exact copies of an earlier one",
     ]
     for kind, text in (("exact_duplicate", "same pixels"), ("near_duplicate", "same photograph")):
         lines.append(
-            f"{summary[kind]} pairs of the {text}: {summary[f'{kind}_leaks']} across splits, "
+            f"{counted(summary[kind], 'pair')} of the {text}: {summary[f'{kind}_leaks']} across splits, "
             f"{summary[f'{kind}_conflicts']} with different labels, {summary[f'{kind}_mirrored']} mirrored"
         )
     lines += [
-        f"{count} {name.removeprefix('rows_of_').removesuffix('_in_another_split')} faces are in another split too"
+        f"in another split too: {counted(count, name[len('rows_of_') : -len('_in_another_split')] + ' face')}"
         for name, count in summary.items()
         if name.startswith("rows_of_") and count
     ]

@@ -207,7 +207,8 @@ def _errs(data: Mapping[str, Any]) -> str:
     if confusion.any():
         true, given = np.unravel_index(confusion.argmax(), confusion.shape)
         names = [printable(row["label"], 40) for row in data["classes"]]
-        text += f"; its commonest mistake is to take {names[true]} for {names[given]} ({count(confusion.max())} faces)"
+        often = plural(int(confusion.max()), "face")
+        text += f"; its commonest mistake is to take {names[true]} for {names[given]} ({often})"
     return text + "."
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..formatting import EN_DASH, NBSP, count, percent, percent_range, printable
+from ..formatting import EN_DASH, NBSP, percent, percent_range, plural, printable
 from ..html.document import asset, render_document
 from ..statistics.ranking import Ranking, Row
 
@@ -56,7 +56,7 @@ def texts(row: Row) -> list[str]:
 
 def heading(ranking: Ranking) -> str:
     """The heading of a table: the data and the number of faces."""
-    return f"{printable(ranking.data, 120)}: {count(ranking.n)} faces"
+    return f"{printable(ranking.data, 120)}: {plural(ranking.n, 'face')}"
 
 
 def leaderboard_markdown(rankings: Sequence[Ranking]) -> str:

@@ -16,7 +16,7 @@ from ..formatting import NBSP, count, percent, plural
 from .arrays import Floats, Ints
 from .distance import NOISE_DRAWS, Interval, share_noise, total_variation_interval
 from .references import Reference
-from .shares import wilson_interval
+from .shares import share_interval, wilson_interval
 
 _DRAWS = 9999  # of a Monte Carlo test: p-values in steps of 0.0001
 _EXPECTED = 5  # below this the chi-square approximation is not trusted (Cochran 1954)
@@ -106,7 +106,7 @@ def compare_to_reference(
     draws = rng.multinomial(n, shares, _DRAWS) if _few(expected[expected > 0]) else None
     test = _chi_square("chi-square test of fit", observed[None], expected[None], int(seen.sum()) - 1, draws)
     noise = share_noise(observed, rng)
-    low, high = wilson_interval(observed, n, level)
+    low, high = share_interval(observed, n, level)
     p_values = [_binomial_p(int(k), n, float(share)) for k, share in zip(observed, shares, strict=True)]
     labels = _differences(classes, observed / n, shares, low - shares, high - shares, p_values)
     distance = total_variation_interval(observed / n - shares, noise, level)
@@ -129,7 +129,7 @@ def _compare_to_estimate(
     test = TestResult("chi-square test of fit", statistic, len(classes) - 1, p_value, "Monte Carlo")
     difference, deviation = observed / n - shares, np.abs(drawn / n - expected)
     p_values = [_monte_carlo_p(abs(difference[k]), deviation[:, k]) for k in range(len(classes))]
-    low, high = wilson_interval(observed, n, level)
+    low, high = share_interval(observed, n, level)
     spread = NormalDist().inv_cdf(0.5 + level / 2) * error.std(axis=0)
     below, above = np.hypot(observed / n - low, spread), np.hypot(high - observed / n, spread)
     labels = _differences(classes, observed / n, shares, difference - below, difference + above, p_values)

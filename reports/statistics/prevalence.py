@@ -28,7 +28,7 @@ from .arrays import Floats, Ints
 from .confusion import confusion_matrix, hard_outputs, simplex_least_squares, smoothing_for
 from .likelihood import CHUNK, calibrate, chunks, expectation_maximisation, fit_calibration
 from .score import score_interval
-from .shares import wilson_interval
+from .shares import share_interval
 
 METHODS = ("CC", "PCC", "ACC", "PACC", "EM")
 
@@ -280,7 +280,7 @@ def _limits(outputs: Outputs, labels: Ints, n: int, levels: tuple[float, ...], d
         powers = outputs.mean_powers(labels)
         return [score_interval(outputs.matrix, outputs.mean, *powers, outputs.shares, n, weights, z) for z in quantiles]
     if outputs.method == "CC":
-        return [wilson_interval(outputs.counts, n, level) for level in levels]
+        return [share_interval(outputs.counts, n, level) for level in levels]
     errors = [z * outputs.deviation / np.sqrt(n) for z in quantiles]
     return [(np.clip(outputs.mean - half, 0, 1), np.clip(outputs.mean + half, 0, 1)) for half in errors]
 

@@ -79,8 +79,40 @@ def wilson_interval(counts: ArrayLike, n: ArrayLike, level: float = 0.95) -> tup
     return low, high
 
 
+def share_interval(counts: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[Floats, Floats]:
+    """Wilson's interval, modified where few faces have (or lack) a label: Brown, Cai & DasGupta 2001, section 4.1.1.
+
+    Where 1 to 3 faces (1 or 2 of up to 50) have a label, Wilson's lower limit would exclude shares that such a count is
+    not too rare for, and 95 % be 84 %. It is then the one-sided lower limit of a Poisson mean; the upper limit of a
+    label that all but so few have is its mirror image.
+
+    Args:
+        counts: faces, whole numbers 0..n, any shape.
+        n: all faces, > 0, broadcast against `counts`.
+        level: nominal coverage, in (0, 1).
+
+    Raises:
+        ValueError: as for :func:`wilson_interval`.
+
+    >>> low, high = share_interval(1, 500)
+    >>> round(float(low), 5), round(float(high), 5)  # Wilson's are 0.00035 and 0.01125
+    (0.0001, 0.01125)
+    """
+    from scipy.special import gammaincinv
+
+    low, high = wilson_interval(counts, n, level)
+    k, trials = np.broadcast_arrays(np.asarray(counts, np.float64), np.asarray(n, np.float64))
+    few = np.where(trials <= 50, 2, 3)
+
+    def limit(have: Floats) -> Floats:
+        inner = np.clip(have, 1, few)
+        return np.where(have == inner, gammaincinv(inner, 1 - level) / trials, 1.0)
+
+    return np.minimum(low, limit(k)), np.maximum(high, 1 - limit(trials - k))
+
+
 def label_shares(codes: ArrayLike, classes: Sequence[str], level: float = 0.95) -> LabelShares:
-    """Counts and shares of integer labels, with Wilson intervals; classes that nobody got are kept with count 0.
+    """Counts and shares of integer labels, with intervals by :func:`share_interval`; classes of count 0 are kept.
 
     Args:
         codes: whole numbers [N] in 0..K-1, N > 0.
@@ -96,7 +128,7 @@ def label_shares(codes: ArrayLike, classes: Sequence[str], level: float = 0.95) 
     if array.min() < 0 or array.max() >= len(classes):
         raise ValueError(f"a label code is outside 0..{len(classes) - 1}")
     counts = np.bincount(array, minlength=len(classes)).astype(np.int64)
-    low, high = wilson_interval(counts, array.size, level)
+    low, high = share_interval(counts, array.size, level)
     return LabelShares(tuple(classes), counts, counts / array.size, low, high, int(array.size), level)
 
 

@@ -15,7 +15,7 @@ from ...data.detection.squares import centre_square
 from ...data.image_source import ImageSource
 from ...data.images import READABLE
 from ...data.readers.fer2013 import read_fer2013
-from ...runtime.errors import DataError
+from ...runtime.errors import DataError, counted
 from ...runtime.files import printable
 
 FILTER = "Pillow Lanczos"
@@ -89,7 +89,7 @@ def read_classes(path: Path, names: tuple[str, ...]) -> np.ndarray:
             with zipfile.ZipFile(path) as archive:
                 text = archive.read(LABELS)
         pairs: Any = json.loads(text)["labels"]
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, TypeError, RecursionError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{where}: holds no list 'labels' ({error!r}); --cond needs the class of every image"
         ) from error
@@ -101,7 +101,8 @@ def read_classes(path: Path, names: tuple[str, ...]) -> np.ndarray:
             raise DataError(f"{where}: {name} is listed under two classes, {table[str(name)]} and {label}; keep one")
     missing = [name for name in names if name not in table]
     if missing:
-        raise DataError(f"{where}: {len(missing)} images have no label, the first is {missing[0]}")
+        have = "has" if len(missing) == 1 else "have"
+        raise DataError(f"{where}: {counted(len(missing), 'image')} {have} no label, the first is {missing[0]}")
     values = [table[name] for name in names]
     try:
         labels = np.asarray(values)

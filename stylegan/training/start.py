@@ -169,7 +169,7 @@ def _read_discriminator(path: Path) -> dict[str, torch.Tensor]:
         if header["format"] != DISCRIMINATOR_FORMAT:
             raise ValueError(f"its format is {header['format']!r}")
         return load_file(str(path))
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path}: cannot be read as a discriminator ({error}); delete it to start with a fresh one"
         ) from error

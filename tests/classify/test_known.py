@@ -154,5 +154,6 @@ def test_a_published_judge_is_downloaded_by_name(
     assert pin["sha256"] == classifier.sha256
     strict = replace(KNOWN_JUDGES["mini_XCEPTION"], sha256="0" * 64)
     monkeypatch.setitem(KNOWN_JUDGES, "mini_XCEPTION", strict)
+    monkeypatch.setenv("FERGAN_CACHE", str(tmp_path / "other"))
     with pytest.raises(DataError, match="is not the published mini_XCEPTION"):
-        fetch_judge("mini_XCEPTION", tmp_path / "other")
+        fetch_judge("mini_XCEPTION")

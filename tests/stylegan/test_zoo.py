@@ -35,7 +35,7 @@ class Server:
 
 
 @pytest.fixture
-def server(monkeypatch):
+def server(monkeypatch, tmp_path):
     state = Server()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -73,6 +73,7 @@ def server(monkeypatch):
         entry = Published(NAME, state.url, 16, "noise", "someone/something", "Test Licence", 1)
         monkeypatch.setitem(ZOO, NAME, entry)
         monkeypatch.setattr(downloads, "PAUSE", 0.0)
+        monkeypatch.setenv("FERGAN_CACHE", str(tmp_path))
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         yield state
         running.shutdown()
@@ -80,7 +81,7 @@ def server(monkeypatch):
 
 def test_a_network_is_downloaded_once_and_checked_ever_after(server, tmp_path, capsys):
     seen = []
-    path = fetch(NAME, tmp_path, lambda done, total: seen.append((done, total)))
+    path = fetch(NAME, lambda done, total: seen.append((done, total)))
     assert path.read_bytes() == NETWORK
     assert seen[-1] == (len(NETWORK), len(NETWORK))
     assert capsys.readouterr().err.count("Test Licence") == 1
@@ -88,33 +89,33 @@ def test_a_network_is_downloaded_once_and_checked_ever_after(server, tmp_path, c
     assert pin["sha256"] == hashlib.sha256(NETWORK).hexdigest()
     assert {file.name for file in tmp_path.iterdir()} <= {"tiny.pkl", "tiny.pkl.json", ".tiny.pkl.lock"}
 
-    assert fetch(NAME, tmp_path) == path == cached(NAME, tmp_path)
+    assert fetch(NAME) == path == cached(NAME)
     assert len(server.asked) == 1
     assert capsys.readouterr().err == ""
     path.write_bytes(NETWORK[:-1] + b"?")
     with pytest.raises(DataError, match=r"tiny\.pkl: is not the file that was downloaded.*delete it"):
-        fetch(NAME, tmp_path)
+        fetch(NAME)
 
 
-def test_a_broken_download_goes_on_where_it_was(server, tmp_path):
+def test_a_broken_download_goes_on_where_it_was(server):
     server.breaks = [400_000, 300_000]
-    assert fetch(NAME, tmp_path).read_bytes() == NETWORK
+    assert fetch(NAME).read_bytes() == NETWORK
     assert server.asked == [None, "bytes=400000-", "bytes=700000-"]
 
 
-def test_a_later_call_goes_on_too(server, tmp_path, monkeypatch, capsys):
+def test_a_later_call_goes_on_too(server, monkeypatch, capsys):
     monkeypatch.setattr(downloads, "ATTEMPTS", 1)
     server.breaks = [500_000]
     with pytest.raises(DataError, match=r"broke off \(0\.5 MB are kept.*put it at .*tiny\.pkl"):
-        fetch(NAME, tmp_path)
-    assert cached(NAME, tmp_path) is None
-    assert fetch(NAME, tmp_path).read_bytes() == NETWORK
+        fetch(NAME)
+    assert cached(NAME) is None
+    assert fetch(NAME).read_bytes() == NETWORK
     assert server.asked == [None, "bytes=500000-"]
     assert capsys.readouterr().err.count("Test Licence") == 1
 
 
 @pytest.mark.parametrize("server_without", ["ranges", "etag", "right ranges"])
-def test_without_a_trusted_range_it_starts_afresh(server, tmp_path, server_without):
+def test_without_a_trusted_range_it_starts_afresh(server, server_without):
     server.breaks = [400_000]
     if server_without == "ranges":
         server.ranges = False
@@ -122,28 +123,28 @@ def test_without_a_trusted_range_it_starts_afresh(server, tmp_path, server_witho
         server.etag = None
     else:
         server.wrong_range = True
-    assert fetch(NAME, tmp_path).read_bytes() == NETWORK
+    assert fetch(NAME).read_bytes() == NETWORK
     assert server.asked[-1] is None or server_without == "ranges"
 
 
-def test_parts_of_two_files_are_never_joined(server, tmp_path, monkeypatch):
+def test_parts_of_two_files_are_never_joined(server, monkeypatch):
     monkeypatch.setattr(downloads, "ATTEMPTS", 1)
     server.breaks = [400_000]
     with pytest.raises(DataError):
-        fetch(NAME, tmp_path)
+        fetch(NAME)
     server.body, server.etag = NETWORK[::-1].replace(NETWORK[::-1][:2], b"\x80\x04", 1), '"two"'
-    assert fetch(NAME, tmp_path).read_bytes() == server.body
+    assert fetch(NAME).read_bytes() == server.body
 
 
 def test_a_server_that_changes_its_file_is_noticed(server, tmp_path):
-    path = fetch(NAME, tmp_path)
+    path = fetch(NAME)
     path.unlink()
     server.body, server.etag = NETWORK + b"more", '"two"'
     with pytest.raises(DataError, match=r"is another file than before.*delete .*tiny\.pkl\.json"):
-        fetch(NAME, tmp_path)
+        fetch(NAME)
     assert not path.exists()
     (tmp_path / "tiny.pkl.json").unlink()
-    assert fetch(NAME, tmp_path).read_bytes() == server.body
+    assert fetch(NAME).read_bytes() == server.body
 
 
 @pytest.mark.parametrize(
@@ -152,58 +153,57 @@ def test_a_server_that_changes_its_file_is_noticed(server, tmp_path):
 def test_what_is_no_network_is_refused(server, tmp_path, body, said):
     server.body = body
     with pytest.raises(DataError, match=f"{said}.*by hand"):
-        fetch(NAME, tmp_path)
+        fetch(NAME)
     assert len(server.asked) == 1
     assert [file.name for file in tmp_path.iterdir() if not file.name.startswith(".")] == []
 
 
 def test_a_busy_server_is_asked_again_and_a_missing_file_is_not(server, tmp_path):
     server.statuses = [503, 429]
-    assert fetch(NAME, tmp_path).read_bytes() == NETWORK
+    assert fetch(NAME).read_bytes() == NETWORK
     (tmp_path / "tiny.pkl").unlink()
     server.statuses, server.asked[:] = [404], []
     with pytest.raises(DataError, match=re.escape(f"404 Not Found. Or fetch {server.url} by hand")):
-        fetch(NAME, tmp_path)
+        fetch(NAME)
     assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize("header", [("Content-Length", "9" * 5000), ("Location", "http://[::1")])
-def test_answers_without_sense_are_one_clear_error(server, tmp_path, header):
+def test_answers_without_sense_are_one_clear_error(server, header):
     server.statuses, server.extra = [302 if header[0] == "Location" else 200], header
     with pytest.raises(DataError, match="tiny: cannot be downloaded: the server's answer makes no sense.*by hand"):
-        fetch(NAME, tmp_path)
+        fetch(NAME)
 
 
 def test_offline_it_says_what_to_fetch_and_where_to_put_it(server, tmp_path, monkeypatch):
     address = "http://127.0.0.1:9/tiny.pkl"  # nobody listens there
     monkeypatch.setitem(ZOO, NAME, Published(NAME, address, 16, "noise", "someone", "Test Licence"))
     with pytest.raises(DataError, match="by hand") as error:
-        fetch(NAME, tmp_path)
+        fetch(NAME)
     assert address in str(error.value) and str(tmp_path / "tiny.pkl") in str(error.value)
     (tmp_path / "tiny.pkl").write_bytes(b"<html>")
     with pytest.raises(DataError, match="web page"):
-        fetch(NAME, tmp_path)
+        fetch(NAME)
     (tmp_path / "tiny.pkl").write_bytes(NETWORK)
-    assert fetch(NAME, tmp_path).read_bytes() == NETWORK
+    assert fetch(NAME).read_bytes() == NETWORK
     assert (tmp_path / "tiny.pkl.json").exists()
 
 
 def test_a_damaged_pin_is_no_missing_pin(server, tmp_path):
-    fetch(NAME, tmp_path)
+    fetch(NAME)
     (tmp_path / "tiny.pkl.json").write_text("{")
     with pytest.raises(DataError, match=r"tiny\.pkl\.json.*delete it"):
-        fetch(NAME, tmp_path)
+        fetch(NAME)
 
 
-def test_several_at_once_download_once(server, tmp_path):
+def test_several_at_once_download_once(server):
     with ThreadPoolExecutor(4) as pool:
-        paths = list(pool.map(lambda _: fetch(NAME, tmp_path), range(4)))
+        paths = list(pool.map(lambda _: fetch(NAME), range(4)))
     assert {path.read_bytes() for path in paths} == {NETWORK}
     assert len(server.asked) == 1
 
 
-def test_generators_are_found_by_published_names(server, tmp_path, monkeypatch):
-    monkeypatch.setenv("FERGAN_CACHE", str(tmp_path))
+def test_generators_are_found_by_published_names(server, tmp_path):
     with pytest.raises(CheckpointError, match=r"tiny\.pkl"):  # downloaded, and then read as the noise it is
         generator.load_generator(NAME, device="cpu")
     assert cached(NAME) == tmp_path / "tiny.pkl"

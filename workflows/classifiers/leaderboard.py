@@ -54,7 +54,7 @@ def _read(path: Path) -> Entry:
         if right is not None and int(right.sum()) != data["views"]["single"]["correct"]:
             raise ValueError("answers.npz beside it is of another evaluation")
         rank([Entry(data, right)])  # all that is needed is there
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zipfile.BadZipFile) as error:
         raise DataError(f"{printable(path)}: is no evaluation that 'fergan evaluate' wrote ({error})") from error
     return Entry(data, right)
 

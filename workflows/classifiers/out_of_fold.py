@@ -7,7 +7,7 @@ import numpy as np
 from ...classify.classifier import load_classifier
 from ...data.audit.duplicates import exact_groups
 from ...data.face_set import FaceSet
-from ...runtime.errors import DataError
+from ...runtime.errors import DataError, counted
 
 
 def out_of_fold(faces: FaceSet, model: str | None = None, folds: int = 5, seed: int = 0) -> np.ndarray:
@@ -37,7 +37,7 @@ def out_of_fold(faces: FaceSet, model: str | None = None, folds: int = 5, seed: 
     counts = np.bincount(faces.labels, minlength=len(faces.label_names))
     if counts.min() < folds:
         rare = faces.label_names[counts.argmin()]
-        raise DataError(f"{rare} has {counts.min()} faces; {folds} folds need that many of each label")
+        raise DataError(f"{rare} has {counted(int(counts.min()), 'face')}; {folds} folds need that many of each label")
     features = load_classifier(model).features(faces.images)
     probabilities = np.zeros((len(faces), len(faces.label_names)))
     parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)

@@ -6,19 +6,21 @@ from typing import Any
 
 import click
 
+from ...runtime.errors import counted
 from .options import described_options, device_option, models_option, view_option
-from .output import counted
 from .signals import stop_on_signal
 
 
-@click.command(epilog="Example: fergan annotate --source film.mp4 --out labelled.mp4 --csv faces.csv")
+@click.command(epilog="Example: fergan annotate --source film.mp4 --out labelled.webm --csv faces.csv")
 @click.option(
     "--source",
     required=True,
     metavar="WHAT",
     help="Read a film, a folder or zip of pictures, a picture, or a camera: 0.",
 )
-@click.option("--out", metavar="FILE|DIR", help="Write it labelled: an .mp4 of a film or camera, a folder of pictures.")
+@click.option(
+    "--out", metavar="FILE|DIR", help="Write it labelled: a .webm or .mp4 of a film or camera, a folder of pictures."
+)
 @click.option("--csv", metavar="FILE", help="Write a table with a row for each face in each frame.")
 @click.option("--show", is_flag=True, help="Show it in a window until q is pressed.")
 @click.option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ...runtime.errors import UsageError
+from ...runtime.errors import UsageError, counted
 from .options import device_option, refuse_existing, replace_option
 
 
@@ -47,7 +47,6 @@ def ensemble(
     if scores:
         how = "cross-fitted accuracy" if stack else "accuracy"
         alone = ", ".join(f"{accuracy:.4f}" for accuracy in scores["members"])
-        click.echo(
-            f"{scores['validation_split']} {how} {scores['accuracy']:.4f} on {scores['n']} faces (members: {alone})"
-        )
+        score = f"{scores['accuracy']:.4f} on {counted(scores['n'], 'face')}"
+        click.echo(f"{scores['validation_split']} {how} {score} (members: {alone})")
     click.echo(f"ensemble in {out}")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     help="Score this split: validation, test, train, all, or one of the set's own, such as PublicTest.  "
     "[default: validation]",
 )
+@click.option("--split", "once_split", hidden=True)  # the name of --on in earlier versions
 @click.option(
     "--views",
     type=click.Choice(["single", "flip", "ten"]),
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 @seed_option("the halves for calibration")
 @click.option("--out", metavar="DIR", help="Write into this folder.  [default: runs/evaluation/MODEL-SPLIT]")
 @device_option
-def evaluate(out: str | None, **options: Any) -> None:
+def evaluate(out: str | None, once_split: str | None, **options: Any) -> None:
     """Score a classifier on labelled faces: evaluation.json and one HTML page.
 
     Accuracy with its interval, scores of each class, confusion, ROC curves, calibration, leaks, learning curves, the
@@ -51,6 +52,7 @@ def evaluate(out: str | None, **options: Any) -> None:
     from ..classifiers.evaluate import EvaluateOptions, run_evaluation
     from ..progress import progress
 
+    options["split"] = options["split"] or once_split
     with progress("Evaluating") as show:
         data, files = run_evaluation(EvaluateOptions(**options), out, show)
     faces = "synthetic faces" if data["data"]["synthetic"] else "faces"

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ...runtime.errors import counted
 from .options import classifier_options, refuse_existing, replace_option
 from .signals import stopped_by_sigterm
 
@@ -41,4 +42,4 @@ def export(model: str | None, format: str, out: str, force: bool, version: int |
     with stopped_by_sigterm():
         done = export_classifier(classifier, format, out, version=version, faces=faces)
     click.echo(f"{classifier.name} in {done.path}")
-    click.echo(f"largest difference from Keras: {done.difference:.1e} on {done.pictures} pictures")
+    click.echo(f"largest difference from Keras: {done.difference:.1e} on {counted(done.pictures, 'picture')}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...runtime.errors import UsageError
+from ...runtime.errors import UsageError, counted
 from .options import (
     NOISE_MODES,
     class_option,
@@ -24,7 +24,6 @@ from .options import (
     run_option,
     together,
 )
-from .output import counted
 from .want import tell_wanted, to_steer, to_want, want_options
 
 if TYPE_CHECKING:

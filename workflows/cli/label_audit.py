@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from ...runtime.errors import counted
 from .options import run_option, seed_option
-from .output import counted
 
 
 @click.command("labels", epilog="Example: fergan audit labels --run first --n 200")

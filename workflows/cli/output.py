@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...runtime.errors import counted
+
 if TYPE_CHECKING:
     from ..run_folder.folder import RunFolder
 
@@ -108,11 +110,6 @@ def _say_labels(run: RunFolder, who: str) -> None:
             "see face_found in the labels, or give --no-face skip",
             err=True,
         )
-
-
-def counted(n: int, noun: str) -> str:
-    """``1 face``, ``2 faces``."""
-    return f"{n} {noun if n == 1 else noun + 's'}"
 
 
 def _was(n: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
@@ -95,7 +96,7 @@ def _split(text: str, option: str, form: str) -> tuple[str, str]:
 def _label(text: str) -> tuple[tuple[str, str], int]:
     left, number = _split(text, "--label", "NAME:LABEL=N")
     name, colon, label = left.partition(":")
-    if not (name and colon and label) or "/" in label or ":" in label or not number.isdecimal():
+    if not (name and colon and label) or "/" in label or ":" in label or not re.fullmatch("[0-9]{1,18}", number):
         raise UsageError(f"--label {text}: must have the form NAME:LABEL=N, N a version")
     return (name, label), int(number)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ...runtime.errors import counted
 from .options import (
     NOISE_MODES,
     class_option,
@@ -16,7 +17,6 @@ from .options import (
     psi_option,
     read_edits,
 )
-from .output import counted
 
 
 @click.command(epilog="Example: fergan mix --rows 85,100 --cols 55,821 --styles 0-6")
@@ -61,7 +61,7 @@ def mix(rows: str, cols: str, styles: str | None, out: str, **options: Any) -> N
 @click.option("--frames", type=click.IntRange(1, 10_000), default=60, help="Draw this many from face to face.")
 @click.option("--fps", type=click.FloatRange(1, 120), default=30, help="Show this many frames a second.")
 @click.option("--loop/--no-loop", default=True, help="Go back to the first face at the end.")
-@click.option("--out", default="interpolation.webp", metavar="FILE", help="Write this .webp or .mp4.")
+@click.option("--out", default="interpolation.webp", metavar="FILE", help="Write this .webp, .webm or .mp4.")
 @network_option
 @psi_option
 @noise_option("const", "none")

@@ -212,7 +212,7 @@ def read_figures(path: str | Path) -> Figures:
     again = "make it by: python -m benchmarks.pipeline --n 500 --out FILE"
     try:
         data = json.loads(Path(path).read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{label}: cannot be read ({getattr(error, 'strerror', None) or 'no JSON'}); {again}"
         ) from error

@@ -13,12 +13,12 @@ from PIL import Image
 
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable, write_atomically
-from ...runtime.films import VideoFile
+from ...runtime.films import FILMS, VideoFile
 from ...stylegan.directions import Direction
 from ...stylegan.generator import Generator, default_psi, load_generator
 from ..progress import OnProgress, no_progress
 
-SUFFIXES = (".webp", ".mp4")
+SUFFIXES = (".webp", *FILMS)
 _MAX_BYTES = 2**31  # Pillow keeps all frames of an animation in memory until it writes them
 
 
@@ -63,7 +63,7 @@ class InterpolateOptions:
 
 
 def interpolate(options: InterpolateOptions, out: str | Path, on_progress: OnProgress = no_progress) -> Path:
-    """Write the film: an animated WebP (endless where it loops) or an mp4 (VP9), by the ending of ``out``.
+    """Write the film: an animated WebP (endless where it loops) or a film that browsers play, by the ending of ``out``.
 
     Raises:
         DataError: the checkpoint cannot be read, or the film cannot be written.
@@ -81,7 +81,7 @@ def interpolate(options: InterpolateOptions, out: str | Path, on_progress: OnPro
     if path.suffix.lower() == ".webp":
         _write_webp(path, pictures, options, generator)
         return path
-    with VideoFile(path, generator.img_resolution, generator.img_resolution, options.fps, ("vp09", "mp4v")) as file:
+    with VideoFile(path, generator.img_resolution, generator.img_resolution, options.fps) as file:
         for picture in pictures:
             file.write(picture)
     return path
@@ -118,7 +118,7 @@ def _write_webp(path: Path, pictures: Iterator[np.ndarray], options: Interpolate
     if size > _MAX_BYTES:
         raise UsageError(
             f"{options.total} frames of {generator.img_resolution} pixels need {size / 2**30:.0f} GiB of memory "
-            "as WebP; write an .mp4, or fewer --frames"
+            "as WebP; write a .webm, or fewer --frames"
         )
     frames = [Image.fromarray(picture if picture.shape[2] == 3 else picture[:, :, 0]) for picture in pictures]
     content, loop = io.BytesIO(), 0 if options.loop else 1

@@ -17,7 +17,7 @@ import numpy as np
 
 from ... import __version__
 from ...data.images import write_png
-from ...runtime.errors import DataError, UsageError
+from ...runtime.errors import DataError, UsageError, counted
 from ...runtime.files import printable, write_atomically
 from ...stylegan.generator import Generator, default_psi, load_generator
 from ...stylegan.metrics import (
@@ -245,9 +245,11 @@ def _pictures_a_side(options: MetricsOptions, reals: PictureSet, others: Picture
         half = ", since the floor compares one half of them with the other" if pictures is reals else ""
         if most < _SMALLEST:
             needed = 2 * _SMALLEST if half else _SMALLEST
-            raise DataError(f"{name}: {len(pictures)} pictures are too few; at least {needed} are needed{half}")
+            raise DataError(f"{name}: {counted(len(pictures), 'picture')}, too few; at least {needed} are needed{half}")
         if options.n is not None and options.n > most:
-            raise UsageError(f"--n {options.n}: {name} has {len(pictures)} pictures; give at most {most}{half}")
+            raise UsageError(
+                f"--n {options.n}: {name} has {counted(len(pictures), 'picture')}; give at most {most}{half}"
+            )
     if options.n is not None and options.n < _SMALLEST:
         raise UsageError(
             f"--n {options.n} is too small for metrics that look at {DENSITY_K} neighbours; give at least 6"

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...data.image_source import ImageSource
 from ...data.readers.fer2013 import read_fer2013
-from ...runtime.errors import DataError
+from ...runtime.errors import DataError, counted
 from ...runtime.files import printable
 from ...stylegan.training.images import fit_image, read_classes
 
@@ -74,8 +74,9 @@ class PictureSet:
                 f"{name} ({_in_words(shape)})" for name, shape in zip(self.names, shapes, strict=True) if shape != usual
             ]
             more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+            most = f"{counted(count, 'picture')} {'is' if count == 1 else 'are'}"
             raise DataError(
-                f"{printable(self.path)}: {count} pictures are {_in_words(usual)}, but not "
+                f"{printable(self.path)}: {most} {_in_words(usual)}, but not "
                 f"{printable(', '.join(odd[:3]))}{more}; remove these or bring all to one size and kind first"
             )
         return usual

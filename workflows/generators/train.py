@@ -11,7 +11,7 @@ import numpy as np
 
 from ...runtime.devices import choose_device
 from ...runtime.distributed import process_group, rank, world_size
-from ...runtime.errors import UsageError
+from ...runtime.errors import UsageError, counted
 from ...runtime.files import printable
 from ...stylegan.dcgan import DCGANConfig
 from ...stylegan.generator import find_checkpoint
@@ -143,7 +143,9 @@ def _training_set(data: str, resolution: int, channels: int, cond: bool) -> Trai
     images = load_training_set(data, resolution, channels, cond)
     if images.unread and rank() == 0:
         first = printable(images.unread[0])
-        click.echo(f"left out: {len(images.unread)} images that cannot be read here, such as {first}", err=True)
+        click.echo(
+            f"left out: {counted(len(images.unread), 'image')} that cannot be read here, such as {first}", err=True
+        )
     return images
 
 

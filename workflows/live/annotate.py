@@ -22,9 +22,9 @@ from ...data.detection.face import Face, FaceDetector, overlap
 from ...data.detection.squares import face_squares
 from ...data.image_source import SUFFIXES, ImageSource
 from ...data.images import read_image, write_png
-from ...runtime.errors import DataError, UsageError
+from ...runtime.errors import DataError, UsageError, counted
 from ...runtime.files import make_folder, printable, utf8_text
-from ...runtime.films import VideoFile
+from ...runtime.films import FILMS, VideoFile
 from ..background import OrderedWorker, ReadAhead, until
 from ..progress import OnProgress, no_progress
 from .drawing import draw_faces
@@ -50,7 +50,8 @@ class AnnotateOptions:
 
     Attributes:
         source: a film, a folder or zip of pictures, a picture, a stream's address, or a camera's number.
-        out: of films and cameras an ``.mp4``; of pictures a folder, or a ``.png`` for a single one; None for neither.
+        out: of films and cameras a ``.webm`` or ``.mp4``; of pictures a folder, or a ``.png`` for a single one; None
+            for neither.
         csv: the table, or None.
         show: in a window.
         models: (name, source) of each classifier, as for :func:`.panel.open_panel`; the labels of the first are drawn.
@@ -147,7 +148,6 @@ def annotate(
             done, faces = done + 1, faces + len(frame.tracks)
             numbers.update(frame.tracks)
             on_progress(done, max(done, source.total or done))
-        behind.flush()
     complaints = (*panel.remarks, *_font_complaints(options, labels), *source.complaints)
     return Annotated(done, faces, len(numbers), detector.name, complaints, stop.is_set())
 
@@ -257,7 +257,7 @@ class _Pictures:
         if len(names) < len(source.names):
             count = len(source.names) - len(names)
             self.complaints.append(
-                f"{printable(self._out)}: {count} pictures in it, the output folder, are passed over"
+                f"{printable(self._out)}: passed over: {counted(count, 'picture')} in it, the output folder"
             )
         return names
 
@@ -377,11 +377,12 @@ def _check_outputs(options: AnnotateOptions, pictures: bool, single: bool) -> No
         if source.exists() and path.exists() and path.samefile(source):
             raise UsageError(f"{name} {printable(given)}: is the source itself; give another name")
         folder = path if name == "--out" and pictures and path.suffix.lower() != ".png" else path.parent
-        if name == "--out" and not pictures and path.suffix.lower() != ".mp4":
-            raise UsageError(f"--out {printable(given)}: a film is written as .mp4; give such a name")
+        if name == "--out" and not pictures and path.suffix.lower() not in FILMS:
+            endings = " or ".join(FILMS)
+            raise UsageError(f"--out {printable(given)}: a film is written as {endings}; give such a name")
         if name == "--out" and pictures and path.is_file() and folder == path:
             raise UsageError(f"--out {printable(given)}: is a file; give a folder for the pictures")
-        if name == "--out" and pictures and not single and path.suffix.lower() in (".png", ".mp4"):
+        if name == "--out" and pictures and not single and path.suffix.lower() in (".png", *FILMS):
             raise UsageError(f"--out {printable(given)}: pictures are written to a folder; give its name")
         if folder != path and not folder.is_dir():
             raise DataError(f"{printable(path)}: its folder does not exist; make the folder first")

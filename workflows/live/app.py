@@ -127,7 +127,7 @@ def build_app(studio: Studio, folder: Path) -> Any:
     """
     import gradio as gr
 
-    gr.Image.preprocess = lambda image, payload: _as_it_came(payload)
+    setattr(gr.Image, "preprocess", _as_it_came)  # noqa: B010
     examples = []
     for seed in range(EXAMPLES):
         class_index = seed % studio.generator.c_dim if studio.generator.c_dim else None
@@ -294,11 +294,11 @@ def _facts(studio: Studio, name: str) -> str:
     return f"{known} Input {width}×{height}, {'gray' if channels == 1 else 'RGB'}; sha256 `{classifier.sha256[:12]}`."
 
 
-def _as_it_came(payload: Any) -> tuple[str, bytes] | None:
-    """The name and the contents of an uploaded file, or of a frame of the camera, for fergan's own reader.
+def _as_it_came(image: Any, payload: Any) -> Any:
+    """The name and the contents (bytes) of an uploaded file, or of a frame of the camera, for fergan's own reader.
 
-    In place of ``gr.Image.preprocess``, which decodes files unbounded. It stands in Gradio's class, since Gradio makes new
-    objects of a component's class when a page changes it, and writes a stub file beside the source of classes of others.
+    In place of ``gr.Image.preprocess``, which decodes files unbounded. It stands in Gradio's class, since Gradio makes
+    new objects of a component's class when a page changes it, and writes a stub file beside the source of others'.
     """
     if payload is None:
         return None

@@ -39,7 +39,7 @@ class VideoSource:
         cv2 = opencv()
         self._cv2 = cv2
         self.complaint: str | None = None
-        camera = source.isdecimal()
+        camera = source.isdecimal() and len(source) < 10
         self.live = camera or "://" in source
         self.name = f"camera {source}" if camera else source if self.live else utf8_text(Path(source).name)
         label = printable(f"camera {source}" if camera else source)

@@ -227,7 +227,7 @@ class RunFolder:
         try:
             found = json.loads(self._holder_file.read_bytes())
             return printable(f" (process {found['pid']} on {found['host']}, since {found['since']})")
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return ""
 
     def reread(self) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from ...reports.statistics.preparation import PreparationSensitivity, read_preparation
 from ...reports.statistics.prevalence import Validation
 from ...reports.statistics.table import LabelTable
-from ...runtime.errors import DataError
+from ...runtime.errors import DataError, counted
 from ...runtime.files import printable, read_json
 from .folder import RunFolder
 from .seats import failure, judge_name, seats
@@ -123,7 +123,9 @@ def read_validation(run: RunFolder) -> Validation | None:
             labels, probabilities = labels[kept], probabilities[kept]
             if kept.all() or not kept.any():
                 return Validation(name, labels, probabilities) if len(labels) else None
-            name += f" without {int((~kept).sum())} faces that have copies among the training faces"
+            gone = int((~kept).sum())
+            copied = "has a copy" if gone == 1 else "have copies"
+            name += f" without {counted(gone, 'face')} that {copied} among the training faces"
             return Validation(name, labels, probabilities, kept)
     except Exception as error:  # zipfile, zlib and numpy raise many types on damaged files
         raise DataError(

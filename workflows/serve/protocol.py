@@ -19,7 +19,9 @@ from .settings import ServeSettings
 _MAX_HEAD = 2**16
 """Bytes of a request's head, and of what is between the parts of a body: sizes and extensions of chunks, trailers."""
 _SLICE = 16 * 1024
-"""Bytes that the parser is fed at a time: counts begin anew with a message, so a large read would hide a large head."""
+"""Bytes that the parser is fed at a time, and by which a head or what is around a body may be larger than the most.
+
+Counts begin anew with a message, so a large read would hide a large head."""
 _MAX_OVERHEAD = 8
 """Bytes around each byte of a body; chunks of one byte have five."""
 
@@ -34,7 +36,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._part = "head"
         self._ending: bytes | None = None
         self._fields = 0
-        """Bytes of names and values in the head and the trailers."""
+        """Bytes of names and values in the head, then in the trailers."""
         self._body = self._overhead = self._gap = 0
         """Bytes of the body, of all that is around it, and of reads in a row that brought nothing of it."""
 
@@ -107,6 +109,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.scope["method"] = self.parser.get_method().decode("ascii")
             return
         self._part = "body"
+        self._fields = 0
         self._cancel_deadline()
         super().on_headers_complete()
 
@@ -119,7 +122,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():
             self._part = "between"
-            self._gap = 0
+            self._fields = self._overhead = self._gap = 0  # a whole request has one answer
             super().on_message_complete()
 
     def on_response_complete(self) -> None:

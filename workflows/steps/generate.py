@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -294,7 +295,7 @@ def make_faces(
     """
     for face, picture in zip(faces, maker.draw(faces), strict=True):
         if wanted is None or face.name in wanted:
-            writer.submit(picture.nbytes, keep, face.name, picture)
+            writer.submit(partial(keep, face.name, picture), picture.nbytes)
         yield face, picture
 
 

@@ -17,7 +17,7 @@ from ...reports.settings import plain
 from ...reports.statistics.answers import CANNOT_TELL, NO_ANSWER, AuditDesign
 from ...reports.statistics.label_audit import AuditEstimate, prediction_powered, stratified_sample
 from ...reports.statistics.table import LabelTable
-from ...runtime.errors import DataError, UsageError
+from ...runtime.errors import DataError, UsageError, counted
 from ...runtime.files import json_text, printable, read_json, write_atomically, write_together
 from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import RunInputs, read_inputs
@@ -114,7 +114,7 @@ def _ordered(given: dict[str, Answer], names: list[str], classes: tuple[str, ...
         what = (
             f"names {printable(unknown[0])}, which is not in this audit"
             if unknown
-            else f"has {len(given)} faces, the audit {len(names)}"
+            else f"has {counted(len(given), 'face')}, the audit {len(names)}"
         )
         raise DataError(f"{printable(path)}: {what}; give the file that the page of this run wrote")
     labels = [str(plain(name)) for name in classes]

@@ -1,8 +1,12 @@
 """Files that would keep their readers busy for ever or fill the memory end in one line."""
 
 import io
+import mmap
 import os
+import signal
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -11,6 +15,7 @@ import pytest
 from fergan.classify.backend import keras
 from fergan.classify.classifier import load_classifier
 from fergan.classify.files.bounded import try_in_child
+from fergan.classify.files.open import open_keras_model
 from fergan.runtime.errors import DataError
 
 L = keras.layers
@@ -41,6 +46,34 @@ def test_limits_on_memory_time_and_files(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         try_in_child(path, 0, lambda: {}["x"], {"KeyError": KeyError})
     try_in_child(path, 0, lambda: np.ones(1000), {})
+
+
+def test_a_child_that_waits_is_tried_again_and_one_that_works_is_not(tmp_path: Path) -> None:
+    tries = mmap.mmap(-1, 1)
+
+    def act(forever: Callable[[], None]) -> None:
+        tries[0] += 1
+        forever()
+
+    def busy() -> None:
+        signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+        while True:
+            pass
+
+    for forever, expected in ((busy, 1), (lambda: time.sleep(60), 2)):
+        tries[0] = 0
+        with pytest.raises(DataError, match="does not end"):
+            try_in_child(tmp_path / "model.onnx", 0, lambda forever=forever: act(forever), {}, seconds=1, patience=0)
+        assert tries[0] == expected
+
+
+def test_chunks_far_larger_than_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.h5"
+    small(path)
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("more", (3, 3), "f4", chunks=(3, 2**25), maxshape=(3, None), compression="gzip")
+    with pytest.raises(DataError, match="times as large as the file"):
+        open_keras_model(path, path.read_bytes())
 
 
 def test_weights_that_are_no_numbers(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def test_quoted_pixels_and_odd_spacing(tmp_path: Path) -> None:
         ("3," + " ".join(["256"] + ["0"] * 2303) + ",PublicTest", "pixel '256'"),
         ("3," + " ".join(["-1"] + ["0"] * 2303) + ",PublicTest", "pixel '-1'"),
         ("3," + " ".join(["1.5"] + ["0"] * 2303) + ",PublicTest", "pixel '1.5'"),
+        ("3," + " ".join(["9" * 5000] + ["0"] * 2303) + ",PublicTest", "pixel '9"),
         ("3,,PublicTest", "0 pixels"),
         ("3,1 2 3", "2 columns, expected 3"),
     ],

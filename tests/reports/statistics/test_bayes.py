@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
-from fergan.reports.statistics.bayes import bayesian_shares, highest_density
+from fergan.reports.statistics.bayes import (
+    bayesian_shares,
+    credible_limits,
+    highest_density,
+    mixing,
+    posterior_draws,
+)
 from fergan.reports.statistics.confusion import confusion_counts
+from scipy.stats import beta
 
 from ..simulated import ANSWERS, LABELS
 
@@ -24,25 +31,30 @@ def test_the_posterior_is_that_of_a_grid() -> None:
     assert found.draws[:, 0].std() == pytest.approx(np.sqrt(weight @ (points - mean) ** 2), rel=0.06)
 
 
+def posteriors(truths: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws [R, D, 3] for each of the true shares [R, 3], under Dirichlet 1/2."""
+    confusion = np.stack([rng.multinomial(300, M[:, y], len(truths)) for y in range(3)], axis=2)
+    chains = posterior_draws(rng.multinomial(n, truths @ M.T), confusion, rng, chains=24)
+    assert np.median([mixing(each) for each in chains]) < 1.1
+    return chains.reshape(len(truths), -1, 3)
+
+
 @pytest.mark.parametrize("n", [500, 50_000])
 def test_limits_hold_shares_drawn_from_the_prior(n: int) -> None:
     """A posterior holds 95 % of the truths that its prior draws, many of them near 0."""
-    rng, held, mixing = np.random.default_rng(n), [], []
-    for seed in range(20):
-        truth = rng.dirichlet([0.5] * 3)
-        confusion = np.stack([rng.multinomial(300, M[:, y]) for y in range(3)], axis=1)
-        found = bayesian_shares(rng.multinomial(n, M @ truth), confusion, seed=seed)
-        held.append((found.low <= truth) & (truth <= found.high))
-        mixing.append(found.mixing)
-    assert np.median(mixing) < 1.1
-    assert np.mean(held) > 0.9
+    rng = np.random.default_rng(n)
+    truths = rng.dirichlet([0.5] * 3, 40)
+    held = []
+    for truth, draws in zip(truths, posteriors(truths, n, rng), strict=True):
+        low, high = highest_density(draws)
+        held.append((low <= truth) & (truth <= high))
+    assert 0.9 < np.mean(held) < 0.99
 
 
 def test_a_share_of_zero_is_held() -> None:
-    rng, truth = np.random.default_rng(0), np.array([0.7, 0.3, 0.0])
-    for seed in range(10):
-        confusion = np.stack([rng.multinomial(300, M[:, y]) for y in range(3)], axis=1)
-        assert bayesian_shares(rng.multinomial(500, M @ truth), confusion, seed=seed).low[2] == 0
+    truths = np.array([[0.7, 0.3, 0.0]] * 10)
+    for draws in posteriors(truths, 500, np.random.default_rng(0)):
+        assert credible_limits([draws])[0][2] == 0
 
 
 def test_chains_agree_where_many_faces_show_few_expressions() -> None:
@@ -70,6 +82,32 @@ def test_highest_density_is_shortest_and_reaches_the_edge() -> None:
     low, high = highest_density(draws)
     assert low[0] == 0 and high[1] == 1
     assert [low[2], high[2]] == pytest.approx([0.403, 0.597], abs=0.01)
+
+
+def test_limits_leave_equal_tails_but_reach_the_edge() -> None:
+    rng = np.random.default_rng(0)
+    draws = np.column_stack([rng.beta(0.5, 20, 20_000), rng.beta(20, 0.5, 20_000), rng.beta(5, 20, 20_000)])
+    low, high = credible_limits([draws])
+    assert low[0] == 0 and high[1] == 1
+    assert high[0] == pytest.approx(beta.ppf(0.975, 0.5, 20), rel=0.03)
+    assert [low[2], high[2]] == pytest.approx([beta.ppf(0.025, 5, 20), beta.ppf(0.975, 5, 20)], rel=0.05)
+    both = credible_limits([draws, 0.9 * draws])
+    assert both[0] == pytest.approx(0.9 * low) and both[1][2] == pytest.approx(high[2])
+
+
+def test_few_faces_hold_a_common_expression_beside_five_that_are_rare() -> None:
+    """30 faces: highest-density limits under Dirichlet 1/2 alone hold the neutral third in three reports of four."""
+    truth, rng = np.array([0.005, 0.005, 0.01, 0.60, 0.03, 0.02, 0.33]), np.random.default_rng(3)
+    confusion = confusion_counts(ANSWERS, LABELS)
+    columns, sizes = confusion / confusion.sum(axis=0), confusion.sum(axis=0)
+    counts = rng.multinomial(30, columns @ truth, 60)
+    drawn = np.stack([rng.multinomial(sizes[y], columns[:, y], 60) for y in range(7)], axis=2)
+    each = [posterior_draws(counts, drawn, rng, prior, 8).reshape(60, -1, 7) for prior in (0.5, 1 / 7)]
+    held = []
+    for draws in zip(*each, strict=True):
+        low, high = credible_limits(draws)
+        held.append((low <= truth) & (truth <= high))
+    assert np.mean(held, axis=0).min() >= 0.88
 
 
 def test_wrong_counts_are_refused() -> None:

@@ -3,8 +3,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from fergan.reports.statistics.shares import confidence_summary, entropy_bits, histogram, label_shares, wilson_interval
-from scipy.stats import binomtest, entropy
+from fergan.reports.statistics.shares import (
+    confidence_summary,
+    entropy_bits,
+    histogram,
+    label_shares,
+    share_interval,
+    wilson_interval,
+)
+from scipy.stats import binom, binomtest, chi2, entropy
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
@@ -22,6 +29,28 @@ def test_wilson_intervals_cover_the_share_about_as_often_as_they_say() -> None:
     counts = np.random.default_rng(0).binomial(500, 0.07, 20_000)
     low, high = wilson_interval(counts, 500)
     assert ((low <= 0.07) & (high >= 0.07)).mean() == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize("n", [5, 30, 50, 51, 100, 500])
+def test_share_intervals_hold_every_share(n: int) -> None:
+    """Exact coverage, all shares up to a half: Wilson's falls to 83 % where a fraction of a face is expected."""
+    counts, shares = np.arange(n + 1)[:, None], np.linspace(0, 0.5, 2001)
+    chance = binom.pmf(counts, n, shares)
+    low, high = share_interval(counts, n)
+    covered = (chance * ((low <= shares) & (shares <= high))).sum(axis=0)
+    assert covered.min() > 0.9 and covered.mean() == pytest.approx(0.95, abs=0.02)
+    low, high = wilson_interval(counts, n)
+    assert (chance * ((low <= shares) & (shares <= high))).sum(axis=0).min() < 0.9 or n > 100
+
+
+def test_share_intervals_are_wilsons_but_for_one_limit_of_few_faces() -> None:
+    counts = np.array([0, 1, 3, 4, 250, 496, 497, 500])
+    wilson, found = np.array(wilson_interval(counts, 500)), np.array(share_interval(counts, 500))
+    assert np.flatnonzero(wilson[0] != found[0]).tolist() == [1, 2]
+    assert np.flatnonzero(wilson[1] != found[1]).tolist() == [6]
+    # Brown, Cai & DasGupta 2001: half the 5 % quantile of chi-square with twice as many degrees of freedom
+    assert found[0, 1:3] * 500 == pytest.approx([chi2.ppf(0.05, 2) / 2, chi2.ppf(0.05, 6) / 2])
+    assert found[1, 6] == pytest.approx(1 - found[0, 2])
 
 
 def test_wilson_interval_of_nothing_and_of_everything() -> None:

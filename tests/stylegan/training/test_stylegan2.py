@@ -311,6 +311,11 @@ def test_labels_of_a_dataset_zip(tmp_path: Path) -> None:
     vectors = load_training_set(path, 16, 1, conditional=True).classes
     assert vectors is not None
     assert vectors.tolist() == [[0.5, 0], [0.5, 1], [0.5, 2]]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(tmp_path / "a.png", names[0])
+        archive.writestr("dataset.json", "[" * 100_000)
+    with pytest.raises(DataError, match="dataset.json: holds no list"):
+        load_training_set(path, 16, 1, conditional=True)
     for labels, message in (
         (None, "list of"),
         ([[names[0], 0]], "2 images have no label"),

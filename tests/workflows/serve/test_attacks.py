@@ -147,6 +147,14 @@ def test_a_second_request_never_answers_for_the_first(client: httpx.Client, seco
     assert said.index(b"predictions") < said.rindex(b"HTTP/1.1")
 
 
+@pytest.mark.parametrize("size", [50_000, 66_000, 70_000, 81_000])
+def test_a_request_has_one_answer_whatever_its_head_and_trailers(client: httpx.Client, size: int) -> None:
+    large = b"X: " + b"y" * size + b"\r\n\r\n"
+    assert len(statuses(raw(client, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + large))) == 1
+    chunked = PREDICT + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n"
+    assert len(statuses(raw(client, chunked % (len(FACES), FACES) + large))) == 1
+
+
 def test_without_file_descriptors_the_log_stays_short(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with process(files=180, log=log) as (server, client):
