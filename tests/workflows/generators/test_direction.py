@@ -171,7 +171,9 @@ def test_bundled_directions_raise_their_expression_on_most_seeds() -> None:
 
 @pytest.mark.slow
 def test_the_wanted_expression_rises_with_the_strength_on_most_seeds(tmp_path: Path) -> None:
-    found = learn_direction(DirectionOptions("happy", ["sad"], network="stylegan2-faces-64", n=1200), tmp_path / "happy.npz")
+    found = learn_direction(
+        DirectionOptions("happy", ["sad"], network="stylegan2-faces-64", n=1200), tmp_path / "happy.npz"
+    )
     assert found.about["measured"]["rising"] >= 0.8
     rows = found.about["measured"]["strengths"]
     assert rows[4]["shares"]["happy"] > 0.9 > rows[0]["shares"]["happy"]
