@@ -15,7 +15,7 @@ from .options import device_option, models_option, network_option
     "directions",
     multiple=True,
     metavar="FILE",
-    help="Show a slider for this direction of 'fergan direction'. Repeat it for several.  [default: those that come "
+    help="Use this direction of 'fergan direction'. Repeat it for several.  [default: those that come "
     "with the network]",
 )
 @click.option("--host", default="127.0.0.1", help="Listen here; 0.0.0.0 or :: for all networks.")

@@ -56,7 +56,7 @@ def want_options(command: Any) -> Any:
                 "directions",
                 multiple=True,
                 metavar="FILE",
-                help="Steer by this direction. Repeat it for several.  [default: those that come with the network]",
+                help="Use this direction of 'fergan direction'. Repeat it for several.  [default: those that come with the network]",
             ),
             click.option(
                 "--steer-after",
