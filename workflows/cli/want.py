@@ -56,7 +56,8 @@ def want_options(command: Any) -> Any:
                 "directions",
                 multiple=True,
                 metavar="FILE",
-                help="Use this direction of 'fergan direction'. Repeat it for several.  [default: those that come with the network]",
+                help="Use this direction of 'fergan direction'. Repeat it for several.  [default: those that come "
+                "with the network]",
             ),
             click.option(
                 "--steer-after",
