@@ -107,6 +107,11 @@ def _bearing(findings: Findings) -> str:
             f" The same seeds at {len(findings.sweep.psi)} truncations are pooled here, which makes the intervals too "
             "narrow; the truncation sweep has them apart."
         )
+    if findings.edited is not None:
+        text += (
+            f" The same seeds at {len(findings.edited.parts)} strengths are pooled here, which makes the intervals too "
+            f"narrow. {findings.edited.sentence}"
+        )
     return text
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ..runtime.errors import DataError
 from .correction import Correction, correct, few_validation_faces, missing_validation
+from .edited import Edited
 from .formatting import count, percent, plural, printable
 from .further import Further, further
 from .judges import JudgeLabels, Judges, judge_faces, judge_notes
@@ -32,6 +33,8 @@ class Findings:
     shares: LabelShares
     confidence: ConfidenceSummary
     sweep: Sweep | None
+    edited: Edited | None
+    """the same seeds at several strengths of a direction"""
     correction: Correction | None
     uncorrected: str | None
     """why validation faces could not be used, where there were some"""
@@ -56,6 +59,7 @@ def evaluate(
     preparation: PreparationSensitivity | None = None,
     skipped: pd.DataFrame | None = None,
     selected: Selected | None = None,
+    edited: Edited | None = None,
     others: Sequence[JudgeLabels] = (),
     judge: str = "",
     failed: Mapping[str, str] | None = None,
@@ -94,6 +98,7 @@ def evaluate(
         shares=shares,
         confidence=confidence_summary(table.confidence, table.probabilities),
         sweep=sweep_of(table),
+        edited=edited,
         correction=correction,
         uncorrected=uncorrected,
         references=() if selected else _references(shares, validation if correction else None),
@@ -164,6 +169,11 @@ def quality_notes(findings: Findings, unreadable: Sequence[tuple[str, str]] = ()
         notes.append(
             f"Every number outside the section on truncation pools the faces of {len(sweep.psi)} truncations. The same "
             "seeds recur in them, so these faces are not independent and the pooled intervals are too narrow."
+        )
+    elif findings.edited is not None:
+        notes.append(
+            f"Every number outside the section on strengths pools the faces of {len(findings.edited.parts)} strengths. "
+            "The same seeds recur in them, so these faces are not independent and the pooled intervals are too narrow."
         )
     elif table.seeds is not None and np.unique(table.seeds).size < len(table):
         notes.append(

@@ -60,6 +60,15 @@ def markdown(data: Mapping[str, Any]) -> str:
                 ((_text(name), *(_share(part["shares"][name]) for part in parts)) for name in names),
             )
         )
+    if data["edited"] is not None:
+        steps = data["edited"]["by_strength"]
+        blocks.append(_text(data["edited"]["sentence"]))
+        blocks.append(
+            _table(
+                ("Label", *(f"strength {step['strength']:g}" for step in steps)),
+                ((_text(name), *(_share(step["shares"][name]) for step in steps)) for name in names),
+            )
+        )
     if data["judges"] is not None:
         blocks += _judges(data["judges"])
     if data["preparation"] is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .correction import label_shift_sentence
+from .edited import edited_data
 from .findings import Findings
 from .further import answers_data, plan_data, posterior_data
 from .judges import judges_data
@@ -72,6 +73,7 @@ def report_data(
         "references": _references(names, findings),
         "preparation": None if findings.preparation is None else _preparation(names, findings.preparation),
         "sweep": sweep_data(names, findings.sweep),
+        "edited": edited_data(names, findings.edited),
         "faces_not_found": None if table.face_found is None else int((~table.face_found).sum()),
         "judges": judges_data(findings.judges, table.faces),
         "n_skipped": len(findings.skipped),

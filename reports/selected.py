@@ -26,6 +26,18 @@ class SelectedLabel:
 
 
 @dataclass(frozen=True)
+class SteeredLabel:
+    """Faces moved towards a label: of `drawn` the judge found it in the share `rate` (share, low, high); of the `kept`
+    the second judge agrees on `agreed`."""
+
+    name: str
+    drawn: int
+    rate: tuple[float, float, float]
+    kept: int
+    agreed: int
+
+
+@dataclass(frozen=True)
 class Selected:
     """How the faces of a run were selected; `labels` is empty where the run does not tell what was found."""
 
@@ -39,6 +51,10 @@ class Selected:
     agreement: tuple[float, float, float] | None
     related: bool
     """whether one judge is a member of the other"""
+    steered: tuple[SteeredLabel, ...] = ()
+    """of labels towards which faces were moved; the rates of `labels` are then those of the seeds drawn as they are"""
+    alone: int = 0
+    """seeds that were drawn as they are, where others were moved"""
     by_class: bool = False
     """whether each face was drawn in the class of its label; rates are then those of the class"""
 
@@ -64,7 +80,24 @@ class Selected:
         )
         if self.by_class:
             return f"{text}drawn class by class, it found the expression that the class names in {rates}."
+        if self.steered:
+            return f"{text}of the {plural(self.alone, 'seed')} drawn as they are it is {rates}. {self.moved}"
         return f"{text}of all seeds drawn it is {rates}."
+
+    @property
+    def moved(self) -> str:
+        """What was steered, as a sentence."""
+        parts = [
+            f"{count(row.kept)} of the {row.name} ones ({self.second} agrees on {count(row.agreed)})"
+            for row in self.steered
+            if row.kept
+        ]
+        if not parts:
+            return "Later seeds were moved towards what was missing, and none of them was kept."
+        return (
+            f"Faces of later seeds were moved along directions learnt from a judge; so were {listed(parts)}. Such "
+            "faces are further from what the generator makes, and may be broken."
+        )
 
     @property
     def check(self) -> str:
@@ -111,15 +144,30 @@ def read_selected(settings: Mapping[str, Any]) -> Selected | None:
             int(whole["agree"]),
             _limits(whole),
             found["judges_are_related"] is True,
+            _steered(found),
+            int(found.get("steered_after", 0)) and min(int(found["steered_after"]), int(found["seeds_seen"])),
             found["by_class"] is True,
         )
     except (KeyError, TypeError, ValueError):
         return Selected(judge, second, sure, 0, 0, (), 0, None, False)
 
 
+def _steered(found: Mapping[str, Any]) -> tuple[SteeredLabel, ...]:
+    rows = []
+    for label, row in (found.get("steered") or {}).items():
+        rate = _limits(row)
+        if rate is not None:
+            rows.append(
+                SteeredLabel(printable(str(label), 60), int(row["n"]), rate, int(row["kept"]), int(row["agree"]))
+            )
+    return tuple(rows)
+
+
 def _row(found: Mapping[str, Any], label: str) -> SelectedLabel:
     agreed = found["agreement"][label]
     rate = _limits(found["rates"][label])
+    if rate is None and "steered" in found:  # no seed was drawn as it is
+        rate = (0.0, 0.0, 1.0)
     if rate is None:
         raise ValueError(label)
     return SelectedLabel(
@@ -159,6 +207,10 @@ def selected_data(selected: Selected | None) -> dict[str, Any] | None:
                 "agreement": _estimate(row.agreement),
             }
             for row in selected.labels
+        },
+        "steered": {
+            row.name: {"drawn": row.drawn, "rate": _estimate(row.rate), "kept": row.kept, "agreed": row.agreed}
+            for row in selected.steered
         },
     }
 

@@ -134,6 +134,22 @@ class Generator:
                 return self._synthesis(styles, noise_mode, noise_generators)
             return self.network(styles[:, 0])
 
+    def differentiable(self, ws: torch.Tensor) -> torch.Tensor:
+        """Styles to images with gradients, by the network as it stands; slower than :meth:`synthesis`.
+
+        Args:
+            ws: float32 [N, num_ws, w_dim] on the generator's device.
+
+        Returns:
+            float32 [N, C, H, W], as from :meth:`synthesis` but for rounding.
+        """
+        images: torch.Tensor
+        if isinstance(self.network, StyleGAN2):
+            images = self.network.synthesis(ws, "const")
+        else:
+            images = self.network(ws[:, 0])
+        return images
+
     @property
     def batch_size(self) -> int:
         """Faces that the network sees at a time.

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..edited import strengths_of
 from ..formatting import printable
 from ..settings import plain, step_settings
 from ..statistics.table import LabelTable
@@ -34,8 +35,16 @@ def gallery_data(
     """
     seeds = None if table.seeds is None else [int(table.seeds[row]) for row in rows]
     psi = None if table.psi is None else [float(table.psi[row]) for row in rows]
+    strengths = strengths_of(settings, table)
     commands = [
-        None if seeds is None else command(settings, seeds[i], None if psi is None else psi[i])
+        None
+        if seeds is None
+        else command(
+            settings,
+            seeds[i],
+            None if psi is None else psi[i],
+            None if strengths is None else float(strengths[rows[i]]),
+        )
         for i in range(len(rows))
     ]
     return {
@@ -53,13 +62,16 @@ def gallery_data(
     }
 
 
-def command(settings: Mapping[str, Any], seed: int, psi: float | None = None) -> str | None:
+def command(
+    settings: Mapping[str, Any], seed: int, psi: float | None = None, strength: float | None = None
+) -> str | None:
     """The `fergan generate` command that makes one face again, quoted for a POSIX shell.
 
     Args:
         settings: of the run; those of the step `generate` decide the pixels.
         seed: of the face.
         psi: its truncation, in a run over several.
+        strength: of its edit, in a run over several.
 
     Returns:
         None where the run made no faces, or made them from projected styles.
@@ -80,11 +92,21 @@ def command(settings: Mapping[str, Any], seed: int, psi: float | None = None) ->
     ):
         if value is not None:
             parts += [option, value]
-    edits = generate.get("edits")
-    for edit in edits if isinstance(edits, list | tuple) else ():
+    for edit in _edits(generate, seed, strength):
         parts += ["--edit", edit]
     parts += ["--run", f"seed{seed}"]
     return " ".join(shlex.quote(printable(plain(part), 300)) for part in parts)
+
+
+def _edits(generate: Mapping[str, Any], seed: int, strength: float | None) -> list[object]:
+    """What moves a face: the same for all, one of several strengths, or the direction by which its seed is steered."""
+    steer, after, steps = (generate.get(f"steer{key}") for key in ("", "_after", "_strengths"))
+    if isinstance(steer, list) and isinstance(after, int) and isinstance(steps, list) and steer and steps:
+        turn, number = divmod(seed - after, len(steer))
+        return [f"{steer[number]}:{steps[turn % len(steps)]:g}"] if seed >= after and steer[number] else []
+    edits = generate.get("edits")
+    found = list(edits) if isinstance(edits, list | tuple) else []
+    return found if strength is None else [f"{edit}:{strength:g}" for edit in found]
 
 
 def _class(generate: Mapping[str, Any], seed: int) -> object:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..conclusions import conclude
 from ..correction import label_shift_sentence
+from ..edited import read_edited
 from ..figures import bars as figures
 from ..findings import Findings, evaluate, quality_notes
 from ..formatting import count, moment, percent, plural, printable
@@ -116,6 +117,7 @@ def build_report(
         preparation=preparation,
         skipped=skipped,
         selected=read_selected(settings),
+        edited=read_edited(settings, table),
         others=others,
         judge=judge,
         failed=failed,
@@ -126,6 +128,8 @@ def build_report(
 
 def _heading(found: Findings) -> str:
     truncations = "" if found.sweep is None else f" at {len(found.sweep.psi)} truncations"
+    if found.edited is not None:
+        truncations = f" at {len(found.edited.parts)} strengths"
     selected = "" if found.selected is None else "selected "
     return f"Facial expressions in {plural(len(found.table), f'{selected}face')}{truncations}"
 

@@ -10,10 +10,25 @@ from .options import device_option, models_option, network_option
 @click.command(epilog="Example: fergan app --model fernet --model mine=runs/mine/classifier.keras")
 @models_option("Show this classifier; repeatable, a tab each.  [default: fernet and fernet-ensemble]")
 @network_option
+@click.option(
+    "--direction",
+    "directions",
+    multiple=True,
+    metavar="FILE",
+    help="Use this direction of 'fergan direction'. Repeat it for several.  [default: those that come "
+    "with the network]",
+)
 @click.option("--host", default="127.0.0.1", help="Listen here; 0.0.0.0 or :: for all networks.")
 @click.option("--port", type=click.IntRange(1, 65535), default=7860, help="Listen on this port.")
 @device_option
-def app(models: tuple[tuple[str | None, str], ...], network: str | None, host: str, port: int, device: str) -> None:
+def app(
+    models: tuple[tuple[str | None, str], ...],
+    network: str | None,
+    directions: tuple[str, ...],
+    host: str,
+    port: int,
+    device: str,
+) -> None:
     """Try classifiers and the generator in a browser.
 
     Upload a picture, compare models, generate faces, or point a camera at yourself. Works without internet.
@@ -27,6 +42,7 @@ def app(models: tuple[tuple[str | None, str], ...], network: str | None, host: s
     serve_app(
         models or [(None, name) for name in ("fernet", "fernet-ensemble")],
         network=network,
+        directions=directions,
         host=host,
         port=port,
         device=device,

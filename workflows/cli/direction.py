@@ -23,7 +23,7 @@ from .options import (
 @click.option("--toward", required=True, metavar="LABEL", help="Make this expression stronger.")
 @click.option("--keep", multiple=True, metavar="LABEL", help="Leave this one alone. Repeat it for several.")
 @click.option("--judge", metavar="FILE|NAME", help="Ask this classifier.  [default: fernet]")
-@click.option("--n", type=click.IntRange(400), default=4000, show_default=True, metavar="N", help="Learn from N faces.")
+@click.option("--n", type=click.IntRange(400), default=2000, show_default=True, metavar="N", help="Learn from N faces.")
 @seed_option("the random steps")
 @click.option("--out", metavar="FILE", help="Write this .npz and its .png.  [default: LABEL.npz]")
 @network_option
@@ -58,7 +58,7 @@ def direction(toward: str, keep: tuple[str, ...], out: str | None, force: bool, 
             f"{row['probability']:.3f}",
             f"{100 * row['shares'][label]:.0f} %",
             f"{row['moved']:.2f}",
-            f"{row['precision']:.2f}",
+            "–" if row["precision"] is None else f"{row['precision']:.2f}",
         )
         for row in measured["strengths"]
     ]
@@ -66,7 +66,7 @@ def direction(toward: str, keep: tuple[str, ...], out: str | None, force: bool, 
     click.echo(
         f"On {measured['seeds']} other seeds {found.judge}'s probability of {label} rises at every step from 0 to "
         f"{measured['rising_over'][-1]:g} for {100 * measured['rising']:.0f} %.\n"
-        "moved: how far the picture went, as a share of the distance of two faces; precision: edited faces inside the "
-        "generator's own.\n"
+        f"moved: how far faces went in {measured['features']} features, as a share of the distance of two faces; "
+        "precision: edited faces inside the generator's own.\n"
         f"{path} written, and a strip of faces beside it"
     )

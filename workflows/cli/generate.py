@@ -19,11 +19,12 @@ from .options import (
     noise_option,
     parse_psi_sweep,
     psi_option,
+    read_edit_sweep,
     read_edits,
     run_option,
     together,
 )
-from .want import tell_wanted, to_want, want_options
+from .want import tell_wanted, to_steer, to_want, want_options
 
 if TYPE_CHECKING:
     from ..steps.generate import GenerateOptions
@@ -50,6 +51,9 @@ generate_options = together(
     noise_option(*NOISE_MODES),
     class_option,
     edit_option,
+    click.option(
+        "--edit-sweep", metavar="LIST", help="Draw each seed at several strengths of one --edit, such as 0,1,2."
+    ),
     want_options,
 )
 
@@ -67,7 +71,8 @@ def generate(run_name: str, force: bool, **options: Any) -> None:
     expressions. A face depends on its seed alone. Called again with the same options, only missing faces
     are made; with more seeds, the run grows.
 
-    With --want, seeds are drawn and judged until the wanted faces are found; manifest.csv lists them.
+    With --want, seeds are drawn and judged until the wanted faces are found; manifest.csv lists them. With
+    --steer, later seeds are moved towards what is still missing.
     """
     want = to_want(options)
     wanted = to_generate(options)
@@ -111,7 +116,25 @@ def to_generate(options: dict[str, Any]) -> GenerateOptions:
     sweep = None if options["psi_sweep"] is None else parse_psi_sweep(options["psi_sweep"])
     from ..steps.generate import GenerateOptions
 
+    network, strengths, steer = options["network"], None, to_steer(options)
+    if options["edit_sweep"] is None:
+        edits = read_edits(options["edit"], network)
+    else:
+        _refuse_beside_sweep(options)
+        edits, strengths = read_edit_sweep(options["edit_sweep"], options["edit"], network)
     same = ("network", "truncation_psi", "truncation_cutoff", "projected_w", "noise_mode", "class_index", "device")
     return GenerateOptions(
-        seeds=seeds, psi_sweep=sweep, edits=read_edits(options["edit"]), **{name: options[name] for name in same}
+        seeds=seeds,
+        psi_sweep=sweep,
+        edits=edits,
+        edit_sweep=strengths,
+        **steer,
+        **{name: options[name] for name in same},
     )
+
+
+def _refuse_beside_sweep(options: dict[str, Any]) -> None:
+    """Refuse what makes no sense with ``--edit-sweep``."""
+    for name in ("psi_sweep", "projected_w"):
+        if options[name] is not None:
+            raise UsageError(f"--edit-sweep and --{name.replace('_', '-')} exclude each other; leave one out")

@@ -122,12 +122,17 @@ edit_option = click.option(
     "--edit",
     multiple=True,
     metavar="FILE:S",
-    help="Move each face along a direction of 'fergan direction' by a strength, such as happy.npz:2.",
+    help="Move each face along a direction of 'fergan direction', or a bundled one, by a strength, such as happy.npz:2 "
+    "or happy:2.",
 )
 
 
-def read_edits(texts: tuple[str, ...]) -> tuple[tuple[Direction, float], ...]:
+def read_edits(texts: tuple[str, ...], network: str | None = None) -> tuple[tuple[Direction, float], ...]:
     """The directions of ``--edit`` with their strengths; strengths that nobody tried are warned of.
+
+    Args:
+        texts: as they were given.
+        network: whose bundled directions go by their labels.
 
     Raises:
         UsageError: no strength, or none that is a number.
@@ -136,20 +141,56 @@ def read_edits(texts: tuple[str, ...]) -> tuple[tuple[Direction, float], ...]:
     found = []
     for text in texts:
         path, _, number = text.rpartition(":")
-        try:
-            strength = float(number)
-        except ValueError:
-            strength = math.nan
-        if not path or not math.isfinite(strength):
+        strength = _strength(number)
+        if not path or strength is None:
             raise UsageError(f"--edit {text!r}: write the file and a strength, such as happy.npz:2")
-        from ...stylegan.directions import read_direction
+        from ...stylegan.directions import find_direction, read_direction
 
-        direction = read_direction(path)
-        if direction.leaves_reach(strength):
-            low, high = direction.reach
-            click.echo(f"--edit {text}: was learnt for strengths from {low:g} to {high:g}; faces may break", err=True)
+        direction = read_direction(find_direction(path, network))
+        _warn_of_reach(f"--edit {text}", direction, strength)
         found.append((direction, strength))
     return tuple(found)
+
+
+def read_edit_sweep(
+    text: str, edits: tuple[str, ...], network: str | None
+) -> tuple[tuple[tuple[Direction, float], ...], tuple[float, ...]]:
+    """The one direction of ``--edit-sweep`` and its strengths, ascending, each once.
+
+    Raises:
+        UsageError: not two strengths or more, or not one direction without a strength of its own.
+        DataError: the file is missing or is no direction.
+    """
+    strengths = [_strength(part) for part in text.split(",")]
+    wrong = next((part for part, one in zip(text.split(","), strengths, strict=True) if one is None), None)
+    if wrong is not None:
+        raise UsageError(f"--edit-sweep {text!r}: {wrong.strip()!r} is no number; write for example 0,1,2,3")
+    several = tuple(sorted({one for one in strengths if one is not None}))
+    if len(several) < 2:
+        raise UsageError(f"--edit-sweep {text!r}: names one strength; give --edit FILE:{text} for that, or several")
+    if len(edits) != 1 or _strength(edits[0].rpartition(":")[2]) is not None:
+        raise UsageError("--edit-sweep: give one --edit FILE with it, without a strength")
+    from ...stylegan.directions import find_direction, read_direction
+
+    direction = read_direction(find_direction(edits[0], network))
+    for strength in (several[0], several[-1]):
+        _warn_of_reach(f"--edit-sweep {strength:g}", direction, strength)
+    return ((direction, 1.0),), several
+
+
+def _strength(text: str) -> float | None:
+    """A strength as a number; None where it is none."""
+    try:
+        strength = float(text)
+    except ValueError:
+        return None
+    return strength if math.isfinite(strength) else None
+
+
+def _warn_of_reach(what: str, direction: Direction, strength: float) -> None:
+    if direction.leaves_reach(strength):
+        low, high = direction.reach
+        click.echo(f"{what}: was learnt for strengths from {low:g} to {high:g}; faces may break", err=True)
 
 
 crop_option = click.option(

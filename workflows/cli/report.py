@@ -66,6 +66,7 @@ def report(
         else:
             _tell("comparison", compare_runs(compare, Path(out or "comparison.html")), show_page)
         return
+    from ..generators.edited import measure_edited
     from ..run_folder.folder import existing_run
     from ..steps.report import report as step
     from ..steps.report import report_markdown
@@ -78,6 +79,7 @@ def report(
 
             with progress("Judging again") as show:
                 measure_sensitivity(run, sensitivity_faces, model, device, show)
+        measure_edited(run)
         if kind == "md":
             _give(report_markdown(run), out)
         else:

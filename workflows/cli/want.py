@@ -48,6 +48,23 @@ def want_options(command: Any) -> Any:
                 metavar="N",
                 help="With --want, try at most N seeds.  [default: 100000]",
             ),
+            click.option(
+                "--steer", is_flag=True, help="With --want, move later seeds towards the labels that are still missing."
+            ),
+            click.option(
+                "--direction",
+                "directions",
+                multiple=True,
+                metavar="FILE",
+                help="Use this direction of 'fergan direction'. Repeat it for several.  [default: those that come "
+                "with the network]",
+            ),
+            click.option(
+                "--steer-after",
+                type=click.IntRange(0, 2**32 - 1),
+                metavar="N",
+                help="Draw N seeds as they are before others are steered.  [default: 2000]",
+            ),
         ]
     ):
         command = option(command)
@@ -70,10 +87,12 @@ def to_want(options: dict[str, Any], judge: ClassifyOptions | None = None) -> Wa
         for name, value in given.items():
             if value is not None:
                 raise UsageError(f"--{name.replace('_', '-')} goes with --want")
+        if options["steer"]:
+            raise UsageError("--steer goes with --want: it moves faces towards the labels that are wanted")
         if judge is None and options["crop"] is not None:
             raise UsageError("--crop goes with --want: it says how the judge sees the faces")
         return None
-    for name in ("n", "seeds", "psi_sweep", "projected_w"):
+    for name in ("n", "seeds", "psi_sweep", "projected_w", "edit_sweep"):
         if options[name] is not None:
             raise UsageError(
                 f"--want and --{name.replace('_', '-')} exclude each other; --want draws seeds 0, 1, 2 ... until it "
@@ -94,6 +113,34 @@ def to_want(options: dict[str, Any], judge: ClassifyOptions | None = None) -> Wa
         min_confidence=given["min_confidence"] or 0.0,
         max_seeds=given["max_seeds"] or MAX_SEEDS,
     )
+
+
+def to_steer(options: dict[str, Any]) -> dict[str, Any]:
+    """What ``--steer`` and its companions say, by the names of :class:`GenerateOptions`; nothing without ``--steer``.
+
+    Raises:
+        UsageError: options that do not fit, or there is no direction.
+        DataError: a file is missing or is no direction.
+    """
+    given, after = options["directions"], options["steer_after"]
+    if not options["steer"]:
+        for name, value in (("direction", given), ("steer-after", after)):
+            if value:
+                raise UsageError(f"--{name} goes with --steer")
+        return {}
+    if options["edit"]:
+        raise UsageError("--steer and --edit exclude each other; --steer moves faces by itself")
+    from ...stylegan.directions import find_directions, networks_with_directions, read_direction
+
+    network = options["network"]
+    files = find_directions(given, network)
+    if not files:
+        raise UsageError(
+            f"--steer: no directions come with this network; give --network {' or '.join(networks_with_directions())}, "
+            "or make some by 'fergan direction' and give them with --direction"
+        )
+    found: dict[str, Any] = {"steer": tuple(read_direction(path) for path in files)}
+    return found if after is None else {**found, "steer_after": after}
 
 
 def parse_want(text: str) -> dict[str, int]:
@@ -130,7 +177,12 @@ def tell_wanted(run: RunFolder) -> None:
     second = made.second_judge if made else None
     for label, rate in selected["rates"].items():
         drawn = f"{rate['n']:,} {'faces of its class' if selected['by_class'] else 'seeds'}"
-        line = f"{label}: {selected['found'][label]} kept, {_share(rate)} of {drawn}"
+        line = f"{label}: {selected['found'][label]} kept"
+        if rate["n"]:  # not where every seed is steered
+            line += f", {_share(rate)} of {drawn}"
+        steered = selected.get("steered", {}).get(label)
+        if steered and steered["n"]:
+            line += f"; of {steered['n']:,} moved towards it {_share(steered)}, {steered['kept']} kept"
         agreed = selected["agreement"][label]
         if agreed["n"]:
             line += f"; {second} agrees on {agreed['agree']} of {agreed['n']} ({_share(agreed)})"

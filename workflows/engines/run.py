@@ -12,6 +12,7 @@ import numpy as np
 
 from ...runtime.errors import DataError
 from ...runtime.files import make_folder, write_atomically
+from ..generators.edited import measure_edited
 from ..progress import OnProgress, Tell, no_progress, say_nothing
 from ..run_folder.faces import FacePlan
 from ..run_folder.folder import RunFolder
@@ -59,7 +60,8 @@ def run_all(
     ``tell`` gets what a person should know, a line each. Whatever the engine, labels are written by this process alone,
     a part a shard, whole or not at all; a part that is damaged or belongs to other faces is done again.
 
-    With ``want``, the seeds are found first, by the same workers; faces that are kept are then drawn once more.
+    With ``want``, the seeds are found first, by the same workers; where they are processes of their own, they draw the
+    faces that are kept once more.
 
     Returns:
         The path of ``report.html``.
@@ -95,6 +97,7 @@ def run_all(
     close(seats, tell)
     if tasks:
         run.note("run", time.monotonic() - started)
+    measure_edited(run, held.pictures)
     page = report(run, held.pictures)
     if away:
         _send(run, seats, away)

@@ -6,14 +6,20 @@ from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from ..progress import OnProgress, no_progress
 from ..run_folder.folder import RunFolder
-from ..run_folder.selection import Scanned
+from ..run_folder.seeds import face_name
+from ..run_folder.selection import Kept, Scanned
 from ..steps.generate import FaceMaker, GenerateOptions
 from ..steps.judge import Judge
 from ..steps.want import Searcher, SearchTask, Wanted, WantOptions
 from .local import run_here, run_processes
 from .options import EngineOptions
+
+_HELD_BYTES = 256 * 2**20
+"""Pictures of wanted faces that are kept in memory; more are drawn once more."""
 
 
 def find_wanted(
@@ -35,7 +41,7 @@ def find_wanted(
         on_progress: called with faces.
 
     Returns:
-        The generator for the seeds that are kept.
+        The generator for the seeds that are kept; pictures that were drawn here are not drawn again.
 
     Raises:
         DataError, UsageError: as :class:`~.steps.want.Wanted` says, or the engine is lost.
@@ -48,9 +54,22 @@ def find_wanted(
         judge,
     )
 
+    held: dict[int, np.ndarray] = {}
+    known: dict[str, np.ndarray] = {}
+
+    def keep(one: Kept) -> None:
+        if one.seed in held and len(known) * held[one.seed].nbytes < _HELD_BYTES:
+            known[face_name(one.seed)] = held[one.seed]
+
     def search(tasks: Iterator[SearchTask]) -> Generator[tuple[SearchTask, Scanned]]:
         if here:
-            return run_here(Searcher(wanted.job, wanted.maker, wanted.judges), tasks)
+            searcher = Searcher(wanted.job, wanted.maker, wanted.judges, held.__setitem__)
+
+            def search_one(task: SearchTask) -> Scanned:
+                held.clear()
+                return searcher(task)
+
+            return run_here(search_one, tasks)
         judges = replace(
             want, judge=replace(want.judge, model=absolute(want.judge.model)), second=absolute(want.second)
         )
@@ -61,7 +80,9 @@ def find_wanted(
 
         return search_by_ray(job, tasks, engine)
 
-    return wanted.search(search, on_progress=on_progress)
+    maker = wanted.search(search, keep, on_progress)
+    maker.known = known
+    return maker
 
 
 def everywhere(generate: GenerateOptions) -> GenerateOptions:

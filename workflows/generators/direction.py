@@ -1,29 +1,31 @@
-"""Learning a direction in W from a judge: which step makes faces look more surprised to it, whoever they are.
+"""Learning a direction from a judge: which step in the space of styles makes any face look more surprised to it.
 
-InterFaceGAN (Shen et al. 2020, arXiv:2005.09635) fits a hyperplane to faces and their labels and takes its normal.
-Here faces come in pairs, a style moved by a random step and by its opposite, and a ridge regression explains the
-difference of the judge's log-odds by the step, in whitened W: what differs from face to face then cancels out. A first
-quarter of the pairs lies about the faces as they are. The others are spread along the direction found by these, and
-tell which step is right on the way, where it matters.
+The method is that of GANalyze (Goetschalckx et al. 2019, arXiv:1906.10112): generator and judge are one differentiable
+function, and one step that all faces share is climbed by its gradient, from random faces at random strengths. Here the
+step has a part for each style of a face (W+), is measured in standard deviations of the network's own styles (whitened
+W), and never gets longer than one of these per strength. All faces have the same say in where it goes, so that it works
+for most of them, and not for a few that change easily.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch.nn import functional as F
 
 from ...data.images import write_png
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
 from ...stylegan.directions import Direction, save_direction
 from ...stylegan.generator import Generator, default_psi, load_generator
-from ...stylegan.metrics import precision_recall
 from ..progress import OnProgress, no_progress
+from .edited import by_strength
+from .features import identity_features
 
 REACH = 3.0
 """The strengths that are learnt: 0 to 3."""
@@ -31,11 +33,11 @@ STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 """Those that are measured and drawn."""
 RISING = (0.0, 1.0, 2.0)
 """Those over which the wanted probability should rise."""
-_STEP = 0.7  # standard deviations of a random step
-_RIDGE = 0.05
-_TESTED = 96  # seeds on which the direction is measured, which it was not learnt from
 _STRIP = 8
-_BLOCK = 256
+_BATCH = 16
+_PATH, _MOMENTUM = 7.5, 0.9  # twice the standard deviations that the ascent can go; its steps get shorter to the end
+_JITTER = 3.0  # gray levels of noise on what the judge sees
+_LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,20 @@ class DirectionOptions:
         keep: labels whose probabilities it should leave alone.
         network: as for ``generate``.
         judge: a classifier's file or name; None for fernet.
-        n: faces to draw and judge, at least 400.
+        n: faces to draw and judge, at least 16.
+        tested: other seeds, at least 8, on which the direction is measured.
         truncation_psi: None for the generator's own default.
         class_index: for conditional generators.
-        seed: of the random steps.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        seed: of the strengths and of what the judge sees.
+        device: ``auto``, ``cpu`` or ``cuda``, of what measures the direction; it is learnt on the CPU.
     """
 
     toward: str
     keep: Sequence[str] = ()
     network: str | None = None
     judge: str | None = None
-    n: int = 4000
+    n: int = 2000
+    tested: int = 96
     truncation_psi: float | None = None
     class_index: int | str | None = None
     seed: int = 0
@@ -77,7 +81,7 @@ def learn_direction(options: DirectionOptions, out: str | Path, on_progress: OnP
         The direction; ``about["measured"]`` has what it does at each strength.
 
     Raises:
-        DataError: a network cannot be read or a file cannot be written.
+        DataError: a network cannot be read or has no gradients, or a file cannot be written.
         UsageError: the judge does not know a label, or the label is both wanted and kept.
     """
     path = Path(out)
@@ -86,15 +90,14 @@ def learn_direction(options: DirectionOptions, out: str | Path, on_progress: OnP
     if not path.parent.is_dir():
         raise DataError(f"{printable(path)}: its folder does not exist; make the folder first")
     learner = _Learner(options, on_progress)
-    vector, fit = learner.learn()
+    vector = learner.learn()
     measured, strip = learner.measure(vector)
     about = {
-        "method": "ridge regression of log-odds on paired steps in whitened W, after InterFaceGAN (arXiv:2005.09635)",
-        "space": "w" if learner.generator.num_ws > 1 else "z",
+        "method": "ascent of a judge's log-odds, all faces alike, in whitened W+, after GANalyze (arXiv:1906.10112)",
+        "space": "w+" if learner.generator.num_ws > 1 else "z",
         "n": options.n,
         "kept": list(options.keep),
         "truncation_psi": learner.psi,
-        **fit,
         "measured": measured,
     }
     classifier, generator = learner.classifier, learner.generator
@@ -135,90 +138,111 @@ class _Learner:
             raise UsageError(f"--keep {options.toward}: is the label that --toward raises")
         self.psi = default_psi(self.generator, options.truncation_psi)
         self._rng = np.random.default_rng(options.seed)
-        self._pairs = options.n // 2
-        self._total = 2 * self._pairs + len(STRENGTHS) * _TESTED + _TESTED
-        self._styles = self._of(range(self._pairs))
-        self._spread = _spread(self._styles[:, 0])
+        self._steps = options.n // _BATCH
+        self._total = self._steps * _BATCH + len(STRENGTHS) * options.tested
 
     def _of(self, seeds: Sequence[int]) -> np.ndarray:
         return self.generator.styles(seeds, self.psi, class_index=self.options.class_index)
 
-    def learn(self) -> tuple[np.ndarray, dict[str, Any]]:
-        """The vector, float32 [w_dim], and how well steps explain log-odds."""
-        quarter = self._pairs // 4
-        nowhere = np.zeros(self._spread.shape[1])
-        early = self._fit(*self._steps(slice(0, quarter), np.zeros(quarter), nowhere))[0]
-        shifts = self._rng.uniform(0, REACH, self._pairs - quarter)
-        unit, explained = self._fit(*self._steps(slice(quarter, None), shifts, early))
-        return (self._spread @ unit).astype(np.float32), {"explained": explained}
-
-    def _steps(self, rows: slice, shifts: np.ndarray, along: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Steps [P, R] in whitened W and the differences [P, K] of log-odds that they make, from shifted styles."""
-        steps = self._rng.standard_normal((len(shifts), len(along))) * _STEP
-        there = self._styles[rows] + ((shifts[:, None] * along) @ self._spread.T)[:, None]
-        moved = (steps @ self._spread.T)[:, None]
-        return 2 * steps, _log_odds(self._judge(there + moved)) - _log_odds(self._judge(there - moved))
-
-    def _fit(self, steps: np.ndarray, odds: np.ndarray) -> tuple[np.ndarray, float]:
-        """The unit direction in whitened W, orthogonal to those of the labels to keep, and the R² of its regression."""
-        wanted = [self._labels.index(label) for label in (self.options.toward, *self.options.keep)]
-        gram = steps.T @ steps
-        ridge = _RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
-        slopes = np.linalg.solve(gram + ridge, steps.T @ odds[:, wanted])
-        missed = odds[:, wanted[0]] - steps @ slopes[:, 0]
-        unit = slopes[:, 0]
-        if len(wanted) > 1:
-            kept = np.linalg.qr(slopes[:, 1:])[0]
-            unit = unit - kept @ (kept.T @ unit)
-        length = float(np.linalg.norm(unit))
-        if not length > 1e-9:
+    def learn(self) -> np.ndarray:
+        """The vector, float32 [num_ws, w_dim], of a DCGAN [w_dim]."""
+        styles = self._of(range(self.options.n))
+        spread = torch.from_numpy(_spread(styles[:, 0])).float()
+        judge = _Judge(self)
+        step = torch.zeros(self.generator.num_ws, spread.shape[1])
+        speed, kept = torch.zeros_like(step), [torch.zeros_like(step) for _ in self.options.keep]
+        toward, *others = (self._labels.index(label) for label in (self.options.toward, *self.options.keep))
+        rate = _PATH / self._steps
+        for number in range(self._steps):
+            there = torch.from_numpy(styles[number * _BATCH : (number + 1) * _BATCH])
+            strengths = torch.from_numpy(self._rng.uniform(0, REACH, (_BATCH, 1, 1))).float()
+            on = torch.zeros(_BATCH, *step.shape, requires_grad=True)
+            odds = judge(there + (strengths * step + on) @ spread.T)
+            for mean, label in zip(kept, others, strict=True):
+                mean += _mean_unit(torch.autograd.grad(odds[:, label].sum(), on, retain_graph=True)[0])
+            speed = _MOMENTUM * speed + _mean_unit(torch.autograd.grad(odds[:, toward].sum(), on)[0])
+            step = step + rate * (1 - number / self._steps) * speed / _length(speed).clamp(min=1e-12)
+            step = _across(step, kept)
+            step = step / _length(step).clamp(min=1)
+            self._count(_BATCH)
+        if not float(_length(step)) > 1e-9:
             raise DataError(f"nothing in the styles of {self.generator.name} moves the label {self.options.toward}")
-        return unit / length, float(1 - (missed**2).sum() / (odds[:, wanted[0]] ** 2).sum())
+        vector = (step @ spread.T).numpy()
+        return vector if len(vector) > 1 else vector[0]
 
     def measure(self, vector: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
         """What the direction does to seeds that it was not learnt from, and a strip of the first ones."""
-        start = self._pairs
-        styles, label = self._of(range(start, start + _TESTED)), self._labels.index(self.options.toward)
-        others = list(self._draw(self._of(range(start + _TESTED, start + 2 * _TESTED))))
+        start, tested = self.options.n, self.options.tested
+        styles, label = self._of(range(start, start + tested)), self._labels.index(self.options.toward)
         at = {strength: list(self._draw(styles + np.float32(strength) * vector)) for strength in STRENGTHS}
         answers = {strength: self._predict(pictures) for strength, pictures in at.items()}
         rising = np.stack([answers[strength][:, label] for strength in RISING])
-        own = self._features(others)
-        between = _distance(others[:-1], others[1:])
+        space = identity_features(self.options.device)
+        went = by_strength({strength: space.compute(pictures) for strength, pictures in at.items()})
         rows = [
             {
-                "strength": strength,
-                "probability": float(answers[strength][:, label].mean()),
+                "probability": float(answers[row["strength"]][:, label].mean()),
                 "shares": {
-                    name: float((answers[strength].argmax(axis=1) == k).mean()) for k, name in enumerate(self._labels)
+                    name: float((answers[row["strength"]].argmax(axis=1) == k).mean())
+                    for k, name in enumerate(self._labels)
                 },
-                "moved": _distance(at[0.0], pictures) / between,
-                "precision": precision_recall(own, self._features(pictures))[0],
+                **row,
             }
-            for strength, pictures in at.items()
+            for row in went
         ]
         strip = np.concatenate(
             [np.concatenate([at[strength][row] for strength in STRENGTHS], axis=1) for row in range(_STRIP)]
         )
         rises = float((np.diff(rising, axis=0) > 0).all(axis=0).mean())
-        return {"seeds": _TESTED, "rising": rises, "rising_over": list(RISING), "strengths": rows}, strip
+        measured = {"seeds": tested, "rising": rises, "rising_over": list(RISING), "features": space.name}
+        return {**measured, "strengths": rows}, strip
+
+    def _count(self, faces: int) -> None:
+        self._done += faces
+        self._progress(self._done, self._total)
 
     def _draw(self, styles: np.ndarray) -> Iterator[np.ndarray]:
         for picture in self.generator.draw(styles):
-            self._done += 1
-            self._progress(self._done, self._total)
+            self._count(1)
             yield picture
-
-    def _judge(self, styles: np.ndarray) -> np.ndarray:
-        pictures = self._draw(styles)
-        blocks = iter(lambda: list(islice(pictures, _BLOCK)), [])
-        return np.concatenate([self._predict(block) for block in blocks])
 
     def _predict(self, pictures: list[np.ndarray]) -> np.ndarray:
         return self.classifier.predict(self._preparation.prepare(pictures))
 
-    def _features(self, pictures: list[np.ndarray]) -> np.ndarray:
-        return self.classifier.features(self._preparation.prepare(pictures))
+
+class _Judge:
+    """Generator, preparation and classifier as one differentiable function on the CPU.
+
+    What the judge sees is mirrored, shifted by a pixel and made noisy at random, so that the direction changes the face
+    and does not find a pattern of single pixels to which the judge is blind otherwise.
+    """
+
+    def __init__(self, learner: _Learner) -> None:
+        self.generator = load_generator(learner.options.network, device="cpu")
+        self._classifier, self._rng = learner.classifier, np.random.default_rng(learner.options.seed)
+        self._size = learner.classifier.preparation().size
+        self._network = learner.classifier.keras_model()
+        self._logits = learner.classifier.card.get("outputs") == "logits"
+        names = learner.classifier.outputs
+        self._columns = [names.index(label) for label in learner.classifier.labels]
+
+    def __call__(self, styles: torch.Tensor) -> torch.Tensor:
+        """Log-odds [N, K] of styles [N, num_ws, w_dim]."""
+        pictures = (self.generator.differentiable(styles) * 127.5 + 128).clamp(0, 255)
+        gray = self._classifier.preparation().colour == "gray"
+        if gray and pictures.shape[1] == 3:
+            pictures = (pictures * torch.tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+        elif not gray and pictures.shape[1] == 1:
+            pictures = pictures.expand(-1, 3, -1, -1)
+        pictures = torch.roll(pictures, tuple(self._rng.integers(-1, 2, 2).tolist()), (2, 3))
+        if self._rng.random() < 0.5:
+            pictures = pictures.flip(3)
+        faces = F.interpolate(pictures, self._size, mode="bicubic", antialias=True, align_corners=False)
+        noise = torch.from_numpy(self._rng.normal(0, _JITTER, tuple(faces.shape))).float()
+        seen = self._classifier.prepared((faces + noise).clamp(0, 255).permute(0, 2, 3, 1).contiguous())
+        answers = self._network(seen)[:, self._columns]
+        probabilities = answers.softmax(dim=1) if self._logits else answers
+        return torch.logit(probabilities, eps=1e-6)
 
 
 def _spread(w: np.ndarray) -> np.ndarray:
@@ -228,12 +252,21 @@ def _spread(w: np.ndarray) -> np.ndarray:
     return np.asarray(vectors[:, real] * np.sqrt(values[real]))
 
 
-def _log_odds(probabilities: np.ndarray) -> np.ndarray:
-    p = np.clip(probabilities.astype(np.float64), 1e-12, 1 - 1e-12)
-    return np.log(p) - np.log1p(-p)
+def _mean_unit(gradients: torch.Tensor) -> torch.Tensor:
+    """The mean of gradients [N, num_ws, R], each made as long as the others: the faces have the same say."""
+    lengths = gradients.square().sum(dim=(1, 2), keepdim=True).sqrt()
+    return (gradients / lengths.clamp(min=1e-12)).mean(dim=0)
 
 
-def _distance(some: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> float:
-    """The mean root mean square difference of pictures, pair by pair."""
-    pairs = zip(some, others, strict=True)
-    return float(np.mean([np.sqrt(np.mean((a.astype(np.float64) - b) ** 2)) for a, b in pairs]))
+def _length(step: torch.Tensor) -> torch.Tensor:
+    """The root mean square over styles of the lengths of a step [num_ws, R]."""
+    return step.square().sum(dim=1).mean().sqrt()
+
+
+def _across(step: torch.Tensor, others: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The part of a step that is orthogonal to others of its shape."""
+    if not others:
+        return step
+    kept = torch.linalg.qr(torch.stack([one.flatten() for one in others], dim=1))[0]
+    flat = step.flatten()
+    return (flat - kept @ (kept.T @ flat)).reshape(step.shape)

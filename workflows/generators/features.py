@@ -138,6 +138,14 @@ def efficientnet_features(device: str = "auto") -> FeatureSpace:
     return FeatureSpace("efficientnet-lite0", about, compute)
 
 
+def identity_features(device: str = "auto") -> FeatureSpace:
+    """Features that tell how far a face was moved: EfficientNet-Lite0's where its weights are there, else fernet's."""
+    try:
+        return efficientnet_features(device)
+    except UsageError:
+        return fer_features(device=device)
+
+
 def fidelity_features(name: str, device: str = "auto") -> FeatureSpace:
     """Features of a large network by way of torch-fidelity, float32; gray pictures are repeated.
 

@@ -15,6 +15,7 @@ from typing import Any
 from ...data.faces import CROPS
 from ...data.images import write_png
 from ...runtime.errors import DataError, UsageError
+from ...stylegan.directions import find_directions, read_direction
 from ...stylegan.generator import MAX_SEED, load_generator
 from ..progress import Tell, say_nothing
 from .app_model import LARGEST_FILE, Studio, enlarged, open_classifiers, read_picture
@@ -57,6 +58,7 @@ def serve_app(
     models: Sequence[tuple[str | None, str | None]],
     *,
     network: str | None = None,
+    directions: Sequence[str] = (),
     host: str = "127.0.0.1",
     port: int = 7860,
     device: str = "auto",
@@ -68,6 +70,7 @@ def serve_app(
     Args:
         models: (name, source) of each classifier, as for :func:`open_classifiers`.
         network: of the generator, as for :func:`load_generator`.
+        directions: files or labels of bundled ones; none for all that come with the generator.
         host, port: where to listen.
         device: ``auto``, ``cpu`` or ``cuda``.
         ready: called with the app's address.
@@ -83,7 +86,8 @@ def serve_app(
             import gradio
         except ModuleNotFoundError as error:
             raise UsageError("the app needs Gradio; run: pip install 'fergan[app]'") from error
-        studio = Studio(open_classifiers(models, device, tell), load_generator(network, device))
+        edits = [read_direction(path) for path in find_directions(directions, network)]
+        studio = Studio(open_classifiers(models, device, tell), load_generator(network, device), edits)
         page = build_app(studio, Path(folder))
         stopped = threading.Event()
         old = signal.signal(signal.SIGTERM, lambda number, frame: stopped.set())
@@ -188,6 +192,8 @@ def _generate(gr: Any, studio: Studio, page: Any) -> None:
         with gr.Column():
             bars = _bars(gr, studio, "Expressions")
             chosen = gr.Dropdown(names, value=names[0], label="Classifier", visible=len(names) > 1)
+        with gr.Column(visible=bool(studio.directions)):
+            edits = [_strength(gr, label, one.reach) for label, one in studio.directions.items()]
     with gr.Row():
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED)
         psi = gr.Slider(
@@ -200,15 +206,20 @@ def _generate(gr: Any, studio: Studio, page: Any) -> None:
         following = gr.Button("Next seed")
         chance = gr.Button("Random seed")
 
-    def show(seed: float | None, psi: float | None, index: float, crop: str, name: str) -> Any:
+    def show(
+        seed: float | None, psi: float | None, index: float, crop: str, name: str, *strengths: float | None
+    ) -> Any:
         try:
-            picture = studio.draw(seed, psi, index if generator.c_dim else None)
+            moved = [strength or 0.0 for strength in strengths]
+            picture = studio.draw(seed, psi, index if generator.c_dim else None, moved)
         except UsageError as error:
             raise _refused(gr, error) from error
         return enlarged(picture, _SHOWN), _judged(gr, studio, name, picture, crop).shares
 
-    settings, shown = [seed, psi, index, crop, chosen], [face, bars]
+    settings, shown = [seed, psi, index, crop, chosen, *edits], [face, bars]
     gr.on([page.load, draw.click], show, settings, shown)
+    if edits:
+        gr.on([edit.release for edit in edits], show, settings, shown, show_progress="hidden")
     gr.on([psi.release, index.release, crop.change, chosen.change, seed.submit], show, settings, shown)
     following.click(lambda seed: (int(seed or 0) + 1) % (MAX_SEED + 1), seed, seed).then(show, settings, shown)
     chance.click(lambda: secrets.randbelow(2**20), None, seed).then(show, settings, shown)
@@ -256,6 +267,12 @@ def _crop(gr: Any, value: str = "none") -> Any:
         label="What is judged",
         info="none: the whole picture; ffhq: the face box of FFHQ-aligned pictures; detect: the largest face found",
     )
+
+
+def _strength(gr: Any, label: str, reach: tuple[float, float]) -> Any:
+    """A slider of one direction."""
+    low, high = reach
+    return gr.Slider(low, high, min(max(0.0, low), high), step=0.25, label=f"More {label}")
 
 
 def _bars(gr: Any, studio: Studio, title: str) -> Any:

@@ -12,6 +12,8 @@ from PIL import Image
 from ...classify.classifier import Classifier
 from ...data.images import read_image
 from ...runtime.errors import UsageError
+from ...runtime.files import printable
+from ...stylegan.directions import Direction
 from ...stylegan.generator import MAX_SEED, Generator, default_psi
 from ..progress import Tell, say_nothing
 from .panel import open_panel
@@ -42,11 +44,24 @@ class Studio:
         classifiers: name -> classifier, in the order of their tabs.
         generator: draws the faces.
         psi: the generator's default truncation.
+        directions: of the generator, by the labels that they lead to.
+
+    Raises:
+        UsageError: two directions lead to one label.
+        DataError: a direction is of another generator.
     """
 
-    def __init__(self, classifiers: Mapping[str, Classifier], generator: Generator) -> None:
+    def __init__(
+        self, classifiers: Mapping[str, Classifier], generator: Generator, directions: Sequence[Direction] = ()
+    ) -> None:
         self.classifiers, self.generator = dict(classifiers), generator
         self.psi = default_psi(generator, None)
+        self.directions: dict[str, Direction] = {}
+        for one in directions:
+            one.offset(1, generator)
+            if one.label in self.directions:
+                raise UsageError(f"--direction {printable(one.name)}: another one leads to {printable(one.label)} too")
+            self.directions[one.label] = one
         self._drawing = threading.Lock()
 
     def judge(self, name: str, picture: np.ndarray, crop: str = "none") -> Judgement:
@@ -63,8 +78,14 @@ class Studio:
         shares = zip(classifier.labels, map(float, classifier.predict(faces)[0]), strict=True)
         return Judgement(dict(shares), faces[0], not missed if crop == "detect" else None)
 
-    def draw(self, seed: float | None, psi: float | None, class_index: float | None = None) -> np.ndarray:
-        """The face of a seed: uint8 [H, W, 1 or 3].
+    def draw(
+        self,
+        seed: float | None,
+        psi: float | None,
+        class_index: float | None = None,
+        strengths: Sequence[float] = (),
+    ) -> np.ndarray:
+        """The face of a seed: uint8 [H, W, 1 or 3], moved along each of the directions by a strength, if any are given.
 
         Raises:
             UsageError: the seed is no integer from 0 to 2**32 - 1, there is no psi, or the class is none of the
@@ -76,7 +97,10 @@ class Studio:
             raise UsageError(f"the seed must be an integer from 0 to {MAX_SEED}")
         chosen = None if class_index is None else int(class_index)
         with self._drawing:
-            return self.generator.generate([int(seed)], truncation_psi=psi, class_index=chosen)[0]
+            styles = self.generator.styles([int(seed)], psi, class_index=chosen)
+            for direction, strength in zip(self.directions.values(), strengths, strict=False):
+                styles = styles + direction.offset(strength, self.generator)
+            return next(self.generator.draw(styles))
 
 
 def open_classifiers(

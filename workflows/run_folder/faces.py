@@ -11,6 +11,38 @@ from ...runtime.errors import DataError
 from ...runtime.files import printable
 from .seeds import face_name
 
+STEPS = (1.0, 2.0, 3.0)
+"""Strengths by which steered faces are moved, in turn."""
+
+
+@dataclass(frozen=True)
+class Steering:
+    """Which faces of a search are moved, and by what: told by the seed alone.
+
+    Attributes:
+        after: seeds from here on are moved.
+        labels: that they are moved towards, in turn.
+        edits: the name of the direction towards each label; empty where there is none, and its faces stay as they are.
+        strengths: by which they are moved, in turn.
+    """
+
+    after: int
+    labels: tuple[str, ...]
+    edits: tuple[str, ...]
+    strengths: tuple[float, ...] = STEPS
+
+    def of(self, seed: int) -> tuple[int, float] | None:
+        """The number of the label that a seed is moved towards, and the strength; None if it is drawn as it is."""
+        if seed < self.after:
+            return None
+        turn, number = divmod(seed - self.after, len(self.labels))
+        return number, self.strengths[turn % len(self.strengths)]
+
+    def edit(self, seed: int) -> str:
+        """What moves a seed, as the manifest says it: ``happy.npz:2``, or nothing."""
+        moved = self.of(seed)
+        return f"{self.edits[moved[0]]}:{moved[1]:g}" if moved and self.edits[moved[0]] else ""
+
 
 @dataclass(frozen=True)
 class Face:
@@ -21,6 +53,7 @@ class Face:
         seed: that it is made of; None for a projected style.
         row: of the file of projected styles; None for a seed.
         psi: its truncation, where the run has several.
+        strength: by which a direction moves it, where the run has several.
         class_index: its class, where the run has several.
     """
 
@@ -29,6 +62,7 @@ class Face:
     row: int | None = None
     psi: float | None = None
     class_index: int | None = None
+    strength: float | None = None
 
 
 class FacePlan(Sequence[Face]):
@@ -40,12 +74,15 @@ class FacePlan(Sequence[Face]):
         psis: Sequence[float | None] = (None,),
         projected: int = 0,
         classes: Sequence[int] = (),
+        strengths: Sequence[float | None] = (None,),
     ) -> None:
-        """``seeds`` once for each of ``psis``, of the ``classes`` in turn; or so many ``projected`` styles."""
-        self._seeds, self._psis, self._projected, self._classes = seeds, psis, projected, classes
+        """``seeds`` once for each of ``psis`` and ``strengths``, of the ``classes`` in turn; or so many ``projected``
+        styles."""
+        self._seeds, self._projected, self._classes = seeds, projected, classes
+        self._turns = [(psi, strength) for psi in psis for strength in strengths]
 
     def __len__(self) -> int:
-        return self._projected or len(self._seeds) * len(self._psis)
+        return self._projected or len(self._seeds) * len(self._turns)
 
     @overload
     def __getitem__(self, index: int) -> Face: ...
@@ -63,7 +100,7 @@ class FacePlan(Sequence[Face]):
         if match and not self._projected:
             seed = int(match[1])
             at = self._seeds.index(seed) if seed in self._seeds else len(self)
-            found = [turn * len(self._seeds) + at for turn in range(len(self._psis))]
+            found = [turn * len(self._seeds) + at for turn in range(len(self._turns))]
         elif self._projected and re.fullmatch(r"proj\d+\.png", name):
             found = [int(name[4:-4])]
         for index in found:
@@ -75,9 +112,11 @@ class FacePlan(Sequence[Face]):
         if self._projected:
             return Face(f"proj{index:02d}.png", row=index)
         turn, place = divmod(index, len(self._seeds))
-        seed, psi = self._seeds[place], self._psis[turn]
+        seed, (psi, strength) = self._seeds[place], self._turns[turn]
         name = face_name(seed) if psi is None else sweep_name(seed, psi)
-        return Face(name, seed, psi=psi, class_index=class_of_seed(seed, self._classes))
+        if strength is not None:
+            name = sweep_name(seed, strength, "edit")
+        return Face(name, seed, psi=psi, class_index=class_of_seed(seed, self._classes), strength=strength)
 
 
 def class_of_seed(seed: int, classes: Sequence[int]) -> int | None:
@@ -85,7 +124,7 @@ def class_of_seed(seed: int, classes: Sequence[int]) -> int | None:
     return classes[seed % len(classes)] if classes else None
 
 
-def sweep_name(seed: int, psi: float) -> str:
-    """``seed0042_psi0.70.png``, with more digits where two do not tell all of psi."""
-    short = f"{psi:.2f}"
-    return face_name(seed).replace(".png", f"_psi{short if float(short) == psi else psi}.png")
+def sweep_name(seed: int, value: float, what: str = "psi") -> str:
+    """``seed0042_psi0.70.png`` or ``seed0042_edit1.50.png``, with more digits where two do not tell all of it."""
+    short = f"{value:.2f}"
+    return face_name(seed).replace(".png", f"_{what}{short if float(short) == value else value}.png")

@@ -45,7 +45,7 @@ _FROM_LABELS = (
 )
 _OF_LABELS = ("classify", "labels", "failed", "judges")
 _PART = re.compile(r"part-\d+\.parquet")
-_OWN_FACE = re.compile(r"(seed\d{4,}(_psi-?[\d.e-]+)?|proj\d{2,})\.png|faces-\d{6,}\.tar")
+_OWN_FACE = re.compile(r"(seed\d{4,}(_(psi|edit)-?[\d.e-]+)?|proj\d{2,})\.png|faces-\d{6,}\.tar")
 _VERSIONS_OF = ("torch", "keras", "numpy", "pillow")
 
 R = TypeVar("R", bound=Record)

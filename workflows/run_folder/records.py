@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 from ...data.faces import CROPS, SIZE, Preparation
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
-from .faces import FacePlan
+from .faces import STEPS, FacePlan, Steering
 from .seeds import seed_sequence
 
 _KEYS = {"class_index": "class"}
@@ -120,6 +120,11 @@ class GenerateRecord(Record):
         noise_mode, class_index: as they were asked for.
         classes: in place of ``class_index``; seed ``s`` is drawn in class ``classes[s % len(classes)]``.
         edits, edits_sha256: the directions by which every face was moved, as ``happy.npz:2``, and their files.
+        edit_sweep: the strengths by which each seed was moved along the one direction, whose edit then has none.
+        edit_toward: the label that this direction leads to.
+        steer, steer_sha256: for each label of ``want`` the direction that moves faces towards it, and its file; empty
+            where there is none. None where nothing is steered.
+        steer_after, steer_strengths: seeds from ``steer_after`` on are moved, by these strengths in turn.
         resolution, channels: of the pictures.
         licence: of the generator.
         want: ``happy=50,neutral=50`` where faces were drawn until so many of each label were found; ``seeds`` are then
@@ -147,6 +152,12 @@ class GenerateRecord(Record):
     classes: tuple[int, ...] | None = None
     edits: tuple[str, ...] | None = None
     edits_sha256: tuple[str, ...] | None = None
+    edit_sweep: tuple[float, ...] | None = None
+    edit_toward: str | None = None
+    steer: tuple[str, ...] | None = None
+    steer_sha256: tuple[str, ...] | None = None
+    steer_after: int | None = None
+    steer_strengths: tuple[float, ...] | None = None
     resolution: int | None = None
     channels: int | None = None
     licence: str | None = None
@@ -175,13 +186,29 @@ class GenerateRecord(Record):
         if self.want and not self.seeds:
             raise DataError(f"the wanted faces ({self.want}) are not all found yet; give the same command again")
         try:
-            return FacePlan(seed_sequence(self.seeds or ""), self.psi_sweep or (None,), classes=self.classes or ())
+            return FacePlan(
+                seed_sequence(self.seeds or ""),
+                self.psi_sweep or (None,),
+                classes=self.classes or (),
+                strengths=self.edit_sweep or (None,),
+            )
         except UsageError as error:
             raise DataError("the setting seeds of 'generate' is damaged") from error
 
+    def steering(self) -> Steering | None:
+        """How the faces of a search are moved; None where they are not."""
+        if self.steer is None or self.steer_after is None or not self.want:
+            return None
+        labels = tuple(part.rpartition("=")[0] for part in self.want.split(","))
+        if len(labels) != len(self.steer):
+            raise DataError("the setting steer of 'generate' is damaged")
+        return Steering(self.steer_after, labels, self.steer, self.steer_strengths or STEPS)
+
     def grows_from(self, before: GenerateRecord) -> bool:
         """Whether this is the run ``before`` with more seeds after its own: its faces and labels then stay."""
-        if self.seeds is None or (before.seeds is None and not before.want) or self.psi_sweep or self.n <= before.n:
+        if self.psi_sweep or self.edit_sweep or self.n <= before.n:
+            return False
+        if self.seeds is None or (before.seeds is None and not before.want):
             return False
         if replace(self, seeds=before.seeds, n=before.n).differences(before):
             return False

@@ -19,6 +19,7 @@ import numpy as np
 
 from ...reports.statistics.shares import wilson_interval
 from ...runtime.files import write_atomically
+from .faces import Steering
 from .folder import RunFolder
 from .records import GenerateRecord
 from .seeds import face_name
@@ -62,17 +63,22 @@ class Selection:
         wanted: label -> how many faces.
         by_class: whether the generator draws classes; a seed is then drawn in the class of one wanted label, in turn,
             and kept only if the judge agrees. Seeds of labels that are no longer wanted are passed over.
+        steering: how later seeds are moved, each towards one label; they are kept and passed over likewise.
         seen: seeds 0 .. seen - 1 were judged or passed over.
-        drawn: label -> seeds drawn in its class; empty where there are no classes.
-        counts: label -> how many of the seeds have it, as sure as asked; with classes, of the seeds of its own.
+        drawn: label -> seeds drawn in its class, or moved towards it; else empty.
+        counts: label -> how many of the seeds have it, as sure as asked; with classes, of the seeds of its own; steered
+            seeds do not count.
+        hits: label -> how many of the seeds that were moved towards it have it.
         kept: in the order of their seeds.
     """
 
     wanted: Mapping[str, int]
     by_class: bool = False
+    steering: Steering | None = None
     seen: int = 0
     drawn: dict[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    hits: dict[str, int] = field(default_factory=dict)
     kept: list[Kept] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -88,8 +94,15 @@ class Selection:
         return tuple(label for label, n in self._missing.items() if n)
 
     def asked(self, seed: int) -> str | None:
-        """The label in whose class a seed is drawn; None where there are no classes."""
+        """The label in whose class a seed is drawn, or that it is moved towards; None where it may have any."""
+        moved = self.steering.of(seed) if self.steering else None
+        if moved is not None:
+            return [*self.wanted][moved[0]]
         return [*self.wanted][seed % len(self.wanted)] if self.by_class else None
+
+    def steered(self, seed: int) -> bool:
+        """Whether a seed is among those that are moved."""
+        return self.steering is not None and seed >= self.steering.after
 
     def add(self, scanned: Scanned) -> list[Kept]:
         """Take the next seeds in, up to the one that fills the last quota; the faces of them that are kept."""
@@ -105,7 +118,8 @@ class Selection:
             label, sure = scanned.labels[seed]
             if label is None or asked not in (None, label):
                 continue
-            self.counts[label] = self.counts.get(label, 0) + 1
+            counts = self.hits if self.steered(seed) else self.counts
+            counts[label] = counts.get(label, 0) + 1
             if self._missing.get(label):
                 self._missing[label] -= 1
                 fresh.append(Kept(seed, label, sure, *scanned.second[seed]))
@@ -117,17 +131,19 @@ class Selection:
             "seen": self.seen,
             "drawn": self.drawn,
             "counts": self.counts,
+            **({"hits": self.hits} if self.steering else {}),
             "kept": [[*one[:2], _text(one.confidence), one.second, _text(one.second_confidence)] for one in self.kept],
         }
 
     def manifest(self, edit: str = "") -> bytes:
-        """``manifest.csv``: a row a face, with the columns :data:`COLUMNS`; ``edit`` is that of all of them."""
+        """``manifest.csv``: a row a face, with the columns :data:`COLUMNS`; ``edit`` of all but steered ones."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
         for one in self.kept:
             sure, second = _text(one.confidence), _text(one.second_confidence)
-            writer.writerow([face_name(one.seed), one.seed, one.label, one.label, sure, one.second, second, edit])
+            moved = self.steering.edit(one.seed) if self.steering else edit
+            writer.writerow([face_name(one.seed), one.seed, one.label, one.label, sure, one.second, second, moved])
         return text.getvalue().encode()
 
     def summary(self, max_seeds: int, related: bool) -> dict[str, Any]:
@@ -139,8 +155,9 @@ class Selection:
         """
         found = self.found()
         rates, agreement = {}, {}
+        alone = min(self.seen, self.steering.after) if self.steering else self.seen
         for label in self.wanted:
-            n, k = self.drawn.get(label, 0) if self.by_class else self.seen, self.counts.get(label, 0)
+            n, k = self.drawn.get(label, 0) if self.by_class else alone, self.counts.get(label, 0)
             rates[label] = {"seen": k, "n": n, **_share(k, n)}
             agree = sum(one.second == label for one in self.kept if one.label == label)
             agreement[label] = {"agree": agree, "n": found[label], **_share(agree, found[label])}
@@ -157,7 +174,18 @@ class Selection:
             "agreement": agreement,
             "agreement_of_all": {"agree": agree, "n": len(self.kept), **_share(agree, len(self.kept))},
             "judges_are_related": related,
+            **({"steered": self._steered(), "steered_after": self.steering.after} if self.steering else {}),
         }
+
+    def _steered(self) -> dict[str, Any]:
+        """By label the seeds moved towards it, how many have it, and what the second judge says of those kept."""
+        found = {}
+        for label in self.wanted:
+            n, k = self.drawn.get(label, 0), self.hits.get(label, 0)
+            kept = [one for one in self.kept if one.label == label and self.steered(one.seed)]
+            agree = sum(one.second == label for one in kept)
+            found[label] = {"seen": k, "n": n, **_share(k, n), "kept": len(kept), "agree": agree}
+        return found
 
 
 def _share(k: int, n: int) -> dict[str, float | None]:
@@ -175,7 +203,7 @@ def _text(sure: float) -> str:
 
 def read_selection(run: RunFolder, record: GenerateRecord) -> Selection:
     """Where an earlier call came to; an empty selection where there is none, or it is damaged or of other settings."""
-    empty = Selection(parse_quotas(record.want or ""), record.classes is not None)
+    empty = Selection(parse_quotas(record.want or ""), record.classes is not None, record.steering())
     try:
         found = json.loads(run.selection.read_bytes())
         if found.pop("sha256") != _digest(found, record):
@@ -185,7 +213,12 @@ def read_selection(run: RunFolder, record: GenerateRecord) -> Selection:
             for seed, label, sure, second, second_sure in found["kept"]
         ]
         return replace(
-            empty, seen=int(found["seen"]), drawn=dict(found["drawn"]), counts=dict(found["counts"]), kept=kept
+            empty,
+            seen=int(found["seen"]),
+            drawn=dict(found["drawn"]),
+            counts=dict(found["counts"]),
+            hits=dict(found.get("hits", {})),
+            kept=kept,
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return empty

@@ -21,13 +21,16 @@ from ...stylegan.directions import Direction
 from ...stylegan.generator import Generator, default_psi, load_generator
 from ..background import PictureWriter
 from ..progress import OnProgress, no_progress
-from ..run_folder.faces import Face, FacePlan
+from ..run_folder.faces import STEPS, Face, FacePlan, Steering
 from ..run_folder.folder import RunFolder
 from ..run_folder.records import GenerateRecord
 from ..run_folder.seeds import format_seeds
 from ..run_folder.selection import parse_quotas
 from ..run_folder.store import whole_pictures
 from .projected import read_projected_w
+
+STEER_AFTER = 2000
+"""Seeds that are drawn as they are before others are steered, unless asked otherwise."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class GenerateOptions:
         class_index: for conditional generators.
         device: ``auto``, ``cpu`` or ``cuda``.
         edits: directions, each with the strength by which every face is moved.
+        edit_sweep: make the seeds once for each of these strengths along the one direction of ``edits``, in place of
+            its own; ascending, each once.
+        steer: directions that move faces of wanted labels, where drawing alone has not found them all.
+        steer_after: seeds from here on are moved.
         chosen: where ``seeds`` are those of wanted faces, how they were chosen, by the names of the record.
     """
 
@@ -58,6 +65,9 @@ class GenerateOptions:
     class_index: int | str | None = None
     device: str = "auto"
     edits: tuple[tuple[Direction, float], ...] = ()
+    edit_sweep: tuple[float, ...] | None = None
+    steer: tuple[Direction, ...] = ()
+    steer_after: int = STEER_AFTER
     chosen: Mapping[str, Any] | None = None
 
 
@@ -67,6 +77,7 @@ class FaceMaker:
     Attributes:
         record: everything that decides the pictures.
         faces: all of the run, in order.
+        known: by file name pictures that are drawn already.
 
     Raises:
         DataError: the checkpoint or the file of projected styles cannot be used.
@@ -75,6 +86,7 @@ class FaceMaker:
 
     def __init__(self, options: GenerateOptions) -> None:
         self.options = options
+        self.known: Mapping[str, np.ndarray] = {}
         self.generator: Generator = load_generator(options.network, device=options.device)
         self.psi = default_psi(self.generator, options.truncation_psi)
         cutoff, styles = options.truncation_cutoff, self.generator.num_ws
@@ -84,6 +96,8 @@ class FaceMaker:
         for direction, strength in options.edits:
             moved = direction.offset(strength, self.generator)
             self._offset = moved if self._offset is None else self._offset + moved
+        self._toward = self._directions()
+        self._swept = options.edits[0][0].offset(1, self.generator) if options.edit_sweep else None
         self.class_index: int | None = None
         self._classes = _classes_of(self.generator, options)
         self._projected: tuple[np.ndarray, str] | None = None
@@ -105,7 +119,7 @@ class FaceMaker:
         return other
 
     def _record(self) -> GenerateRecord:
-        options, generator = self.options, self.generator
+        options, generator, swept = self.options, self.generator, self.options.edit_sweep
         common: dict[str, Any] = {
             "network": generator.name,
             "sha256": generator.sha256,
@@ -115,8 +129,10 @@ class FaceMaker:
             "resolution": generator.img_resolution,
             "channels": generator.img_channels,
             "licence": generator.metadata.get("licence") or None,
-            "edits": tuple(f"{printable(one.name)}:{strength:.9g}" for one, strength in options.edits) or None,
+            "edits": tuple(_edit_text(one, None if swept else strength) for one, strength in options.edits) or None,
             "edits_sha256": tuple(one.sha256 or "" for one, _ in options.edits) or None,
+            "edit_sweep": swept,
+            "edit_toward": options.edits[0][0].label if swept else None,
         }
         if self._projected is not None:
             styles, sha256 = self._projected
@@ -126,14 +142,34 @@ class FaceMaker:
             **common,
             **(options.chosen or {}),
             seeds=format_seeds(options.seeds) or None,
-            n=len(options.seeds) * len(options.psi_sweep or (1,)),
+            n=len(options.seeds) * len(options.psi_sweep or (1,)) * len(swept or (1,)),
             psi_sweep=options.psi_sweep or None,
             truncation_psi=None if options.psi_sweep else self.psi,
             truncation_cutoff=options.truncation_cutoff,
+            **self._steered(),
         )
+
+    def _steered(self) -> dict[str, Any]:
+        """The directions of the wanted labels, by the names of the record."""
+        if not self._toward:
+            return {}
+        labels = parse_quotas((self.options.chosen or {})["want"])
+        directions = [self._toward.get(label) for label in labels]
+        return {
+            "steer": tuple(printable(one.name) if one else "" for one in directions),
+            "steer_sha256": tuple(one.sha256 or "" if one else "" for one in directions),
+            "steer_after": self.options.steer_after,
+            "steer_strengths": STEPS,
+        }
 
     def draw(self, faces: Sequence[Face]) -> Iterator[np.ndarray]:
         """Yield the picture of each face, uint8 [R, R, C]; the generator decides how many it draws at a time."""
+        fresh = self._draw([face for face in faces if face.name not in self.known])
+        for face in faces:
+            known = self.known.get(face.name)
+            yield next(fresh) if known is None else known
+
+    def _draw(self, faces: Sequence[Face]) -> Iterator[np.ndarray]:
         options = self.options
         if self._projected is not None:
             rows = [face.row or 0 for face in faces]
@@ -141,7 +177,7 @@ class FaceMaker:
             moved = styles if self._offset is None else styles + self._offset
             yield from self.generator.draw(moved, options.noise_mode, rows)
             return
-        if self._classes or self._offset is not None:
+        if self._classes or self._toward or self._swept is not None or self._offset is not None:
             seeds = [face.seed or 0 for face in faces]
             yield from self.generator.draw(self._styles(faces), options.noise_mode, seeds)
             return
@@ -156,6 +192,7 @@ class FaceMaker:
 
     def _styles(self, faces: Sequence[Face]) -> Iterator[np.ndarray]:
         """The styles of faces that differ in class, or are moved, in order: float32 [num_ws, w_dim] each."""
+        steering = self.record.steering()
         for start in range(0, len(faces), _STYLES):
             part = faces[start : start + _STYLES]
             kinds = [(face.psi, face.class_index if self._classes else self.class_index) for face in part]
@@ -165,7 +202,52 @@ class FaceMaker:
                 seeds = [part[row].seed or 0 for row in rows]
                 psi = self.psi if kind[0] is None else kind[0]
                 styles[rows] = self.generator.styles(seeds, psi, self.options.truncation_cutoff, kind[1])
-            yield from styles if self._offset is None else styles + self._offset
+            for face, style in zip(part, styles, strict=True):
+                offset = self._offset_of(face, steering)
+                yield style if offset is None else style + offset
+
+    def _offset_of(self, face: Face, steering: Steering | None) -> np.ndarray | None:
+        """What moves a face: float32 [w_dim] or [num_ws, w_dim]; None where nothing does."""
+        if self._swept is not None:
+            return np.float32(face.strength or 0) * self._swept
+        moved = steering.of(face.seed or 0) if steering else None
+        if steering is None or moved is None:
+            return self._offset
+        direction = self._toward.get(steering.labels[moved[0]])
+        return direction.offset(moved[1], self.generator) if direction else None
+
+    def _directions(self) -> dict[str, Direction]:
+        """By label the directions that move wanted faces.
+
+        Raises:
+            DataError: one is of another network.
+            UsageError: two lead to the same label, or none to a wanted one.
+        """
+        found: dict[str, Direction] = {}
+        want = (self.options.chosen or {}).get("want")
+        for one in self.options.steer if want else ():
+            one.offset(1, self.generator)
+            if one.label in found:
+                raise UsageError(
+                    f"--direction {printable(one.name)}: leads to {printable(one.label)}, as "
+                    f"{printable(found[one.label].name)} does; give one of them"
+                )
+            found[one.label] = one
+        if found and self.generator.c_dim and self.options.class_index is None:
+            raise UsageError(
+                f"--steer: {self.generator.name} draws the wanted labels class by class; leave it out, or give --class"
+            )
+        if found and not any(label in found for label in parse_quotas(want or "")):
+            raise UsageError(
+                f"--steer: no direction leads to any of {want}, only to {printable(', '.join(found))}; make one by "
+                "'fergan direction' and give it with --direction"
+            )
+        return found
+
+
+def _edit_text(direction: Direction, strength: float | None) -> str:
+    name = printable(direction.name)
+    return name if strength is None else f"{name}:{strength:.9g}"
 
 
 _STYLES = 256

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ...reports.edited import read_edited
 from ...reports.findings import evaluate, quality_notes
 from ...reports.formatting import plural
 from ...reports.html.document import write_report
@@ -70,6 +71,7 @@ def report_markdown(run: RunFolder) -> str:
         preparation=read_sensitivity(inputs),
         skipped=inputs.skipped,
         selected=read_selected(inputs.settings),
+        edited=read_edited(inputs.settings, inputs.table),
         **_judges(inputs, others, failed),
     )
     return markdown(

@@ -25,7 +25,7 @@ from ..run_folder.faces import Face, class_of_seed
 from ..run_folder.folder import RunFolder
 from ..run_folder.records import GenerateRecord, refuse_other
 from ..run_folder.seeds import SHARD, face_name
-from ..run_folder.selection import Kept, Scanned, format_quotas, keep_selection, parse_quotas, read_selection
+from ..run_folder.selection import Kept, Scanned, Selection, format_quotas, keep_selection, parse_quotas, read_selection
 from .generate import FaceMaker, GenerateOptions, claim_faces, generate
 from .judge import ClassifyOptions, Judge, prepare
 
@@ -172,14 +172,15 @@ class Searcher:
         self.maker = maker or FaceMaker(replace(job.generate, seeds=(), chosen=chosen))
         refuse_other("generator or judge", job.made.differences(self.maker.record))
         self._least, self._held = np.float32(job.want.min_confidence), held
-        self._labels = [*parse_quotas(str(chosen["want"]))]
+        record = self.maker.record
+        self._turns = Selection(parse_quotas(str(chosen["want"])), record.classes is not None, record.steering())
 
     def __call__(self, task: SearchTask) -> Scanned:
         classes = self.maker.record.classes or ()
         drawn = [
             Face(face_name(seed), seed, class_index=class_of_seed(seed, classes))
             for seed in range(task.start, task.stop)
-            if not classes or self._labels[seed % len(classes)] in task.open
+            if self._turns.asked(seed) in (None, *task.open)
         ]
         if not drawn:
             return Scanned(task.start, task.stop, {}, {})
@@ -233,6 +234,11 @@ class Wanted:
         total = sum(want.quotas.values())
         if want.max_seeds < total:
             raise UsageError(f"--max-seeds {want.max_seeds}: are fewer than the {total} faces that are wanted")
+        if options.steer and options.steer_after >= want.max_seeds:
+            raise UsageError(
+                f"--steer-after {options.steer_after}: the search ends before that, at --max-seeds {want.max_seeds}; "
+                "give fewer"
+            )
         self.run, self.want, self.judges = run, want, Judges(want, judge)
         self._chosen = self.judges.chosen(want)
         self.maker = FaceMaker(replace(options, seeds=(), chosen=self._chosen))
@@ -338,7 +344,11 @@ def shortfall(run: RunFolder) -> str | None:
     for label, n in selected["wanted"].items():
         found, rate = selected["found"][label], selected["rates"][label]
         if found < n:
-            parts.append(f"{label}: {found} of {n} found in {rate['n']:,} seeds ({_percent(rate)}); {_takes(n, rate)}")
+            steered = selected.get("steered", {}).get(label, {"n": 0})
+            moved = f" and {steered['n']:,} moved towards it ({_percent(steered)})" if steered["n"] else ""
+            takes = _takes(n, steered if steered["n"] else rate)
+            drawn = f"{rate['n']:,} seeds ({_percent(rate)})" if rate["n"] else "no seeds as they are"
+            parts.append(f"{label}: {found} of {n} found in {drawn}{moved}; {takes}")
     return (
         f"{printable(run.path)}: {'. '.join(parts)}. What was found is kept; give the same command with a larger "
         f"--max-seeds than {selected['max_seeds']:,} to go on"

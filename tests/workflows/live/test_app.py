@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from fergan.classify.card import WEIGHTS
 from fergan.classify.classifier import load_classifier
 from fergan.data.faces import prepare_faces
 from fergan.runtime.errors import DataError, UsageError
+from fergan.stylegan.directions import Direction
 from fergan.stylegan.generator import load_generator
 from fergan.workflows.live.app_model import Studio, enlarged, open_classifiers, read_picture
 from PIL import Image
@@ -50,6 +52,23 @@ def test_a_seed_becomes_a_face(studio: Studio) -> None:
         with pytest.raises(UsageError, match="integer from 0"):
             studio.draw(seed, 1.0)
     assert enlarged(studio.draw(0, 1.0), 384).shape == (384, 384, 3)
+
+
+def test_a_face_is_moved_along_the_directions(studio: Studio) -> None:
+    generator, random = studio.generator, np.random.default_rng(0)
+    vectors = random.standard_normal((2, generator.w_dim)).astype(np.float32)
+    one, other = (
+        Direction(vector, label, generator.name, generator.sha256, "fernet", "", (0.0, 3.0), about={})
+        for vector, label in zip(vectors, ("happy", "sad"), strict=True)
+    )
+    moving = Studio(studio.classifiers, generator, [one, other])
+    styles = generator.styles([5], 0.7) + np.float32(1.5) * vectors[1]
+    assert np.array_equal(moving.draw(5, 0.7, None, [0, 1.5]), next(generator.draw(styles)))
+    assert np.array_equal(moving.draw(5, 0.7, None, [0, 0]), studio.draw(5, 0.7))
+    with pytest.raises(UsageError, match="leads to happy too"):
+        Studio(studio.classifiers, generator, [one, one])
+    with pytest.raises(DataError, match="means nothing to"):
+        Studio(studio.classifiers, generator, [replace(one, network_sha256="0")])
 
 
 def test_uploads_that_are_no_pictures_are_refused() -> None:

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from fergan.reports.html.gallery import command
 from fergan.reports.report_json import schema
 from fergan.stylegan.checkpoints import save_generator
 from fergan.stylegan.dcgan import DCGANConfig, DCGANGenerator
+from fergan.stylegan.directions import Direction, read_direction, save_direction
 from fergan.stylegan.generator import load_generator
 from fergan.workflows.engines.options import EngineOptions
 from fergan.workflows.engines.run import run_all
@@ -177,6 +179,71 @@ def test_a_conditional_generator_draws_each_wanted_label_in_its_class(tmp_path: 
     assert f"--class {index}" in (command(run.record, int(kept[0]["seed"])) or "")
 
 
+@pytest.fixture(scope="module")
+def directions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Directions at random towards two expressions."""
+    generator, random = load_generator(OPTIONS.network), np.random.default_rng(0)
+    found = {label: tmp_path_factory.mktemp("steer") / f"{label}.npz" for label in ("happy", "sad")}
+    for label, path in found.items():
+        vector = 0.3 * random.standard_normal(generator.w_dim).astype(np.float32)
+        save_direction(
+            path, Direction(vector, label, generator.name, generator.sha256, "fernet", "", (0.0, 3.0), about={})
+        )
+    return found
+
+
+def test_what_drawing_does_not_find_is_steered_and_the_list_says_by_what(
+    directions: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steer = tuple(read_direction(path) for path in directions.values())
+    options, want = replace(OPTIONS, steer=steer, steer_after=4), WantOptions({"happy": 9, "sad": 5, "neutral": 3})
+    run, other = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "other")
+    with run.lock():
+        run_all(run, options, ClassifyOptions(), want=want)
+    whole, left = step.Searcher.__call__, 1
+    monkeypatch.setattr(step, "_SAVED", -1.0)
+    monkeypatch.setattr(step, "SHARD", 8)
+
+    def stops(self: step.Searcher, task: step.SearchTask) -> Scanned:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return whole(self, task)
+
+    monkeypatch.setattr(step.Searcher, "__call__", stops)
+    with other.lock():
+        with pytest.raises(KeyboardInterrupt):
+            generate_wanted(other, options, want)
+        left = 1000
+        generate_wanted(other, options, want)
+    assert contents(other) == contents(run)
+    kept, generator, made = rows(run), load_generator(OPTIONS.network), run.generate
+    assert made is not None
+    assert (made.steer, made.steer_after) == (("happy.npz", "sad.npz", ""), 4)
+    assert {row["want"] for row in kept if row["edit"]} == {"happy", "sad"}
+    for row in kept:
+        seed, styles = int(row["seed"]), generator.styles([int(row["seed"])])
+        edit = row["edit"]
+        if seed < 4:
+            assert not edit
+        elif row["want"] != "neutral":
+            assert edit == f"{row['want']}.npz:{1 + (seed - 4) // 3 % 3}"
+            vector = read_direction(directions[row["want"]]).vector
+            styles = styles + np.float32(edit.rpartition(":")[2]) * vector
+            assert f" --edit {edit} " in (command(run.record, seed) or "")
+        picture = read_image(run.faces / row["face"])
+        assert np.array_equal(np.squeeze(picture), next(generator.draw(styles)).squeeze())
+    selected = run.record["selected"]
+    assert selected["rates"]["sad"]["n"] == 4
+    for label in ("happy", "sad"):
+        assert selected["steered"][label]["kept"] == sum(row["want"] == label and bool(row["edit"]) for row in kept)
+    report = json.loads((run.path / "report.json").read_bytes())
+    assert not list(Draft202012Validator(schema()).iter_errors(report))
+    assert report["selected"]["steered"]["sad"]["kept"] == selected["steered"]["sad"]["kept"]
+    assert "moved along directions" in (run.path / "report.html").read_text()
+
+
 def test_a_search_in_vain_says_what_it_would_take_and_goes_on(tmp_path: Path, invoke: Invoke) -> None:
     arguments = ["generate", "--want", "happy=2,disgust=3", "--network", "dcgan-fer2013-48", "--min-confidence", "0.5"]
     done = invoke(*arguments, "--max-seeds", "40")
@@ -211,6 +278,16 @@ def test_a_search_in_vain_says_what_it_would_take_and_goes_on(tmp_path: Path, in
         (["--want", "happy=1", "--second-judge", "fernet"], "cannot check it"),
         (["--want", "happy=1", "--judge", "nobody"], "nobody"),
         (["--judge", "fernet"], "goes with --want"),
+        (["--steer"], "goes with --want"),
+        (["--want", "happy=1", "--direction", "a.npz"], "goes with --steer"),
+        (["--want", "happy=1", "--steer-after", "9"], "goes with --steer"),
+        (["--want", "happy=1", "--steer", "--edit", "a.npz:1"], "exclude each other"),
+        (
+            ["--want", "happy=1", "--steer", "--max-seeds", "9", "--network", "stylegan2-faces-64"],
+            "the search ends before that",
+        ),
+        (["--want", "happy=1", "--steer", "--network", "dcgan-fer2013-48"], "no directions come with this network"),
+        (["--want", "happy=1", "--edit-sweep", "0,1"], "exclude each other"),
         (["--crop", "ffhq"], "goes with --want"),
     ],
 )
