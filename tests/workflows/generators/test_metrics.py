@@ -169,7 +169,7 @@ def test_inception_needs_torch_fidelity(real: Path, monkeypatch: pytest.MonkeyPa
         ([], 2, "--data is missing"),
         (["--data", "REAL", "--n", "61"], 2, "has 120 pictures; give at most 60"),
         (["--data", "REAL", "--n", "5"], 2, "give at least 6"),
-        (["--data", "few"], 1, "8 pictures are too few; at least 12"),
+        (["--data", "few"], 1, "8 pictures, too few; at least 12"),
         (["--data", "REAL", "--images", "few", "--n", "9"], 2, "has 8 pictures; give at most 8"),
         (["--data", "broken"], 1, "3.png: is truncated or damaged"),
         (
