@@ -419,6 +419,6 @@ def default_psi(generator: Generator, wanted: float | None) -> float:
 
 
 def _checked_psi(psi: Any) -> float:
-    if isinstance(psi, bool) or not isinstance(psi, Real) or not abs(psi) <= _MOST_PSI:
+    if isinstance(psi, bool) or not isinstance(psi, Real) or not abs(float(psi)) <= _MOST_PSI:
         raise UsageError(f"the truncation psi is {str(psi)[:40]}; give a number from -{_MOST_PSI} to {_MOST_PSI}")
     return float(psi)
