@@ -152,15 +152,16 @@ def test_a_failed_save_leaves_the_old_file(layouts, tmp_path):
 
 def test_sources_are_found_by_path_and_by_name(layouts, tmp_path, monkeypatch):
     monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(zoo, "DEFAULT", "stylegan2-b")
     with pytest.raises(CheckpointError, match="no generator is bundled"):
         load_generator(device="cpu")
     network = layouts.tiny_generator()
     for name in ("dcgan-fer2013", "stylegan2-b", "stylegan2-a"):
         save_generator(tmp_path / f"{name}.safetensors", network)
-    assert list(module.bundled_generators()) == ["stylegan2-a", "stylegan2-b", "dcgan-fer2013"]
-    assert load_generator(device="cpu").name == "stylegan2-a"
+    assert list(module.bundled_generators()) == ["stylegan2-b", "dcgan-fer2013", "stylegan2-a"]
+    assert load_generator(device="cpu").name == "stylegan2-b"
     assert load_generator("dcgan-fer2013", device="cpu").source == tmp_path / "dcgan-fer2013.safetensors"
-    with pytest.raises(UsageError, match="stylegan2-a, stylegan2-b, dcgan-fer2013"):
+    with pytest.raises(UsageError, match="stylegan2-b, dcgan-fer2013, stylegan2-a"):
         load_generator("stylegan9")
     with pytest.raises(CheckpointError, match="no such file"):
         load_generator(tmp_path / "missing.pkl")

@@ -43,7 +43,7 @@ def posteriors(truths: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarr
 def test_limits_hold_shares_drawn_from_the_prior(n: int) -> None:
     """A posterior holds 95 % of the truths that its prior draws, many of them near 0."""
     rng = np.random.default_rng(n)
-    truths = rng.dirichlet([0.5] * 3, 40)
+    truths = rng.dirichlet([0.5] * 3, 160)
     held = []
     for truth, draws in zip(truths, posteriors(truths, n, rng), strict=True):
         low, high = highest_density(draws)
