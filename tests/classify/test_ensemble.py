@@ -78,7 +78,7 @@ def test_a_stacked_layer_is_logistic_regression_and_its_score_is_honest(members:
     by_heart = (np.concatenate(noise, axis=1) @ learned.kernel + learned.bias).argmax(axis=1)
     assert (by_heart == random).mean() > 0.55
     assert (learned.cross_fitted.argmax(axis=1) == random).mean() < 0.45
-    with pytest.raises(DataError, match="only 0 faces are neutral"):
+    with pytest.raises(DataError, match="only 0 faces of neutral"):
         fit_stack(answers, labels % 2, LABELS)
     two = fit_stack([answer[:, :2] for answer in answers], labels % 2, LABELS[:2])
     logits = np.concatenate([answer[:, :2] for answer in answers], axis=1) @ two.kernel + two.bias

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from ...runtime.devices import choose_device
 from ...runtime.errors import UsageError
 from ..progress import OnProgress, no_progress
 
@@ -121,6 +120,7 @@ def efficientnet_features(device: str = "auto") -> FeatureSpace:
     from ...classify.networks.efficientnet_lite import efficientnet_lite0_file, imagenet_features
     from ...classify.saving import keras_bytes
     from ...classify.translate.graph import translate
+    from ...runtime.devices import choose_device
 
     chosen = choose_device(device)
     with KerasFile(keras_bytes(imagenet_features())) as file:
@@ -158,6 +158,8 @@ def fidelity_features(name: str, device: str = "auto") -> FeatureSpace:
         UsageError: torch-fidelity is not installed, or its weights are not here and cannot be downloaded.
     """
     import torch
+
+    from ...runtime.devices import choose_device
 
     instead = "take --features fer or efficientnet-lite0"
     try:

@@ -16,6 +16,7 @@ from fergan.classify import load_classifier, save_classifier
 from fergan.classify.backend import keras
 from fergan.classify.files.errors import Untranslatable
 from fergan.classify.files.keras3 import KerasFile
+from fergan.classify.files.safety import Refused
 from fergan.classify.translate.graph import TorchNetwork, translate
 
 L = keras.layers
@@ -258,11 +259,12 @@ def test_contradictions_are_not_guessed_over(tmp_path: Path) -> None:
         ("activation 'cube'", lambda text: text.replace('"gelu"', '"cube"'), none),
         ("has the options", lambda text: text.replace('"use_bias"', '"use_magic": true, "use_bias"'), none),
         ("data_format is", lambda text: text.replace("channels_last", "channels_first"), none),
-        ("no zip of a Keras model", lambda text: text[:-20], none),
     ]
     for reason, config, weights in cases:
         with pytest.raises(Untranslatable, match=reason):
             translated(_edited(content, config, weights))
+    with pytest.raises(Refused, match="no zip of a Keras model, or a damaged one"):
+        translated(_edited(content, lambda text: text[:-20], none))
     with pytest.raises(Untranslatable, match="written by Keras 1"):
         out = io.BytesIO()
         with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(out, "w") as archive:

@@ -32,7 +32,7 @@ def test_audit_writes_findings_page_and_lists(tmp_path: Path, invoke: Invoke) ->
     pd.DataFrame(probabilities, columns=["Anger", "happy"]).to_csv(tmp_path / "p.csv", index=False)
     done = invoke("audit", "data", "--data", "faces", "--drop-leaks", "--predictions", "p.csv", "--out", "result")
     assert done.returncode == 0, done.stderr
-    assert "1 pairs of the same pixels: 1 across splits, 1 with different labels" in done.stdout
+    assert "1 pair of the same pixels: 1 across splits, 1 with different labels" in done.stdout
     findings = pd.read_csv(tmp_path / "result" / "findings.csv")
     assert tuple(findings.columns) == COLUMNS and findings["kind"].tolist() == ["exact_duplicate"]
     page = (tmp_path / "result" / "audit.html").read_text()

@@ -313,7 +313,7 @@ def test_evaluate_takes_wanted_faces_as_test_data_and_calls_them_synthetic(
     assert [(row["label"], row["support"]) for row in data["classes"]] == [("happy", 20), ("sad", 12)]
     page = (tmp_path / "out" / "evaluation.html").read_text()
     assert page.count("synthetic") > 5
-    assert "run (synthetic): 32 faces" in invoke("leaderboard", "out").stdout
+    assert "run (synthetic): 32\N{NO-BREAK SPACE}faces" in invoke("leaderboard", "out").stdout
     (copy := tmp_path / "copy").mkdir()
     (copy / "manifest.csv").write_bytes(found.manifest.read_bytes())
     (copy / "faces").mkdir()
