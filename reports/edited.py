@@ -51,7 +51,7 @@ class Edited:
 
     @property
     def sentence(self) -> str:
-        """What the edit does, in words."""
+        """The effect of the edit, in words."""
         first, last = self.parts[0], self.parts[-1]
         if self.toward is None or first.probability is None or last.probability is None:
             return f"The same seeds were moved along {self.edit} at {len(self.parts)} strengths."

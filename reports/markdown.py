@@ -1,7 +1,7 @@
 """A report for a log: the numbers of `report.json` as Markdown, to be read rendered or as it is."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .formatting import NBSP, count, percent, percent_range, plural, printable
@@ -53,22 +53,9 @@ def markdown(data: Mapping[str, Any]) -> str:
             )
         )
     if data["sweep"] is not None:
-        parts = data["sweep"]["by_psi"]
-        blocks.append(
-            _table(
-                ("Label", *(f"psi {part['psi']:g}" for part in parts)),
-                ((_text(name), *(_share(part["shares"][name]) for part in parts)) for name in names),
-            )
-        )
+        blocks.append(_by(data["sweep"]["by_psi"], "psi", names))
     if data["edited"] is not None:
-        steps = data["edited"]["by_strength"]
-        blocks.append(_text(data["edited"]["sentence"]))
-        blocks.append(
-            _table(
-                ("Label", *(f"strength {step['strength']:g}" for step in steps)),
-                ((_text(name), *(_share(step["shares"][name]) for step in steps)) for name in names),
-            )
-        )
+        blocks += [_text(data["edited"]["sentence"]), _by(data["edited"]["by_strength"], "strength", names)]
     if data["judges"] is not None:
         blocks += _judges(data["judges"])
     if data["preparation"] is not None:
@@ -79,6 +66,14 @@ def markdown(data: Mapping[str, Any]) -> str:
     if notes:
         blocks.append("\n".join(notes))
     return "\n\n".join(blocks).replace(NBSP, " ") + "\n"
+
+
+def _by(parts: Sequence[Mapping[str, Any]], what: str, names: Sequence[str]) -> str:
+    """The shares of each label at each value of a setting."""
+    return _table(
+        ("Label", *(f"{what} {part[what]:g}" for part in parts)),
+        ((_text(name), *(_share(part["shares"][name]) for part in parts)) for name in names),
+    )
 
 
 def _judges(judges: Mapping[str, Any]) -> list[str]:

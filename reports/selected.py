@@ -86,7 +86,7 @@ class Selected:
 
     @property
     def moved(self) -> str:
-        """What was steered, as a sentence."""
+        """The steered faces, as a sentence."""
         parts = [
             f"{count(row.kept)} of the {row.name} ones ({self.second} agrees on {count(row.agreed)})"
             for row in self.steered

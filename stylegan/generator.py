@@ -1,7 +1,6 @@
 """Load a face generator, whatever it is, and draw faces with it: seeds in, images out."""
 
 import contextlib
-import difflib
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,11 +15,11 @@ from torch import nn
 from ..runtime.cache import cache_folder
 from ..runtime.devices import choose_device
 from ..runtime.errors import DataError, UsageError
-from .checkpoints import CheckpointError, read_checkpoint
+from .checkpoints import read_checkpoint
 from .networks import StyleGAN2
 from .synthesis.cpu import CPUSynthesis
 from .synthesis.cuda_graphs import GraphedSynthesis
-from .zoo import ZOO, bundled_generators, fetch
+from .zoo import ZOO, find_checkpoint
 
 _MOST_PSI = 1000
 
@@ -352,29 +351,6 @@ def load_generator(source: str | Path | None = None, device: str = "auto") -> Ge
         source=path,
         sha256=checkpoint.sha256,
         metadata=metadata,
-    )
-
-
-def find_checkpoint(source: str | Path | None) -> Path:
-    """The file that :func:`load_generator` would open; a published one is downloaded when it is first used."""
-    bundled = bundled_generators()
-    if source is None:
-        if not bundled:
-            raise CheckpointError("no generator is bundled with this installation; name a checkpoint file")
-        return next(iter(bundled.values()))
-    if isinstance(source, str) and source in bundled:
-        return bundled[source]
-    path = Path(source)
-    if path.exists() or path.suffix or len(path.parts) > 1:
-        return path
-    if str(source) in ZOO:
-        return fetch(str(source))
-    names = ", ".join(bundled) or "none"
-    close = difflib.get_close_matches(str(source), [*bundled, *ZOO], n=3)
-    meant = f" (did you mean {' or '.join(close)}?)" if close else ""
-    raise UsageError(
-        f"no file and no generator is called {str(source)!r}{meant}; bundled are: {names}; "
-        "'fergan models' lists the published ones too"
     )
 
 

@@ -6,9 +6,11 @@ A published one is downloaded into the user's cache when it is first asked for b
 Sources: the READMEs of NVlabs/stylegan2, NVlabs/stylegan2-ada-pytorch and NVlabs/stylegan3.
 """
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..runtime.errors import UsageError
 from ..runtime.published import Shelf
 
 WEIGHTS = Path(__file__).with_name("weights")
@@ -117,3 +119,36 @@ ZOO: dict[str, Published] = {
 _SHELF = Shelf(ZOO, "network", {".pkl": _PICKLES}, max_size=8 * 2**30)
 
 cached, fetch = _SHELF.cached, _SHELF.fetch
+
+
+def find_checkpoint(source: str | Path | None) -> Path:
+    """The file that :func:`fergan.stylegan.load_generator` opens; a published one is downloaded when first used.
+
+    Args:
+        source: a file, the name of a bundled or published generator, or None for the default.
+
+    Raises:
+        CheckpointError: no generator is bundled.
+        UsageError: no generator has this name.
+    """
+    bundled = bundled_generators()
+    if source is None:
+        if not bundled:
+            from .checkpoints import CheckpointError  # needs torch
+
+            raise CheckpointError("no generator is bundled with this installation; name a checkpoint file")
+        return next(iter(bundled.values()))
+    if isinstance(source, str) and source in bundled:
+        return bundled[source]
+    path = Path(source)
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        return path
+    if str(source) in ZOO:
+        return fetch(str(source))
+    names = ", ".join(bundled) or "none"
+    close = difflib.get_close_matches(str(source), [*bundled, *ZOO], n=3)
+    meant = f" (did you mean {' or '.join(close)}?)" if close else ""
+    raise UsageError(
+        f"no file and no generator is called {str(source)!r}{meant}; bundled are: {names}; "
+        "'fergan models' lists the published ones too"
+    )

@@ -18,9 +18,9 @@ from .. import __version__
 from ..classify.card import bundled_classifiers
 from ..runtime.cache import cache_folder
 from ..runtime.errors import DataError
-from ..stylegan.generator import bundled_generators
 from ..stylegan.ops import build, cuda, toolchain
 from ..stylegan.synthesis import cpu_kernels as cpu
+from ..stylegan.zoo import bundled_generators
 
 OPERATIONS = ("bias_act", "upfirdn2d", "modulated_conv2d", "styled_conv2d")
 Row = tuple[str, str]

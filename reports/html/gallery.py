@@ -99,7 +99,7 @@ def command(
 
 
 def _edits(generate: Mapping[str, Any], seed: int, strength: float | None) -> list[object]:
-    """What moves a face: the same for all, one of several strengths, or the direction by which its seed is steered."""
+    """The edits of a face: those of all, one of several strengths, or the direction by which its seed is steered."""
     steer, after, steps = (generate.get(f"steer{key}") for key in ("", "_after", "_strengths"))
     if isinstance(steer, list) and isinstance(after, int) and isinstance(steps, list) and steer and steps:
         turn, number = divmod(seed - after, len(steer))

@@ -83,14 +83,13 @@ def build_report(
 
     Args:
         labels: a checked table, or one row a face: `face` (file name, str), `seed` (nullable int), `label`,
-            `confidence` (0..1), then one column of probabilities (0..1, rows sum to 1) a class, in class order. With a
-            column `psi` of more than one value, the page has a section on what truncation does.
+            `confidence` (0..1), then one column of probabilities (0..1, rows sum to 1) a class, in class order. A
+            column `psi` of more than one value gives a section on truncation.
         settings: what was run, as nested dicts (`run`, `generate`, `classify`, `versions`, `hardware`, `timings`, …);
             shown as they are, and believed in nothing but `classify.labels`, the class names, where that is a list.
         load_face: file name -> PIL image or uint8 [H, W, 3] or [H, W]; called once for each face that is shown, at most
             about 600 times, from several threads. None makes a page without pictures.
-        prepare: uint8 [H, W, 3] or [H, W] -> what the classifier saw of it, mostly uint8 [48, 48]; shown beside the
-            face.
+        prepare: uint8 [H, W, 3] or [H, W] -> what the classifier saw of it, mostly uint8 [48, 48]; shown beside it.
         skipped: the files that could not be judged, with columns `face` and `reason`.
         created: when, as text (ISO 8601, with the zone).
         title: the heading; by default it says how many faces.

@@ -46,7 +46,8 @@ class BayesianShares:
     """Posterior means [K] with credible limits [K], each for itself, and joint draws [D, K].
 
     `first` [K] is the probability that a class has the largest share; `rankings` are the likeliest orders of the three
-    largest. `mixing` is Gelman and Rubin's factor of these draws, the worst of all shares: near 1 where chains agree.
+    largest. `mixing` is Gelman and Rubin's factor, the worst of all shares under both priors: near 1 where chains
+    agree.
     """
 
     shares: Floats
@@ -80,7 +81,8 @@ def bayesian_shares(counts: ArrayLike, confusion: ArrayLike, *, level: float = 0
     draws = chains.reshape(-1, len(n))
     low, high = credible_limits([draws, sparse.reshape(-1, len(n))], level)
     first, rankings = _ranked(draws)
-    return BayesianShares(draws.mean(axis=0), low, high, draws, first, rankings, level, mixing(chains))
+    worst = max(mixing(chains), mixing(sparse))
+    return BayesianShares(draws.mean(axis=0), low, high, draws, first, rankings, level, worst)
 
 
 def credible_limits(posteriors: Sequence[ArrayLike], level: float = 0.95) -> tuple[Floats, Floats]:

@@ -158,7 +158,7 @@ def test_sources_are_found_by_path_and_by_name(layouts, tmp_path, monkeypatch):
     network = layouts.tiny_generator()
     for name in ("dcgan-fer2013", "stylegan2-b", "stylegan2-a"):
         save_generator(tmp_path / f"{name}.safetensors", network)
-    assert list(module.bundled_generators()) == ["stylegan2-b", "dcgan-fer2013", "stylegan2-a"]
+    assert list(zoo.bundled_generators()) == ["stylegan2-b", "dcgan-fer2013", "stylegan2-a"]
     assert load_generator(device="cpu").name == "stylegan2-b"
     assert load_generator("dcgan-fer2013", device="cpu").source == tmp_path / "dcgan-fer2013.safetensors"
     with pytest.raises(UsageError, match="stylegan2-b, dcgan-fer2013, stylegan2-a"):

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import click
 
-from .options import device_option, models_option, network_option
+from .options import device_option, directions_option, models_option, network_option
 
 
 @click.command(epilog="Example: fergan app --model fernet --model mine=runs/mine/classifier.keras")
 @models_option("Show this classifier; repeatable, a tab each.  [default: fernet and fernet-ensemble]")
 @network_option
-@click.option(
-    "--direction",
-    "directions",
-    multiple=True,
-    metavar="FILE",
-    help="Use this direction of 'fergan direction'. Repeat it for several.  [default: those that come "
-    "with the network]",
-)
+@directions_option
 @click.option("--host", default="127.0.0.1", help="Listen here; 0.0.0.0 or :: for all networks.")
 @click.option("--port", type=click.IntRange(1, 65535), default=7860, help="Listen on this port.")
 @device_option

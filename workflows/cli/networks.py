@@ -39,7 +39,7 @@ def inspect(file: str, kind: str) -> None:
     """Show what a checkpoint holds, or a network that 'fergan models' lists; nothing in it is run."""
     from ...classify.card import bundled_classifiers
     from ...stylegan.checkpoints import describe
-    from ...stylegan.generator import find_checkpoint
+    from ...stylegan.zoo import find_checkpoint
     from ..generators.catalogue import ensure_network
 
     if file in bundled_classifiers() and not Path(file).exists():

@@ -49,6 +49,14 @@ psi_option = click.option(
 class_option = click.option(
     "--class", "class_index", metavar="N|NAME", help="Draw this class of a conditional generator, such as 1 or disgust."
 )
+directions_option = click.option(
+    "--direction",
+    "directions",
+    multiple=True,
+    metavar="FILE",
+    help="Use this direction of 'fergan direction'. Repeat it for several.  [default: those that come with the "
+    "network]",
+)
 images_option = click.option("--images", metavar="DIR|ZIP", help="Judge these pictures in place of generated faces.")
 data_sets_option = click.option(
     "--data",

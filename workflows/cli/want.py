@@ -8,6 +8,7 @@ import click
 
 from ...data.labels import canonical_label
 from ...runtime.errors import DataError, UsageError
+from .options import directions_option
 
 if TYPE_CHECKING:
     from ..run_folder.folder import RunFolder
@@ -51,14 +52,7 @@ def want_options(command: Any) -> Any:
             click.option(
                 "--steer", is_flag=True, help="With --want, move later seeds towards the labels that are still missing."
             ),
-            click.option(
-                "--direction",
-                "directions",
-                multiple=True,
-                metavar="FILE",
-                help="Use this direction of 'fergan direction'. Repeat it for several.  [default: those that come "
-                "with the network]",
-            ),
+            directions_option,
             click.option(
                 "--steer-after",
                 type=click.IntRange(0, 2**32 - 1),

@@ -297,6 +297,6 @@ def _resolution(network: str) -> int | None:
     if network in ZOO:
         return ZOO[network].resolution
     from ...stylegan.checkpoints import describe
-    from ...stylegan.generator import find_checkpoint
+    from ...stylegan.zoo import find_checkpoint
 
     return int(describe(find_checkpoint(network))["resolution"])

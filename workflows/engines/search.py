@@ -53,7 +53,6 @@ def find_wanted(
         want if here else replace(want, judge=replace(want.judge, device="cpu")),
         judge,
     )
-
     held: dict[int, np.ndarray] = {}
     known: dict[str, np.ndarray] = {}
 

@@ -14,7 +14,6 @@ from ...runtime.distributed import process_group, rank, world_size
 from ...runtime.errors import UsageError, counted
 from ...runtime.files import printable
 from ...stylegan.dcgan import DCGANConfig
-from ...stylegan.generator import find_checkpoint
 from ...stylegan.training.dcgan import DCGANSettings, DCGANTrainer
 from ...stylegan.training.diffaugment import POLICIES
 from ...stylegan.training.images import TrainingSet, load_training_set
@@ -22,6 +21,7 @@ from ...stylegan.training.loop import LoopSettings, Progress, seeded, train_gan
 from ...stylegan.training.precision import has_fast_bfloat16
 from ...stylegan.training.start import grown, read_start, take_over
 from ...stylegan.training.stylegan2 import StyleGAN2Settings, StyleGAN2Trainer, default_config, default_r1_gamma
+from ...stylegan.zoo import find_checkpoint
 
 
 def train_dcgan(

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,11 +76,10 @@ def test_only_wanted_faces_are_written_and_classify_says_the_same_of_them(found:
     assert selected["judges_are_related"]  # fernet is a member of fernet-ensemble
 
 
-def test_a_search_that_is_interrupted_anywhere_ends_with_the_same_bytes(
-    found: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def interrupting(monkeypatch: pytest.MonkeyPatch, shard: int) -> Callable[[int], None]:
+    """Searches by shards of so many seeds, all saved; what is returned says after how many more Ctrl-C comes."""
     monkeypatch.setattr(step, "_SAVED", -1.0)
-    monkeypatch.setattr(step, "SHARD", 16)
+    monkeypatch.setattr(step, "SHARD", shard)
     whole, left = step.Searcher.__call__, 0
 
     def stops(self: step.Searcher, task: step.SearchTask) -> Scanned:
@@ -89,10 +89,21 @@ def test_a_search_that_is_interrupted_anywhere_ends_with_the_same_bytes(
             raise KeyboardInterrupt
         return whole(self, task)
 
+    def stop_after(tasks: int) -> None:
+        nonlocal left
+        left = tasks
+
     monkeypatch.setattr(step.Searcher, "__call__", stops)
+    return stop_after
+
+
+def test_a_search_that_is_interrupted_anywhere_ends_with_the_same_bytes(
+    found: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after = interrupting(monkeypatch, 16)
     run = RunFolder(tmp_path / "run")
     for calls in range(1, 100):
-        left = 1 + calls % 2
+        stop_after(1 + calls % 2)
         run = RunFolder(tmp_path / "run")
         with run.lock():
             try:
@@ -105,7 +116,7 @@ def test_a_search_that_is_interrupted_anywhere_ends_with_the_same_bytes(
     assert calls > 1
     assert contents(run) == contents(found)
     run.selection.write_bytes(run.selection.read_bytes().replace(b'"seen"', b'"sEen"'))
-    left = 100
+    stop_after(100)
     with run.lock():
         generate_wanted(run, OPTIONS, WANT)  # a damaged state is made again
     assert contents(run) == contents(found)
@@ -200,22 +211,12 @@ def test_what_drawing_does_not_find_is_steered_and_the_list_says_by_what(
     run, other = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "other")
     with run.lock():
         run_all(run, options, ClassifyOptions(), want=want)
-    whole, left = step.Searcher.__call__, 1
-    monkeypatch.setattr(step, "_SAVED", -1.0)
-    monkeypatch.setattr(step, "SHARD", 8)
-
-    def stops(self: step.Searcher, task: step.SearchTask) -> Scanned:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise KeyboardInterrupt
-        return whole(self, task)
-
-    monkeypatch.setattr(step.Searcher, "__call__", stops)
+    stop_after = interrupting(monkeypatch, 8)
+    stop_after(1)
     with other.lock():
         with pytest.raises(KeyboardInterrupt):
             generate_wanted(other, options, want)
-        left = 1000
+        stop_after(1000)
         generate_wanted(other, options, want)
     assert contents(other) == contents(run)
     kept, generator, made = rows(run), load_generator(OPTIONS.network), run.generate
