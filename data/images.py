@@ -129,6 +129,7 @@ def image_pixels(image: Image.Image) -> np.ndarray:
     Raises:
         DataError: pixels without a known range.
     """
+    image.load()  # Pillow itself turns some formats upright when it loads them
     return _pixels(image, "image", ImageColor.getrgb(BACKGROUND)[:3])
 
 

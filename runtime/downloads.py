@@ -98,6 +98,8 @@ def download(remote: Remote, path: Path, progress: OnProgress | None = None) -> 
     Raises:
         DataError: it cannot be downloaded, what comes is not of the kind wanted, or it is not the file it was before.
     """
+    if remote.sha256 is not None and path.is_file() and _sha256(path) == remote.sha256:
+        return path  # also from a cache that cannot be written to
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_name(f".{path.name}.lock"))
@@ -136,6 +138,7 @@ def _settle(remote: Remote, path: Path, progress: OnProgress) -> None:
             f"{printable(path)}: is not the file that was downloaded (SHA-256 {found[:12]}…, was {known[:12]}…), "
             "so it was damaged or replaced; delete it, and it is downloaded again"
         )
+    _refuse_unpublished(remote, printable(path), found)
 
 
 def _refuse_unpublished(remote: Remote, place: str, found: str) -> None:

@@ -88,6 +88,8 @@ class VideoFile:
         written = self._cv2.VideoCapture(self._place, self._cv2.CAP_FFMPEG)
         try:  # a full disk goes unmentioned by the writer
             found = written.get(self._cv2.CAP_PROP_FRAME_COUNT)  # WebM does not count them: from its length
+            while found < self._frames and written.grab():  # nor is that told below one frame a second
+                found += 1
             complete = written.isOpened() and abs(found - self._frames) <= (self._path.suffix.lower() == ".webm")
         finally:
             written.release()

@@ -100,7 +100,7 @@ def find_direction(source: str, network: str | Path | None = None) -> Path:
         UsageError: neither a file nor a bundled direction is called so.
     """
     path = Path(source)
-    if len(path.parts) > 1 or path.exists():
+    if len(path.parts) > 1 or path.is_file():
         return path
     bundled = bundled_directions(network)
     for label, one in bundled.items():

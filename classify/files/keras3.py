@@ -42,10 +42,15 @@ class KerasFile:
     def __init__(self, content: bytes) -> None:
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                if "metadata.json" not in archive.namelist():
+                    raise Untranslatable("has no metadata.json")
                 for name in ("metadata.json", "config.json"):
                     if archive.getinfo(name).file_size > _MOST_CONFIG:
                         raise Refused(f"its {name} is larger than any network's")
-                metadata = json.loads(archive.read("metadata.json"))
+                try:
+                    metadata = json.loads(archive.read("metadata.json"))
+                except ValueError as error:
+                    raise Untranslatable(f"has no readable metadata.json ({first_line(error)})") from error
                 self.config: dict[str, Any] = json.loads(archive.read("config.json"))
                 if archive.getinfo("model.weights.h5").compress_type != zipfile.ZIP_STORED:
                     raise Untranslatable("the weights are compressed")

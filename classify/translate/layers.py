@@ -95,7 +95,9 @@ def _softmax(options: Options, variables: Variables, shapes: Shapes) -> list[Ope
 def _conv2d(options: Options, variables: Variables, shapes: Shapes) -> list[Operation]:
     size, groups, filters = options.pair("kernel_size"), options("groups", 1), options("filters")
     kernel = (*size, shapes[0][-1] // groups, filters)
-    weight, *bias = checked(options, variables, kernel, *([(filters,)] if options("use_bias") else []))
+    weight, *bias = checked(
+        options, variables, kernel, *([(filters,)] if options.require("use_bias", True, False) else [])
+    )
     return [_convolution(options, weight.permute(3, 2, 0, 1), bias, groups=groups), *_activation(options)]
 
 
@@ -114,7 +116,9 @@ def _convolution(options: Options, weight: Tensor, bias: list[Tensor], groups: i
 def _depthwise_conv2d(options: Options, variables: Variables, shapes: Shapes) -> list[Operation]:
     channels, times = shapes[0][-1], options("depth_multiplier", 1)
     kernel = (*options.pair("kernel_size"), channels, times)
-    weight, *bias = checked(options, variables, kernel, *([(channels * times,)] if options("use_bias") else []))
+    weight, *bias = checked(
+        options, variables, kernel, *([(channels * times,)] if options.require("use_bias", True, False) else [])
+    )
     return [_convolution(options, _depthwise(weight), bias, groups=channels), *_activation(options)]
 
 
@@ -127,7 +131,9 @@ def _separable_conv2d(options: Options, variables: Variables, shapes: Shapes) ->
     channels, times, filters = shapes[0][-1], options("depth_multiplier", 1), options("filters")
     options.require("groups", 1)
     wanted = [(*options.pair("kernel_size"), channels, times), (1, 1, channels * times, filters)]
-    depth, point, *bias = checked(options, variables, *wanted, *([(filters,)] if options("use_bias") else []))
+    depth, point, *bias = checked(
+        options, variables, *wanted, *([(filters,)] if options.require("use_bias", True, False) else [])
+    )
     return [
         _convolution(options, _depthwise(depth), [], groups=channels),
         Convolution(channels_last(point.permute(3, 2, 0, 1)), bias[0] if bias else None),
@@ -137,13 +143,15 @@ def _separable_conv2d(options: Options, variables: Variables, shapes: Shapes) ->
 
 def _dense(options: Options, variables: Variables, shapes: Shapes) -> list[Operation]:
     units = options("units")
-    weight, *bias = checked(options, variables, (shapes[0][-1], units), *([(units,)] if options("use_bias") else []))
+    weight, *bias = checked(
+        options, variables, (shapes[0][-1], units), *([(units,)] if options.require("use_bias", True, False) else [])
+    )
     return [Dense(weight.T[:, :, None, None].contiguous(), bias[0] if bias else None), *_activation(options)]
 
 
 def _batch_normalization(options: Options, variables: Variables, shapes: Shapes) -> list[Operation]:
     channels, epsilon = channel_count(options, options("axis", -1), shapes), options("epsilon")
-    scaled, centred = options("scale"), options("center")
+    scaled, centred = options.require("scale", True, False), options.require("center", True, False)
     found = checked(options, variables, *[(channels,)] * (2 + bool(scaled) + bool(centred)))
     gamma = found.pop(0).double() if scaled else 1.0
     beta = found.pop(0).double() if centred else 0.0
@@ -159,7 +167,7 @@ def _layer_normalization(options: Options, variables: Variables, shapes: Shapes)
     if axes != list(range(rank - len(axes), rank)):
         raise Untranslatable(f"{options.name}: normalises along the axes {axes} of {rank}")
     over = shapes[0][rank - len(axes) :]
-    scaled, centred = options("scale"), options("center")
+    scaled, centred = options.require("scale", True, False), options.require("center", True, False)
     found = checked(options, variables, *[over] * (bool(scaled) + bool(centred)))
     gamma = found.pop(0) if scaled else None
     beta = found.pop(0) if centred else None

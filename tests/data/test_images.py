@@ -340,7 +340,11 @@ def test_an_open_picture_is_read_as_its_file_is(tmp_path) -> None:
     exif = turned.getexif()
     exif[0x0112] = 6
     clear = Image.new("RGBA", (4, 3), (0, 0, 0, 0))
-    for name, picture, options in (("a.jpg", turned, {"exif": exif}), ("b.png", clear, {})):
+    for name, picture, options in (
+        ("a.jpg", turned, {"exif": exif}),
+        ("a.tif", turned, {"exif": exif}),
+        ("b.png", clear, {}),
+    ):
         picture.save(tmp_path / name, **options)
         with Image.open(tmp_path / name) as opened:
             np.testing.assert_array_equal(image_pixels(opened), read_image(tmp_path / name))

@@ -87,7 +87,7 @@ def _code(rng, sound, marker):
         else:
             key = rng.choice(list(listed[place]["config"]))
             listed[place]["config"][key] = layer
-            unread = key != "activation"
+            unread = key not in ("activation", "use_bias", "scale", "center")
         return json.dumps(config)
 
     data = _with_config(sound[name], attacked)

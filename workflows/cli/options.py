@@ -192,7 +192,7 @@ def _strength(text: str) -> float | None:
         strength = float(text)
     except ValueError:
         return None
-    return strength if math.isfinite(strength) else None
+    return strength + 0.0 if math.isfinite(strength) else None  # -0.0 and 0.0 are one strength
 
 
 def _warn_of_reach(what: str, direction: Direction, strength: float) -> None:

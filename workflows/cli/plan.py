@@ -60,6 +60,7 @@ def print_plan(options: dict[str, Any]) -> bool:
     from .generate import DEFAULT_N
 
     n = len(seed_sequence(options["seeds"])) if options["seeds"] is not None else options["n"] or DEFAULT_N
+    n *= len(values.split(",")) if (values := options["edit_sweep"] or options["psi_sweep"]) else 1
     wanted = PlanOptions(
         n=n,
         network=options["network"],

@@ -79,7 +79,7 @@ def report(
 
             with progress("Judging again") as show:
                 measure_sensitivity(run, sensitivity_faces, model, device, show)
-        measure_edited(run)
+        measure_edited(run, device=device)
         if kind == "md":
             _give(report_markdown(run), out)
         else:

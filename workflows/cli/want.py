@@ -119,7 +119,7 @@ def to_steer(options: dict[str, Any]) -> dict[str, Any]:
     given, after = options["directions"], options["steer_after"]
     if not options["steer"]:
         for name, value in (("direction", given), ("steer-after", after)):
-            if value:
+            if value not in (None, ()):
                 raise UsageError(f"--{name} goes with --steer")
         return {}
     if options["edit"]:

@@ -81,6 +81,10 @@ BUILT_IN = (
         "a config-f StyleGAN2 of 1024 pixels on 2 cores of an AMD EPYC (Zen 4)",
         1024, False, 2.3, 0.608, 0.0031, 0.0168, 0.00106, 0.00019, 1_000_000, 61, **DRIVER,
     ),
+    Figures(
+        "the default stylegan2-faces-64-wide on 2 cores of an AMD EPYC (Zen 5)",
+        64, False, 1.6, 0.00194, 0.00005, 0.00023, 0.00040, 0.00008, 8862, 61, **DRIVER,
+    ),
 )  # fmt: skip
 """Measured by ``python -m benchmarks.pipeline``, for want of a file. PNG bytes at 1024 pixels are those of faces."""
 
@@ -94,7 +98,7 @@ class PlanOptions:
 
     Attributes:
         n: faces.
-        network: name or file of the generator; its resolution chooses among :data:`BUILT_IN`.
+        network: name or file of the generator; its name, or else its resolution, chooses among :data:`BUILT_IN`.
         gpus: so many GPUs, one a worker; None for machines without.
         machines: so many machines as the one that was measured, if ``gpus`` is None.
         keep: which pictures, as for ``fergan run --pictures``.
@@ -267,15 +271,18 @@ def _figures(options: PlanOptions) -> tuple[Figures, tuple[str, ...]]:
                 f"{options.network} of {known}; measure that: python -m benchmarks.pipeline --network {options.network}"
             )
     else:
+        from ...stylegan.zoo import DEFAULT
+
         resolution = _resolution(options.network) if options.network else 64
         near = [figures for figures in BUILT_IN if figures.resolution == resolution]
         if not near:
-            there = " and ".join(str(figures.resolution) for figures in BUILT_IN)
+            there = " and ".join(str(pixels) for pixels in sorted({figures.resolution for figures in BUILT_IN}))
             raise UsageError(
                 f"--network {options.network}: nothing is built in but {there} pixels; measure it: "
                 f"python -m benchmarks.pipeline --network {options.network} --out FILE, then --measured FILE"
             )
-        figures = near[0]
+        named = [figures for figures in near if (options.network or DEFAULT) in figures.about.split()]
+        figures = (named or near)[0]
     notes = [] if options.measured else ["the figures are those built in; measure your own with benchmarks.pipeline"]
     if options.gpus is not None and not figures.gpu:
         work = GIGAFLOP.get(figures.resolution, 151.0)

@@ -97,7 +97,7 @@ def run_all(
     close(seats, tell)
     if tasks:
         run.note("run", time.monotonic() - started)
-    measure_edited(run, held.pictures)
+    measure_edited(run, held.pictures, job.generate.device)
     page = report(run, held.pictures)
     if away:
         _send(run, seats, away)

@@ -10,7 +10,7 @@ import numpy as np
 from ...reports.edited import strengths_of
 from ...stylegan.metrics import PRECISION_K, precision_recall
 from ..run_folder.folder import RunFolder
-from ..run_folder.inputs import read_inputs
+from ..run_folder.inputs import read_judges
 from ..run_folder.pictures import FaceReader, Picture, kept_rows
 from .features import compute_features, identity_features
 
@@ -18,12 +18,13 @@ SEEDS = 200
 """Seeds that are measured at each strength."""
 
 
-def measure_edited(run: RunFolder, held: Mapping[str, Picture] | None = None) -> None:
+def measure_edited(run: RunFolder, held: Mapping[str, Picture] | None = None, device: str = "auto") -> None:
     """Measure the pictures of a sweep over strengths, once; nothing for other runs, or where pictures were not kept.
 
     Args:
         run: classified.
         held: pictures that are still in memory.
+        device: ``auto``, ``cpu`` or ``cuda``, for the features.
 
     Raises:
         DataError: a picture cannot be read, or ``run.json`` cannot be written.
@@ -31,7 +32,7 @@ def measure_edited(run: RunFolder, held: Mapping[str, Picture] | None = None) ->
     made = run.generate
     if made is None or made.edit_sweep is None or "edited" in run.record:
         return
-    table = read_inputs(run).table
+    table = read_judges(run)[0][0].table
     strengths = strengths_of(run.record, table)
     if strengths is None or table.seeds is None or kept_rows(run, table) is not None:
         return
@@ -43,7 +44,7 @@ def measure_edited(run: RunFolder, held: Mapping[str, Picture] | None = None) ->
     seeds = [seed for seed in seeds if all((seed, value) in places for value in values.tolist())][:SEEDS]
     if len(seeds) < 2:
         return
-    reader, space = FaceReader(run, held), identity_features()
+    reader, space = FaceReader(run, held), identity_features(device)
     features = {}
     for value in values.tolist():
         names = [str(table.faces[places[seed, value]]) for seed in seeds]

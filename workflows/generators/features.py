@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from ...runtime.errors import UsageError
+from ...runtime.errors import DataError, UsageError
 from ..progress import OnProgress, no_progress
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def identity_features(device: str = "auto") -> FeatureSpace:
     """Features that tell how far a face was moved: EfficientNet-Lite0's where its weights are there, else fernet's."""
     try:
         return efficientnet_features(device)
-    except UsageError:
+    except DataError:
         return fer_features(device=device)
 
 

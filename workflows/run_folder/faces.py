@@ -22,7 +22,8 @@ class Steering:
     Attributes:
         after: seeds from here on are moved.
         labels: that they are moved towards, in turn.
-        edits: the name of the direction towards each label; empty where there is none, and its faces stay as they are.
+        edits: the name of the direction towards each label; empty where there is none, and
+            its turns are drawn as they are, for any label.
         strengths: by which they are moved, in turn.
     """
 
@@ -36,12 +37,17 @@ class Steering:
         if seed < self.after:
             return None
         turn, number = divmod(seed - self.after, len(self.labels))
-        return number, self.strengths[turn % len(self.strengths)]
+        return (number, self.strengths[turn % len(self.strengths)]) if self.edits[number] else None
+
+    def unmoved(self, seeds: int) -> int:
+        """How many of the first ``seeds`` seeds are drawn as they are."""
+        turns, rest = divmod(max(0, seeds - self.after), len(self.labels))
+        return min(seeds, self.after) + turns * self.edits.count("") + self.edits[:rest].count("")
 
     def edit(self, seed: int) -> str:
         """What moves a seed, as the manifest says it: ``happy.npz:2``, or nothing."""
         moved = self.of(seed)
-        return f"{self.edits[moved[0]]}:{moved[1]:g}" if moved and self.edits[moved[0]] else ""
+        return f"{self.edits[moved[0]]}:{moved[1]:g}" if moved else ""
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class Selection:
 
     def steered(self, seed: int) -> bool:
         """Whether a seed is among those that are moved."""
-        return self.steering is not None and seed >= self.steering.after
+        return self.steering is not None and self.steering.of(seed) is not None
 
     def add(self, scanned: Scanned) -> list[Kept]:
         """Take the next seeds in, up to the one that fills the last quota; the faces of them that are kept."""
@@ -155,7 +155,7 @@ class Selection:
         """
         found = self.found()
         rates, agreement = {}, {}
-        alone = min(self.seen, self.steering.after) if self.steering else self.seen
+        alone = self.steering.unmoved(self.seen) if self.steering else self.seen
         for label in self.wanted:
             n, k = self.drawn.get(label, 0) if self.by_class else alone, self.counts.get(label, 0)
             rates[label] = {"seen": k, "n": n, **_share(k, n)}

@@ -346,7 +346,11 @@ def shortfall(run: RunFolder) -> str | None:
         if found < n:
             steered = selected.get("steered", {}).get(label, {"n": 0})
             moved = f" and {steered['n']:,} moved towards it ({_percent(steered)})" if steered["n"] else ""
-            takes = _takes(n, steered if steered["n"] else rate)
+            takes = (
+                _takes(n, steered, len(selected["wanted"]), selected["steered_after"])
+                if steered["n"]
+                else _takes(n, rate, len(selected["wanted"]) if selected["by_class"] else 1)
+            )
             drawn = f"{rate['n']:,} seeds ({_percent(rate)})" if rate["n"] else "no seeds as they are"
             parts.append(f"{label}: {found} of {n} found in {drawn}{moved}; {takes}")
     return (
@@ -360,9 +364,13 @@ def _percent(rate: Mapping[str, float]) -> str:
     return f"{share} %, 95 % interval {low} to {high} %"
 
 
-def _takes(n: int, rate: Mapping[str, float]) -> str:
-    """How many seeds it would take to find ``n``."""
-    least = f"{n / rate['high']:,.0f}"
+def _takes(n: int, rate: Mapping[str, float], turns: int = 1, after: int = 0) -> str:
+    """How many seeds it would take to find ``n``, where one of so many ``turns`` counts, and none before ``after``."""
+
+    def seeds(share: float) -> str:
+        return f"{after + turns * n / share:,.0f}"
+
+    least = seeds(rate["high"])
     if not rate["share"]:
         return f"{n} would take {least} seeds or more"
-    return f"{n} would take about {n / rate['share']:,.0f} seeds ({least} to {n / rate['low']:,.0f})"
+    return f"{n} would take about {seeds(rate['share'])} seeds ({least} to {seeds(rate['low'])})"

@@ -265,6 +265,12 @@ def test_contradictions_are_not_guessed_over(tmp_path: Path) -> None:
             translated(_edited(content, config, weights))
     with pytest.raises(Refused, match="no zip of a Keras model, or a damaged one"):
         translated(_edited(content, lambda text: text[:-20], none))
+    with pytest.raises(Untranslatable, match=r"no metadata\.json"):  # which Keras opens by itself
+        out = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(out, "w") as archive:
+            for name in ("config.json", "model.weights.h5"):
+                archive.writestr(name, source.read(name))
+        translated(out.getvalue())
     with pytest.raises(Untranslatable, match="written by Keras 1"):
         out = io.BytesIO()
         with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(out, "w") as archive:

@@ -16,6 +16,7 @@ from fergan.stylegan.directions import bundled_directions, read_direction
 from fergan.stylegan.generator import load_generator
 from fergan.workflows.generators.direction import DirectionOptions, _across, learn_direction
 from fergan.workflows.generators.edited import by_strength
+from fergan.workflows.generators.features import identity_features
 from jsonschema import Draft202012Validator
 
 from ..conftest import Invoke
@@ -175,3 +176,8 @@ def test_a_step_across_a_gradient_does_not_go_along_it() -> None:
     across = _across(step, kept)
     assert [float((across * gradient).sum()) for gradient in kept] == pytest.approx([0, 0], abs=1e-3)
     assert torch.linalg.norm(across) > 0.9 * torch.linalg.norm(step)
+
+
+def test_without_the_imagenet_weights_faces_go_by_fernets_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fergan.classify.networks.efficientnet_lite.PACKAGE", "no_such_package")
+    assert identity_features("cpu").name == "fer"
