@@ -3,6 +3,10 @@
 The generator is the paper's: transposed convolutions with batch norm and ReLU. Its first kernel is ``resolution / 16``
 wide, so that four doublings end at any multiple of 16 (48 px: 3, 6, 12, 24, 48). The discriminator differs in one
 point: spectral normalisation (Miyato et al. 2018, arXiv:1802.05957) in place of batch norm keeps training stable.
+
+Where conditional, the class enters G by the gains and biases of its batch norms, and D by projection (Miyato and Koyama
+2018, arXiv:1802.05637). It does not stand beside z at G's input: batch norm then gets its variance from the classes
+alone, the part of z may die out, and G draws one picture a class.
 """
 
 from __future__ import annotations
@@ -42,32 +46,43 @@ class DCGANConfig:
             raise ValueError(f"img_resolution {self.img_resolution} is not a multiple of 16 from 32 up")
 
 
+class ClassNorm(nn.BatchNorm2d):
+    """Batch norm over all classes together; then each class has its own gain and bias, the same for all at first."""
+
+    def __init__(self, features: int, c_dim: int) -> None:
+        super().__init__(features)
+        self.by_class = nn.Linear(c_dim, 2 * features, bias=False)
+        nn.init.zeros_(self.by_class.weight)
+
+    def forward(self, x: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        """x [N, features, H, W], classes float32 [N, c_dim] -> [N, features, H, W]."""
+        gain, bias = self.by_class(classes)[:, :, None, None].chunk(2, dim=1)
+        return super().forward(x) * (1 + gain) + bias
+
+
 class DCGANGenerator(nn.Module):
     """w float32 [N, w_dim] -> image float32 [N, img_channels, R, R] in [-1, 1].
 
     w is a latent z ~ N(0, 1) and, where conditional, a one-hot class after it.
-
-    A class becomes a vector as long as a latent, which is as loud as the latent from the first image on.
     """
 
     def __init__(self, config: DCGANConfig) -> None:
         super().__init__()
         self.config = config
         first, c = config.img_resolution // 16, config.base_channels
-        inputs = config.z_dim
-        if config.c_dim:
-            self.embed = nn.Linear(config.c_dim, config.z_dim, bias=False)
-            nn.init.normal_(self.embed.weight)
-            inputs += config.z_dim
+
+        def norm(features: int) -> nn.Module:
+            return ClassNorm(features, config.c_dim) if config.c_dim else nn.BatchNorm2d(features)
+
         layers: list[nn.Module] = [  # [N, z, 1, 1]
-            nn.ConvTranspose2d(inputs, 8 * c, first, bias=False),  # [N, 8c, R/16, R/16]
-            nn.BatchNorm2d(8 * c),
+            nn.ConvTranspose2d(config.z_dim, 8 * c, first, bias=False),  # [N, 8c, R/16, R/16]
+            norm(8 * c),
             nn.ReLU(inplace=True),
         ]
         for inputs, outputs in ((8 * c, 4 * c), (4 * c, 2 * c), (2 * c, c)):  # R/8, R/4, R/2
             layers += [
                 nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(outputs),
+                norm(outputs),
                 nn.ReLU(inplace=True),
             ]
         layers += [nn.ConvTranspose2d(c, config.img_channels, 4, stride=2, padding=1), nn.Tanh()]  # [N, C, R, R]
@@ -79,16 +94,17 @@ class DCGANGenerator(nn.Module):
                 nn.init.normal_(module.weight, 1.0, 0.02)
 
     def forward(self, w: torch.Tensor) -> torch.Tensor:
-        if self.config.c_dim:
-            z, classes = w.split([self.config.z_dim, self.config.c_dim], dim=1)
-            w = torch.cat([z, self.embed(classes)], dim=1)
-        return self.layers(w[:, :, None, None])
+        z, classes = w.split([self.config.z_dim, self.config.c_dim], dim=1)
+        x = z[:, :, None, None]
+        for layer in self.layers:
+            x = layer(x, classes) if isinstance(layer, ClassNorm) else layer(x)
+        return x
 
 
 class DCGANDiscriminator(nn.Module):
     """image float32 [N, img_channels, R, R] and, where conditional, classes [N, c_dim] -> logits float32 [N].
 
-    The class enters by projection (Miyato and Koyama 2018, arXiv:1802.05637).
+    The last layer says how real an image is, and then, class by class, how much more so as one of that class.
     """
 
     def __init__(self, config: DCGANConfig) -> None:
@@ -98,16 +114,12 @@ class DCGANDiscriminator(nn.Module):
         for inputs, outputs in ((config.img_channels, c), (c, 2 * c), (2 * c, 4 * c), (4 * c, 8 * c)):
             convolution = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)
             layers += [spectral_norm(convolution), nn.LeakyReLU(0.2, inplace=True)]
-        layers.append(spectral_norm(nn.Conv2d(8 * c, 1, config.img_resolution // 16)))  # [N, 1, 1, 1]
+        last = nn.Conv2d(8 * c, 1 + config.c_dim, config.img_resolution // 16)
+        layers.append(spectral_norm(last))  # [N, 1 + c_dim, 1, 1]
         self.layers = nn.Sequential(*layers)
-        self.c_dim = config.c_dim
-        if config.c_dim:
-            self.embed = spectral_norm(nn.Linear(config.c_dim, 8 * c, bias=False))
 
     def forward(self, image: torch.Tensor, classes: torch.Tensor | None = None) -> torch.Tensor:
-        features = self.layers[:-1](image)  # [N, 8c, R/16, R/16]
-        logits = self.layers[-1](features).flatten()
-        if self.c_dim:
-            assert classes is not None
-            logits = logits + (self.embed(classes) * features.mean(dim=(2, 3))).sum(dim=1)
-        return logits
+        logits: torch.Tensor = self.layers(image).flatten(1)
+        if classes is None:
+            return logits[:, 0]
+        return logits[:, 0] + (logits[:, 1:] * classes).sum(dim=1)

@@ -24,11 +24,13 @@ class DCGANSettings:
     learning_rate: of both Adams.
     beta1: first moment's momentum of both Adams.
     augment: DiffAugment policy; ``cutout`` helps when there are few images.
+    precision: ``float32`` or ``bfloat16``, in which the convolutions compute; weights stay in float32.
     """
 
     learning_rate: float = 4e-4
     beta1: float = 0.5
     augment: tuple[str, ...] = ("color", "translation")
+    precision: str = "float32"
 
 
 class DCGANTrainer(Trainer):
@@ -58,18 +60,19 @@ class DCGANTrainer(Trainer):
 
     def step(self, reals: torch.Tensor, classes: torch.Tensor | None, rng: torch.Generator) -> dict[str, torch.Tensor]:
         """One update of D, then one of G, on one batch."""
-        G, D, policy = self.modules["G"], self.modules["D"], self.settings.augment
+        D = self.modules["D"]
         inputs = self.sample_inputs(len(reals), rng)
         asked = inputs[1] if len(inputs) > 1 else None
-        fakes = self.draw(G, inputs)
+        with self._precision():
+            fakes = self.draw(self.modules["G"], inputs).float()
 
-        real_logits = D(diff_augment(reals, policy, rng), classes)
-        fake_logits = D(diff_augment(fakes.detach(), policy, rng), asked)
+        real_logits = self._logits(reals, classes, rng)
+        fake_logits = self._logits(fakes.detach(), asked, rng)
         d_loss = F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
         self._update("D", d_loss)
 
         D.requires_grad_(False)
-        g_loss = F.softplus(-D(diff_augment(fakes, policy, rng), asked)).mean()
+        g_loss = F.softplus(-self._logits(fakes, asked, rng)).mean()
         self._update("G", g_loss)
         D.requires_grad_(True)
         return {
@@ -78,6 +81,16 @@ class DCGANTrainer(Trainer):
             "logits/real_sign": real_logits.detach().sign().mean(),
             "logits/fake_sign": fake_logits.detach().sign().mean(),
         }
+
+    def _precision(self) -> torch.autocast:
+        half = self.settings.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=half, cache_enabled=False)
+
+    def _logits(self, images: torch.Tensor, classes: torch.Tensor | None, rng: torch.Generator) -> torch.Tensor:
+        """What D says of augmented images, float32 [N]."""
+        augmented = diff_augment(images, self.settings.augment, rng)
+        with self._precision():
+            return self.modules["D"](augmented, classes).float()
 
     def _update(self, name: str, loss: torch.Tensor) -> None:
         self.optimizers[name].zero_grad(set_to_none=True)

@@ -82,7 +82,9 @@ def train_classifier(out: str | None, **options: Any) -> None:
         click.echo(f"{scores['validation_split']} accuracy {scores['accuracy']:.4f}; model in {model}")
 
 
-def _gan_options(kind: str, *, pixels: int, least: int, rule: str, channels: str, batch: int, rate: float) -> Decorator:
+def _gan_options(
+    kind: str, *, pixels: int, least: int, rule: str, channels: str, batch: int, rate: float, precision: str
+) -> Decorator:
     """The options that all trainings of generators share, with the defaults of one ``kind``."""
     return together(
         pictures_option,
@@ -106,11 +108,21 @@ def _gan_options(kind: str, *, pixels: int, least: int, rule: str, channels: str
             default=rate,
             help="Train at this learning rate.",
         ),
+        click.option("--precision", type=click.Choice(["float32", "bfloat16", "auto"]), help=precision),
     )
 
 
 @train.command("dcgan", epilog="Example: fergan train dcgan --data fer2013.csv --out runs/my_dcgan")
-@_gan_options("dcgan", pixels=48, least=32, rule="a multiple of 16", channels="1", batch=64, rate=4e-4)
+@_gan_options(
+    "dcgan",
+    pixels=48,
+    least=32,
+    rule="a multiple of 16",
+    channels="1",
+    batch=64,
+    rate=4e-4,
+    precision="Compute in this; auto: bfloat16 on a CPU that is fast at it.  [default: float32]",
+)
 @click.option(
     "--epochs", type=click.FloatRange(0, min_open=True), default=25, help="Train for this many passes over the data."
 )
@@ -148,7 +160,17 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
 
 
 @train.command("stylegan2", epilog="Example: fergan train stylegan2 --data faces.zip --out runs/my_stylegan2")
-@_gan_options("stylegan2", pixels=64, least=8, rule="a power of two", channels="3", batch=16, rate=0.0025)
+@_gan_options(
+    "stylegan2",
+    pixels=64,
+    least=8,
+    rule="a power of two",
+    channels="3",
+    batch=16,
+    rate=0.0025,
+    precision="Compute in this; auto: bfloat16 on a CPU that is fast at it, float16 in the top blocks on a GPU.  "
+    "[default: float32 on a CPU, auto on a GPU]",
+)
 @click.option(
     "--kimg", type=click.FloatRange(0, min_open=True), default=1000, help="Train on this many thousand images."
 )
@@ -213,12 +235,6 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
     callback=_half_lives,
     help="Average G with these half-lives, such as 5,10,20; the first is generator.safetensors, the others are "
     "generator-ema20.safetensors.  [default: 5 at batches of 16]",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["float32", "bfloat16", "auto"]),
-    help="Compute in this; auto: bfloat16 on a CPU that is fast at it, float16 in the top blocks on a GPU.  "
-    "[default: float32 on a CPU, auto on a GPU]",
 )
 @seed_option("weights, order, latents and augmentation")
 @device_option

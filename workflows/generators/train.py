@@ -37,6 +37,7 @@ def train_dcgan(
     batch_size: int,
     learning_rate: float,
     augment: str,
+    precision: str | None,
     seed: int,
     device: str,
 ) -> Path:
@@ -55,10 +56,11 @@ def train_dcgan(
         base_channels=base_channels,
         c_dim=0 if shares is None else len(shares),
     )
-    settings = DCGANSettings(learning_rate=learning_rate, augment=policy)
     if world_size() > 1:
         raise UsageError("a DCGAN is trained by one process; start it without torchrun")
-    trainer = seeded(seed, lambda: DCGANTrainer(config, settings, choose_device(device), shares))
+    own = choose_device(device)
+    settings = DCGANSettings(learning_rate, augment=policy, precision=_precision(precision, own.type)[1])
+    trainer = seeded(seed, lambda: DCGANTrainer(config, settings, own, shares))
     kimg = len(images.images) / 1000
     loop = LoopSettings(total_kimg=epochs * kimg, batch_size=batch_size, snapshot_kimg=kimg, seed=seed)
     metadata = _metadata(data, images)
