@@ -130,13 +130,16 @@ def _lines(text: str, unit: str) -> OnProgress:
 
 @contextmanager
 def gan_display() -> Iterator[Callable[[Progress], None]]:
-    """A bar in kimg, and a line of losses a minute."""
+    """A bar in kimg, a line of losses a minute, and warnings."""
     with progress("Training", unit="kimg") as show:
         last = 0.0
 
         def on_step(now: Progress) -> None:
             nonlocal last
             show(now.kimg, now.total_kimg)
+            if now.warning:
+                say(now.warning)
+                return
             if time.monotonic() - last > 60 or now.kimg >= now.total_kimg:
                 last = time.monotonic()
                 values = "  ".join(f"{name} {value:.3f}" for name, value in now.scalars.items())

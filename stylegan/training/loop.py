@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +31,25 @@ from .snapshots import (
     load_state,
     save_networks,
     save_state,
+    spread,
     write_grid,
 )
 
 __all__ = ["STATE_FILE", "LoopSettings", "Progress", "Trainer", "seeded", "train_gan"]
 
 
+COLLAPSED_SHARE, COLLAPSED_KIMG = 0.2, 20
+"""A training has collapsed if its samples differ by less than this share of what real images do, this late."""
+
+
 @dataclass(frozen=True)
 class Progress:
-    """The state of a training for a display: after each step, kimg done and to do, and the last logged scalars."""
+    """The state of a training for a display: kimg done and to do, the last logged scalars, and a warning or none."""
 
     kimg: float
     total_kimg: float
     scalars: dict[str, float]
+    warning: str = ""
 
 
 def train_gan(
@@ -86,7 +92,7 @@ def train_gan(
     rates = Rates(trainer, settings)
     done = load_state(folder / STATE_FILE, trainer, averages, settings)
     if records:
-        records.begin(done, data)
+        records.begin(done, data, classes)
     every = max(1, round(settings.snapshot_kimg * 1000 / settings.batch_size))
     for step in range(done + 1, settings.steps + 1):
         rates.set(step - 1)
@@ -204,11 +210,14 @@ class _Records:
         self._metadata, self._on_step = metadata, on_step
         self._inputs = trainer.sample_inputs(64, _rng(settings.seed, 0))
         self._board = summary_writer(folder / "tensorboard")
+        self._warned = False
 
-    def begin(self, done: int, data: torch.Tensor) -> None:
+    def begin(self, done: int, data: torch.Tensor, classes: np.ndarray | None) -> None:
         """Start the clock after ``done`` steps; show the first pictures of the data, uint8 [N, C, R, R]."""
+        reals = data[:64].float() / 127.5 - 1
+        self._spread = spread(reals, None if classes is None else torch.from_numpy(classes[:64]))
         if done == 0:
-            write_grid(self._folder / "reals.png", data[:64].float() / 127.5 - 1)
+            write_grid(self._folder / "reals.png", reals)
         self._before, self._started = done * self._settings.batch_size, time.monotonic()
 
     def write(self, seen: int, values: dict[str, float]) -> None:
@@ -219,8 +228,9 @@ class _Records:
             file.write(json.dumps({"kimg": seen / 1000, **scalars}) + "\n")
         for name, value in scalars.items():
             self._board.add_scalar(name, value, seen)
+        self._now = Progress(seen / 1000, self._settings.total_kimg, values)
         if self._on_step:
-            self._on_step(Progress(seen / 1000, self._settings.total_kimg, values))
+            self._on_step(self._now)
 
     def snapshot(self, averages: list[nn.Module], step: int) -> None:
         """Draw samples, and write the networks and the state."""
@@ -233,6 +243,19 @@ class _Records:
         self._board.add_image("fakes", grid, seen, dataformats="HWC")
         save_networks(self._folder, self._trainer, averages, self._settings, kimg, self._metadata)
         save_state(self._folder / STATE_FILE, self._trainer, averages, self._settings, step)
+        if kimg >= COLLAPSED_KIMG:
+            self._warn_if_alike(fakes, kimg)
+
+    def _warn_if_alike(self, fakes: torch.Tensor, kimg: float) -> None:
+        """Say once if the samples of a class are nearly one picture."""
+        found = spread(fakes, self._inputs[1] if len(self._inputs) > 1 else None)
+        if self._on_step and not self._warned and found < COLLAPSED_SHARE * self._spread:
+            self._warned = True
+            warning = (
+                f"warning: at {kimg:.0f} kimg the samples of a class differ {found / self._spread:.0%} as much as real "
+                "images do: training has collapsed; look at fakes-*.png, and try another seed or learning rate"
+            )
+            self._on_step(replace(self._now, warning=warning))
 
     def close(self) -> None:
         self._board.close()

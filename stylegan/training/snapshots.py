@@ -151,6 +151,26 @@ def save_networks(
         save_discriminator(folder / DISCRIMINATOR_FILE, discriminator)
 
 
+def spread(images: torch.Tensor, classes: torch.Tensor | None) -> float:
+    """How much pictures of one class differ: a pixel's standard deviation, root mean square over pixels and classes.
+
+    Args:
+        images: float32 [N, C, R, R].
+        classes: [N, c_dim]; equal rows are one class. None = all are.
+
+    Returns:
+        NaN where no class has two pictures.
+    """
+    groups = torch.zeros(len(images), dtype=torch.long)
+    if classes is not None:
+        groups = torch.unique(classes, dim=0, return_inverse=True)[1]
+    left = len(images) - int(groups.max()) - 1
+    if not left:
+        return math.nan
+    means = torch.stack([images[groups == group].mean(dim=0) for group in range(int(groups.max()) + 1)])
+    return math.sqrt(float((images - means[groups]).square().sum()) / (left * images[0].numel()))
+
+
 def write_grid(path: Path, images: torch.Tensor) -> np.ndarray:
     """Eight rows of eight as one PNG; returns uint8 [H, W, C]."""
     from torchvision.utils import make_grid

@@ -1,6 +1,7 @@
 """The DCGAN, its trainer, and what a stop and a resume do to it."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import torch
 from fergan.runtime.errors import DataError, UsageError
 from fergan.stylegan.dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
 from fergan.stylegan.generator import load_generator
+from fergan.stylegan.training import loop as loop_module
 from fergan.stylegan.training.dcgan import DCGANSettings, DCGANTrainer
 from fergan.stylegan.training.diffaugment import diff_augment
 from fergan.stylegan.training.loop import LoopSettings, Progress, seeded, train_gan
+from fergan.stylegan.training.snapshots import spread
 
 CONFIG = DCGANConfig(z_dim=8, img_resolution=32, base_channels=8)
 
@@ -96,6 +99,49 @@ def test_a_conditional_dcgan_learns_its_classes(tmp_path: Path) -> None:
     assert np.array_equal(dark, generator.generate(range(8), class_index=0))
     with pytest.raises(UsageError, match=r"there is no class disgust: .* classes 0 to 1 \(dark, bright\)"):
         generator.generate([0], class_index="disgust")
+
+
+def test_the_classes_cannot_drown_the_latent() -> None:
+    config = DCGANConfig(z_dim=100, base_channels=8, c_dim=7)
+    trainer = seeded(0, lambda: DCGANTrainer(config, DCGANSettings(), torch.device("cpu"), np.full(7, 1 / 7)))
+    generator = trainer.modules["G"]
+    z, classes = trainer.sample_inputs(64, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = spread(trainer.draw(generator, (z, classes)), classes)
+        generator.layers[0].weight[:100] *= 0.1  # a training that neglects z
+        after = spread(trainer.draw(generator, (z, classes)), classes)
+    assert after > 0.9 * before
+
+
+@pytest.mark.parametrize("kimg", [0.16, 0.64])
+def test_samples_that_are_all_alike_are_noticed(
+    tmp_path: Path, kimg: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "COLLAPSED_KIMG", 0.3)
+    trainer = seeded(0, lambda: DCGANTrainer(CONFIG, DCGANSettings(), torch.device("cpu")))
+    next(iter(trainer.modules["G"].layers)).weight.data.zero_()  # z is lost
+    warnings = []
+
+    def note(progress: Progress) -> None:
+        if progress.warning:
+            warnings.append(progress.warning)
+
+    trainer.step = lambda *given: {"loss/D": torch.tensor(1.386)}  # type: ignore
+    loop = LoopSettings(total_kimg=kimg, batch_size=16, snapshot_kimg=0.16, ema_kimg=(0.2,))
+    train_gan(trainer, discs(128), tmp_path, loop, on_step=note)
+    if kimg < 0.3:
+        assert not warnings
+    else:
+        (line,) = warnings  # once, though two snapshots show it
+        assert "the samples of a class differ 0% as much as real images do: training has collapsed" in line
+
+
+def test_spread_looks_within_classes() -> None:
+    dark_and_bright = torch.tensor([0.0, 0.0, 1.0, 1.0]).reshape(4, 1, 1, 1).expand(4, 1, 8, 8)
+    classes = torch.eye(2)[[0, 0, 1, 1]]
+    assert spread(dark_and_bright, None) == pytest.approx(3**-0.5)
+    assert spread(dark_and_bright, classes) == 0
+    assert math.isnan(spread(dark_and_bright, torch.eye(4)))
 
 
 def test_refusals(tmp_path: Path) -> None:
