@@ -102,9 +102,9 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGANDiscriminator(nn.Module):
-    """image float32 [N, img_channels, R, R] and, where conditional, classes [N, c_dim] -> logits float32 [N].
+    """image float32 [N, img_channels, R, R] -> float32 [N, 1 + c_dim]: how real, and how much of each class.
 
-    The last layer says how real an image is, and then, class by class, how much more so as one of that class.
+    :func:`as_class` makes logits of them.
     """
 
     def __init__(self, config: DCGANConfig) -> None:
@@ -118,8 +118,13 @@ class DCGANDiscriminator(nn.Module):
         layers.append(spectral_norm(last))  # [N, 1 + c_dim, 1, 1]
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, image: torch.Tensor, classes: torch.Tensor | None = None) -> torch.Tensor:
-        logits: torch.Tensor = self.layers(image).flatten(1)
-        if classes is None:
-            return logits[:, 0]
-        return logits[:, 0] + (logits[:, 1:] * classes).sum(dim=1)
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        heads: torch.Tensor = self.layers(image)
+        return heads.flatten(1)
+
+
+def as_class(heads: torch.Tensor, classes: torch.Tensor | None) -> torch.Tensor:
+    """The logits, float32 [N], that images are real, and of their ``classes`` [N, c_dim] where conditional."""
+    if classes is None:
+        return heads[:, 0]
+    return heads[:, 0] + (heads[:, 1:] * classes).sum(dim=1)

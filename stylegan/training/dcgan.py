@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
+from ..dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator, as_class
 from .diffaugment import diff_augment
 from .snapshots import Trainer
 
@@ -66,17 +66,23 @@ class DCGANTrainer(Trainer):
         with self._precision():
             fakes = self.draw(self.modules["G"], inputs).float()
 
-        real_logits = self._logits(reals, classes, rng)
-        fake_logits = self._logits(fakes.detach(), asked, rng)
+        real_heads = self._heads(reals, rng)
+        real_logits = as_class(real_heads, classes)
+        fake_logits = as_class(self._heads(fakes.detach(), rng), asked)
         d_loss = F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+        scalars = {"loss/D": d_loss.detach()}
+        if classes is not None:
+            class_loss = F.cross_entropy(real_heads[:, 1:], classes)
+            scalars["loss/class"] = class_loss.detach()
+            d_loss = d_loss + class_loss
         self._update("D", d_loss)
 
         D.requires_grad_(False)
-        g_loss = F.softplus(-self._logits(fakes, asked, rng)).mean()
+        g_loss = F.softplus(-as_class(self._heads(fakes, rng), asked)).mean()
         self._update("G", g_loss)
         D.requires_grad_(True)
         return {
-            "loss/D": d_loss.detach(),
+            **scalars,
             "loss/G": g_loss.detach(),
             "logits/real_sign": real_logits.detach().sign().mean(),
             "logits/fake_sign": fake_logits.detach().sign().mean(),
@@ -86,11 +92,12 @@ class DCGANTrainer(Trainer):
         half = self.settings.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=half, cache_enabled=False)
 
-    def _logits(self, images: torch.Tensor, classes: torch.Tensor | None, rng: torch.Generator) -> torch.Tensor:
-        """What D says of augmented images, float32 [N]."""
+    def _heads(self, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """What D says of augmented images, float32 [N, 1 + c_dim]."""
         augmented = diff_augment(images, self.settings.augment, rng)
         with self._precision():
-            return self.modules["D"](augmented, classes).float()
+            heads: torch.Tensor = self.modules["D"](augmented)
+        return heads.float()
 
     def _update(self, name: str, loss: torch.Tensor) -> None:
         self.optimizers[name].zero_grad(set_to_none=True)

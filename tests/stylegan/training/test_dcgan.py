@@ -41,7 +41,7 @@ def test_shapes_and_published_sizes() -> None:
     images = generator(torch.randn(2, 100))
     assert images.shape == (2, 1, 48, 48)
     assert images.abs().max() <= 1
-    assert discriminator(images).shape == (2,)
+    assert discriminator(images).shape == (2, 1)
     # the figure for a 48 px, 1-channel, 64-wide generator, and one bias that the last layer has beyond it
     assert sum(p.numel() for p in generator.parameters()) == 3_216_256 + 1
 
