@@ -74,7 +74,7 @@ _TITLE = {
     "--out", metavar="FILE", help="Write the results into this file, as JSON lines after those that are there."
 )
 @click.option("--neighbours", metavar="PNG", help="Show 16 samples beside the nearest training images.")
-@click.option("--grid", metavar="PNG", help="Show 64 samples that nobody picked; needs no --data.")
+@click.option("--grid", metavar="PNG", help="Show 64 samples that nobody picked, or a row a class; needs no --data.")
 @click.option(
     "--blind",
     nargs=2,
@@ -104,10 +104,10 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
     if options["images"] is None:
         ensure_network(options["network"])
     if grid is not None:
-        name, used = write_sample_grid(
+        drawn = write_sample_grid(
             grid, options["network"], psi, options["class_index"], options["seed"], options["device"]
         )
-        click.echo(f"64 samples of {name} at psi {used:g} in {grid}")
+        click.echo(f"{drawn} in {grid}")
     if data is None:
         return
     records = judge(MetricsOptions(data=data, **options), progress)

@@ -221,21 +221,30 @@ def append_lines(path: str | Path, records: list[dict[str, Any]]) -> None:
 
 def write_sample_grid(
     path: str | Path, network: str | None, psi: float | None, class_index: int | str | None, seed: int, device: str
-) -> tuple[str, float]:
+) -> str:
     """Write 64 samples, seeds ``seed`` and up, as eight rows of eight: what a model card shows.
 
+    Of a conditional generator without ``class_index``, a row is a class, and all rows are of the same eight seeds.
+
     Returns:
-        The generator's name and the psi.
+        What was drawn, for a person.
     """
     generator = load_generator(network, device=device)
     psi = default_psi(generator, psi)
-    faces = generator.generate(range(seed, seed + _GRID**2), truncation_psi=psi, class_index=class_index)
+    if generator.c_dim and class_index is None:
+        seeds, classes = range(seed, seed + _GRID), range(min(generator.c_dim, _GRID))
+        faces = np.concatenate([generator.generate(seeds, psi, class_index=index) for index in classes])
+        shown = f", one row for each of {', '.join(generator.class_names[:_GRID])}"
+    else:
+        faces = generator.generate(range(seed, seed + _GRID**2), psi, class_index=class_index)
+        shown = ""
+    count = len(faces)
     gap = max(1, generator.img_resolution // 32)
     faces = np.pad(faces, ((0, 0), (0, gap), (0, gap), (0, 0)))
     edge, channels = faces.shape[1], faces.shape[3]
-    grid = faces.reshape(_GRID, _GRID, edge, edge, channels).swapaxes(1, 2).reshape(_GRID * edge, -1, channels)
+    grid = faces.reshape(-1, _GRID, edge, edge, channels).swapaxes(1, 2).reshape(-1, _GRID * edge, channels)
     write_png(path, np.pad(grid, ((gap, 0), (gap, 0), (0, 0))), compress_level=6)
-    return generator.name, psi
+    return f"{count} samples of {generator.name} at psi {psi:g}{shown}"
 
 
 def _pictures_a_side(options: MetricsOptions, reals: PictureSet, others: PictureSet | None = None) -> int:

@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fergan.data.images import read_image
 from fergan.data.labels import NAMED
 from fergan.runtime.errors import UsageError
 from fergan.stylegan.checkpoints import save_generator
-from fergan.stylegan.dcgan import DCGANConfig, DCGANGenerator
+from fergan.stylegan.dcgan import ClassNorm, DCGANConfig, DCGANGenerator
+from fergan.stylegan.generator import load_generator
 from fergan.workflows.generators.features import MetricsOptions
 from fergan.workflows.generators.metrics import judge
+
+from ..conftest import Invoke
 
 LABELS = NAMED["fer2013"]
 
@@ -51,3 +55,19 @@ def test_an_unconditional_generator_has_no_classes_to_compare(tmp_path: Path) ->
             comments="",
         )
         judge(MetricsOptions(str(tmp_path / "faces.csv"), network="dcgan-fer2013-48", by_class=True, device="cpu"))
+
+
+def test_the_grid_has_a_row_for_each_class(tmp_path: Path, invoke: Invoke) -> None:
+    torch.manual_seed(0)
+    generator = DCGANGenerator(DCGANConfig(z_dim=6, img_resolution=32, base_channels=4, c_dim=3)).eval()
+    for layer in generator.layers:
+        if isinstance(layer, ClassNorm):
+            torch.nn.init.normal_(layer.by_class.weight)
+    save_generator(tmp_path / "cond.safetensors", generator, metadata={"classes": ["a", "b", "c"]})
+    done = invoke("metrics", "--network", "cond.safetensors", "--grid", "grid.png")
+    assert "24 samples of cond at psi 1, one row for each of a, b, c in grid.png" in done.stdout
+    grid = read_image(tmp_path / "grid.png")
+    assert grid.shape == (3 * 33 + 1, 8 * 33 + 1, 1)
+    (face,) = load_generator(tmp_path / "cond.safetensors", device="cpu").generate([2], class_index="b")
+    assert np.array_equal(grid[34:66, 67:99], face)
+    assert not np.array_equal(grid[1:33, 67:99], face)
