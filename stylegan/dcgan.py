@@ -104,7 +104,9 @@ class DCGANGenerator(nn.Module):
 class DCGANDiscriminator(nn.Module):
     """image float32 [N, img_channels, R, R] -> float32 [N, 1 + c_dim]: how real, and how much of each class.
 
-    :func:`as_class` makes logits of them.
+    :func:`as_class` makes logits of them. A layer under spectral norm makes most of what it is shown smaller, so that
+    logits begin near 0.1, with what the biases say in them. Telling classes apart needs more: where conditional, a gain
+    keeps the size from layer to layer, and the biases begin at 0.
     """
 
     def __init__(self, config: DCGANConfig) -> None:
@@ -117,10 +119,17 @@ class DCGANDiscriminator(nn.Module):
         last = nn.Conv2d(8 * c, 1 + config.c_dim, config.img_resolution // 16)
         layers.append(spectral_norm(last))  # [N, 1 + c_dim, 1, 1]
         self.layers = nn.Sequential(*layers)
+        self._gain = 2.5 if config.c_dim else 1.0
+        if config.c_dim:
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        heads: torch.Tensor = self.layers(image)
-        return heads.flatten(1)
+        x = image
+        for layer in self.layers:
+            x = self._gain * layer(x) if isinstance(layer, nn.Conv2d) else layer(x)
+        return x.flatten(1)
 
 
 def as_class(heads: torch.Tensor, classes: torch.Tensor | None) -> torch.Tensor:

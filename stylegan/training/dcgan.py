@@ -1,7 +1,9 @@
 """How a DCGAN is trained: non-saturating logistic loss, spectral norm, DiffAugment, two Adams.
 
 The loss is Goodfellow et al. 2014 (arXiv:1406.2661); with spectral norm it is a sound default for small images
-(Kurach et al. 2019, arXiv:1807.04720). Adam's momentum is the DCGAN paper's, its learning rate twice the paper's.
+(Kurach et al. 2019, arXiv:1807.04720). Adam's momentum is the DCGAN paper's, its learning rate twice the paper's. Where
+conditional, D also learns to tell the classes of real images apart, as in AC-GAN (Odena et al. 2017, arXiv:1610.09585),
+while G hears of its class through D's logits alone.
 """
 
 from __future__ import annotations
@@ -21,16 +23,22 @@ from .snapshots import Trainer
 @dataclass(frozen=True)
 class DCGANSettings:
     """Attributes:
-    learning_rate: of both Adams.
+    learning_rate: of G's Adam.
+    d_rate: learning rate of D's Adam, as a multiple of G's (two time scales; Heusel et al. 2017, arXiv:1706.08500).
     beta1: first moment's momentum of both Adams.
     augment: DiffAugment policy; ``cutout`` helps when there are few images.
     precision: ``float32`` or ``bfloat16``, in which the convolutions compute; weights stay in float32.
+    class_weight: of the cross-entropy by which D, where conditional, tells the classes of real images apart.
+    head_start: steps in which D learns alone, for a G that can draw already.
     """
 
     learning_rate: float = 4e-4
     beta1: float = 0.5
     augment: tuple[str, ...] = ("color", "translation")
     precision: str = "float32"
+    class_weight: float = 1.0
+    d_rate: float = 1.0
+    head_start: int = 0
 
 
 class DCGANTrainer(Trainer):
@@ -50,8 +58,8 @@ class DCGANTrainer(Trainer):
         self.modules: dict[str, nn.Module] = {"G": generator, "D": discriminator}
         betas = (settings.beta1, 0.999)
         self.optimizers = {
-            name: torch.optim.Adam(module.parameters(), settings.learning_rate, betas)
-            for name, module in self.modules.items()
+            name: torch.optim.Adam(self.modules[name].parameters(), rate, betas)
+            for name, rate in (("G", settings.learning_rate), ("D", settings.learning_rate * settings.d_rate))
         }
 
     def draw(self, generator: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -74,12 +82,13 @@ class DCGANTrainer(Trainer):
         if classes is not None:
             class_loss = F.cross_entropy(real_heads[:, 1:], classes)
             scalars["loss/class"] = class_loss.detach()
-            d_loss = d_loss + class_loss
+            d_loss = d_loss + self.settings.class_weight * class_loss
         self._update("D", d_loss)
 
         D.requires_grad_(False)
         g_loss = F.softplus(-as_class(self._heads(fakes, rng), asked)).mean()
-        self._update("G", g_loss)
+        if self._steps("D") > self.settings.head_start:
+            self._update("G", g_loss)
         D.requires_grad_(True)
         return {
             **scalars,
@@ -98,6 +107,11 @@ class DCGANTrainer(Trainer):
         with self._precision():
             heads: torch.Tensor = self.modules["D"](augmented)
         return heads.float()
+
+    def _steps(self, name: str) -> int:
+        """How many updates a network has had, those before a stop included."""
+        first = self.optimizers[name].param_groups[0]["params"][0]
+        return int(self.optimizers[name].state[first]["step"])
 
     def _update(self, name: str, loss: torch.Tensor) -> None:
         self.optimizers[name].zero_grad(set_to_none=True)

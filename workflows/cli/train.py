@@ -134,6 +134,11 @@ def _gan_options(
     metavar="LIST",
     help="Show D pictures with these changes of DiffAugment: color,translation,cutout.",
 )
+@click.option(
+    "--init",
+    metavar="FILE|NAME",
+    help="Start from this DCGAN, conditional or not; D is new and learns alone for 300 steps.",
+)
 @seed_option("weights, order, latents and augmentation")
 @device_option
 def train_dcgan(data: str, out: str, **options: Any) -> None:

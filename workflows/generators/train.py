@@ -8,12 +8,14 @@ from typing import Any
 
 import click
 import numpy as np
+from torch import nn
 
 from ...runtime.devices import choose_device
 from ...runtime.distributed import process_group, rank, world_size
 from ...runtime.errors import UsageError, counted
 from ...runtime.files import printable
-from ...stylegan.dcgan import DCGANConfig
+from ...stylegan.dcgan import DCGANConfig, DCGANGenerator
+from ...stylegan.generator import load_generator
 from ...stylegan.training.dcgan import DCGANSettings, DCGANTrainer
 from ...stylegan.training.diffaugment import POLICIES
 from ...stylegan.training.images import TrainingSet, load_training_set
@@ -22,6 +24,9 @@ from ...stylegan.training.precision import has_fast_bfloat16
 from ...stylegan.training.start import grown, read_start, take_over
 from ...stylegan.training.stylegan2 import StyleGAN2Settings, StyleGAN2Trainer, default_config, default_r1_gamma
 from ...stylegan.zoo import find_checkpoint
+
+HEAD_START = 300
+"""Steps in which a DCGAN's new D learns alone, where G begins with the weights of ``--init``."""
 
 
 def train_dcgan(
@@ -38,6 +43,7 @@ def train_dcgan(
     learning_rate: float,
     augment: str,
     precision: str | None,
+    init: str | None,
     seed: int,
     device: str,
 ) -> Path:
@@ -59,12 +65,31 @@ def train_dcgan(
     if world_size() > 1:
         raise UsageError("a DCGAN is trained by one process; start it without torchrun")
     own = choose_device(device)
-    settings = DCGANSettings(learning_rate, augment=policy, precision=_precision(precision, own.type)[1])
+    settings = DCGANSettings(
+        learning_rate,
+        augment=policy,
+        precision=_precision(precision, own.type)[1],
+        d_rate=2.5 if cond else 1.0,
+        head_start=0 if init is None else HEAD_START,
+    )
     trainer = seeded(seed, lambda: DCGANTrainer(config, settings, own, shares))
     kimg = len(images.images) / 1000
     loop = LoopSettings(total_kimg=epochs * kimg, batch_size=batch_size, snapshot_kimg=kimg, seed=seed)
     metadata = _metadata(data, images)
+    if init is not None:
+        metadata["init"] = {"file": Path(init).name, "sha256": _begin_with(trainer.modules["G"], init)}
     return train_gan(trainer, images.images, out, loop, classes=images.classes, metadata=metadata, on_step=on_step)
+
+
+def _begin_with(generator: nn.Module, init: str) -> str | None:
+    """Give a new DCGAN the weights of another, which may be unconditional; returns the sha256 of its file."""
+    start = load_generator(init, device="cpu")
+    own, weights = generator.state_dict(), start.network.state_dict()
+    odd = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
+    if odd or not isinstance(start.network, DCGANGenerator):
+        raise UsageError(f"--init {init}: is no DCGAN of this size, channels and width, with these classes or none")
+    generator.load_state_dict({**own, **weights})
+    return start.sha256
 
 
 def train_stylegan2(

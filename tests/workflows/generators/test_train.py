@@ -1,5 +1,6 @@
 """Training generators from files: what is refused, and starting from a generator."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 import torch
 from fergan.data.images import write_png
 from fergan.runtime.errors import UsageError
+from fergan.stylegan.checkpoints import save_generator
+from fergan.stylegan.dcgan import DCGANConfig, DCGANGenerator
 from fergan.stylegan.generator import load_generator
 from fergan.stylegan.ops import setup_filter
 from fergan.stylegan.ops.upfirdn2d import upsample2d
-from fergan.workflows.generators.train import train_stylegan2
+from fergan.workflows.generators.train import train_dcgan, train_stylegan2
 from safetensors.torch import load_file
 
 OPTIONS = {
@@ -96,3 +99,33 @@ def test_a_training_grows_from_a_lower_resolution(images: Path, tmp_path: Path, 
     assert torch.allclose(fine, upsample2d(coarse, setup_filter([1, 3, 3, 1])), atol=1e-4)  # enlarged, nothing else yet
     blocks = [load_file(path.with_name("discriminator.safetensors"))["b8.conv0.weight"] for path in (small, large)]
     assert torch.allclose(*blocks, atol=1e-6)
+
+
+def test_a_conditional_dcgan_begins_with_the_weights_of_an_unconditional_one(images: Path, tmp_path: Path) -> None:
+    (images / "dataset.json").write_text(json.dumps({"labels": [[f"{i}.png", i % 4] for i in range(40)]}))
+    torch.manual_seed(0)
+    save_generator(tmp_path / "start.safetensors", DCGANGenerator(DCGANConfig(100, 32, 3, 4)))
+
+    def train(out: str, init: str) -> Path:
+        return train_dcgan(
+            str(images),
+            str(tmp_path / out),
+            lambda progress: None,
+            epochs=0.8,  # two steps, in which D learns alone
+            cond=True,
+            base_channels=4,
+            augment="color",
+            init=init,
+            **{name: OPTIONS[name] for name in ("channels", "resolution", "precision", "seed", "device")},
+            batch_size=16,
+            learning_rate=4e-4,
+        )
+
+    start, trained = load_generator(tmp_path / "start.safetensors", "cpu"), train("out", str(tmp_path / "start.safetensors"))
+    generator = load_generator(trained, "cpu")
+    assert generator.c_dim == 4
+    weights = generator.network.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in start.network.named_parameters())
+    assert generator.metadata["init"] == {"file": "start.safetensors", "sha256": start.sha256}
+    with pytest.raises(UsageError, match="is no DCGAN of this size, channels and width"):
+        train("other", "dcgan-fer2013-48")
