@@ -22,7 +22,7 @@ from .blocks import PYTHON, ROOT, SHELL, Block, blocks, inline_commands, pages
 SMALL = {
     ("train", "classifier"): "--epochs 1 --batch-size 8",
     ("train", "stylegan2"): "--kimg 0.016 --snapshot-kimg 0.016 --batch-size 8 --width tiny",
-    ("train", "dcgan"): "--epochs 1 --base-channels 4 --batch-size 8",
+    ("train", "dcgan"): "--epochs 1 --batch-size 8",
     ("metrics",): "--n 6 --repeats 1",
     ("interpolate",): "--frames 2",
     ("tune",): "--epochs 1 --trials 1",

@@ -114,9 +114,7 @@ def test_the_classes_cannot_drown_the_latent() -> None:
 
 
 @pytest.mark.parametrize("kimg", [0.16, 0.64])
-def test_samples_that_are_all_alike_are_noticed(
-    tmp_path: Path, kimg: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_samples_that_are_all_alike_are_noticed(tmp_path: Path, kimg: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_module, "COLLAPSED_KIMG", 0.3)
     trainer = seeded(0, lambda: DCGANTrainer(CONFIG, DCGANSettings(), torch.device("cpu")))
     next(iter(trainer.modules["G"].layers)).weight.data.zero_()  # z is lost

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fergan.classify.classifier import load_classifier
 from fergan.data.images import read_image
 from fergan.data.labels import NAMED
 from fergan.runtime.errors import UsageError
@@ -71,3 +72,15 @@ def test_the_grid_has_a_row_for_each_class(tmp_path: Path, invoke: Invoke) -> No
     (face,) = load_generator(tmp_path / "cond.safetensors", device="cpu").generate([2], class_index="b")
     assert np.array_equal(grid[34:66, 67:99], face)
     assert not np.array_equal(grid[1:33, 67:99], face)
+
+
+def test_the_bundled_conditional_generator_draws_classes_and_differs_within_each() -> None:
+    generator = load_generator("dcgan-fer2013-48-cond", device="cpu")
+    assert generator.class_names == LABELS
+    drawn = np.stack([generator.generate(range(8), class_index=name)[..., 0] for name in LABELS]).astype(float)
+    assert np.array_equal(drawn[1], generator.generate(range(8), class_index=1)[..., 0])  # by name or not
+    assert drawn.std(axis=1).mean() > 25  # other seeds are other faces; real ones have 55
+    assert drawn.std(axis=0).mean() > 5  # and a seed is another picture in another class
+    judge_of = load_classifier("fernet", device="cpu")
+    said = judge_of.predict(generator.generate(range(40), class_index="happy")[..., 0]).argmax(axis=1)
+    assert np.mean(said == judge_of.labels.index("happy")) > 0.5

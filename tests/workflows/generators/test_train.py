@@ -121,8 +121,8 @@ def test_a_conditional_dcgan_begins_with_the_weights_of_an_unconditional_one(ima
             learning_rate=4e-4,
         )
 
-    start, trained = load_generator(tmp_path / "start.safetensors", "cpu"), train("out", str(tmp_path / "start.safetensors"))
-    generator = load_generator(trained, "cpu")
+    start = load_generator(tmp_path / "start.safetensors", "cpu")
+    generator = load_generator(train("out", str(tmp_path / "start.safetensors")), "cpu")
     assert generator.c_dim == 4
     weights = generator.network.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in start.network.named_parameters())
