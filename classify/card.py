@@ -96,11 +96,7 @@ def refuse_for_several(labels: Sequence[str] | None, input_range: GivenRange | N
 
 
 def read_card(path: Path, labels: Sequence[str] | None = None, input_range: GivenRange | None = None) -> dict[str, Any]:
-    """``NAME.json`` beside a model file, an empty one where there is none.
-
-    Args:
-        path: of the model file.
-        labels, input_range: in place of what the card says.
+    """``NAME.json`` beside a model file, an empty one where there is none; what is given takes the place of its own.
 
     Raises:
         DataError: it is no JSON object, or its ``outputs`` are neither ``probabilities`` nor ``logits``.

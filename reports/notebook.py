@@ -28,11 +28,7 @@ _TILE = "display:inline-block;margin:0 6px 8px 0;vertical-align:top;font:12px/1.
 
 @dataclass(frozen=True)
 class Shown:
-    """Faces beside one another. A notebook shows it; :meth:`save` and :meth:`open` make a page of it.
-
-    Attributes:
-        html: the faces with their captions.
-    """
+    """Faces beside one another. A notebook shows it; :meth:`save` and :meth:`open` make a page of it."""
 
     html: str
 

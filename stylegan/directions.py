@@ -75,11 +75,7 @@ class Direction:
 
 
 def bundled_directions(network: str | Path | None = None) -> dict[str, Path]:
-    """The directions that come with a bundled generator, by label; none for other generators.
-
-    Args:
-        network: as for :func:`~.generator.load_generator`.
-    """
+    """The directions that come with a bundled generator, by label; none for other generators."""
     bundled = bundled_generators()
     path = next(iter(bundled.values()), None) if network is None else bundled.get(str(network), Path(network))
     if path is None or path not in bundled.values():

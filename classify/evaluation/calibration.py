@@ -117,11 +117,7 @@ class Heads:
 
 
 def find_heads(model: keras.Model, logits: bool = False) -> Heads:
-    """Find where a network, or each member of a soft vote, makes its logits.
-
-    Args:
-        model: from inputs to probabilities, or to logits.
-        logits: whether it ends in logits.
+    """Find where a network (which may end in logits), or each member of a soft vote, makes its logits.
 
     Raises:
         NotScalable: no softmax over a dense layer or a convolution is at its end.

@@ -101,11 +101,7 @@ class Summaries(keras.callbacks.Callback):
 class EarlyStopping(keras.callbacks.Callback):
     """Stops early, and lowers the learning rate on a plateau; knows from ``log.csv`` what was before a resume.
 
-    Args:
-        log: the CSV of all finished epochs.
-        monitor: the score that should rise.
-        settings: of the training.
-        learning_rate: its ``scale`` is set.
+    ``monitor`` is the score that should rise.
     """
 
     def __init__(self, log: Path, monitor: str, settings: TrainingSettings, learning_rate: LearningRate) -> None:

@@ -115,15 +115,9 @@ class Report:
 
 
 def write_report(report: Report, folder: str | os.PathLike[str], stem: str = "report") -> tuple[Path, Path]:
-    """Write `report.html` and `report.json` into an existing folder; a reader never sees half a file.
+    """Write `report.html` and `report.json` into an existing folder, and return their paths.
 
-    Args:
-        report: the page and its numbers.
-        folder: existing.
-        stem: of the two file names.
-
-    Returns:
-        The two paths, page first.
+    A reader never sees half a file.
 
     Raises:
         DataError: the folder is missing or cannot be written to, or the disk is full; what was there before stays.

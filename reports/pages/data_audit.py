@@ -37,13 +37,7 @@ class _Section:
 
 
 def build_page(faces: FaceSet, audit: Audit, title: str) -> str:
-    """One HTML file with styles and pictures inside; it loads nothing.
-
-    Args:
-        faces: that were audited.
-        audit: what was found.
-        title: names the data.
-    """
+    """One HTML file with styles and pictures inside; it loads nothing."""
     chosen = [(heading, note, rows, len(all_rows)) for heading, note, all_rows, rows in _chosen(audit.findings)]
     names = [str(row) for _, _, rows, _ in chosen for pair in rows[["row", "other_row"]].to_numpy() for row in pair]
     sprites = make_sprites(

@@ -78,12 +78,7 @@ class _Shown:
 
 
 def build_evaluation_page(data: Mapping[str, Any], pictures: Pictures) -> str:
-    """One HTML file with styles and pictures inside; it loads nothing.
-
-    Args:
-        data: by ``schema/evaluation.schema.json``.
-        pictures: see :class:`Pictures`.
-    """
+    """One HTML file with styles and pictures inside; it loads nothing. ``data`` is an ``evaluation.json``."""
     mistakes = make_sprites(
         [str(row["row"]) for row in data["mistakes"]],
         lambda name: pictures.face(int(name)),

@@ -147,9 +147,6 @@ def compare_counts(
 
     Args:
         counts_a, counts_b: faces of each label, whole numbers [K].
-        classes: their K names.
-        level: of the intervals.
-        seed: of the draws.
 
     Returns:
         With Cramér's V, bias-corrected (Bergsma 2013, J. Korean Stat. Soc. 42:323); label differences a - b with

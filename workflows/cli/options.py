@@ -157,10 +157,6 @@ edit_option = click.option(
 def read_edits(texts: tuple[str, ...], network: str | None = None) -> tuple[tuple[Direction, float], ...]:
     """The directions of ``--edit`` with their strengths; strengths that nobody tried are warned of.
 
-    Args:
-        texts: as they were given.
-        network: whose bundled directions go by their labels.
-
     Raises:
         UsageError: no strength, or none that is a number.
         DataError: a file is missing or is no direction.

@@ -222,11 +222,7 @@ def append_lines(path: str | Path, records: list[dict[str, Any]]) -> None:
 def write_sample_grid(
     path: str | Path, network: str | None, psi: float | None, class_index: int | str | None, seed: int, device: str
 ) -> tuple[str, float]:
-    """Write 64 samples, seeds ``seed`` and up, as eight rows of eight: what a model card shows.
-
-    Returns:
-        The generator's name and the psi.
-    """
+    """Write 64 samples, seeds ``seed`` and up, as eight rows of eight; returns the generator's name and the psi."""
     generator = load_generator(network, device=device)
     psi = default_psi(generator, psi)
     faces = generator.generate(range(seed, seed + _GRID**2), truncation_psi=psi, class_index=class_index)

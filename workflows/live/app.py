@@ -119,12 +119,7 @@ def _offline(folder: str) -> None:
 
 
 def build_app(studio: Studio, folder: Path) -> Any:
-    """The pages, not yet served: a ``gradio.Blocks``.
-
-    Args:
-        studio: what they show.
-        folder: for the example faces.
-    """
+    """The pages, not yet served: a ``gradio.Blocks``. The example faces go into ``folder``."""
     import gradio as gr
 
     setattr(gr.Image, "preprocess", _as_it_came)  # noqa: B010

@@ -65,13 +65,7 @@ class Studio:
         self._drawing = threading.Lock()
 
     def judge(self, name: str, picture: np.ndarray, crop: str = "none") -> Judgement:
-        """The probabilities of one picture.
-
-        Args:
-            name: of the classifier.
-            picture: uint8 [H, W, 1 or 3].
-            crop: as in :func:`fergan.data.faces.prepare_faces`.
-        """
+        """The probabilities of one picture, uint8 [H, W, 1 or 3]."""
         missed: list[int] = []
         classifier = self.classifiers[name]
         faces = classifier.preparation(crop).prepare([picture], missed)

@@ -270,14 +270,11 @@ def labels_hash(run: RunFolder) -> str:
 
 
 def merge_parts(run: RunFolder, count: int) -> int:
-    """Join all parts into ``labels.csv`` (up to :data:`MOST_CSV_ROWS`), and ``skipped.csv`` if any face was skipped.
+    """Join all parts into ``labels.csv`` (up to :data:`MOST_CSV_ROWS`), and ``skipped.csv``; how many were skipped.
 
     Part after part is read, checked and written, so memory does not grow with the run. How many labels there are, of
     which classes, and their :func:`labels_hash` go into ``run.json``; so does, where a detector looked for faces, how
     many of the judged pictures it found none in.
-
-    Returns:
-        How many faces were skipped.
 
     Raises:
         DataError: a part is missing or damaged, or a file cannot be written.

@@ -24,15 +24,11 @@ from .label_audit import read_audit
 
 
 def report(run: RunFolder, pictures: Mapping[str, Picture] | None = None, out: Path | None = None) -> Path:
-    """Write ``report.html`` and ``report.json`` of a classified run.
+    """Write ``report.html`` and ``report.json`` of a classified run; the path of the page.
 
     Args:
-        run: classified.
         pictures: pictures that are still in memory, by file name; others are read from disk.
         out: another place for the page; the numbers go beside it.
-
-    Returns:
-        The path of the page.
 
     Raises:
         DataError: there are no labels, or a file of the run is damaged or cannot be written.

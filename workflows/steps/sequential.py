@@ -46,21 +46,17 @@ class _Limit:
 def check_again(
     run: RunFolder, against: str, max_tv: float, state: Path, *, alpha: float = 0.05, patience: float = 60
 ) -> tuple[Look, str]:
-    """Look once more whether a run's labels are further than `max_tv` from a reference, and note it in `state`.
+    """Look once more whether a run's labels are further than `max_tv` from a reference, note it in `state`, and say so.
 
     The same labels as at the last look are no new look: they get its answer and spend nothing. Of checks that run at
     the same time each waits for the one before it.
 
     Args:
-        run: classified.
         against: as for :func:`fergan.workflows.steps.check.check`.
         max_tv: the total variation distance that is allowed, 0..1.
         state: a file, made at the first look, that holds the looks so far; it belongs to one reference and limit.
         alpha: the chance of any false alarm, over all looks.
         patience: seconds to wait for another check of the same file.
-
-    Returns:
-        The look, and a sentence about it.
 
     Raises:
         UsageError: the file was begun with another reference, limit, alpha or labels.
