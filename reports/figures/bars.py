@@ -9,7 +9,7 @@ outline as well, and each figure has a title and a description that gives its nu
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from markupsafe import Markup
@@ -58,6 +58,12 @@ class Series:
     shares: Floats
     low: Floats
     high: Floats
+
+    @classmethod
+    def of(cls, name: str, found: Any, order: Sequence[int] | None = None) -> Self:
+        """The `shares`, `low` and `high` of an estimate, in another order of its classes if one is given."""
+        rows = slice(None) if order is None else list(order)
+        return cls(name, found.shares[rows], found.low[rows], found.high[rows])
 
 
 def label_chart(

@@ -27,19 +27,18 @@ def asset(name: str) -> str:
     return (FOLDER / name).read_text(encoding="utf-8")
 
 
-def render_document(
-    template: str, *, styles: Sequence[str], scripts: Sequence[str] = (), data: Any = None, **context: object
-) -> str:
+def render_document(template: str, *assets: str, css: str = "", data: Any = None, **context: object) -> str:
     """Render a template that extends `base.html.j2`.
 
     Args:
         template: its file name.
-        styles: style sheets, trusted; each becomes a `style` element.
-        scripts: trusted; joined into one `script` element.
+        assets: our style sheets, each of which becomes a `style` element, and scripts, which become one.
+        css: a further style sheet, trusted.
         data: plain JSON values for the script, in an element with the id `data`; foreign text in it is harmless.
         context: further names for the template; escaped unless marked as safe.
     """
-    script = "\n".join(scripts)
+    styles = [asset(name) for name in assets if name.endswith(".css")] + ([css] if css else [])
+    script = "\n".join(asset(name) for name in assets if name.endswith(".js"))
     return str(
         render(
             template,

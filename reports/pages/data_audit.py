@@ -12,7 +12,7 @@ from ...data.audit.audit import Audit
 from ...data.face_set import FaceSet
 from ...runtime.errors import counted
 from ...runtime.files import printable
-from ..html.document import asset, render_document
+from ..html.document import render_document
 from ..html.sprites import Cell, Sprites, make_sprites
 
 _SHOWN = 60
@@ -55,7 +55,8 @@ def build_page(faces: FaceSet, audit: Audit, title: str) -> str:
     ]
     return render_document(
         "data_audit.html.j2",
-        styles=[asset("page.css"), asset("data_audit.css"), sprites.css],
+        *("page.css", "data_audit.css"),
+        css=sprites.css,
         title=f"Audit of {printable(title)}",
         created=counted(len(faces), "face"),
         lines=summary_lines(audit.summary),

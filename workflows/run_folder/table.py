@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import pandas as pd
@@ -106,10 +106,10 @@ def _together(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
 def _empty(like: LabelTable, n: int) -> LabelTable:
     """A table to fill with the columns of another one, for ``n`` faces, in types that take less memory."""
     small = {"codes": np.int16, "confidence": np.float32, "probabilities": np.float32}
-    columns = like.columns().items()
-    return replace(
-        like, faces=(), **{name: np.empty((n, *old.shape[1:]), small.get(name, old.dtype)) for name, old in columns}
-    )
+    columns: dict[str, Any] = {
+        name: np.empty((n, *old.shape[1:]), small.get(name, old.dtype)) for name, old in like.columns().items()
+    }
+    return replace(like, faces=(), **columns)
 
 
 class _Names(Sequence[str]):

@@ -117,7 +117,7 @@ class _Found:
 
 
 def build_api(settings: ServeSettings, repository: Repository, workers: Executor) -> FastAPI:
-    """The application behind ``/v1/faces:analyze``, ``/healthz``, ``/readyz`` and ``/openapi.json``; ``workers`` decode."""
+    """The application behind ``/v1/faces:analyze``, ``/healthz``, ``/readyz`` and ``/openapi.json``."""
     api = FastAPI(
         title="fergan serve",
         version=__version__,
