@@ -67,14 +67,12 @@ def evaluate(
     """All statistics of a table of labels.
 
     Args:
-        table: the faces.
         validation: the same classifier's answers on labelled faces, to correct by.
         audit: what people said about a sample of the faces.
         preparation: how the labels depend on crop and filter.
         skipped: files that could not be judged, with the columns `face` and `reason`.
         settings: of the run: how faces were selected or edited, if they were.
         others: what further judges said of the same faces.
-        judge: the name of the one whose table this is.
         failed: why other judges of the run have no table, by their names.
 
     Raises:

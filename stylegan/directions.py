@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..runtime.errors import DataError, UsageError
-from ..runtime.files import printable, write_atomically
+from ..runtime.files import printable, read_bytes, write_atomically
 from .generator import Generator
 from .zoo import bundled_generators
 
@@ -144,10 +144,7 @@ def read_direction(path: str | Path) -> Direction:
         DataError: the file is missing or damaged.
     """
     label = printable(path)
-    try:
-        content = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        raise DataError(f"{label}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    content = read_bytes(path)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             if sum(info.file_size for info in archive.infolist()) > _MAX_BYTES:  # a small zip can unpack to any size

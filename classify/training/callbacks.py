@@ -21,11 +21,6 @@ class StartOfEpoch(keras.callbacks.Callback):
     """Makes all randomness of an epoch a function of the seed and its number, and frees the layers of its phase.
 
     Batches take the number as it is; dropout's random state, which a checkpoint does not hold, is set by it.
-
-    Args:
-        batches: of the training.
-        set_phase: called with 1 or 2, to freeze and free layers.
-        head_epochs: epochs of phase 1.
     """
 
     def __init__(self, batches: Batches, set_phase: Callable[[int], None], head_epochs: int) -> None:

@@ -26,11 +26,6 @@ _FACES_BYTES = 2_600_000  # of all runs together
 def build_comparison(samples: Sequence[Sample], *, created: str, title: str | None = None) -> Report:
     """The page of a comparison and its numbers, in memory.
 
-    Args:
-        samples: two to six; see :func:`compare_samples`.
-        created: when, as text.
-        title: the heading; by default it names the samples.
-
     Raises:
         DataError: as for :func:`compare_samples`.
     """

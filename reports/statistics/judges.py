@@ -88,7 +88,6 @@ def compare_judges(
         names: of the judges.
         tables: their labels; faces are matched by their names.
         canonical: for each judge the names of its classes in a spelling that they share.
-        level: of the intervals.
 
     Raises:
         ValueError: fewer than two judges, labels or faces in common.

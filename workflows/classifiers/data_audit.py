@@ -65,9 +65,6 @@ def run_audit(options: AuditOptions, out: str | Path) -> tuple[Audit, list[Path]
             ``summary.json``, ``audit.html``, and as asked for ``exclude.csv``, ``relabelled.csv`` (what changed) and
             ``predictions.npz``.
 
-    Returns:
-        The audit, and the files that were written.
-
     Raises:
         DataError, UsageError: as the readers and steps say.
     """

@@ -80,9 +80,6 @@ def run_evaluation(
             ``probabilities_ten`` where asked for).
         show: progress.
 
-    Returns:
-        The contents of ``evaluation.json``, and the files that were written.
-
     Raises:
         DataError, UsageError: as the readers say; no such split; no label in common.
     """

@@ -73,9 +73,7 @@ def learn_direction(options: DirectionOptions, out: str | Path, on_progress: OnP
     """Learn a direction, measure it on other seeds, and write it with a strip of faces beside it.
 
     Args:
-        options: see :class:`DirectionOptions`.
         out: the ``.npz``; ``NAME.png`` beside it shows eight faces at seven strengths.
-        on_progress: called with faces.
 
     Returns:
         The direction; ``about["measured"]`` has what it does at each strength.

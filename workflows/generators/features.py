@@ -233,10 +233,7 @@ def compute_features(
 
     Args:
         pictures: uint8 [H, W, C] each.
-        count: how many they are.
-        spaces: which features.
         mirrored: places of those whose mirror image is wanted too.
-        on_progress: called after each block.
 
     Returns:
         by the name of a space, [N, D] of all pictures and [M, D] of the mirrored ones, in the order of ``mirrored``.

@@ -18,7 +18,7 @@ import numpy as np
 from ... import __version__
 from ...data.images import write_png
 from ...runtime.errors import DataError, UsageError, counted
-from ...runtime.files import printable, write_atomically
+from ...runtime.files import printable, read_bytes, write_atomically
 from ...stylegan.generator import Generator, default_psi, load_generator
 from ...stylegan.metrics import (
     DENSITY_K,
@@ -209,10 +209,7 @@ def _search(path: str, space: FeatureSpace, reals: PictureSet, fakes: Fakes, poo
 def append_lines(path: str | Path, records: list[dict[str, Any]]) -> None:
     """Add records to a file of JSON lines, whole or not at all; a file that is missing is begun."""
     path = Path(path)
-    try:
-        before = path.read_bytes() if path.exists() else b""
-    except OSError as error:
-        raise DataError(f"{printable(path)}: cannot be read ({error.strerror})") from error
+    before = read_bytes(path) if path.exists() else b""
     if before and not before.endswith(b"\n"):
         before += b"\n"
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)

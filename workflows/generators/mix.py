@@ -46,14 +46,11 @@ class MixOptions:
 
 
 def mix(options: MixOptions, outdir: str | Path, on_progress: OnProgress = no_progress) -> tuple[Path, int]:
-    """Write the mixed faces and their grid.
+    """Write the mixed faces and their grid; its path, and how many faces.
 
     ``ROW-COL.png`` is the row's face with the column's styles at ``options.styles``; ``SEED-SEED.png`` the face of a
     seed by itself, as NVIDIA's style_mixing.py names them; ``grid.png`` has the columns' faces along the top, the rows'
     down the left side, each with its seed at the edge.
-
-    Returns:
-        The path of ``grid.png``, and how many faces were written beside it.
 
     Raises:
         DataError: the checkpoint cannot be read or a file cannot be written.

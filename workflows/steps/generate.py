@@ -322,15 +322,11 @@ def claim_faces(run: RunFolder, record: GenerateRecord) -> None:
 def generate(
     run: RunFolder, options: GenerateOptions | FaceMaker, on_progress: OnProgress = no_progress
 ) -> tuple[Path, int]:
-    """Make all pictures that are missing.
+    """Make all pictures that are missing; their folder, and how many the run has.
 
     Args:
         run: whose lock is held.
         options: what to make, or a generator that is loaded with them.
-        on_progress: called with faces.
-
-    Returns:
-        The folder of the pictures, and how many the run has.
 
     Raises:
         DataError: the checkpoint cannot be read or a file cannot be written.

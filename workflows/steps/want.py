@@ -221,8 +221,6 @@ class Wanted:
 
     Args:
         run: whose lock is held.
-        options: how faces are drawn.
-        want: which are wanted.
         judge: the judge that chooses, where it is loaded already.
 
     Raises:
@@ -252,15 +250,7 @@ class Wanted:
         on_kept: Callable[[Kept], None] = lambda kept: None,
         on_progress: OnProgress = no_progress,
     ) -> FaceMaker:
-        """Find the wanted faces, from where an earlier call came to.
-
-        Args:
-            search: does the tasks.
-            on_kept: called with each face that is kept.
-            on_progress: called with faces.
-
-        Returns:
-            The generator for the seeds that are kept.
+        """Find the wanted faces, from where an earlier call came to: the generator for the seeds that are kept.
 
         Raises:
             DataError: none was found, or the state cannot be written.
