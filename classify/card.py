@@ -134,6 +134,14 @@ def read_model_card(path: Path) -> str | None:
         raise DataError(f"{printable(beside)}: cannot be read ({error})") from error
 
 
+def member_checksums(card: Mapping[str, Any]) -> set[Any]:
+    """The checksums of an ensemble's members, by its card; none for other classifiers."""
+    ensemble = card.get("ensemble")
+    members = ensemble.get("members") if isinstance(ensemble, Mapping) else None
+    rows = members if isinstance(members, list) else []
+    return {row.get("sha256") for row in rows if isinstance(row, Mapping)}
+
+
 def made_here(path: Path, card: Mapping[str, Any]) -> bool:
     """Whether fergan made a model: it is bundled, or its card tells of a training or an ensemble."""
     told = any(isinstance(card.get(key), Mapping) and inner in card[key] for key, inner in _MADE_HERE.items())

@@ -116,8 +116,8 @@ def _fakes(options: MetricsOptions, reals: PictureSet) -> tuple[int, Generator |
         n = _pictures_a_side(options, reals, others)
         return n, None, fakes_of_pictures(others, n * options.repeats)
     n = _pictures_a_side(options, reals)
-    generator = load_generator(options.network, device=options.device)
-    drawn = options.truncation_psi, options.class_index, options.seed, n * options.repeats
+    generator, psi = options.open()
+    drawn = psi, options.class_index, options.seed, n * options.repeats
     return n, generator, fakes_of_generator(generator, *drawn, reals)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ...classify.card import member_checksums
 from ...classify.classifier import Classifier
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import make_folder, printable, write_atomically
@@ -120,7 +121,7 @@ class Judges:
     def related(self) -> bool:
         """Whether one of the two is a member of the other."""
         one, other = self.first.classifier, self.second.classifier
-        return one.sha256 in _members(other.card) or other.sha256 in _members(one.card)
+        return one.sha256 in member_checksums(other.card) or other.sha256 in member_checksums(one.card)
 
     def chosen(self, want: WantOptions) -> dict[str, Any]:
         """What decides the choice, by the names of :class:`GenerateRecord`."""
@@ -141,14 +142,6 @@ class Judges:
             "second_judge": second.name,
             "second_judge_sha256": second.sha256,
         }
-
-
-def _members(card: Mapping[str, Any]) -> set[Any]:
-    """Checksums of the members of an ensemble."""
-    ensemble = card.get("ensemble")
-    members = ensemble.get("members") if isinstance(ensemble, Mapping) else None
-    rows = members if isinstance(members, list) else []
-    return {row.get("sha256") for row in rows if isinstance(row, Mapping)}
 
 
 class Searcher:
