@@ -242,7 +242,7 @@ class _Download:
     def _keep(self, answer: Any, have: int, total: int | None) -> int:
         """Write what arrives behind the first ``have`` bytes of ``.part``; returns how many there are then."""
         with _disk(self.part):
-            part = open(self.part, "r+b" if have else "wb")  # noqa: SIM115
+            part = open(self.part, "r+b" if have else "wb", opener=_no_link)  # noqa: SIM115
         with part:
             part.seek(have)
             while chunk := answer.read(_CHUNK):
@@ -284,6 +284,11 @@ class _Download:
             f"{self.remote.name}: cannot be downloaded: {reason}{kept}. "
             f"Or fetch {self.remote.url} by hand and put it at {printable(self.path)}"
         )
+
+
+def _no_link(path: str, flags: int) -> int:
+    """An opener that follows no link, which others can put into a cache that they share."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 @contextmanager

@@ -9,7 +9,8 @@ Published layouts, all read here:
   doubled and misspelt; six classes (no disgust).
 - jonathanoheix/face-expression-recognition-dataset (Kaggle): ``images/{train,validation}/CLASS/123.jpg``, 28,821 and
   7,066 faces of FER2013 shuffled anew: official test faces are among its training faces.
-- any folder of class folders, with or without folders ``train``, ``validation``, ``test`` above them.
+- any folder of class folders, with or without folders of splits, such as ``train`` or ``Val-Images``, and numbers
+  before or behind the classes' names, as in ``0_angry``.
 """
 
 from __future__ import annotations
@@ -33,12 +34,17 @@ from ..origins import Origin, cut_out
 from .place import Place
 
 _SPLIT_FOLDERS = {
-    **dict.fromkeys(("train", "training", "trainset", "trainingset", "traindata"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "valset", "validationset", "devset"), "validation"),
-    **dict.fromkeys(("test", "testing", "testset", "testdata"), "test"),
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "development", "eval", "evaluation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
     "publictest": "PublicTest",
     "privatetest": "PrivateTest",
 }
+_AROUND = "(?:fer|data|images?|imgs?|pictures?|faces?|sets?|split)*"
+_SPLIT_NAME = re.compile(f"{_AROUND}({'|'.join(_SPLIT_FOLDERS)}){_AROUND}")
+"""A split in the letters of a folder's name, as in ``FER2013_Train`` or ``val-images``."""
+_PART_NAME = re.compile(r"(fold|part|batch|subset|cv)[\W_]*\d+", re.IGNORECASE)
+"""Folders that tell neither class nor split."""
 _FER2013_NAME = re.compile(rf"({'|'.join(SPLITS)})_[0-9]+$")
 
 
@@ -177,10 +183,11 @@ def label_of_folder(root: str | Path, name: PurePosixPath) -> str:
     Raises:
         DataError: there is none, it is a split's, or a number.
     """
-    folders = [part for part in reversed(name.parts[:-1]) if not _split_name(part)]
+    folders = [part for part in reversed(name.parts[:-1]) if not (_split_name(part) or _PART_NAME.fullmatch(part))]
     for folder in folders:
-        if canonical_label(folder) in KNOWN:
-            return canonical_label(folder)
+        for label in (canonical_label(folder), canonical_label(re.sub(r"^[\d\W_]+|[\d\W_]+$", "", folder))):  # 0_angry
+            if label in KNOWN:
+                return label
     if not folders:
         raise DataError(
             f"{printable(root)}: {printable(name)} lies in no class folder; put each class into a folder of its name, "
@@ -201,7 +208,8 @@ def split_of_folder(name: PurePosixPath) -> str:
 
 
 def _split_name(folder: str) -> str:
-    return _SPLIT_FOLDERS.get(re.sub(r"[ _.-]", "", folder.lower()), "")
+    found = _SPLIT_NAME.fullmatch(re.sub(r"[\d\W_]+", "", folder.lower()))
+    return _SPLIT_FOLDERS[found[1]] if found else ""
 
 
 def _splits(paths: list[PurePosixPath], classes: set[str]) -> tuple[list[str], bool, list[str]]:
@@ -224,4 +232,10 @@ def _splits(paths: list[PurePosixPath], classes: set[str]) -> tuple[list[str], b
     numbered = all(path.stem.isdigit() for path in paths)
     if set(usage) == {"train", "validation"} and numbered and classes <= set(FER2013):
         return usage, False, ["looks like a copy of FER2013 with a shuffled split: official test faces are in train"]
+    outside = [path for path, split in zip(paths, usage, strict=True) if not split] if any(usage) else []
+    if outside:
+        return usage, False, [
+            f"{len(outside)} of {counted(len(paths), 'picture')} lie in no folder of a split, such as "
+            f"{printable(outside[0])}: neither trained on nor tested on"
+        ]
     return usage, False, []

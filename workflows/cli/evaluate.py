@@ -52,6 +52,8 @@ def evaluate(out: str | None, once_split: str | None, **options: Any) -> None:
     from ..classifiers.evaluate import EvaluateOptions, run_evaluation
     from ..progress import progress
 
+    if options["split"] and once_split:
+        raise click.UsageError("--split is the older name of --on; give one of them")
     options["split"] = options["split"] or once_split
     with progress("Evaluating") as show:
         data, files = run_evaluation(EvaluateOptions(**options), out, show)
