@@ -24,7 +24,7 @@ def code_folder(name: str) -> Path:
         DataError: another user owns the folder or could write to it; what such a user plants would be run here.
         OSError: it cannot be made.
     """
-    folder = cache_folder().absolute() / name
+    folder = (cache_folder() / name).resolve()  # so that no link on the way is followed anew after the check
     folder.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     folder.mkdir(mode=0o755, exist_ok=True)
     refuse_foreign(folder)

@@ -84,16 +84,11 @@ class Remote:
 
 
 def download(remote: Remote, path: Path, progress: OnProgress | None = None) -> Path:
-    """Make sure that ``path`` is there and is what it was when it first arrived.
+    """Make sure that ``path`` is there, its folder too, and is what it was when it first arrived.
 
     A download that breaks off goes on where it was, now or at the next call, if the server still has the same file. The
     file gets its name when it is complete. A file that somebody put there by hand is taken like a download. Processes
     that want the same file at once wait for one another.
-
-    Args:
-        remote: where it comes from.
-        path: where it goes; the folder is made.
-        progress: called while bytes arrive.
 
     Raises:
         DataError: it cannot be downloaded, what comes is not of the kind wanted, or it is not the file it was before.
@@ -247,7 +242,7 @@ class _Download:
     def _keep(self, answer: Any, have: int, total: int | None) -> int:
         """Write what arrives behind the first ``have`` bytes of ``.part``; returns how many there are then."""
         with _disk(self.part):
-            part = open(self.part, "r+b" if have else "wb")  # noqa: SIM115
+            part = open(self.part, "r+b" if have else "wb", opener=_no_link)  # noqa: SIM115
         with part:
             part.seek(have)
             while chunk := answer.read(_CHUNK):
@@ -289,6 +284,11 @@ class _Download:
             f"{self.remote.name}: cannot be downloaded: {reason}{kept}. "
             f"Or fetch {self.remote.url} by hand and put it at {printable(self.path)}"
         )
+
+
+def _no_link(path: str, flags: int) -> int:
+    """An opener that follows no link, which others can put into a cache that they share."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 @contextmanager

@@ -110,6 +110,19 @@ def utf8_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def read_bytes(path: str | os.PathLike[str], advice: str = "") -> bytes:
+    """The content of a file.
+
+    Raises:
+        DataError: it cannot be read; the message then ends with ``advice``.
+    """
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or printable(error)
+        raise DataError(f"{printable(path)}: cannot be read ({reason}){advice and f'; {advice}'}") from error
+
+
 def read_json(path: Path, advice: str = "delete it") -> Any:
     """The JSON values of a file, None where there is no such file.
 

@@ -4,6 +4,7 @@ A file of a few kilobytes can keep its reader busy for ever or fill the memory: 
 chunks, networks that double at each layer, loops in ONNX graphs. No check beforehand finds them all, and a reader
 that hangs in C cannot be stopped from Python. So a forked child opens the file first and runs the network once, under
 limits that the kernel enforces. Only what the child gets through is opened here, and the same bytes take the same way.
+So opening a file takes at most about twice the time that :class:`Limits` allows.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import select
 import signal
 import stat
 import sys
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -46,13 +48,31 @@ def read_regular(path: Path, most: int = 2**33) -> bytes:
         return file.read(most)
 
 
+class Limits:
+    """What opening one file may take, all its tries in child processes together.
+
+    Args:
+        size: bytes of the file, which raise the limits.
+        seconds: of processor time for a small file; each 16 MiB have one more.
+        patience: seconds that the clock may show beyond these, as a busy machine lets processes wait.
+
+    Attributes:
+        seconds, wait: what is left, of processor time and on the clock.
+    """
+
+    def __init__(self, size: int, seconds: float = 7, patience: float = 1) -> None:
+        self.size = size
+        self.seconds = seconds + size // 2**24
+        self.wait = self.seconds + patience
+
+    def spend(self, seconds: float, wait: float) -> None:
+        """Take off what a child took."""
+        self.seconds = max(0.0, self.seconds - seconds)
+        self.wait = max(0.0, self.wait - wait)
+
+
 def try_in_child(
-    path: Path,
-    size: int,
-    action: Callable[[], object],
-    errors: Mapping[str, type[Exception]],
-    seconds: int = 6,
-    patience: int = 6,
+    path: Path, limits: Limits, action: Callable[[], object], errors: Mapping[str, type[Exception]]
 ) -> None:
     """Run ``action`` in a child process with limits on memory, time and files, and drop what it returns.
 
@@ -60,52 +80,51 @@ def try_in_child(
 
     Args:
         path: of the model, for errors.
-        size: bytes of it, which raise the limits.
+        limits: what this try and all others of the same file may take.
         action: opens and tries the model; must not use the GPU.
         errors: by the names of their classes, those that are raised here as they were in the child.
-        seconds: of processor time for a small file; each 16 MiB have one more.
-        patience: seconds that the clock may show beyond these, as a busy machine lets processes wait; each 16 MiB have
-            one more.
 
     Raises:
         DataError: the child met one of its limits, crashed, or ``action`` raised any other error.
     """
     if not sys.platform.startswith("linux"):
         return
-    seconds += size // 2**24
-    patience += size // 2**24
-    outcome = _attempt(size, action, seconds, patience)
+    outcome = _attempt(limits, action)
     if outcome.get("kind") == _BLOCKED:  # it waited for a lock that another thread held at the fork, most likely
-        outcome = _attempt(size, action, seconds, patience)
+        outcome = _attempt(limits, action)
     kind, text = outcome.get("kind"), str(outcome.get("text"))
     if kind is None:
         return
     if kind in errors:
         raise errors[kind](text)
     if kind == "MemoryError" or "allocate memory" in text or "bad_alloc" in text or "std::bad" in text:
-        raise DataError(f"{path}: needs more memory than a model of {size} bytes may; it is damaged or hostile")
+        raise DataError(f"{path}: needs more memory than a model of {limits.size} bytes may; it is damaged or hostile")
     if kind in (_BLOCKED, "time"):
-        raise DataError(f"{path}: opening it and judging one batch does not end; it is damaged or hostile")
+        raise DataError(
+            f"{path}: opening it and judging one batch does not end; it is damaged or hostile, or this machine is too "
+            "busy: try again when it is not"
+        )
     if kind == "crash":
         raise DataError(f"{path}: makes its reader crash ({text}); it is damaged or hostile")
     raise DataError(f"{path}: is no model that can be opened safely ({first_line(text) or kind})")
 
 
-def _attempt(size: int, action: Callable[[], object], seconds: int, patience: int) -> dict[str, Any]:
+def _attempt(limits: Limits, action: Callable[[], object]) -> dict[str, Any]:
     """The outcome of ``action``: ``kind`` and ``text`` of the error, nothing where there was none."""
+    began = time.monotonic()
     reading, writing = os.pipe()
     with warnings.catch_warnings():  # Python warns of forking beside threads; the child uses one and starts none
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
-        _work(writing, size, action, seconds, patience)
+        _work(writing, limits, action)
     os.close(writing)
-    late = None
+    said, late = b"", None
     try:
         with open(reading, "rb") as pipe:
             poll = select.poll()  # unlike select, takes the high descriptors of a busy server
             poll.register(pipe)
-            if poll.poll(1000 * (seconds + patience)):
+            if poll.poll(500 * limits.wait) or (_is_running(child) and poll.poll(500 * limits.wait)):
                 said = pipe.read(_MOST_TEXT)
             else:
                 late = "time" if _is_running(child) else _BLOCKED
@@ -114,7 +133,8 @@ def _attempt(size: int, action: Callable[[], object], seconds: int, patience: in
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         raise
-    status = os.waitpid(child, 0)[1]
+    _, status, used = os.wait4(child, 0)
+    limits.spend(used.ru_utime + used.ru_stime, time.monotonic() - began)
     if late:
         return {"kind": late}
     if os.WIFSIGNALED(status):
@@ -136,11 +156,11 @@ def _is_running(child: int) -> bool:
         return False
 
 
-def _work(writing: int, size: int, action: Callable[[], object], seconds: int, patience: int) -> None:
+def _work(writing: int, limits: Limits, action: Callable[[], object]) -> None:
     """Do the child's part; does not return."""
     outcome: dict[str, str] = {}
     try:
-        _shut_in(writing, size, seconds, patience)
+        _shut_in(writing, limits)
         action()
     except BaseException as error:
         try:
@@ -153,7 +173,7 @@ def _work(writing: int, size: int, action: Callable[[], object], seconds: int, p
         os._exit(0)
 
 
-def _shut_in(writing: int, size: int, seconds: int, patience: int) -> None:
+def _shut_in(writing: int, limits: Limits) -> None:
     """Limit this process, and let go of what it has from its parent: sockets, files, handlers of signals."""
     import resource
 
@@ -161,7 +181,7 @@ def _shut_in(writing: int, size: int, seconds: int, patience: int) -> None:
 
     for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGXCPU):
         signal.signal(number, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, seconds + patience + 5)  # for when the parent is gone
+    signal.setitimer(signal.ITIMER_REAL, limits.wait + 5)  # for when the parent is gone
     gc.disable()  # old objects would close descriptors that are in use anew
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
@@ -171,8 +191,8 @@ def _shut_in(writing: int, size: int, seconds: int, patience: int) -> None:
     torch.set_num_threads(1)  # the parent's threads are not here
     with open("/proc/self/statm") as file:
         mapped = int(file.read().split()[0]) * resource.getpagesize()
-    _limit(resource.RLIMIT_AS, mapped + _MEMORY + 10 * size)
-    _limit(resource.RLIMIT_CPU, seconds)
+    _limit(resource.RLIMIT_AS, mapped + _MEMORY + 10 * limits.size)
+    _limit(resource.RLIMIT_CPU, max(1, round(limits.seconds)))
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)
 

@@ -18,6 +18,7 @@ import torch
 
 from ...runtime.errors import DataError, UsageError, first_line
 from ..translate.graph import ModelFile, translate
+from .bounded import Limits
 from .errors import Untranslatable
 from .network import Network, open_tried, try_first
 from .safety import Refused
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 _MOST_VALUES = 2**27
 """Largest array between two layers, in numbers for each face."""
-_SECONDS = 10
-"""Processor time for Keras to open a small file."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,19 +60,20 @@ class KerasFormat:
             DataError: the file is damaged, asks for code, or for far more memory or time than its size gives reason
                 for.
         """
+        limits = Limits(len(content))
 
         def translated(device: str) -> Network:
             with self.open_file(content) as file:
                 return translate(file, device, wanted)
 
         try:
-            return open_tried(path, len(content), translated, device)
+            return open_tried(path, limits, translated, device)
         except Untranslatable as reason:
             _log.info("%s: left to Keras: %s", path, reason)
             why = str(reason)
         except Refused as error:
             raise DataError(f"{path}: cannot be used: {error}") from error
-        with self._checked_copy(path, content, why) as copy:
+        with self._checked_copy(path, content, why, limits) as copy:
 
             def loaded(device: str) -> Network:
                 try:
@@ -81,7 +81,7 @@ class KerasFormat:
                 except DataError as error:
                     raise DataError(f"{path}: {error}") from error
 
-            return open_tried(path, len(content), loaded, device, _SECONDS)
+            return open_tried(path, limits, loaded, device)
 
     def load(self, path: Path, content: bytes, device: str) -> keras.Model:
         """Let Keras itself open a file that asks for no code, after a try in a child process.
@@ -89,17 +89,18 @@ class KerasFormat:
         Raises:
             DataError: as :meth:`read`.
         """
-        with self._checked_copy(path, content, "") as copy:
-            try_first(path, len(content), lambda: _load(copy, content, "cpu"), _SECONDS)
+        limits = Limits(len(content))
+        with self._checked_copy(path, content, "", limits) as copy:
+            try_first(path, limits, lambda: _load(copy, content, "cpu"))
             return _load(copy, content, device)
 
     @contextmanager
-    def _checked_copy(self, path: Path, content: bytes, why: str) -> Iterator[Path]:
+    def _checked_copy(self, path: Path, content: bytes, why: str, limits: Limits) -> Iterator[Path]:
         """A copy of a file that asks for no code: what has been checked is what is loaded."""
         from ..backend import keras  # noqa: F401  before a child needs it, whose import would be lost
 
         try:
-            try_first(path, len(content), lambda: self.check(content, why))
+            try_first(path, limits, lambda: self.check(content, why))
             self.check(content, why)
             with tempfile.TemporaryDirectory() as folder:
                 copy = Path(folder) / f"model{self.ending}"

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from ...runtime.errors import DataError, first_line
-from .bounded import try_in_child
+from .bounded import Limits, try_in_child
 from .errors import Untranslatable
 from .safety import Refused
 
@@ -53,30 +53,27 @@ class Network(Protocol):
         """float32 [N, *input_shape] -> what enters the last layer that has a kernel."""
 
 
-def open_tried(path: Path, size: int, make: Callable[[str], Network], device: str = "cpu", seconds: int = 6) -> Guarded:
+def open_tried(path: Path, limits: Limits, make: Callable[[str], Network], device: str = "cpu") -> Guarded:
     """A network that was opened and run in a child process first, within limits (see :mod:`.bounded`).
 
     Args:
         path: of the file, for errors.
-        size: bytes of all its files, which raise the limits.
+        limits: of the file; those of its other tries, where there are any.
         make: opens the network on a device.
         device: ``cpu`` or ``cuda``; the child uses the CPU.
-        seconds: of processor time for a small file.
 
     Raises:
         DataError: the child met one of its limits, or the network's outputs are no numbers.
         Refused, Untranslatable: as ``make``.
     """
-    try_first(path, size, lambda: _run_once(path, make("cpu")), seconds)
+    try_first(path, limits, lambda: _run_once(path, make("cpu")))
     return Guarded(path, make(device))
 
 
-def try_first(path: Path, size: int, action: Callable[[], object], seconds: int = 6) -> None:
+def try_first(path: Path, limits: Limits, action: Callable[[], object]) -> None:
     """Run ``action`` in a child process, unless the file came with fergan, like the code that reads it."""
     if path.parent != _OURS:
-        try_in_child(
-            path, size, action, {kind.__name__: kind for kind in (DataError, Refused, Untranslatable)}, seconds
-        )
+        try_in_child(path, limits, action, {kind.__name__: kind for kind in (DataError, Refused, Untranslatable)})
 
 
 def _run_once(path: Path, network: Network) -> None:

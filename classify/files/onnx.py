@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from ...runtime.errors import DataError, first_line
+from .bounded import Limits
 from .network import Network, open_tried
 from .wanted import Wanted
 
@@ -27,7 +28,7 @@ _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Operators that come with onnxruntime; ``com.microsoft`` are those into which its optimizer fuses the others."""
 _MOST_VALUES = 2**27
 """Largest array in a graph whose size can be told beforehand, in numbers."""
-_MOST_SECONDS = 20.0
+_MOST_SECONDS = 10.0
 """Time for a batch through a network with loops."""
 _WITH_KERNEL = ("Conv", "Gemm", "MatMul", "FusedConv", "FusedGemm", "FusedMatMul")
 _TYPES = {1: np.float32, 10: np.float16, 2: np.uint8}
@@ -53,7 +54,7 @@ def read(path: Path, content: bytes, device: str, wanted: Wanted) -> Network:
             network of one picture, or has several outputs of which nothing says which is meant.
     """
     size = len(content) + _external_bytes(path, content)
-    return open_tried(path, size, lambda device: _open(path, content, device, wanted), device)
+    return open_tried(path, Limits(size), lambda device: _open(path, content, device, wanted), device)
 
 
 def _open(path: Path, content: bytes, device: str, wanted: Wanted) -> OnnxNetwork:

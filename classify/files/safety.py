@@ -19,6 +19,9 @@ _MOST_CONFIG = 2**24
 _EXPANSION = 64
 """Times its own size that a file may take when it is unpacked."""
 
+_MOST_CALLS = 10_000
+"""Calls of layers in a network; the largest of ``keras.applications`` has about a thousand."""
+
 _PROGRAMS = {
     "Lambda": "Python code",
     "JaxLayer": "a JAX function",
@@ -56,6 +59,7 @@ def check_config(config: Any) -> None:
     """
     if isinstance(config, dict):
         config = {key: value for key, value in config.items() if key != "compile_config"}
+    check_calls(config)
     for item in _objects(config):
         kind = item["class_name"]
         inner = item.get("config")
@@ -78,6 +82,28 @@ def check_config(config: Any) -> None:
                 f"its {called} is of the class {short}, which is none of Keras' own and would need its program; "
                 "replace it by Keras' own layers, or export the model to ONNX"
             )
+
+
+def check_calls(config: Any) -> None:
+    """Look how often layers are called: a model that calls the model inside it twice doubles its work at each level.
+
+    Raises:
+        Refused: far more often than in any network.
+    """
+    if (calls := _calls(config)) > _MOST_CALLS:
+        raise Refused(
+            f"its layers are called {calls} times, models within models counted; at most {_MOST_CALLS} are run"
+        )
+
+
+def _calls(config: Any) -> int:
+    if isinstance(config, list):
+        return sum(map(_calls, config))
+    if not isinstance(config, dict):
+        return 0
+    within = sum(_calls(value) for key, value in config.items() if key != "inbound_nodes")
+    nodes = config.get("inbound_nodes")
+    return within if nodes is None else max(1, within) * max(1, len(nodes) if isinstance(nodes, list) else 1)
 
 
 def _objects(config: Any) -> Iterator[dict[str, Any]]:

@@ -20,6 +20,7 @@ import torch
 from ..files.errors import Untranslatable
 from ..files.keras2 import is_model
 from ..files.keras3 import layer_paths
+from ..files.safety import check_calls
 from ..files.wanted import Wanted
 from .layers import HOMES, IDENTITIES, LAYERS, MOST_VALUES
 from .operations import Convolution, Step, run, schedule, simplified
@@ -85,7 +86,9 @@ def translate(file: ModelFile, device: str, wanted: Wanted | None = None) -> Tor
 
     Raises:
         Untranslatable: something in it has no counterpart here, or contradicts itself.
+        Refused: it calls its layers far more often than any network.
     """
+    check_calls(file.config)
     try:
         with torch.inference_mode(), torch.device(device):
             return _Translation(file, device).network(wanted or Wanted())

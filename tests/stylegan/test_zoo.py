@@ -216,3 +216,13 @@ def test_generators_are_found_by_published_names(server, tmp_path):
     for name, entry in ZOO.items():
         assert name == entry.name and (name == NAME or entry.url.startswith("https://"))
         assert "non-commercial" in entry.licence or name == NAME
+
+
+def test_a_planted_link_is_not_written_through(server, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_bytes(NETWORK[:100])
+    (tmp_path / "tiny.pkl.part").symlink_to(victim)
+    (tmp_path / "tiny.pkl.from").write_text(json.dumps({"version": '"one"', "size": len(NETWORK)}))
+    with pytest.raises(DataError, match="tiny.pkl.part: cannot be read or written"):
+        fetch(NAME)
+    assert victim.read_bytes() == NETWORK[:100]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from fergan.classify.backend import keras
 from fergan.classify.classifier import load_classifier
-from fergan.classify.files.bounded import try_in_child
+from fergan.classify.files.bounded import Limits, try_in_child
 from fergan.classify.files.open import open_keras_model
 from fergan.runtime.errors import DataError
 
@@ -36,16 +36,16 @@ def test_limits_on_memory_time_and_files(tmp_path: Path) -> None:
 
     path = tmp_path / "model.keras"
     with pytest.raises(DataError, match=r"model.keras: .* does not end"):
-        try_in_child(path, 0, forever, {}, seconds=1)
+        try_in_child(path, Limits(0, seconds=1), forever, {})
     with pytest.raises(DataError, match=r"model.keras: needs more memory"):
-        try_in_child(path, 0, lambda: np.ones(2**28), {})
+        try_in_child(path, Limits(0), lambda: np.ones(2**28), {})
     with pytest.raises(DataError, match=r"model.keras: makes its reader crash"):
-        try_in_child(path, 0, os.abort, {})
+        try_in_child(path, Limits(0), os.abort, {})
     with pytest.raises(DataError, match="File too large"):
-        try_in_child(path, 0, lambda: (tmp_path / "made").write_bytes(b"x"), {})
+        try_in_child(path, Limits(0), lambda: (tmp_path / "made").write_bytes(b"x"), {})
     with pytest.raises(KeyError):
-        try_in_child(path, 0, lambda: {}["x"], {"KeyError": KeyError})
-    try_in_child(path, 0, lambda: np.ones(1000), {})
+        try_in_child(path, Limits(0), lambda: {}["x"], {"KeyError": KeyError})
+    try_in_child(path, Limits(0), lambda: np.ones(1000), {})
 
 
 def test_a_child_that_waits_is_tried_again_and_one_that_works_is_not(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_child_that_waits_is_tried_again_and_one_that_works_is_not(tmp_path: P
     for forever, expected in ((busy, 1), (lambda: time.sleep(60), 2)):
         tries[0] = 0
         with pytest.raises(DataError, match="does not end"):
-            try_in_child(tmp_path / "model.onnx", 0, lambda forever=forever: act(forever), {}, seconds=1, patience=0)
+            try_in_child(tmp_path / "model.onnx", Limits(0, 1, 0), lambda forever=forever: act(forever), {})
         assert tries[0] == expected
 
 

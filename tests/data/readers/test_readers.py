@@ -51,6 +51,24 @@ def test_msambare_file_names_give_the_official_split_back(tmp_path: Path) -> Non
     assert faces.record["preparation"]["crop"] == "none"
 
 
+def test_splits_and_classes_in_any_spelling_of_their_folders(tmp_path: Path) -> None:
+    folders = {
+        "FER_Train/0_angry": ("angry", "train"),
+        "train2/fold_1/3 - Happy": ("happy", "train"),
+        "VALID/angry/fold_2": ("angry", "validation"),
+        "Dev/happy1": ("happy", "validation"),
+        "eval-images/Anger": ("angry", "validation"),
+        "TestData/happy": ("happy", "test"),
+        "unlabelled/angry": ("angry", ""),
+    }
+    for number, folder in enumerate(folders):
+        picture(tmp_path / folder / f"a{number}.png")
+    faces = read_faces(tmp_path)
+    assert faces.label_names == ("angry", "happy") and not faces.official
+    assert {folder: of(faces, f"/a{number}.png") for number, folder in enumerate(folders)} == folders
+    assert "1 of 7 pictures lie in no folder of a split" in faces.record["notes"][0]
+
+
 def test_jonathanoheix_never_claims_fer2013s_test_splits(tmp_path: Path) -> None:
     for number, folder in enumerate(("train/happy", "train/sad", "validation/happy", "validation/fear")):
         picture(tmp_path / "images" / folder / f"{number}.jpg")
