@@ -35,7 +35,7 @@ from .place import Place
 
 _SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "development", "eval", "evaluation"), "validation"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "eval", "evaluation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
     "publictest": "PublicTest",
     "privatetest": "PrivateTest",
@@ -242,8 +242,12 @@ def _splits(paths: list[PurePosixPath], classes: set[str]) -> tuple[list[str], b
         return usage, False, ["looks like a copy of FER2013 with a shuffled split: official test faces are in train"]
     outside = [path for path, split in zip(paths, usage, strict=True) if not split] if any(usage) else []
     if outside:
-        return usage, False, [
-            f"{len(outside)} of {counted(len(paths), 'picture')} lie in no folder of a split, such as "
-            f"{printable(outside[0])}: neither trained on nor tested on"
-        ]
+        return (
+            usage,
+            False,
+            [
+                f"{len(outside)} of {counted(len(paths), 'picture')} lie in no folder of a split, such as "
+                f"{printable(outside[0])}: neither trained on nor tested on"
+            ],
+        )
     return usage, False, []
