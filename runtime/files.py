@@ -122,7 +122,7 @@ def read_regular(path: Path, most: int = 2**33) -> bytes:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"{printable(path)}: is no regular file; pipes, devices and folders are not read")
+            raise DataError(f"{printable(path)}: is no regular file but a pipe, device or folder; put a file in its place")
         if status.st_size > most:
             raise DataError(f"{printable(path)}: has {status.st_size} bytes; at most {most} are read")
         with open(descriptor, "rb", closefd=False) as file:
