@@ -95,11 +95,7 @@ def refuse_for_several(labels: Sequence[str] | None, input_range: GivenRange | N
 
 
 def read_card(path: Path, labels: Sequence[str] | None = None, input_range: GivenRange | None = None) -> dict[str, Any]:
-    """``NAME.json`` beside a model file, an empty one where there is none.
-
-    Args:
-        path: of the model file.
-        labels, input_range: in place of what the card says.
+    """``NAME.json`` beside a model file, an empty one where there is none; what is given takes the place of its own.
 
     Raises:
         DataError: it is no JSON object, or its ``outputs`` are neither ``probabilities`` nor ``logits``.
@@ -135,6 +131,14 @@ def read_model_card(path: Path) -> str | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{printable(beside)}: cannot be read ({error})") from error
+
+
+def member_checksums(card: Mapping[str, Any]) -> set[Any]:
+    """The checksums of an ensemble's members, by its card; none for other classifiers."""
+    ensemble = card.get("ensemble")
+    members = ensemble.get("members") if isinstance(ensemble, Mapping) else None
+    rows = members if isinstance(members, list) else []
+    return {row.get("sha256") for row in rows if isinstance(row, Mapping)}
 
 
 def made_here(path: Path, card: Mapping[str, Any]) -> bool:

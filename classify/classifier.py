@@ -171,9 +171,6 @@ class Classifier:
         That is one number a channel; a head that is itself a convolution over space sees the mean over space. Distances
         between distributions of faces, such as KID and the Fréchet distance, are taken over these.
 
-        Args:
-            faces: as for :meth:`predict`.
-
         Returns:
             float32 [N, D]. A row depends on its face alone, as in :meth:`predict`.
 

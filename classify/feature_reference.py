@@ -32,9 +32,6 @@ def write_feature_reference(model: Path, classifier: Classifier, training: FaceS
     """Write ``NAME.features.npz`` beside a ``.keras`` file; too few training faces for a covariance leave it away.
 
     Args:
-        model: the classifier's file.
-        classifier: opened from it.
-        training: the faces that it was fitted on.
         validation: the faces of its ``NAME.validation.npz``, in the same order.
     """
     try:

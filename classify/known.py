@@ -127,13 +127,7 @@ class KnownJudge:
 
 
 def recognise(stem: str, sha256: str, layers: Layers) -> KnownJudge | None:
-    """The published network that a file is, or None.
-
-    Args:
-        stem: the file's name without its ending.
-        sha256: of its content.
-        layers: the opened network.
-    """
+    """The published network that a file is, or None; ``stem`` is its name without the ending."""
     for judge in KNOWN_JUDGES.values():
         if judge.sha256 == sha256 or judge.fits(stem, layers):
             return judge

@@ -95,14 +95,6 @@ def class_counts(faces: FaceSet) -> dict[str, dict[str, int]]:
 
 
 def confusion_counts(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Faces by true class (rows) and predicted class (columns).
-
-    Args:
-        labels, predicted: int [N], 0..classes - 1.
-        classes: K.
-
-    Returns:
-        int64 [K, K].
-    """
+    """Faces by true class (rows) and predicted class (columns), int64 [K, K], from labels int [N]."""
     pairs = np.asarray(labels, np.int64) * classes + predicted
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)

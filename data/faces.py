@@ -186,9 +186,6 @@ def prepare_faces(
 def detect_faces(images: Any) -> list[Box | None]:
     """The largest frontal face in each picture: the box that ``prepare_faces(images, crop="detect")`` cuts out.
 
-    Args:
-        images: as for :func:`prepare_faces`.
-
     Returns:
         For each picture a square (left, top, right, bottom) in its pixels, inside the picture; None where no face was
         found. Faces below a tenth of the shorter side, or below 24 pixels, are not searched for.

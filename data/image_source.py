@@ -36,9 +36,6 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     (``2.png`` before ``10.png``), letters without case, and no regard to the locale. Names that begin with a dot and
     ``__MACOSX`` folders are passed over. Links to folders are followed; a folder reached twice is listed once.
 
-    Returns:
-        Paths that begin with ``folder``; never empty.
-
     Raises:
         DataError: the folder is missing, is no folder, cannot be read or holds no image.
     """

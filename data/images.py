@@ -110,8 +110,7 @@ def read_image(
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        begin = data[:8]
-        raise DataError(f"{label}: is no readable {READABLE} image (begins with {begin!r}); replace it") from error
+        raise DataError(f"{label}: is no readable {READABLE} image (begins with {data[:8]!r}); replace it") from error
     except Image.DecompressionBombError as error:
         raise _too_large(label, "its pixel count") from error
     except MemoryError as error:

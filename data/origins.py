@@ -48,19 +48,14 @@ def prepared_again(
     preparation: Preparation,
     sources: dict[str, ImageSource] | None = None,
 ) -> np.ndarray:
-    """Some faces of a set in another size or in colour, from their pictures.
+    """Some faces of a set in another size or in colour, uint8 [len(rows), *shape], from their pictures.
 
     Faces that came as 48x48 pixels, such as those of ``fer2013.csv``, are enlarged.
 
     Args:
-        faces: the set.
-        rows: of it.
         preparation: its size and colour; each face keeps its crop.
         sources: folders and zips that are open, by path, for callers who come again; what is opened is added. None
             opens and closes them here.
-
-    Returns:
-        uint8 [len(rows), *preparation.shape].
 
     Raises:
         DataError: a picture cannot be read any more.

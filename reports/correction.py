@@ -91,13 +91,7 @@ def correct(table: LabelTable, validation: Validation, preparation: PreparationS
 
 
 def tested_label_shift(table: LabelTable, validation: Validation, acc: PrevalenceEstimate) -> LabelShiftTest:
-    """Whether these labels refute a correction by these validation faces, by the fit or by ACC's shares themselves.
-
-    Args:
-        table: the faces.
-        validation: the same classifier's answers on labelled faces.
-        acc: the shares that were corrected by them.
-    """
+    """Whether these labels refute a correction by these validation faces, by the fit or by ACC's shares themselves."""
     counts = np.bincount(table.codes, minlength=len(table.classes))
     test = label_shift_test(counts, confusion_counts(validation.probabilities, validation.labels))
     return replace(test, verdict="refuted") if len(acc.outside) else test

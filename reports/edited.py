@@ -14,6 +14,7 @@ from .formatting import percent, plural, printable
 from .settings import plain, step_settings
 from .statistics.shares import LabelShares, label_shares
 from .statistics.table import LabelTable
+from .values import share_data
 
 _STRENGTH = re.compile(r"_edit(-?[0-9.]+(?:e-?[0-9]+)?)\.[a-z]+$")
 _KEPT = 0.5  # of the unedited faces' precision: below that most faces have left those that the generator makes
@@ -159,14 +160,7 @@ def edited_data(names: list[str], edited: Edited | None) -> dict[str, Any] | Non
                 "probability": part.probability,
                 "moved": part.moved,
                 "precision": part.precision,
-                "shares": {
-                    name: {
-                        "share": float(part.shares.shares[k]),
-                        "low": float(part.shares.low[k]),
-                        "high": float(part.shares.high[k]),
-                    }
-                    for k, name in enumerate(names)
-                },
+                "shares": share_data(names, part.shares),
             }
             for part in edited.parts
         ],

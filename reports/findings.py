@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..runtime.errors import DataError
 from .correction import Correction, correct, few_validation_faces, missing_validation
-from .edited import Edited
+from .edited import Edited, read_edited
 from .formatting import count, percent, plural, printable
 from .further import Further, further
 from .judges import JudgeLabels, Judges, judge_faces, judge_notes
-from .selected import Selected
+from .selected import Selected, read_selected
 from .statistics.comparison import Comparison, compare_to_reference
 from .statistics.label_audit import AuditEstimate
 from .statistics.preparation import PreparationSensitivity
@@ -58,8 +59,7 @@ def evaluate(
     audit: AuditEstimate | None = None,
     preparation: PreparationSensitivity | None = None,
     skipped: pd.DataFrame | None = None,
-    selected: Selected | None = None,
-    edited: Edited | None = None,
+    settings: Mapping[str, Any] | None = None,
     others: Sequence[JudgeLabels] = (),
     judge: str = "",
     failed: Mapping[str, str] | None = None,
@@ -67,21 +67,20 @@ def evaluate(
     """All statistics of a table of labels.
 
     Args:
-        table: the faces.
         validation: the same classifier's answers on labelled faces, to correct by.
         audit: what people said about a sample of the faces.
         preparation: how the labels depend on crop and filter.
         skipped: files that could not be judged, with the columns `face` and `reason`.
-        selected: how the faces were selected, if they were.
+        settings: of the run: how faces were selected or edited, if they were.
         others: what further judges said of the same faces.
-        judge: the name of the one whose table this is.
         failed: why other judges of the run have no table, by their names.
 
     Raises:
         DataError: the judges cannot be compared, the validation faces do not fit, or the table of skipped files lacks a
             column.
     """
-    shares = label_shares(table.codes, table.classes)
+    shares, settings = label_shares(table.codes, table.classes), settings or {}
+    selected = read_selected(settings)
     correction = uncorrected = None
     if selected is not None:
         validation, uncorrected = None, selected.why_uncorrected
@@ -98,7 +97,7 @@ def evaluate(
         shares=shares,
         confidence=confidence_summary(table.confidence, table.probabilities),
         sweep=sweep_of(table),
-        edited=edited,
+        edited=read_edited(settings, table),
         correction=correction,
         uncorrected=uncorrected,
         references=() if selected else _references(shares, validation if correction else None),

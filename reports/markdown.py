@@ -44,9 +44,7 @@ def markdown(data: Mapping[str, Any]) -> str:
                 (
                     (
                         _text(entry["name"]) + (", as labels" if entry["as_labelled"] else ""),
-                        f"{entry['total_variation']['value']:.3f}",
-                        f"{entry['total_variation']['low']:.3f} to {entry['total_variation']['high']:.3f}",
-                        f"{entry['test']['p_value']:.3g}",
+                        *_distance(entry),
                     )
                     for entry in data["references"]
                 ),
@@ -112,9 +110,7 @@ def comparison_markdown(data: Mapping[str, Any]) -> str:
             (
                 (
                     f"{_text(pair['a'])} / {_text(pair['b'])}",
-                    f"{pair['total_variation']['value']:.3f}",
-                    f"{pair['total_variation']['low']:.3f} to {pair['total_variation']['high']:.3f}",
-                    f"{pair['test']['p_value']:.3g}",
+                    *_distance(pair),
                     f"{pair['adjusted_p']:.3g}",
                 )
                 for pair in data["pairs"]
@@ -125,6 +121,13 @@ def comparison_markdown(data: Mapping[str, Any]) -> str:
     if notes:
         blocks.append("\n".join(f"- {_text(note)}" for note in notes))
     return "\n\n".join(blocks).replace(NBSP, " ") + "\n"
+
+
+def _distance(found: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The total variation of a comparison, its interval, and p."""
+    distance = found["total_variation"]
+    interval = f"{distance['low']:.3f} to {distance['high']:.3f}"
+    return f"{distance['value']:.3f}", interval, f"{found['test']['p_value']:.3g}"
 
 
 def _run(data: Mapping[str, Any]) -> str:

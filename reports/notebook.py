@@ -28,11 +28,7 @@ _TILE = "display:inline-block;margin:0 6px 8px 0;vertical-align:top;font:12px/1.
 
 @dataclass(frozen=True)
 class Shown:
-    """Faces beside one another. A notebook shows it; :meth:`save` and :meth:`open` make a page of it.
-
-    Attributes:
-        html: the faces with their captions.
-    """
+    """Faces beside one another. A notebook shows it; :meth:`save` and :meth:`open` make a page of it."""
 
     html: str
 
@@ -41,16 +37,16 @@ class Shown:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a page with the faces. Raises DataError where it cannot be written."""
-        head = '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Faces</title></head><body>'
-        write_atomically(Path(path), f"{head}{self.html}</body></html>\n".encode())
+        write_atomically(Path(path), self._page().encode())
         return Path(path)
 
     def open(self) -> Path:
         """Show the faces in the browser; the path of the page, in the folder for temporary files."""
-        path = _temporary_page("faces")
-        self.save(path)
-        webbrowser.open(path.as_uri())
-        return path
+        return open_page(self._page(), "faces")
+
+    def _page(self) -> str:
+        head = '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Faces</title></head><body>'
+        return f"{head}{self.html}</body></html>\n"
 
 
 def show(
@@ -157,11 +153,7 @@ def page_html(page: str) -> str:
 
 def open_page(page: str, name: str) -> Path:
     """Show a page in the browser; its path, in the folder for temporary files."""
-    path = _temporary_page(name)
+    path = Path(tempfile.mkdtemp(prefix="fergan-")) / f"{name}.html"
     write_atomically(path, page.encode())
     webbrowser.open(path.as_uri())
     return path
-
-
-def _temporary_page(name: str) -> Path:
-    return Path(tempfile.mkdtemp(prefix="fergan-")) / f"{name}.html"

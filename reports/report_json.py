@@ -40,16 +40,7 @@ def report_data(
     unreadable: int = 0,
     notes: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """All numbers of a report as plain JSON values.
-
-    Args:
-        findings: the numbers.
-        settings: of the run.
-        created: when, as text.
-        title: of the report.
-        unreadable: how many pictures could not be shown.
-        notes: on the quality of the data.
-    """
+    """All numbers of a report as plain JSON values; ``unreadable`` counts pictures that could not be shown."""
     table, shares = findings.table, findings.shares
     names = [str(plain(name)) for name in table.classes]
     return {

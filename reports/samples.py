@@ -1,7 +1,7 @@
 """Several sets of faces compared: aligned distributions, and how far each pair is apart."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -66,13 +66,7 @@ def split_by_psi(sample: Sample) -> list[Sample]:
     if psi is None or len(np.unique(psi)) < 2:
         return [sample]
     return [
-        Sample(
-            f"{sample.name} ψ{NBSP}{value:g}",
-            sample.table.where(psi == value),
-            sample.settings,
-            sample.load_face,
-            sample.validation,
-        )
+        replace(sample, name=f"{sample.name} ψ{NBSP}{value:g}", table=sample.table.where(psi == value))
         for value in np.unique(psi)
     ]
 

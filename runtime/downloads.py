@@ -84,16 +84,11 @@ class Remote:
 
 
 def download(remote: Remote, path: Path, progress: OnProgress | None = None) -> Path:
-    """Make sure that ``path`` is there and is what it was when it first arrived.
+    """Make sure that ``path`` is there, its folder too, and is what it was when it first arrived.
 
     A download that breaks off goes on where it was, now or at the next call, if the server still has the same file. The
     file gets its name when it is complete. A file that somebody put there by hand is taken like a download. Processes
     that want the same file at once wait for one another.
-
-    Args:
-        remote: where it comes from.
-        path: where it goes; the folder is made.
-        progress: called while bytes arrive.
 
     Raises:
         DataError: it cannot be downloaded, what comes is not of the kind wanted, or it is not the file it was before.

@@ -122,13 +122,26 @@ def read_regular(path: Path, most: int = 2**33) -> bytes:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"{printable(path)}: is no regular file but a pipe, device or folder; put a file in its place")
+            raise DataError(f"{printable(path)}: is no regular file (a pipe, device or folder); put one in its place")
         if status.st_size > most:
             raise DataError(f"{printable(path)}: has {status.st_size} bytes; at most {most} are read")
         with open(descriptor, "rb", closefd=False) as file:
             return file.read(most)
     finally:
         os.close(descriptor)
+
+
+def read_bytes(path: str | os.PathLike[str], advice: str = "") -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        DataError: it cannot be read; the message then ends with ``advice``.
+    """
+    try:
+        return read_regular(Path(path))
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or printable(error)
+        raise DataError(f"{printable(path)}: cannot be read ({reason}){advice and f'; {advice}'}") from error
 
 
 def read_json(path: Path, advice: str = "delete it") -> Any:

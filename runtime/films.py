@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +15,7 @@ import numpy as np
 from .errors import DataError
 from .files import printable, temporary_path, utf8_text, writing
 from .opencv import opencv
+from .stderr import silenced
 
 FILMS = {".webm": ("VP80",), ".mp4": ("vp09", "mp4v")}
 """Endings of films and the codecs of each, of which the first that this OpenCV has is taken.
@@ -121,27 +119,8 @@ def film_writer(place: str, fps: float, width: int, height: int) -> Any:
     """
     cv2 = opencv()
     for codec in FILMS[Path(place).suffix.lower()]:
-        with _silence():
+        with silenced():  # of what OpenCV prints about WebM, which has no tags for codecs
             writer = cv2.VideoWriter(place, cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), fps, (width, height))
         if writer.isOpened():
             break
     return writer
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep back what OpenCV's C code prints about WebM, which has no tags for codecs."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # there is no standard error
-        yield
-        return
-    sys.stderr.flush()
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    os.close(nothing)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

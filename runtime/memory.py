@@ -9,7 +9,7 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # mallopt's names for them, from glibc's ma
 
 
 def tune_malloc() -> bool:
-    """Let this process keep the memory that it frees, for its next large allocation.
+    """Let this process keep the memory that it frees, for its next large allocation; whether it took the settings.
 
     glibc asks the kernel for each block above 32 MiB and returns it when it is freed. The activations of a 1024-pixel
     StyleGAN2 are such blocks: for each picture the kernel clears 700,000 pages anew, which takes about as long as the
@@ -19,9 +19,6 @@ def tune_malloc() -> bool:
 
     Call it first, before anything large is allocated. It does nothing with other C libraries than glibc, nor where the
     environment variable ``FERGAN_MALLOC`` is ``default``; preloaded allocators (jemalloc, tcmalloc) do not hear of it.
-
-    Returns:
-        Whether the settings were taken.
     """
     if os.environ.get("FERGAN_MALLOC") == "default" or not _is_glibc():
         return False

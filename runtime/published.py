@@ -51,10 +51,6 @@ class Shelf:
     def fetch(self, name: str, progress: OnProgress | None = None) -> Path:
         """The file of a name, downloaded if it is not there yet, and checked.
 
-        Args:
-            name: of :attr:`entries`.
-            progress: called while bytes arrive.
-
         Raises:
             UsageError: nothing has this name.
             DataError: it cannot be downloaded, what comes is of another kind, or the file is not the one it was before.

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..runtime.errors import DataError, UsageError
-from ..runtime.files import printable, write_atomically
+from ..runtime.files import printable, read_bytes, write_atomically
 from .generator import Generator
 from .zoo import bundled_generators
 
@@ -75,11 +75,7 @@ class Direction:
 
 
 def bundled_directions(network: str | Path | None = None) -> dict[str, Path]:
-    """The directions that come with a bundled generator, by label; none for other generators.
-
-    Args:
-        network: as for :func:`~.generator.load_generator`.
-    """
+    """The directions that come with a bundled generator, by label; none for other generators."""
     bundled = bundled_generators()
     path = next(iter(bundled.values()), None) if network is None else bundled.get(str(network), Path(network))
     if path is None or path not in bundled.values():
@@ -148,10 +144,7 @@ def read_direction(path: str | Path) -> Direction:
         DataError: the file is missing or damaged.
     """
     label = printable(path)
-    try:
-        content = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        raise DataError(f"{label}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    content = read_bytes(path)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             if sum(info.file_size for info in archive.infolist()) > _MAX_BYTES:  # a small zip can unpack to any size

@@ -167,11 +167,7 @@ class Generator:
         noise_mode: str = "const",
         class_index: int | str | None = None,
     ) -> np.ndarray:
-        """Draw the faces of ``seeds`` into one array; :meth:`faces` takes the same arguments.
-
-        Returns:
-            uint8 [N, H, W, C].
-        """
+        """Draw the faces of ``seeds`` into one array, uint8 [N, H, W, C]; :meth:`faces` takes the same arguments."""
         seeds = list(seeds)
         images = np.empty((len(seeds), self.img_resolution, self.img_resolution, self.img_channels), np.uint8)
         for image, face in zip(
@@ -226,17 +222,7 @@ class Generator:
         truncation_cutoff: int | None = None,
         class_index: int | str | None = None,
     ) -> np.ndarray:
-        """Map seeds to truncated styles, which :meth:`draw` turns into the same faces as :meth:`faces`.
-
-        Args:
-            seeds: as in :meth:`faces`.
-            truncation_psi: as in :meth:`faces`.
-            truncation_cutoff: as in :meth:`faces`.
-            class_index: as in :meth:`faces`.
-
-        Returns:
-            float32 [N, num_ws, w_dim].
-        """
+        """The truncated styles of seeds, float32 [N, num_ws, w_dim], of which :meth:`draw` makes the same faces."""
         index = self.find_class(class_index)
         seeds = list(seeds)
         styles = np.empty((0, self.num_ws, self.w_dim), np.float32)

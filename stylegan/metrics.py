@@ -85,9 +85,6 @@ def precision_recall(real: np.ndarray, fake: np.ndarray) -> tuple[float, float]:
     Args:
         real, fake: float [N, D] and [M, D], more than three rows each.
 
-    Returns:
-        precision and recall, 0 to 1.
-
     Raises:
         ValueError: other shapes, or values that are not finite.
     """

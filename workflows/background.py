@@ -26,10 +26,6 @@ class OrderedWorker:
 
     Its queue is bounded, so that slow work slows the caller down and does not fill the memory. Leaving the ``with``
     block waits for all jobs and raises the first error of any.
-
-    Args:
-        depth: how many jobs may wait.
-        most_bytes: how many bytes they may hold in all.
     """
 
     def __init__(self, depth: int, most_bytes: float = math.inf) -> None:

@@ -71,11 +71,7 @@ def progress(title: str, unit: str = "faces", into: Path | str | None = None) ->
 
     Args:
         title: the stage, such as "Generating".
-        unit: what is counted, in the plural.
         into: where the work is written, to be shown too.
-
-    Yields:
-        What to call after each piece of work.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

@@ -74,14 +74,10 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, weights: Sequ
 def cross_fitted(
     probabilities: np.ndarray, labels: np.ndarray, seed: int = 0, weights: Sequence[float] | None = None
 ) -> tuple[np.ndarray, list[float]]:
-    """Scaled probabilities of faces that their temperature was not fitted on.
+    """Scaled probabilities of two faces or more that their temperature was not fitted on.
 
     Each class's rows are dealt at random into two halves; each half is scaled by the temperature of the other. Numbers
     of calibration on the result are honest, which they are not on the rows that a temperature was fitted on.
-
-    Args:
-        probabilities, labels, weights: as of :func:`fit_temperature`, N > 1.
-        seed: of the halves.
 
     Returns:
         float64 [N, K], and the temperatures of the first and of the second half.
@@ -117,11 +113,7 @@ class Heads:
 
 
 def find_heads(model: keras.Model, logits: bool = False) -> Heads:
-    """Find where a network, or each member of a soft vote, makes its logits.
-
-    Args:
-        model: from inputs to probabilities, or to logits.
-        logits: whether it ends in logits.
+    """Find where a network (which may end in logits), or each member of a soft vote, makes its logits.
 
     Raises:
         NotScalable: no softmax over a dense layer or a convolution is at its end.

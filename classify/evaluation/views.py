@@ -41,15 +41,11 @@ class Predicts(Protocol):
 
 
 def predict_views(classifier: Predicts, faces: np.ndarray, views: str = "single") -> np.ndarray:
-    """Mean probabilities over the views of each face.
+    """Mean probabilities, float32 [N, K], over the views of each face.
 
     Args:
-        classifier: judges the views.
         faces: uint8 [N, H, W] or [N, H, W, 3], as it takes them.
         views: one of :data:`VIEWS`.
-
-    Returns:
-        float32 [N, K], rows sum to 1.
 
     Raises:
         ValueError: other ``views``.
@@ -66,15 +62,7 @@ def predict_views(classifier: Predicts, faces: np.ndarray, views: str = "single"
 
 
 def window(faces: np.ndarray, view: View) -> np.ndarray:
-    """One view of each face: bilinear, with the border repeated outside.
-
-    Args:
-        faces: uint8 [N, H, W] or [N, H, W, C].
-        view: see :data:`View`.
-
-    Returns:
-        uint8 of the same shape.
-    """
+    """One view of each face, uint8 of the same shape: bilinear, with the border repeated outside."""
     side, degrees, mirrored = view
     cos, sin = side * math.cos(math.radians(degrees)), side * math.sin(math.radians(degrees))
     flip = -1 if mirrored else 1

@@ -104,15 +104,7 @@ class KerasFile:
 
 
 def layer_paths(layers: Iterable[Mapping[str, Any]], inside: str = "") -> dict[str, str]:
-    """The places of the weights of a model's layers: layers are counted by class, in the order of the configuration.
-
-    Args:
-        layers: the model's ``layers`` configurations.
-        inside: the path of the model, for nested ones.
-
-    Returns:
-        Layer name -> path of its group.
-    """
+    """Layer name -> path of the group of its weights: layers count by class, in the order of the configuration."""
     counts: dict[str, int] = {}
     paths = {}
     for layer in layers:

@@ -73,11 +73,7 @@ class KerasH5File:
 
 
 def check(content: bytes, why: str = "") -> None:
-    """Look through a file before Keras gets it.
-
-    Args:
-        content: of the file.
-        why: Keras is asked, for the message.
+    """Look through a file before Keras gets it; ``why`` it is asked goes into the message.
 
     Raises:
         Refused: it asks for code or other files, holds no configuration, is of Keras 1, or would be misread.

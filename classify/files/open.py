@@ -46,12 +46,6 @@ def open_network(path: Path, content: bytes, device: str, wanted: Wanted | None 
 
     What does not come with fergan is opened and tried in a child process first, within limits (see :mod:`.bounded`).
 
-    Args:
-        path: of the file.
-        content: of the file.
-        device: ``cpu`` or ``cuda``.
-        wanted: what the file leaves open.
-
     Raises:
         DataError: the file is damaged, asks for code, for far more memory or time than its size gives reason for, or
             what it needs is not installed; or the network's outputs are no numbers.
@@ -63,11 +57,7 @@ def open_network(path: Path, content: bytes, device: str, wanted: Wanted | None 
 
 
 def open_keras_model(path: Path, content: bytes) -> keras.Model:
-    """Let Keras itself open a model file that asks for no code; within limits, as :func:`open_network` does.
-
-    Args:
-        path: of the file, for errors.
-        content: of a ``.keras``, ``.h5`` or ``.hdf5`` file.
+    """Let Keras itself open a ``.keras``, ``.h5`` or ``.hdf5`` file that asks for no code, within limits as above.
 
     Raises:
         DataError: the file is damaged, asks for code or for other files, claims sizes that it cannot have, or is of

@@ -33,9 +33,6 @@ class Wanted:
     def choose(self, shapes: Mapping[str, Shape]) -> str:
         """The name of the output that holds the expressions.
 
-        Args:
-            shapes: of each output by its name, without the batch.
-
         Raises:
             DataError: there are several, and nothing says which; or none has the name that was given.
         """

@@ -18,11 +18,6 @@ def set_trainable(network: keras.Model, model: ModelSettings, phase: int) -> Non
     Phase 1 trains the head alone (:attr:`ModelSettings.phase_one_epochs`), phase 2 all that the settings do not freeze.
     A frozen batch normalisation uses and keeps its averages. Without weights to keep nothing is frozen.
 
-    Args:
-        network: made by :func:`.registry.build_model`, or a clone of that with heads.
-        model: the settings that it was built by.
-        phase: 1 or 2.
-
     Raises:
         UsageError: there are fewer layers than are to be frozen or trained, or nothing is left to train.
     """

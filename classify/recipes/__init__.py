@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime.errors import DataError, UsageError
+from ...runtime.files import read_bytes
 from .overrides import overridden
 from .settings import ModelSettings, Recipe, recipe_from
 
@@ -172,9 +173,7 @@ def _read(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
         circle = " -> ".join(one.stem for one in (*below[below.index(path.resolve()) :], path))
         raise DataError(f"{path}: extends itself ({circle}); take one 'extends' out")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); give a recipe's name or its .toml file") from error
+        table = tomllib.loads(read_bytes(path, "give a recipe's name or its .toml file").decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: is no TOML ({error})") from error
     unknown = set(table) - {"extends", "title", "source", "notes", "model", "training"}

@@ -13,11 +13,7 @@ from .settings import ALIASES, ModelSettings, field_types, hint, typed
 
 
 def overridden(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The tables of a recipe's file with some settings changed.
-
-    Args:
-        table: with ``model`` and maybe ``training``.
-        overrides: ``key=value`` each, see :func:`fergan.classify.recipes.load_recipe`.
+    """The tables of a recipe's file with some settings changed by ``key=value``.
 
     Raises:
         UsageError: an unknown or ambiguous key, no ``=``, or a value of another type than the architecture's option.

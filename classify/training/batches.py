@@ -42,13 +42,7 @@ def with_voted_labels(faces: FaceSet, votes: np.ndarray, mode: str) -> tuple[Fac
 
 class Batches(keras.utils.PyDataset):
     """A batch is a pure function of seed, epoch and position, so a resume repeats it; of several processes each has its
-    share of every batch.
-
-    Args:
-        faces: the training rows.
-        votes: float32 [N, 10] of them, or None.
-        settings: see :class:`TrainingSettings`.
-        device: where batches are made.
+    share of every batch. ``votes`` are float32 [N, 10].
 
     Raises:
         DataError: a mode of votes that replaces the labels, and faces that do not have FER+'s

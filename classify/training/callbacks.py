@@ -21,11 +21,6 @@ class StartOfEpoch(keras.callbacks.Callback):
     """Makes all randomness of an epoch a function of the seed and its number, and frees the layers of its phase.
 
     Batches take the number as it is; dropout's random state, which a checkpoint does not hold, is set by it.
-
-    Args:
-        batches: of the training.
-        set_phase: called with 1 or 2, to freeze and free layers.
-        head_epochs: epochs of phase 1.
     """
 
     def __init__(self, batches: Batches, set_phase: Callable[[int], None], head_epochs: int) -> None:
@@ -101,11 +96,7 @@ class Summaries(keras.callbacks.Callback):
 class EarlyStopping(keras.callbacks.Callback):
     """Stops early, and lowers the learning rate on a plateau; knows from ``log.csv`` what was before a resume.
 
-    Args:
-        log: the CSV of all finished epochs.
-        monitor: the score that should rise.
-        settings: of the training.
-        learning_rate: its ``scale`` is set.
+    ``monitor`` is the score that should rise.
     """
 
     def __init__(self, log: Path, monitor: str, settings: TrainingSettings, learning_rate: LearningRate) -> None:

@@ -26,11 +26,7 @@ class _Averaging:
 
 
 class SameEverywhere(keras.callbacks.Callback):
-    """Keeps the processes together: batch statistics become their mean before they are used, decisions the first's.
-
-    Args:
-        monitor: the score that decides.
-    """
+    """Keeps the processes together: batch statistics become their mean before they are used, decisions the first's."""
 
     def __init__(self, monitor: str) -> None:
         super().__init__()

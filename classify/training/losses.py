@@ -39,15 +39,10 @@ class FocalCrossEntropy(keras.losses.Loss):
 
 
 def class_weights(spec: str, labels: np.ndarray, names: tuple[str, ...]) -> np.ndarray | None:
-    """The weights that :attr:`TrainingSettings.class_weights` asks for.
+    """The weights that :attr:`TrainingSettings.class_weights` asks for, float64 [K], or None for none.
 
     Args:
         spec: ``none``, ``balanced``, or ``disgust=5,fear=2``.
-        labels: int [N], of the training rows.
-        names: of the K classes.
-
-    Returns:
-        float64 [K], or None for no weights.
 
     Raises:
         UsageError: the specification cannot be read or names an unknown class.

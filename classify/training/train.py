@@ -223,8 +223,6 @@ def training_network(backbone: keras.Model, classes: int, second_head: bool, set
     """A fast copy of the backbone with dropout and one or two heads of float32 logits.
 
     Args:
-        backbone: from ``pixels`` to features.
-        classes: K.
         second_head: whether there is a head for FER+'s ten columns of votes.
         settings: its ``precision``, ``dropout`` and ``seed`` count.
 

@@ -16,18 +16,12 @@ def centre_square(width: int, height: int) -> tuple[int, int, int]:
 
 
 def face_squares(faces: Sequence[Face], width: int, height: int, enlarge: float) -> np.ndarray:
-    """The parts of a picture that a classifier should see: squares about the faces, whole pixels, inside the picture.
+    """The parts of a picture that a classifier should see: squares about the faces, inside the picture.
+
+    They are int64 [N, 3]: x, y and side (at least 1) in whole pixels.
 
     FER2013 was cut out by OpenCV's frontal detector, so its square, enlarged as for the crop ``detect``
     (:data:`.cascades.HAAR_ENLARGE`), frames a face as the training faces are framed.
-
-    Args:
-        faces: in the pixels of the picture.
-        width, height: of the picture.
-        enlarge: the detector's.
-
-    Returns:
-        int64 [N, 3]: x, y, side; side at least 1.
     """
     squares = np.empty((len(faces), 3), np.int64)
     for row, face in enumerate(faces):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ...runtime.errors import DataError
+from ...runtime.files import read_bytes
 from ..face_set import SPLITS, FaceSet
 from ..labels import FER2013
 from .place import Place
@@ -47,10 +48,7 @@ def read_fer2013(path: str | Path) -> FaceSet:
 def read_pixel_csv(path: str | Path, label_names: tuple[str, ...]) -> FaceSet:
     """A file with FER2013's columns whose emotions are indices into ``label_names``; see :func:`read_fer2013`."""
     path = Path(path)
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); give the path of fer2013.csv") from error
+    text = read_bytes(path, "give the path of fer2013.csv")
     header, _, body = text.partition(b"\n")
     columns = [name.strip(' "\r\t').lower() for name in header.decode("utf-8-sig", "replace").split(",")]
     missing = {"emotion", "pixels"} - set(columns)

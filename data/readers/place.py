@@ -10,12 +10,7 @@ from ..image_source import ImageSource
 
 
 class Place:
-    """A file or folder.
-
-    Attributes:
-        path: of it.
-        is_table: whether it is a CSV file, by its name.
-    """
+    """A file or folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

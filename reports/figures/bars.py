@@ -4,12 +4,13 @@ They are drawn on a stretchable x axis (positions in per cent of the width) with
 figure is readable at 360 and at 1200 pixels. Colours come from the page's style sheet through classes (`bar`,
 `whisker`, `uncertain`, …), and from `currentColor` where there is none; they derive from those of Okabe & Ito (2008,
 'Color Universal Design'), which stay apart under the common colour vision deficiencies. Marks differ in position and
-outline as well, and each figure has a title and a description that gives its numbers in words.
+outline as well, and each figure has a description that gives its numbers in words, and a `title`, its accessible name.
+`ident` is a prefix for element ids, of letters only and unique in the page.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from markupsafe import Markup
@@ -59,6 +60,12 @@ class Series:
     low: Floats
     high: Floats
 
+    @classmethod
+    def of(cls, name: str, found: Any, order: Sequence[int] | None = None) -> Self:
+        """The `shares`, `low` and `high` of an estimate, in another order of its classes if one is given."""
+        rows = slice(None) if order is None else list(order)
+        return cls(name, found.shares[rows], found.low[rows], found.high[rows])
+
 
 def label_chart(
     shares: LabelShares, *, ident: str, title: str, marks: Sequence[tuple[str, str, ArrayLike]] = ()
@@ -67,8 +74,6 @@ def label_chart(
 
     Args:
         shares: K classes with intervals.
-        ident: a prefix for element ids, unique in the page, letters only.
-        title: the accessible name of the figure.
         marks: other estimates to mark on the bars: a shape of `SHAPES`, a name, and shares [K].
     """
     others = [(shape, name, np.asarray(values, np.float64)) for shape, name, values in marks]
@@ -112,8 +117,6 @@ def interval_chart(classes: Sequence[str], series: Sequence[Series], *, ident: s
     Args:
         classes: K labels, in the order of the rows.
         series: one to six, each with arrays in that order; told apart by shape and by colour.
-        ident: a prefix for element ids, unique in the page, letters only.
-        title: the accessible name of the figure.
     """
     limit = _limit([one.high for one in series])
     step, head, gap = 13, 21, 6

@@ -40,8 +40,6 @@ def roc_chart(false_positive: ArrayLike, true_positive: ArrayLike, *, auc: float
     Args:
         false_positive, true_positive: rates [P] in 0..1.
         auc: area under the curve.
-        ident: a prefix for element ids, unique in the page.
-        title: the accessible name of the figure.
     """
     return _chart(
         [Line([0, 1], [0, 1], -1, True), Line(false_positive, true_positive)],
@@ -60,8 +58,6 @@ def reliability_chart(accuracy: Sequence[float | None], counts: Sequence[int], *
     Args:
         accuracy: [B] in 0..1, None for an empty bin.
         counts: [B], faces in each bin.
-        ident: a prefix for element ids, unique in the page.
-        title: the accessible name of the figure.
     """
     bins, plot = len(counts), 150.0
     bars = [
@@ -102,8 +98,6 @@ def learning_chart(
     Args:
         training, validation: values by epoch, None where there is none.
         shares: whether they are fractions to be written in per cent; else the axis begins at 0.
-        ident: a prefix for element ids, unique in the page.
-        title: the accessible name of the figure.
         unit: what is counted across.
     """
     values = [value for value in [*training, *validation] if value is not None]

@@ -27,19 +27,18 @@ def asset(name: str) -> str:
     return (FOLDER / name).read_text(encoding="utf-8")
 
 
-def render_document(
-    template: str, *, styles: Sequence[str], scripts: Sequence[str] = (), data: Any = None, **context: object
-) -> str:
+def render_document(template: str, *assets: str, css: str = "", data: Any = None, **context: object) -> str:
     """Render a template that extends `base.html.j2`.
 
     Args:
         template: its file name.
-        styles: style sheets, trusted; each becomes a `style` element.
-        scripts: trusted; joined into one `script` element.
+        assets: our style sheets, each of which becomes a `style` element, and scripts, which become one.
+        css: a further style sheet, trusted.
         data: plain JSON values for the script, in an element with the id `data`; foreign text in it is harmless.
         context: further names for the template; escaped unless marked as safe.
     """
-    script = "\n".join(scripts)
+    styles = [asset(name) for name in assets if name.endswith(".css")] + ([css] if css else [])
+    script = "\n".join(asset(name) for name in assets if name.endswith(".js"))
     return str(
         render(
             template,
@@ -115,15 +114,9 @@ class Report:
 
 
 def write_report(report: Report, folder: str | os.PathLike[str], stem: str = "report") -> tuple[Path, Path]:
-    """Write `report.html` and `report.json` into an existing folder; a reader never sees half a file.
+    """Write `report.html` and `report.json` into an existing folder, and return their paths.
 
-    Args:
-        report: the page and its numbers.
-        folder: existing.
-        stem: of the two file names.
-
-    Returns:
-        The two paths, page first.
+    A reader never sees half a file.
 
     Raises:
         DataError: the folder is missing or cannot be written to, or the disk is full; what was there before stays.

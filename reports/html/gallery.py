@@ -21,13 +21,6 @@ def gallery_data(
 ) -> dict[str, Any]:
     """The faces as plain JSON values for the script of the page, one list a property.
 
-    Args:
-        table: all faces.
-        rows: those that the page shows, in natural order.
-        sprites: their pictures.
-        inputs: what the classifier saw of them; may be empty.
-        settings: of the run.
-
     Returns:
         `classes`, `scale`, `settings` (pairs of texts that hold for all faces) and, for each face, `name`, `seed`,
         `psi`, `label` (a class number), `p` (a list of K whole numbers out of `scale`), `cell` and `input` (style

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..formatting import plural, printable
-from ..html.document import asset, render_document
+from ..html.document import render_document
 from ..html.sprites import Face, picture_uri
 
 
@@ -23,8 +23,7 @@ def build_blind_page(
     shown = [(a, b) if left else (b, a) for (a, b), left in zip(pairs, first_is_left, strict=True)]
     return render_document(
         "blind.html.j2",
-        styles=[asset("page.css"), asset("audit.css")],
-        scripts=[asset("page.js"), asset("blind.js")],
+        *("page.css", "audit.css", "page.js", "blind.js"),
         data={
             "names": [printable(name, 80) for name in names],
             "digest": digest,

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from ..conclusions import Conclusion
 from ..figures import bars as figures
 from ..formatting import NBSP, count, listed, moment, percent, percent_range, plural, printable
-from ..html.document import Report, asset, render_document
+from ..html.document import Report, render_document
 from ..html.selection import Selection
 from ..html.sprites import Sprites, make_sprites
 from ..html.tiles import Tile, confidence_only, label_only, make_tiles
@@ -26,11 +26,6 @@ _FACES_BYTES = 2_600_000  # of all runs together
 def build_comparison(samples: Sequence[Sample], *, created: str, title: str | None = None) -> Report:
     """The page of a comparison and its numbers, in memory.
 
-    Args:
-        samples: two to six; see :func:`compare_samples`.
-        created: when, as text.
-        title: the heading; by default it names the samples.
-
     Raises:
         DataError: as for :func:`compare_samples`.
     """
@@ -41,8 +36,8 @@ def build_comparison(samples: Sequence[Sample], *, created: str, title: str | No
     pictures = [_pictures(sample, number, len(samples)) for number, sample in enumerate(compared.samples)]
     html = render_document(
         "compare.html.j2",
-        styles=[asset("page.css"), "\n".join(sprites.css for sprites, _ in pictures)],
-        scripts=[asset("page.js")],
+        *("page.css", "page.js"),
+        css="\n".join(sprites.css for sprites, _ in pictures),
         title=printable(heading, 200),
         created=moment(created),
         conclusions=_conclude(compared, names),
@@ -50,16 +45,10 @@ def build_comparison(samples: Sequence[Sample], *, created: str, title: str | No
         names=names,
         ranking=order,
         legend=[(figures.legend_mark(i), name) for i, name in enumerate(names)],
-        chart=_chart(compared, names, order, [(s.shares, s.low, s.high) for s in compared.shares], "given"),
+        chart=_chart(compared, names, order, compared.shares, "given"),
         corrected_chart=None
         if compared.corrected is None
-        else _chart(
-            compared,
-            names,
-            order,
-            [(e["ACC"].shares, e["ACC"].low, e["ACC"].high) for e in compared.corrected],
-            "corrected",
-        ),
+        else _chart(compared, names, order, [found["ACC"] for found in compared.corrected], "corrected"),
         facts=[run_facts(sample.settings, sample.table) for sample in compared.samples],
         grids=_grids(compared, pictures),
         by_label=_by_label(compared, pictures, order),
@@ -123,13 +112,8 @@ def _p_value(p: float) -> str:
     return f"below{NBSP}0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _chart(
-    compared: Compared, names: Sequence[str], order: list[int], values: Sequence[tuple[Any, Any, Any]], ident: str
-) -> Markup:
-    series = [
-        figures.Series(name, shares[order], low[order], high[order])
-        for name, (shares, low, high) in zip(names, values, strict=True)
-    ]
+def _chart(compared: Compared, names: Sequence[str], order: list[int], values: Sequence[Any], ident: str) -> Markup:
+    series = [figures.Series.of(name, one, order) for name, one in zip(names, values, strict=True)]
     classes = [compared.classes[k] for k in order]
     return figures.interval_chart(classes, series, ident=ident, title=f"Shares of the labels, {ident}")
 

@@ -12,7 +12,7 @@ from ...data.audit.audit import Audit
 from ...data.face_set import FaceSet
 from ...runtime.errors import counted
 from ...runtime.files import printable
-from ..html.document import asset, render_document
+from ..html.document import render_document
 from ..html.sprites import Cell, Sprites, make_sprites
 
 _SHOWN = 60
@@ -37,13 +37,7 @@ class _Section:
 
 
 def build_page(faces: FaceSet, audit: Audit, title: str) -> str:
-    """One HTML file with styles and pictures inside; it loads nothing.
-
-    Args:
-        faces: that were audited.
-        audit: what was found.
-        title: names the data.
-    """
+    """One HTML file with styles and pictures inside; it loads nothing."""
     chosen = [(heading, note, rows, len(all_rows)) for heading, note, all_rows, rows in _chosen(audit.findings)]
     names = [str(row) for _, _, rows, _ in chosen for pair in rows[["row", "other_row"]].to_numpy() for row in pair]
     sprites = make_sprites(
@@ -61,7 +55,8 @@ def build_page(faces: FaceSet, audit: Audit, title: str) -> str:
     ]
     return render_document(
         "data_audit.html.j2",
-        styles=[asset("page.css"), asset("data_audit.css"), sprites.css],
+        *("page.css", "data_audit.css"),
+        css=sprites.css,
         title=f"Audit of {printable(title)}",
         created=counted(len(faces), "face"),
         lines=summary_lines(audit.summary),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..conclusions import Conclusion
 from ..figures.curves import learning_chart, reliability_chart, roc_chart
 from ..formatting import NBSP, count, moment, percent, percent_range, plural, points, printable
-from ..html.document import asset, render_document
+from ..html.document import render_document
 from ..html.sprites import Cell, Face, Sprites, make_sprites
 from ..html.tiles import Tile
 from ..settings import Table, settings_tables
@@ -78,12 +78,7 @@ class _Shown:
 
 
 def build_evaluation_page(data: Mapping[str, Any], pictures: Pictures) -> str:
-    """One HTML file with styles and pictures inside; it loads nothing.
-
-    Args:
-        data: by ``schema/evaluation.schema.json``.
-        pictures: see :class:`Pictures`.
-    """
+    """One HTML file with styles and pictures inside; it loads nothing. ``data`` is an ``evaluation.json``."""
     mistakes = make_sprites(
         [str(row["row"]) for row in data["mistakes"]],
         lambda name: pictures.face(int(name)),
@@ -96,8 +91,8 @@ def build_evaluation_page(data: Mapping[str, Any], pictures: Pictures) -> str:
     model, calibration = printable(data["model"]["name"], 60), data["calibration"]
     return render_document(
         "evaluation.html.j2",
-        styles=[asset("page.css"), asset("evaluation.css"), "\n".join([mistakes.css, look_css, filter_css])],
-        scripts=[asset("page.js")],
+        *("page.css", "evaluation.css", "page.js"),
+        css="\n".join([mistakes.css, look_css, filter_css]),
         title=f"{model} on {_data_name(data)}",
         created=moment(data["created"]),
         facts=_facts(data),
@@ -162,18 +157,13 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
-def _best(data: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """The evaluation in most views."""
-    return list(data["views"].items())[-1]
-
-
 def _accuracy(row: Mapping[str, Any]) -> str:
     one = row["accuracy"]
     return f"{percent(one['value'])} ({percent_range(one['low'], one['high'])})"
 
 
 def _conclude(data: Mapping[str, Any]) -> list[Conclusion]:
-    single, (views, most) = data["views"]["single"], _best(data)
+    single, (views, most) = data["views"]["single"], list(data["views"].items())[-1]
     text = (
         f"It names {count(single['correct'])} of {plural(single['n'], 'face')} as their labels do: "
         f"{_accuracy(single)} from a single view"
@@ -259,11 +249,8 @@ def _confusion(matrix: Sequence[Sequence[int]]) -> list[list[_Cell]]:
 def _reliability(calibration: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     charts = []
     for ident, heading, key in (("before", "As given", "as_given"), ("after", "After temperature scaling", "scaled")):
-        bins = calibration[key]["bins"]
-        chart = reliability_chart(
-            bins["accuracy"], bins["counts"], ident=ident, title=f"Reliability, {heading.lower()}"
-        )
-        charts.append((heading, chart))
+        bins, title = calibration[key]["bins"], f"Reliability, {heading.lower()}"
+        charts.append((heading, reliability_chart(bins["accuracy"], bins["counts"], ident=ident, title=title)))
     return charts
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ..formatting import plural, printable
-from ..html.document import asset, render_document
+from ..html.document import render_document
 from ..html.sprites import Face, picture_uri
 from ..settings import plain
 
@@ -22,8 +22,7 @@ def build_audit_page(
     """
     return render_document(
         "audit.html.j2",
-        styles=[asset("page.css"), asset("audit.css")],
-        scripts=[asset("page.js"), asset("audit.js")],
+        *("page.css", "audit.css", "page.js", "audit.js"),
         data={
             "run": printable(run, 80),
             "digest": digest,

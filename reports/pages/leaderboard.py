@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..formatting import EN_DASH, NBSP, percent, percent_range, plural, printable
-from ..html.document import asset, render_document
+from ..html.document import render_document
 from ..statistics.ranking import Ranking, Row
 
 HEADINGS = (
@@ -74,8 +74,7 @@ def leaderboard_page(rankings: Sequence[Ranking], created: str) -> str:
     """One HTML file in the reports' look; it loads nothing."""
     return render_document(
         "leaderboard.html.j2",
-        styles=[asset("page.css")],
-        scripts=[asset("page.js")],
+        *("page.css", "page.js"),
         title="Classifiers compared",
         created=created,
         tables=[(heading(ranking), [texts(row) for row in ranking.rows]) for ranking in rankings],

@@ -16,18 +16,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..conclusions import conclude
 from ..correction import label_shift_sentence
-from ..edited import read_edited
 from ..figures import bars as figures
 from ..findings import Findings, evaluate, quality_notes
 from ..formatting import count, moment, percent, plural, printable
-from ..html.document import Report, asset, render_document
+from ..html.document import Report, render_document
 from ..html.gallery import gallery_data
 from ..html.selection import Selection
 from ..html.sprites import Face, Sprites, as_picture, make_sprites
 from ..html.tiles import Tile, confidence_only, first_and_second, label_and_confidence, label_only, make_tiles
 from ..judges import MOST, JudgeLabels, Judges, judges_sentence
 from ..report_json import mean_confidence, report_data
-from ..selected import read_selected
 from ..settings import licences, run_facts, settings_tables, step_settings
 from ..statistics.comparison import Comparison, LabelDifference
 from ..statistics.label_audit import AuditEstimate
@@ -79,7 +77,7 @@ def build_report(
     judge: str = "",
     failed: Mapping[str, str] | None = None,
 ) -> Report:
-    """Evaluate a table of labels and write the page in memory.
+    """Evaluate a table of labels and write the page (about 2.5 MB for 500 faces) in memory.
 
     Args:
         labels: a checked table, or one row a face: `face` (file name, str), `seed` (nullable int), `label`,
@@ -102,9 +100,6 @@ def build_report(
         others, judge, failed: of a run with several judges what further ones said of the same faces, the name of the
             one whose labels these are, and by their names why others have none.
 
-    Returns:
-        The page (about 2.5 MB for 500 faces) and its numbers.
-
     Raises:
         DataError: an empty table, or one that is not as described; the message names the first wrong face.
     """
@@ -115,8 +110,7 @@ def build_report(
         audit=audit,
         preparation=preparation,
         skipped=skipped,
-        selected=read_selected(settings),
-        edited=read_edited(settings, table),
+        settings=settings,
         others=others,
         judge=judge,
         failed=failed,
@@ -184,8 +178,9 @@ def _page(
     table = found.table
     return render_document(
         "report.html.j2",
-        styles=[asset("page.css"), shown.sprites.css + "\n" + shown.inputs.css],  # sprites: numbers and base64 only
-        scripts=[asset("page.js"), asset("gallery.js")] if shown.there else [asset("page.js")],
+        *("page.css", "page.js"),
+        *(["gallery.js"] if shown.there else []),
+        css=shown.sprites.css + "\n" + shown.inputs.css,  # sprites: numbers and base64 only
         data=gallery_data(table, shown.rows, shown.sprites, shown.inputs, settings) if shown.there else None,
         title=printable(heading, 200),
         created=moment(created),
@@ -258,7 +253,7 @@ def _judges(found: Findings, judges: Judges, disputed: list[int], shown: _Pictur
     agreement, table = judges.found, found.table
     order = agreement.shares[0].ranking()
     series = [
-        figures.Series(printable(name, 40), one.shares[order], one.low[order], one.high[order])
+        figures.Series.of(printable(name, 40), one, order)
         for name, one in zip(agreement.names, agreement.shares, strict=True)
     ][:_SERIES]
     chart = figures.interval_chart(
@@ -337,22 +332,18 @@ class Estimates:
 
 def _estimates(found: Findings) -> Estimates | None:
     """The raw shares beside the corrected ones and those by people; None where there are only raw ones."""
-    series = [figures.Series("Counted", found.shares.shares, found.shares.low, found.shares.high)]
+    series = [figures.Series.of("Counted", found.shares)]
     doubts: dict[str, str] = {}
     if found.correction is not None:
-        series += [
-            figures.Series(f"Corrected ({row.method})", row.shares, row.low, row.high)
-            for row in found.correction.prevalence.estimates
-        ]
+        rows = found.correction.prevalence.estimates
+        series += [figures.Series.of(f"Corrected ({row.method})", row) for row in rows]
         doubts = {f"Corrected ({method})": why for method, why in found.correction.doubts.items()}
     if found.audit is not None:
-        series.append(figures.Series("By people", found.audit.shares, found.audit.low, found.audit.high))
+        series.append(figures.Series.of("By people", found.audit))
     if len(series) == 1:
         return None
     order = found.shares.ranking()
-    drawn = [
-        figures.Series(s.name, s.shares[order], s.low[order], s.high[order]) for s in series if s.name not in doubts
-    ]
+    drawn = [figures.Series.of(one.name, one, order) for one in series if one.name not in doubts]
     if len(drawn) == 1:
         return Estimates(series, doubts, [], None)
     chart = figures.interval_chart(
@@ -395,9 +386,8 @@ def _sections(found: Findings, chosen: Selection, sprites: Sprites, index: Mappi
 
 
 def _sweep_charts(sweep: Sweep, shares: LabelShares) -> list[tuple[str, Markup]]:
-    charts = []
-    for k in shares.ranking():
-        name = printable(shares.classes[k], 60)
-        chart = figures.sweep_chart(sweep, k, ident=f"sweep-{k}", title=f"Share of {name} by truncation")
-        charts.append((name, chart))
-    return charts
+    names = {k: printable(shares.classes[k], 60) for k in shares.ranking()}
+    return [
+        (name, figures.sweep_chart(sweep, k, ident=f"sweep-{k}", title=f"Share of {name} by truncation"))
+        for k, name in names.items()
+    ]

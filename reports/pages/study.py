@@ -13,7 +13,7 @@ from markupsafe import Markup
 from ..conclusions import Conclusion
 from ..figures.curves import learning_chart
 from ..formatting import moment, percent, plural, printable
-from ..html.document import asset, render, render_document
+from ..html.document import render, render_document
 
 _PLOT = 120  # pixels
 
@@ -42,8 +42,7 @@ def build_study_page(
     ranked = trials.sort_values(["state", "accuracy"], ascending=[False, False])
     return render_document(
         "study.html.j2",
-        styles=[asset("page.css"), asset("evaluation.css"), asset("study.css")],
-        scripts=[asset("page.js")],
+        *("page.css", "evaluation.css", "study.css", "page.js"),
         title=f"Search of settings for {printable(recipe, 60)}",
         created=moment(created.isoformat()),
         conclusions=_conclude(trials, best, space, importance),

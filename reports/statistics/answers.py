@@ -115,7 +115,6 @@ def confusion_from_answers(
         design: from :func:`fergan.reports.statistics.label_audit.stratified_sample`.
         answers: as for :func:`fergan.reports.statistics.label_audit.prediction_powered`.
         level: of the limits.
-        seed: of the draws.
 
     Raises:
         ValueError: fewer than two answers, or answers that do not fit the design.

@@ -32,8 +32,6 @@ def clustered_distance(
         theirs: the same of another set, whose equal keys are those of the same seeds or pictures; or exact
             shares [k].
         k: labels.
-        level: of the interval.
-        seed: of the draws.
 
     Returns:
         The distance; with both sets equal face by face its interval is 0 to 0.

@@ -88,8 +88,6 @@ def compare_to_reference(
         counts: faces of each label, whole numbers [K].
         classes: their K names.
         against: the reference; one with counts is compared as a second sample, one with `error` as an estimate.
-        level: of the intervals.
-        seed: of the draws.
 
     Raises:
         ValueError: no faces, or shapes that do not fit.
@@ -147,9 +145,6 @@ def compare_counts(
 
     Args:
         counts_a, counts_b: faces of each label, whole numbers [K].
-        classes: their K names.
-        level: of the intervals.
-        seed: of the draws.
 
     Returns:
         With Cramér's V, bias-corrected (Bergsma 2013, J. Korean Stat. Soc. 42:323); label differences a - b with
@@ -196,8 +191,6 @@ def compare_paired(
     Args:
         codes_a, codes_b: labels int [N] in 0..K-1 of the same N faces in the same order.
         classes: the K names.
-        level: of the intervals.
-        seed: of the draws.
 
     Returns:
         Label differences a - b with Agresti & Min's intervals (2005, Stat. Med. 24:729) and McNemar's exact p-values.

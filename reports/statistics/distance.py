@@ -35,8 +35,6 @@ def corrected_distance(
     Args:
         ours: probabilities [N, K] of a set of faces, and labelled faces of the same classifier.
         theirs: the same of another set, or a reference for true expressions, which needs no correction.
-        level: of the interval.
-        seed: of the draws.
 
     Raises:
         ValueError: as for :func:`fergan.reports.statistics.prevalence.estimate_prevalence`.
@@ -76,7 +74,6 @@ def total_variation_interval(difference: ArrayLike, noise: ArrayLike, level: flo
     Args:
         difference: [K], estimate minus estimate, or minus a reference.
         noise: [B, K] draws of the error of `difference`, for example bootstrap replicates minus the estimate.
-        level: of the interval.
     """
     d, e = np.asarray(difference, np.float64), np.asarray(noise, np.float64)
     distance = float(np.abs(d).sum() / 2)

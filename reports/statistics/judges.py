@@ -88,7 +88,6 @@ def compare_judges(
         names: of the judges.
         tables: their labels; faces are matched by their names.
         canonical: for each judge the names of its classes in a spelling that they share.
-        level: of the intervals.
 
     Raises:
         ValueError: fewer than two judges, labels or faces in common.
@@ -155,8 +154,6 @@ def cohens_kappa(a: ArrayLike, b: ArrayLike, classes: int, level: float = 0.95) 
 
     Args:
         a, b: codes [N], 0..classes - 1.
-        classes: K.
-        level: of the interval.
     """
     pairs = np.asarray(a, np.int64) * classes + np.asarray(b, np.int64)
     n = len(pairs)
@@ -178,8 +175,6 @@ def fleiss_kappa(codes: ArrayLike, classes: int, level: float = 0.95) -> Interva
 
     Args:
         codes: labels [M, N], 0..classes - 1.
-        classes: K.
-        level: of the interval.
     """
     given = np.asarray(codes, np.int64)
     m, n = given.shape

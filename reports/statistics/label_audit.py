@@ -123,7 +123,6 @@ def prediction_powered(
         answers: class codes [n] in the order of `design.rows`, or [R, n] of R people; `NO_ANSWER` (-1) where a face
             was not judged, which is taken as missing by chance within its stratum, and `CANNOT_TELL` (-2), which is
             not.
-        level: of the intervals.
 
     Raises:
         ValueError: fewer than two answers, or answers that do not fit the design.

@@ -85,12 +85,7 @@ def chunks(rows: NDArray[np.floating]) -> list[NDArray[np.floating]]:
 
 
 def fit_calibration(probabilities: ArrayLike, labels: ArrayLike) -> Calibration:
-    """Fit temperature and bias on validation faces by maximum likelihood (Alexandari et al. 2020, section 3.2).
-
-    Args:
-        probabilities: [M, K] on the validation faces.
-        labels: the true classes, int [M].
-    """
+    """Fit temperature and bias on validation faces by maximum likelihood (Alexandari et al. 2020, section 3.2)."""
     from scipy.optimize import minimize
 
     logits = np.log(np.clip(np.asarray(probabilities, np.float64), 1e-7, 1))

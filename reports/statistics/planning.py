@@ -61,7 +61,6 @@ def plan(
         shares: the shares [K] that are expected; equal ones if nothing is known.
         n: faces that there are, for the half-width of today; None before a run, for endless ones.
         target: half the width of an interval, as a fraction: 0.02 is two points.
-        level: of the intervals.
 
     Raises:
         ValueError: shapes that do not fit, a target outside (0, 1), a class without validation faces, or classes that

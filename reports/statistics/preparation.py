@@ -78,12 +78,7 @@ def preparation_record(
 
 
 def read_preparation(record: Any, classes: Sequence[str], model_sha256: object) -> PreparationSensitivity:
-    """Check a record and compare its variants.
-
-    Args:
-        record: JSON values as :func:`preparation_record` makes them.
-        classes: labels of the run.
-        model_sha256: of the classifier that labelled the run.
+    """Check a record of :func:`preparation_record` and compare its variants.
 
     Raises:
         DataError: it is no such record, or of another classifier.

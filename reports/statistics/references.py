@@ -38,16 +38,11 @@ class Reference:
 
 
 def as_labelled(expressions: Reference, validation: Validation, *, seed: int = 0) -> Reference:
-    """The labels that a classifier would give to faces with these true expressions, to compare its labels with.
+    """The labels that a classifier would give to faces with these true expressions (taken as exact).
 
     Labels are not expressions: faces with exactly the expressions of a reference get other labels, for the classifier
     mistakes some. So labels are compared with `M r`, the confusion matrix times the shares of the reference. The
     validation faces that M comes from are a sample; how far M r may be off is drawn (Dirichlet 1/2 columns).
-
-    Args:
-        expressions: true shares, taken as exact.
-        validation: labelled faces, answered by the classifier.
-        seed: of the draws.
 
     Raises:
         ValueError: a class without validation faces.

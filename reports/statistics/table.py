@@ -1,7 +1,7 @@
 """labels.csv as checked arrays: whatever is wrong with a table is said here, once, with the face it is wrong at."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,16 +47,13 @@ class LabelTable:
     def where(self, chosen: NDArray[np.bool_]) -> "LabelTable":
         """The faces for which `chosen` [N] holds, in the same order."""
         rows = np.flatnonzero(chosen)
-        return LabelTable(
-            self.classes,
-            tuple(self.faces[row] for row in rows.tolist()),
-            None if self.seeds is None else self.seeds[rows],
-            self.codes[rows],
-            self.confidence[rows],
-            self.probabilities[rows],
-            None if self.psi is None else self.psi[rows],
-            None if self.face_found is None else self.face_found[rows],
-        )
+        faces = tuple(self.faces[row] for row in rows.tolist())
+        return replace(self, faces=faces, **{name: column[rows] for name, column in self.columns().items()})
+
+    def columns(self) -> dict[str, Any]:
+        """The arrays with a row for each face, by their names; without those that are None."""
+        names = ("seeds", "codes", "confidence", "probabilities", "psi", "face_found")
+        return {name: column for name in names if (column := getattr(self, name)) is not None}
 
     def natural_order(self) -> NDArray[np.int64]:
         """Row numbers [N] by ascending seed, or in table order where seeds are missing: an order nobody chose."""

@@ -65,10 +65,7 @@ class StoredNetwork:
         self.check()
 
     def check(self) -> dict[str, torch.Tensor]:
-        """Compare names and shapes with what the configuration asks for.
-
-        Returns:
-            the state dict of the network on torch's meta device: shapes and dtypes without memory.
+        """Compare names and shapes with what the configuration asks for; the network's state dict on the meta device.
 
         Raises:
             CheckpointError: a tensor is missing, superfluous or of another shape.

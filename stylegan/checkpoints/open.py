@@ -127,9 +127,7 @@ def describe(path: str | Path) -> dict[str, Any]:
 def convert(path: str | Path, out: str | Path) -> None:
     """Write the generator of any checkpoint in fergan's own format: smaller, and its weights the same to the bit.
 
-    Args:
-        path: the checkpoint.
-        out: usually ``NAME.safetensors``; replaced in one step.
+    ``out``, usually ``NAME.safetensors``, is replaced in one step.
 
     Raises:
         CheckpointError: as :func:`read_checkpoint`.

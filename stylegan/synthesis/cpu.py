@@ -52,15 +52,7 @@ class CPUSynthesis:
         noise_mode: str = "random",
         noise_generators: Sequence[torch.Generator] | None = None,
     ) -> torch.Tensor:
-        """Draw images.
-
-        Args:
-            ws: float32 [N, num_ws, w_dim].
-            noise_mode, noise_generators: as of the network.
-
-        Returns:
-            float32 [N, C, R, R].
-        """
+        """Draw images, float32 [N, C, R, R], of styles float32 [N, num_ws, w_dim]; noise as the network takes it."""
         if ws.dtype == torch.float32 and ws.device.type == "cpu":
             with self._lock:
                 prepared = self._ready()

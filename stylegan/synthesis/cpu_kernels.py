@@ -61,11 +61,7 @@ def grouped(x: torch.Tensor) -> torch.Tensor:
 
 
 class Kernels:
-    """The kernels of one instruction set.
-
-    Attributes:
-        name: of ``INSTRUCTION_SETS``.
-    """
+    """The kernels of one instruction set."""
 
     def __init__(self, library: ctypes.CDLL, handle: int) -> None:
         self._library, self._handle = library, c_void_p(handle)

@@ -56,7 +56,7 @@ def train_gan(
     metadata: dict[str, Any] | None = None,
     on_step: Callable[[Progress], None] | None = None,
 ) -> Path:
-    """Train until ``settings.total_kimg``, going on from the folder's last snapshot if there is one.
+    """Train until ``settings.total_kimg``, going on from the folder's last snapshot; returns the generator's file.
 
     Args:
         trainer: the networks, already seeded (:func:`seeded`).
@@ -68,9 +68,6 @@ def train_gan(
         classes: float32 [N, c_dim], the class of each image for a conditional generator.
         metadata: written into the generator file (data, licence, ...).
         on_step: called after every step.
-
-    Returns:
-        The path of the generator file.
 
     Raises:
         DataError: too few images, or the losses are no longer finite (the last good snapshot stays).

@@ -65,9 +65,6 @@ def run_audit(options: AuditOptions, out: str | Path) -> tuple[Audit, list[Path]
             ``summary.json``, ``audit.html``, and as asked for ``exclude.csv``, ``relabelled.csv`` (what changed) and
             ``predictions.npz``.
 
-    Returns:
-        The audit, and the files that were written.
-
     Raises:
         DataError, UsageError: as the readers and steps say.
     """
@@ -111,15 +108,11 @@ def run_audit(options: AuditOptions, out: str | Path) -> tuple[Audit, list[Path]
 
 
 def read_predictions(path: str | Path, label_names: tuple[str, ...]) -> np.ndarray:
-    """Out-of-fold probabilities, one row a face, in the order of the data.
+    """Out-of-fold probabilities float64 [N, K], one row a face, in the order of the data.
 
     Args:
         path: a CSV whose columns are the labels (others are passed over), or an ``.npz`` with ``probabilities``
             [N, K] and ``labels`` [K].
-        label_names: the columns of the result.
-
-    Returns:
-        float64 [N, K].
 
     Raises:
         DataError: the file cannot be read, lacks a label, or holds what are no probabilities.

@@ -26,7 +26,7 @@ def make_ensemble(
     data: str | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Join classifiers and save them as one.
+    """Join classifiers and save them as one; returns what is written to ``NAME.json``.
 
     Args:
         models: Keras files with their ``.json``, or names of bundled classifiers.
@@ -35,9 +35,6 @@ def make_ensemble(
         stack: fit a layer over the members in place of a vote, on the validation faces of ``data``.
         data: labelled faces; the ensemble's scores on their validation split are recorded.
         device: where the members judge them.
-
-    Returns:
-        What is written to ``NAME.json``.
 
     Raises:
         DataError: a member cannot be used, or the data have no validation faces.

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from ... import __version__
-from ...classify.card import GivenRange, View
+from ...classify.card import GivenRange, View, member_checksums
 from ...classify.classifier import Classifier, load_classifier
 from ...classify.evaluation.views import TEN
 from ...classify.networks.registry import multiply_adds
@@ -79,9 +79,6 @@ def run_evaluation(
             ``label_names``, ``rows`` int32 [N] in the data, and one of ``probabilities_flip`` and
             ``probabilities_ten`` where asked for).
         show: progress.
-
-    Returns:
-        The contents of ``evaluation.json``, and the files that were written.
 
     Raises:
         DataError, UsageError: as the readers say; no such split; no label in common.
@@ -300,13 +297,10 @@ def _mistakes(answers: Answers) -> list[dict[str, Any]]:
 
 def _chosen_notes(faces: FaceSet, classifier: Classifier) -> list[str]:
     """A warning where the model, or a member of it, chose the faces by which it is scored here."""
-    ensemble = classifier.card.get("ensemble")
-    rows = ensemble.get("members", ()) if isinstance(ensemble, Mapping) else ()
-    members = [row.get("sha256") for row in rows if isinstance(row, Mapping)]
     judges = [one.get("judge_sha256") for one in _sets(faces) if one.get("synthetic")]
     if classifier.sha256 in judges:
         return [f"{classifier.name} itself chose the synthetic faces by these labels: that it agrees says nothing."]
-    if set(judges) & set(members):
+    if set(judges) & member_checksums(classifier.card):
         return [f"A member of {classifier.name} chose the synthetic faces by these labels, so it agrees too often."]
     return []
 

@@ -18,8 +18,6 @@ def make_pictures(answers: Answers, network: Any, why_not: str) -> Pictures:
     """Pictures for the page.
 
     Args:
-        answers: of the evaluated faces.
-        network: the Keras model, or None.
         why_not: the reason for going without heat maps; empty to make them.
     """
     images, names = answers.faces.images, answers.faces.row_names()

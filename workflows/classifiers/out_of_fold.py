@@ -11,7 +11,7 @@ from ...runtime.errors import DataError, counted
 
 
 def out_of_fold(faces: FaceSet, model: str | None = None, folds: int = 5, seed: int = 0) -> np.ndarray:
-    """Cross-validated logistic regression on a classifier's features.
+    """Cross-validated logistic regression on a classifier's features: float64 [N, K], in the order of ``label_names``.
 
     Faces of the same pixels are in one fold. The features themselves may have been learnt from these faces: on the
     Training rows of FER2013 the bundled classifier is then surer of given labels than a stranger would be, and fewer of
@@ -22,9 +22,6 @@ def out_of_fold(faces: FaceSet, model: str | None = None, folds: int = 5, seed: 
         model: a classifier's name or file; None: fernet.
         folds: how many parts; each is judged by a regression fitted on the others.
         seed: of the parts.
-
-    Returns:
-        float64 [N, K], in the order of ``label_names``.
 
     Raises:
         DataError: a label has too few rows.

@@ -27,18 +27,15 @@ def teacher_probabilities(
     device: str = "auto",
     show: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Judge the training rows by another classifier; what a stopped call has done is taken from the folder.
+    """Judge the training rows by another classifier: float32 [N, K], zero for other rows.
+
+    What a stopped call has done is taken from the folder.
 
     Args:
         faces: N rows; only those for training are judged.
         folder: receives ``teacher.npz``.
         teacher: a classifier's name or file, with the labels of the faces.
         views: one of :data:`fergan.classify.evaluation.views.VIEWS`.
-        device: as :func:`fergan.classify.classifier.load_classifier` takes it.
-        show: called with rows done and to do.
-
-    Returns:
-        float32 [N, K]; rows that are not for training are zero.
 
     Raises:
         DataError: the teacher cannot be opened.

@@ -51,15 +51,12 @@ class TuneOptions:
 
 
 def tune(options: TuneOptions, out: str | Path, tell: Callable[[str], None] = lambda text: None) -> Path:
-    """Run the trials that are missing, and write ``best.toml``, ``trials.csv`` and ``study.html``.
+    """Run the missing trials, and write ``best.toml`` (the recipe that is returned), ``trials.csv`` and ``study.html``.
 
     The best settings are those with the highest accuracy on the validation rows; test rows are never looked at.
     Optuna's tree-structured Parzen estimator proposes settings, its median rule ends trials that fall behind, and
     ``study.db`` (SQLite) remembers both. A stopped study goes on when it is called again: also in the middle of a
     training.
-
-    Returns:
-        The path of ``best.toml``, a recipe.
 
     Raises:
         DataError: no trial came to an end, or as the readers and the trainer say.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from .options import device_option, directions_option, models_option, network_option
@@ -14,14 +16,7 @@ from .options import device_option, directions_option, models_option, network_op
 @click.option("--host", default="127.0.0.1", help="Listen here; 0.0.0.0 or :: for all networks.")
 @click.option("--port", type=click.IntRange(1, 65535), default=7860, help="Listen on this port.")
 @device_option
-def app(
-    models: tuple[tuple[str | None, str], ...],
-    network: str | None,
-    directions: tuple[str, ...],
-    host: str,
-    port: int,
-    device: str,
-) -> None:
+def app(models: tuple[tuple[str | None, str], ...], network: str | None, **options: Any) -> None:
     """Try classifiers and the generator in a browser.
 
     Upload a picture, compare models, generate faces, or point a camera at yourself. Works without internet.
@@ -35,10 +30,7 @@ def app(
     serve_app(
         models or [(None, name) for name in ("fernet", "fernet-ensemble")],
         network=network,
-        directions=directions,
-        host=host,
-        port=port,
-        device=device,
         tell=say,
         ready=lambda url: click.echo(f"the app is at {url} (Ctrl-C ends it)"),
+        **options,
     )

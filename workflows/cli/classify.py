@@ -8,6 +8,7 @@ import click
 
 from ...runtime.errors import UsageError
 from .options import (
+    CROP,
     described_options,
     device_option,
     force_option,
@@ -32,7 +33,7 @@ classify_options = together(
     view_option,
     click.option(
         "--crop",
-        type=click.Choice(["none", "ffhq", "detect"]),
+        type=CROP,
         default="none",
         help="Judge this part of the picture: all of it, the face box of FFHQ-aligned pictures, "
         "or the largest face found.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import classifier_options, data_sets_option, device_option, format_option, seed_option, view_option
+from .options import VIEWS, classifier_options, data_sets_option, device_option, format_option, seed_option, view_option
 from .output import print_table
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--split", "once_split", hidden=True)  # the name of --on in earlier versions
 @click.option(
     "--views",
-    type=click.Choice(["single", "flip", "ten"]),
+    type=VIEWS,
     default="single",
     help="Score also the mean of the face and its mirror image, or of ten views.",
 )

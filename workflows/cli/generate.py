@@ -9,11 +9,13 @@ import click
 
 from ...runtime.errors import UsageError, counted
 from .options import (
+    AT_LEAST_ONE,
     NOISE_MODES,
     class_option,
     crop_option,
     device_option,
     edit_option,
+    first_given,
     force_option,
     network_option,
     noise_option,
@@ -34,7 +36,7 @@ DEFAULT_N = 500
 
 
 generate_options = together(
-    click.option("--n", type=click.IntRange(1), help=f"Draw seeds 0 to N - 1.  [default: {DEFAULT_N}]", metavar="N"),
+    click.option("--n", type=AT_LEAST_ONE, help=f"Draw seeds 0 to N - 1.  [default: {DEFAULT_N}]", metavar="N"),
     click.option("--seeds", metavar="LIST", help="Draw these seeds instead of --n, such as 0,1,4-6."),
     network_option,
     psi_option,
@@ -104,13 +106,9 @@ def to_generate(options: dict[str, Any]) -> GenerateOptions:
         raise UsageError("--n and --seeds exclude each other; --n 500 is short for --seeds 0-499")
     if options["psi_sweep"] is not None and options["truncation_psi"] is not None:
         raise UsageError("--psi-sweep and --psi exclude each other; name all psi in --psi-sweep")
-    if options["projected_w"] is not None:
-        given = {"--psi": "truncation_psi", "--psi-cutoff": "truncation_cutoff", "--class": "class_index"}
-        for option, name in {"--n": "n", "--seeds": "seeds", "--psi-sweep": "psi_sweep", **given}.items():
-            if options[name] is not None:
-                raise UsageError(
-                    f"--projected-w and {option} exclude each other; projected styles are drawn as they are"
-                )
+    excluded = ("n", "seeds", "psi_sweep", "truncation_psi", "truncation_cutoff", "class_index")
+    if options["projected_w"] is not None and (name := first_given(options, *excluded)):
+        raise UsageError(f"--projected-w and {name} exclude each other; projected styles are drawn as they are")
     seeds: Sequence[int]
     seeds = seed_sequence(options["seeds"]) if options["seeds"] is not None else range(options["n"] or DEFAULT_N)
     sweep = None if options["psi_sweep"] is None else parse_psi_sweep(options["psi_sweep"])
@@ -120,7 +118,8 @@ def to_generate(options: dict[str, Any]) -> GenerateOptions:
     if options["edit_sweep"] is None:
         edits = read_edits(options["edit"], network)
     else:
-        _refuse_beside_sweep(options)
+        if name := first_given(options, "psi_sweep", "projected_w"):
+            raise UsageError(f"--edit-sweep and {name} exclude each other; leave one out")
         edits, strengths = read_edit_sweep(options["edit_sweep"], options["edit"], network)
     same = ("network", "truncation_psi", "truncation_cutoff", "projected_w", "noise_mode", "class_index", "device")
     return GenerateOptions(
@@ -131,10 +130,3 @@ def to_generate(options: dict[str, Any]) -> GenerateOptions:
         **steer,
         **{name: options[name] for name in same},
     )
-
-
-def _refuse_beside_sweep(options: dict[str, Any]) -> None:
-    """Refuse what makes no sense with ``--edit-sweep``."""
-    for name in ("psi_sweep", "projected_w"):
-        if options[name] is not None:
-            raise UsageError(f"--edit-sweep and --{name.replace('_', '-')} exclude each other; leave one out")

@@ -8,7 +8,17 @@ from typing import Any
 import click
 
 from ...runtime.errors import DataError, UsageError
-from .options import class_option, device_option, images_option, network_option, psi_option, seed_option
+from .options import (
+    AT_LEAST_ONE,
+    CROP,
+    class_option,
+    device_option,
+    first_given,
+    images_option,
+    network_option,
+    psi_option,
+    seed_option,
+)
 from .output import print_table
 
 _GOOD = {
@@ -47,11 +57,11 @@ _TITLE = {
 )
 @click.option(
     "--n",
-    type=click.IntRange(1),
+    type=AT_LEAST_ONE,
     metavar="N",
     help="Compare N pictures of each side.  [default: half of the data, at most 5000]",
 )
-@click.option("--repeats", type=click.IntRange(1), default=5, help="Repeat the comparison this often, with new fakes.")
+@click.option("--repeats", type=AT_LEAST_ONE, default=5, help="Repeat the comparison this often, with new fakes.")
 @psi_option
 @class_option
 @seed_option("the first face and the choice of pictures")
@@ -64,22 +74,14 @@ _TITLE = {
 )
 @click.option("--by-class", is_flag=True, help="Compare class by class too, and ask the classifier for agreement.")
 @click.option("--model", metavar="FILE|NAME", help="Take the fer features from this classifier.  [default: fernet]")
-@click.option(
-    "--crop",
-    type=click.Choice(["none", "ffhq", "detect"]),
-    default="none",
-    help="Show the fer classifier this part of the pictures.",
-)
+@click.option("--crop", type=CROP, default="none", help="Show the fer classifier this part of the pictures.")
 @click.option(
     "--out", metavar="FILE", help="Write the results into this file, as JSON lines after those that are there."
 )
 @click.option("--neighbours", metavar="PNG", help="Show 16 samples beside the nearest training images.")
 @click.option("--grid", metavar="PNG", help="Show 64 samples that nobody picked; needs no --data.")
 @click.option(
-    "--blind",
-    nargs=2,
-    metavar="A B",
-    help="Write a page to --out: 40 pairs of two generators to compare by eye.",
+    "--blind", nargs=2, metavar="A B", help="Write a page to --out: 40 pairs of two generators to compare by eye."
 )
 @device_option
 def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[str, str] | None, **options: Any) -> None:
@@ -125,20 +127,11 @@ def _require_sense(data: str | None, out: str | None, grid: str | None, options:
         raise UsageError(
             "--data is missing: name the real pictures (a folder, a zip or fer2013.csv), or ask for a --grid"
         )
-    if data is None:
-        for name, value in {"out": out, **options}.items():
-            if name in ("images", "held_out", "n", "neighbours", "by_class", "out") and value:
-                raise UsageError(f"--{name.replace('_', '-')} needs --data, the real pictures")
-    if options["images"] is not None:
-        given = {
-            "network": options["network"],
-            "psi": options["truncation_psi"],
-            "class": options["class_index"],
-            "grid": grid,
-        }
-        for name, value in given.items():
-            if value is not None:
-                raise UsageError(f"--images and --{name} exclude each other; --images are judged as they are")
+    given = {**options, "data": data, "out": out, "grid": grid}
+    if data is None and (name := first_given(given, "out", "images", "held_out", "n", "neighbours", "by_class")):
+        raise UsageError(f"{name} needs --data, the real pictures")
+    if options["images"] and (name := first_given(given, "network", "truncation_psi", "class_index", "grid")):
+        raise UsageError(f"--images and {name} exclude each other; --images are judged as they are")
 
 
 def _show(records: list[dict[str, Any]]) -> None:
@@ -160,10 +153,9 @@ def _show(records: list[dict[str, Any]]) -> None:
 def _write_blind(
     networks: tuple[str, str], out: str | None, data: str | None, grid: str | None, options: dict[str, Any]
 ) -> None:
-    given = {"data": data, "grid": grid, **{name: options[name] for name in ("network", "images", "n", "neighbours")}}
-    for name, value in given.items():
-        if value is not None:
-            raise UsageError(f"--blind and --{name} exclude each other; --blind only shows two generators")
+    given = {**options, "data": data, "grid": grid}
+    if name := first_given(given, "data", "grid", "network", "images", "n", "neighbours"):
+        raise UsageError(f"--blind and {name} exclude each other; --blind only shows two generators")
     if out is None or not out.endswith(".html"):
         raise UsageError("--blind writes a page; name it, such as --out blind.html")
     from ..generators.blind import write_blind_page

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,25 @@ def together(*options: Decorator) -> Decorator:
         return command
 
     return add
+
+
+AT_LEAST_ONE = click.IntRange(1)
+POSITIVE = click.FloatRange(0, min_open=True)
+CROP = click.Choice(["none", "ffhq", "detect"])
+VIEWS = click.Choice(["single", "flip", "ten"])
+
+_SPELLED = {
+    "truncation_psi": "psi",
+    "truncation_cutoff": "psi-cutoff",
+    "class_index": "class",
+    "directions": "direction",
+}
+
+
+def first_given(options: Mapping[str, Any], *names: str) -> str | None:
+    """The first of these options that was given, as people write it: ``--psi-sweep``; None where none was."""
+    given = (name for name in names if options[name] not in (None, ()) and options[name] is not False)
+    return next((f"--{_SPELLED.get(name, name.replace('_', '-'))}" for name in given), None)
 
 
 device_option = click.option(
@@ -138,10 +157,6 @@ edit_option = click.option(
 def read_edits(texts: tuple[str, ...], network: str | None = None) -> tuple[tuple[Direction, float], ...]:
     """The directions of ``--edit`` with their strengths; strengths that nobody tried are warned of.
 
-    Args:
-        texts: as they were given.
-        network: whose bundled directions go by their labels.
-
     Raises:
         UsageError: no strength, or none that is a number.
         DataError: a file is missing or is no direction.
@@ -149,7 +164,7 @@ def read_edits(texts: tuple[str, ...], network: str | None = None) -> tuple[tupl
     found = []
     for text in texts:
         path, _, number = text.rpartition(":")
-        strength = _strength(number)
+        strength = _number(number)
         if not path or strength is None:
             raise UsageError(f"--edit {text!r}: write the file and a strength, such as happy.npz:2")
         from ...stylegan.directions import find_direction, read_direction
@@ -169,14 +184,10 @@ def read_edit_sweep(
         UsageError: not two strengths or more, or not one direction without a strength of its own.
         DataError: the file is missing or is no direction.
     """
-    strengths = [_strength(part) for part in text.split(",")]
-    wrong = next((part for part, one in zip(text.split(","), strengths, strict=True) if one is None), None)
-    if wrong is not None:
-        raise UsageError(f"--edit-sweep {text!r}: {wrong.strip()!r} is no number; write for example 0,1,2,3")
-    several = tuple(sorted({one for one in strengths if one is not None}))
+    several = _sweep("--edit-sweep", text, "number; write for example 0,1,2,3")
     if len(several) < 2:
         raise UsageError(f"--edit-sweep {text!r}: names one strength; give --edit FILE:{text} for that, or several")
-    if len(edits) != 1 or _strength(edits[0].rpartition(":")[2]) is not None:
+    if len(edits) != 1 or _number(edits[0].rpartition(":")[2]) is not None:
         raise UsageError("--edit-sweep: give one --edit FILE with it, without a strength")
     from ...stylegan.directions import find_direction, read_direction
 
@@ -186,13 +197,24 @@ def read_edit_sweep(
     return ((direction, 1.0),), several
 
 
-def _strength(text: str) -> float | None:
-    """A strength as a number; None where it is none."""
+def _number(text: str) -> float | None:
+    """A finite number; None where the text is none."""
     try:
-        strength = float(text)
+        number = float(text)
     except ValueError:
         return None
-    return strength + 0.0 if math.isfinite(strength) else None  # -0.0 and 0.0 are one strength
+    return number + 0.0 if math.isfinite(number) else None  # -0.0 and 0.0 are one number
+
+
+def _sweep(option: str, text: str, wanted: str, most: float = math.inf) -> tuple[float, ...]:
+    """The numbers of a sweep, of at most this size, ascending, each once."""
+    found = set()
+    for part in text.split(","):
+        number = _number(part)
+        if number is None or abs(number) > most:
+            raise UsageError(f"{option} {text!r}: {part.strip()!r} is no {wanted}")
+        found.add(number)
+    return tuple(sorted(found))
 
 
 def _warn_of_reach(what: str, direction: Direction, strength: float) -> None:
@@ -203,7 +225,7 @@ def _warn_of_reach(what: str, direction: Direction, strength: float) -> None:
 
 crop_option = click.option(
     "--crop",
-    type=click.Choice(["none", "ffhq", "detect"]),
+    type=CROP,
     help="With --want, show the judge this part of a face, as 'fergan classify' does.  [default: none]",
 )
 
@@ -320,20 +342,10 @@ def parse_psi_sweep(text: str) -> tuple[float, ...]:
     Raises:
         UsageError: not two or more numbers from -2 to 2.
     """
-    values = set()
-    for part in text.split(","):
-        try:
-            psi = float(part)
-        except ValueError:
-            psi = math.nan
-        if not -2 <= psi <= 2:
-            raise UsageError(
-                f"--psi-sweep {text!r}: {part.strip()!r} is no number from -2 to 2; write for example 0.5,0.7,1"
-            )
-        values.add(psi + 0.0)  # -0.0 and 0.0 are one psi
-    if len(values) < 2:
+    found = _sweep("--psi-sweep", text, "number from -2 to 2; write for example 0.5,0.7,1", 2)
+    if len(found) < 2:
         raise UsageError(f"--psi-sweep {text!r}: names one psi; give --psi {text} for that, or several psi")
-    return tuple(sorted(values))
+    return found
 
 
 run_option = click.option(

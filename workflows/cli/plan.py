@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...runtime.errors import UsageError
-from .options import format_option, together
+from .options import AT_LEAST_ONE, POSITIVE, first_given, format_option, together
 
 if TYPE_CHECKING:
     from ..engines.plan import Estimate, Figures
@@ -17,22 +17,12 @@ if TYPE_CHECKING:
 
 plan_options = together(
     click.option("--plan", "planned", is_flag=True, help="Estimate time, storage and cost; run nothing."),
-    click.option(
-        "--gpus", type=click.IntRange(1), metavar="G", help="With --plan, count on G GPUs, one for each worker."
-    ),
-    click.option(
-        "--machines", type=click.IntRange(1), metavar="M", help="With --plan, count on M machines without GPUs."
-    ),
+    click.option("--gpus", type=AT_LEAST_ONE, metavar="G", help="With --plan, count on G GPUs, one for each worker."),
+    click.option("--machines", type=AT_LEAST_ONE, metavar="M", help="With --plan, count on M machines without GPUs."),
     click.option("--measured", metavar="FILE", help="With --plan, read figures of 'python -m benchmarks.pipeline'."),
+    click.option("--tflops", type=POSITIVE, help="With --plan, assume GPUs of this speed, in TFLOP/s.  [default: 10]"),
     click.option(
-        "--tflops",
-        type=click.FloatRange(0, min_open=True),
-        help="With --plan, assume GPUs of this speed, in TFLOP/s.  [default: 10]",
-    ),
-    click.option(
-        "--price",
-        type=click.FloatRange(0),
-        help="With --plan, count this price for an hour of a GPU or machine.",
+        "--price", type=click.FloatRange(0), help="With --plan, count this price for an hour of a GPU or machine."
     ),
     format_option("text", "json", help="With --plan, print in this form; json is for programs."),
 )
@@ -48,9 +38,8 @@ def print_plan(options: dict[str, Any]) -> bool:
     planned, kind = options.pop("planned"), options.pop("kind")
     given = {name: options.pop(name) for name in ("gpus", "machines", "measured", "tflops", "price")}
     if not planned:
-        for name, value in given.items():
-            if value is not None:
-                raise UsageError(f"--{name} goes with --plan")
+        if name := first_given(given, *given):
+            raise UsageError(f"{name} goes with --plan")
         return False
     if options["want"] is not None:
         raise UsageError("--plan and --want exclude each other: how many seeds a search takes is not known before")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ...runtime.errors import UsageError
-from .options import device_option, format_option, open_option, run_option
+from .options import AT_LEAST_ONE, device_option, format_option, open_option, run_option
 from .output import say_labels
 
 
@@ -28,7 +28,7 @@ from .output import say_labels
     help="First judge a sample of the faces under other crops and filters; kept in the run folder.",
 )
 @click.option(
-    "--sensitivity-faces", type=click.IntRange(1), default=200, metavar="N", help="With --sensitivity, judge N faces."
+    "--sensitivity-faces", type=AT_LEAST_ONE, default=200, metavar="N", help="With --sensitivity, judge N faces."
 )
 @click.option(
     "--model",

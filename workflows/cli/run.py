@@ -8,7 +8,7 @@ import click
 
 from .classify import classify_options, to_classify
 from .generate import generate_options, to_generate
-from .options import device_option, force_option, open_option, run_option, together
+from .options import AT_LEAST_ONE, device_option, force_option, open_option, run_option, together
 from .output import say_labels
 from .plan import plan_options, print_plan
 from .signals import stopped_by_sigterm
@@ -26,7 +26,7 @@ engine_options = together(
     ),
     click.option(
         "--workers",
-        type=click.IntRange(1),
+        type=AT_LEAST_ONE,
         metavar="N",
         help="Work in N processes, pinned to cores or GPUs.  [default: this one; with Ray all that the cluster holds]",
     ),

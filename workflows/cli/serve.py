@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ...runtime.errors import UsageError
-from .options import device_option
+from .options import AT_LEAST_ONE, POSITIVE, device_option
 
 
 @click.command(epilog="Example: fergan serve --model fer=fernet --model mine=models/mine --port 8501")
@@ -24,12 +24,12 @@ from .options import device_option
 @click.option(
     "--label", "labels", multiple=True, metavar="NAME:LABEL=N", help="Give a version of a model this label. Repeatable."
 )
-@click.option("--versions", type=click.IntRange(1), default=1, help="Keep this many of the newest versions loaded.")
+@click.option("--versions", type=AT_LEAST_ONE, default=1, help="Keep this many of the newest versions loaded.")
 @click.option(
-    "--workers", type=click.IntRange(1), help="Work on this many batches at once.  [default: the cores, on a GPU 1]"
+    "--workers", type=AT_LEAST_ONE, help="Work on this many batches at once.  [default: the cores, on a GPU 1]"
 )
 @click.option(
-    "--max-batch", type=click.IntRange(1), help="Put at most this many faces into a batch.  [default: 16, on a GPU 512]"
+    "--max-batch", type=AT_LEAST_ONE, help="Put at most this many faces into a batch.  [default: 16, on a GPU 512]"
 )
 @click.option(
     "--batch-wait",
@@ -38,15 +38,9 @@ from .options import device_option
     metavar="MS",
     help="Let an unfilled batch wait this long for more.",
 )
-@click.option("--max-queue", type=click.IntRange(1), default=1024, help="Answer 503 if more faces wait.")
+@click.option("--max-queue", type=AT_LEAST_ONE, default=1024, help="Answer 503 if more faces wait.")
 @click.option("--max-body", type=click.IntRange(1, 1024), default=32, metavar="MIB", help="Refuse larger requests.")
-@click.option(
-    "--request-timeout",
-    type=click.FloatRange(0, min_open=True),
-    default=30,
-    metavar="S",
-    help="Answer 504 after this long.",
-)
+@click.option("--request-timeout", type=POSITIVE, default=30, metavar="S", help="Answer 504 after this long.")
 @click.option(
     "--drain",
     type=click.FloatRange(0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import click
 
 from ...runtime.errors import UsageError
 from .options import (
+    AT_LEAST_ONE,
+    POSITIVE,
+    VIEWS,
     Decorator,
     classes_option,
     data_sets_option,
@@ -43,25 +47,16 @@ def train() -> None:
     help="Train a second head by the votes, or let them replace the labels.  [default: auxiliary]",
 )
 @click.option("--teacher", metavar="FILE|NAME", help="Learn from this classifier's answers too (distillation).")
-@click.option(
-    "--teacher-views",
-    type=click.Choice(["single", "flip", "ten"]),
-    default="single",
-    help="Show the teacher each face in these views.",
-)
+@click.option("--teacher-views", type=VIEWS, default="single", help="Show the teacher each face in these views.")
 @weights_option
 @click.option(
     "--precision", type=click.Choice(["float32", "bfloat16", "float16"]), help="Compute in this.  [default: float32]"
 )
-@click.option("--epochs", type=click.IntRange(1), help="Train for this many epochs.  [default: the recipe's]")
+@click.option("--epochs", type=AT_LEAST_ONE, help="Train for this many epochs.  [default: the recipe's]")
 @click.option("--batch-size", type=click.IntRange(2), help="Train on this many faces a step.  [default: the recipe's]")
+@click.option("--learning-rate", type=POSITIVE, help="Train at this learning rate.  [default: the recipe's]")
 @click.option(
-    "--learning-rate",
-    type=click.FloatRange(0, min_open=True),
-    help="Train at this learning rate.  [default: the recipe's]",
-)
-@click.option(
-    "--patience", type=click.IntRange(1), help="Stop after this many epochs without progress.  [default: the recipe's]"
+    "--patience", type=AT_LEAST_ONE, help="Stop after this many epochs without progress.  [default: the recipe's]"
 )
 @seed_option("weights, order, augmentation and made splits", None)
 @click.option("--out", metavar="DIR", help="Write into this folder.  [default: runs/RECIPE]")
@@ -100,20 +95,13 @@ def _gan_options(kind: str, *, pixels: int, least: int, rule: str, channels: str
             default=batch,
             help="Train on this many images a step.",
         ),
-        click.option(
-            "--learning-rate",
-            type=click.FloatRange(0, min_open=True),
-            default=rate,
-            help="Train at this learning rate.",
-        ),
+        click.option("--learning-rate", type=POSITIVE, default=rate, help="Train at this learning rate."),
     )
 
 
 @train.command("dcgan", epilog="Example: fergan train dcgan --data fer2013.csv --out runs/my_dcgan")
 @_gan_options("dcgan", pixels=48, least=32, rule="a multiple of 16", channels="1", batch=64, rate=4e-4)
-@click.option(
-    "--epochs", type=click.FloatRange(0, min_open=True), default=25, help="Train for this many passes over the data."
-)
+@click.option("--epochs", type=POSITIVE, default=25, help="Train for this many passes over the data.")
 @click.option("--base-channels", type=click.IntRange(4), default=32, help="Set the width of the networks.")
 @click.option(
     "--diffaugment",
@@ -127,6 +115,11 @@ def _gan_options(kind: str, *, pixels: int, least: int, rule: str, channels: str
 def train_dcgan(data: str, out: str, **options: Any) -> None:
     """Train a DCGAN from scratch. A stopped training goes on when the same command is given again."""
     from ..generators.train import train_dcgan as step
+
+    _train_gan(step, data, out, options)
+
+
+def _train_gan(step: Callable[..., Path], data: str, out: str, options: dict[str, Any]) -> None:
     from ..progress import gan_display
 
     with gan_display() as show:
@@ -149,9 +142,7 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
 
 @train.command("stylegan2", epilog="Example: fergan train stylegan2 --data faces.zip --out runs/my_stylegan2")
 @_gan_options("stylegan2", pixels=64, least=8, rule="a power of two", channels="3", batch=16, rate=0.0025)
-@click.option(
-    "--kimg", type=click.FloatRange(0, min_open=True), default=1000, help="Train on this many thousand images."
-)
+@click.option("--kimg", type=POSITIVE, default=1000, help="Train on this many thousand images.")
 @click.option(
     "--width",
     type=click.Choice(["tiny", "small", "wide", "medium", "paper", "full"]),
@@ -172,7 +163,7 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
 )
 @click.option(
     "--final-learning-rate",
-    type=click.FloatRange(0, min_open=True),
+    type=POSITIVE,
     metavar="RATE",
     help="Let the rate fall to this by a cosine.  [default: it stays]",
 )
@@ -201,12 +192,7 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
     help="Show D changed pictures: diffaugment for about a thousand images, ada for more and for long trainings.",
 )
 @click.option("--mirror/--no-mirror", default=True, help="Show mirrored images too.")
-@click.option(
-    "--snapshot-kimg",
-    type=click.FloatRange(0, min_open=True),
-    default=20,
-    help="Take a snapshot after this many thousand images.",
-)
+@click.option("--snapshot-kimg", type=POSITIVE, default=20, help="Take a snapshot after this many thousand images.")
 @click.option(
     "--ema-kimg",
     metavar="LIST",
@@ -228,8 +214,5 @@ def train_stylegan2(data: str, out: str, **options: Any) -> None:
     Several GPUs: torchrun --nproc-per-node N -m fergan train stylegan2 ...
     """
     from ..generators.train import train_stylegan2 as step
-    from ..progress import gan_display
 
-    with gan_display() as show:
-        path = step(data, out, show, **options)
-    click.echo(f"generator in {path}")
+    _train_gan(step, data, out, options)

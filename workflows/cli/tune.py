@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from .options import (
+    AT_LEAST_ONE,
     classes_option,
     data_sets_option,
     device_option,
@@ -28,12 +29,8 @@ from .options import (
     help="Vary these: lr=0.01:0.3:log, dropout=0:0.6, optimizer=sgd|adamw. Repeat it for more.  "
     "[default: learning rate, weight decay, dropout, label smoothing, zoom, mixup]",
 )
-@click.option(
-    "--trials", type=click.IntRange(1), default=20, help="Stop after this many trainings, earlier calls included."
-)
-@click.option(
-    "--epochs", type=click.IntRange(1), help="Train for this many epochs in each trial.  [default: the recipe's]"
-)
+@click.option("--trials", type=AT_LEAST_ONE, default=20, help="Stop after this many trainings, earlier calls included.")
+@click.option("--epochs", type=AT_LEAST_ONE, help="Train for this many epochs in each trial.  [default: the recipe's]")
 @click.option("--prune/--no-prune", default=True, help="End trials early that fall behind.")
 @classes_option()
 @split_option("official where there is one")

@@ -8,7 +8,7 @@ import click
 
 from ...data.labels import canonical_label
 from ...runtime.errors import DataError, UsageError
-from .options import directions_option
+from .options import directions_option, first_given, together
 
 if TYPE_CHECKING:
     from ..run_folder.folder import RunFolder
@@ -18,51 +18,46 @@ if TYPE_CHECKING:
 _HELPERS = ("judge", "second_judge", "min_confidence", "max_seeds")
 
 
-def want_options(command: Any) -> Any:
-    """``--want`` and its companions; taken out again by :func:`to_want`."""
-    for option in reversed(
-        [
-            click.option(
-                "--want",
-                metavar="LIST",
-                help="Draw until so many faces of each label are found, such as happy=50,neutral=50; keep these only.",
-            ),
-            click.option(
-                "--judge",
-                metavar="FILE|NAME",
-                help="With --want, let this judge label.  [default: --model, or else fernet]",
-            ),
-            click.option(
-                "--second-judge",
-                metavar="FILE|NAME",
-                help="With --want, put this judge's labels beside, without a say.  [default: fernet-ensemble]",
-            ),
-            click.option(
-                "--min-confidence",
-                type=click.FloatRange(0, 1),
-                metavar="P",
-                help="With --want, keep faces of which the judge is at least this sure.  [default: 0]",
-            ),
-            click.option(
-                "--max-seeds",
-                type=click.IntRange(1, 2**32),
-                metavar="N",
-                help="With --want, try at most N seeds.  [default: 100000]",
-            ),
-            click.option(
-                "--steer", is_flag=True, help="With --want, move later seeds towards the labels that are still missing."
-            ),
-            directions_option,
-            click.option(
-                "--steer-after",
-                type=click.IntRange(0, 2**32 - 1),
-                metavar="N",
-                help="Draw N seeds as they are before others are steered.  [default: 2000]",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
+want_options = together(
+    click.option(
+        "--want",
+        metavar="LIST",
+        help="Draw until so many faces of each label are found, such as happy=50,neutral=50; keep these only.",
+    ),
+    click.option(
+        "--judge",
+        metavar="FILE|NAME",
+        help="With --want, let this judge label.  [default: --model, or else fernet]",
+    ),
+    click.option(
+        "--second-judge",
+        metavar="FILE|NAME",
+        help="With --want, put this judge's labels beside, without a say.  [default: fernet-ensemble]",
+    ),
+    click.option(
+        "--min-confidence",
+        type=click.FloatRange(0, 1),
+        metavar="P",
+        help="With --want, keep faces of which the judge is at least this sure.  [default: 0]",
+    ),
+    click.option(
+        "--max-seeds",
+        type=click.IntRange(1, 2**32),
+        metavar="N",
+        help="With --want, try at most N seeds.  [default: 100000]",
+    ),
+    click.option(
+        "--steer", is_flag=True, help="With --want, move later seeds towards the labels that are still missing."
+    ),
+    directions_option,
+    click.option(
+        "--steer-after",
+        type=click.IntRange(0, 2**32 - 1),
+        metavar="N",
+        help="Draw N seeds as they are before others are steered.  [default: 2000]",
+    ),
+)
+"""``--want`` and its companions; taken out again by :func:`to_want`."""
 
 
 def to_want(options: dict[str, Any], judge: ClassifyOptions | None = None) -> WantOptions | None:
@@ -78,20 +73,18 @@ def to_want(options: dict[str, Any], judge: ClassifyOptions | None = None) -> Wa
     text = options.pop("want")
     given = {name: options.pop(name) for name in _HELPERS}
     if text is None:
-        for name, value in given.items():
-            if value is not None:
-                raise UsageError(f"--{name.replace('_', '-')} goes with --want")
+        if name := first_given(given, *given):
+            raise UsageError(f"{name} goes with --want")
         if options["steer"]:
             raise UsageError("--steer goes with --want: it moves faces towards the labels that are wanted")
         if judge is None and options["crop"] is not None:
             raise UsageError("--crop goes with --want: it says how the judge sees the faces")
         return None
-    for name in ("n", "seeds", "psi_sweep", "projected_w", "edit_sweep"):
-        if options[name] is not None:
-            raise UsageError(
-                f"--want and --{name.replace('_', '-')} exclude each other; --want draws seeds 0, 1, 2 ... until it "
-                "has what it wants, up to --max-seeds"
-            )
+    if name := first_given(options, "n", "seeds", "psi_sweep", "projected_w", "edit_sweep"):
+        raise UsageError(
+            f"--want and {name} exclude each other; --want draws seeds 0, 1, 2 ... until it has what it wants, up to "
+            "--max-seeds"
+        )
     from dataclasses import replace
 
     from ..steps.judge import ClassifyOptions
@@ -116,25 +109,23 @@ def to_steer(options: dict[str, Any]) -> dict[str, Any]:
         UsageError: options that do not fit, or there is no direction.
         DataError: a file is missing or is no direction.
     """
-    given, after = options["directions"], options["steer_after"]
     if not options["steer"]:
-        for name, value in (("direction", given), ("steer-after", after)):
-            if value not in (None, ()):
-                raise UsageError(f"--{name} goes with --steer")
+        if name := first_given(options, "directions", "steer_after"):
+            raise UsageError(f"{name} goes with --steer")
         return {}
     if options["edit"]:
         raise UsageError("--steer and --edit exclude each other; --steer moves faces by itself")
     from ...stylegan.directions import find_directions, networks_with_directions, read_direction
 
     network = options["network"]
-    files = find_directions(given, network)
+    files = find_directions(options["directions"], network)
     if not files:
         raise UsageError(
             f"--steer: no directions come with this network; give --network {' or '.join(networks_with_directions())}, "
             "or make some by 'fergan direction' and give them with --direction"
         )
-    found: dict[str, Any] = {"steer": tuple(read_direction(path) for path in files)}
-    return found if after is None else {**found, "steer_after": after}
+    found: dict[str, Any] = {"steer": tuple(map(read_direction, files))}
+    return found if options["steer_after"] is None else {**found, "steer_after": options["steer_after"]}
 
 
 def parse_want(text: str) -> dict[str, int]:

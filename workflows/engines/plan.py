@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable
+from ...runtime.files import printable, read_bytes
 from ..run_folder.labels import MOST_CSV_ROWS
 from ..run_folder.pictures import KeptPictures
 from ..run_folder.seeds import shard_size
@@ -215,11 +215,9 @@ def read_figures(path: str | Path) -> Figures:
     label = printable(path)
     again = "make it by: python -m benchmarks.pipeline --n 500 --out FILE"
     try:
-        data = json.loads(Path(path).read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(
-            f"{label}: cannot be read ({getattr(error, 'strerror', None) or 'no JSON'}); {again}"
-        ) from error
+        data = json.loads(read_bytes(path, again))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{label}: cannot be read (no JSON); {again}") from error
     if not isinstance(data, dict) or data.get("fergan") != FORMAT:
         raise DataError(f"{label}: holds no figures of the pipeline; {again}")
     try:

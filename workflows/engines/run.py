@@ -55,16 +55,13 @@ def run_all(
     want: WantOptions | None = None,
     tell: Tell = say_nothing,
 ) -> Path:
-    """Generate, classify and report; what an earlier call has finished is not done again.
+    """Generate, classify and report, up to the path of the page; what an earlier call has finished is not done again.
 
     ``tell`` gets what a person should know, a line each. Whatever the engine, labels are written by this process alone,
     a part a shard, whole or not at all; a part that is damaged or belongs to other faces is done again.
 
     With ``want``, the seeds are found first, by the same workers; where they are processes of their own, they draw the
     faces that are kept once more.
-
-    Returns:
-        The path of ``report.html``.
 
     Raises:
         DataError, UsageError: as the three steps; an engine is not installed or lost too many workers.

@@ -30,15 +30,7 @@ def find_wanted(
     judge: Judge | None = None,
     on_progress: OnProgress = no_progress,
 ) -> FaceMaker:
-    """Find wanted faces; no picture is written.
-
-    Args:
-        run: whose lock is held.
-        generate: how faces are drawn.
-        want: which are wanted.
-        engine: who searches.
-        judge: the judge that chooses, where it is loaded already.
-        on_progress: called with faces.
+    """Find wanted faces of a run whose lock is held; no picture is written.
 
     Returns:
         The generator for the seeds that are kept; pictures that were drawn here are not drawn again.

@@ -22,7 +22,8 @@ from ...data.images import write_png
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
 from ...stylegan.directions import Direction, save_direction
-from ...stylegan.generator import Generator, default_psi, load_generator
+from ...stylegan.drawing import Drawing
+from ...stylegan.generator import load_generator
 from ..progress import OnProgress, no_progress
 from .edited import by_strength
 from .features import identity_features
@@ -41,41 +42,32 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
-class DirectionOptions:
+class DirectionOptions(Drawing):
     """What to learn.
 
     Attributes:
         toward: the label whose probability the direction raises.
         keep: labels whose probabilities it should leave alone.
-        network: as for ``generate``.
         judge: a classifier's file or name; None for fernet.
         n: faces to draw and judge, at least 16.
         tested: other seeds, at least 8, on which the direction is measured.
-        truncation_psi: None for the generator's own default.
-        class_index: for conditional generators.
         seed: of the strengths and of what the judge sees.
         device: ``auto``, ``cpu`` or ``cuda``, of what measures the direction; it is learnt on the CPU.
     """
 
     toward: str
     keep: Sequence[str] = ()
-    network: str | None = None
     judge: str | None = None
     n: int = 2000
     tested: int = 96
-    truncation_psi: float | None = None
-    class_index: int | str | None = None
     seed: int = 0
-    device: str = "auto"
 
 
 def learn_direction(options: DirectionOptions, out: str | Path, on_progress: OnProgress = no_progress) -> Direction:
     """Learn a direction, measure it on other seeds, and write it with a strip of faces beside it.
 
     Args:
-        options: see :class:`DirectionOptions`.
         out: the ``.npz``; ``NAME.png`` beside it shows eight faces at seven strengths.
-        on_progress: called with faces.
 
     Returns:
         The direction; ``about["measured"]`` has what it does at each strength.
@@ -124,7 +116,7 @@ class _Learner:
         from ...classify.classifier import load_classifier
 
         self.options, self._progress, self._done = options, on_progress, 0
-        self.generator: Generator = load_generator(options.network, device=options.device)
+        self.generator, self.psi = options.open()
         self.classifier = load_classifier(options.judge, device=options.device)
         self._preparation = self.classifier.preparation()
         self._labels = self.classifier.labels
@@ -136,7 +128,6 @@ class _Learner:
                 )
         if options.toward in options.keep:
             raise UsageError(f"--keep {options.toward}: is the label that --toward raises")
-        self.psi = default_psi(self.generator, options.truncation_psi)
         self._rng = np.random.default_rng(options.seed)
         self._steps = options.n // _BATCH
         self._total = self._steps * _BATCH + len(STRENGTHS) * options.tested

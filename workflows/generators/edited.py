@@ -21,11 +21,6 @@ SEEDS = 200
 def measure_edited(run: RunFolder, held: Mapping[str, Picture] | None = None, device: str = "auto") -> None:
     """Measure the pictures of a sweep over strengths, once; nothing for other runs, or where pictures were not kept.
 
-    Args:
-        run: classified.
-        held: pictures that are still in memory.
-        device: ``auto``, ``cpu`` or ``cuda``, for the features.
-
     Raises:
         DataError: a picture cannot be read, or ``run.json`` cannot be written.
     """

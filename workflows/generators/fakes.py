@@ -16,16 +16,7 @@ from .picture_set import PictureSet
 
 @dataclass(frozen=True)
 class Fakes:
-    """Pictures to judge.
-
-    Attributes:
-        title: for people.
-        about: for the record.
-        count: how many pictures there are.
-        side, channels: of the pictures.
-        pictures: all of them, in order.
-        name: of the picture at a place, and the picture itself.
-    """
+    """Pictures to judge: ``title`` is for people, ``about`` for the record."""
 
     title: str
     about: dict[str, Any]

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ...runtime.errors import DataError, UsageError
+from ...stylegan.drawing import Drawing
 from ..progress import OnProgress, no_progress
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _FIDELITY = {
 
 
 @dataclass(frozen=True)
-class MetricsOptions:
+class MetricsOptions(Drawing):
     """The options of ``fergan metrics``.
 
     Attributes:
@@ -47,31 +48,25 @@ class MetricsOptions:
         n: pictures a side in each comparison; None = half of the data, at most ``metrics.DEFAULT_N``.
         repeats: comparisons, each with new fakes and another choice of real pictures.
         seed: the first of the generator's seeds, and of the choice of pictures.
-        truncation_psi: None for the generator's own default.
         class_index: of a conditional generator; None draws classes as often as the data have them.
         features: kinds of features by name, joined by commas: see ``FEATURES``.
         model: the classifier of the ``fer`` features; None for fernet.
         crop: of the ``fer`` features, see :func:`fergan.data.faces.prepare_faces`.
         by_class: compare class by class too; only for conditional generators.
         neighbours: where to write the sheet of nearest training images; None = not looked for.
-        device: ``auto``, ``cpu`` or ``cuda``.
     """
 
     data: str
-    network: str | None = None
     images: str | None = None
     held_out: str | None = None
     n: int | None = None
     repeats: int = 5
     seed: int = 0
-    truncation_psi: float | None = None
-    class_index: int | str | None = None
     features: str = "fer"
     model: str | None = None
     crop: str = "none"
     by_class: bool = False
     neighbours: str | None = None
-    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -233,10 +228,7 @@ def compute_features(
 
     Args:
         pictures: uint8 [H, W, C] each.
-        count: how many they are.
-        spaces: which features.
         mirrored: places of those whose mirror image is wanted too.
-        on_progress: called after each block.
 
     Returns:
         by the name of a space, [N, D] of all pictures and [M, D] of the mirrored ones, in the order of ``mirrored``.

@@ -15,7 +15,8 @@ from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable, write_atomically
 from ...runtime.films import FILMS, VideoFile
 from ...stylegan.directions import Direction
-from ...stylegan.generator import Generator, default_psi, load_generator
+from ...stylegan.drawing import Drawing
+from ...stylegan.generator import Generator, default_psi
 from ..progress import OnProgress, no_progress
 
 SUFFIXES = (".webp", *FILMS)
@@ -23,7 +24,7 @@ _MAX_BYTES = 2**31  # Pillow keeps all frames of an animation in memory until it
 
 
 @dataclass(frozen=True)
-class InterpolateOptions:
+class InterpolateOptions(Drawing):
     """Options of a film.
 
     Attributes:
@@ -32,11 +33,7 @@ class InterpolateOptions:
         frames: from one key frame to the next, the first of them included.
         fps: frames a second.
         loop: go back from the last seed to the first.
-        network: as for ``generate``.
-        truncation_psi: None for the generator's own default.
         noise_mode: ``const`` or ``none``.
-        class_index: for conditional generators.
-        device: ``auto``, ``cpu`` or ``cuda``.
         edits: directions, each with its strength.
     """
 
@@ -44,11 +41,7 @@ class InterpolateOptions:
     frames: int = 60
     fps: float = 30
     loop: bool = True
-    network: str | None = None
-    truncation_psi: float | None = None
     noise_mode: str = "const"
-    class_index: int | str | None = None
-    device: str = "auto"
     edits: tuple[tuple[Direction, float], ...] = ()
 
     @property
@@ -76,7 +69,7 @@ def interpolate(options: InterpolateOptions, out: str | Path, on_progress: OnPro
         raise UsageError("--seeds: a film needs two seeds or more, such as 0,1,2")
     if not path.parent.is_dir():
         raise DataError(f"{printable(path)}: its folder does not exist; make the folder first")
-    generator = load_generator(options.network, device=options.device)
+    generator, _ = options.open()
     pictures = film(generator, options, on_progress)
     if path.suffix.lower() == ".webp":
         _write_webp(path, pictures, options, generator)

@@ -18,7 +18,7 @@ import numpy as np
 from ... import __version__
 from ...data.images import write_png
 from ...runtime.errors import DataError, UsageError, counted
-from ...runtime.files import printable, write_atomically
+from ...runtime.files import printable, read_bytes, write_atomically
 from ...stylegan.generator import Generator, default_psi, load_generator
 from ...stylegan.metrics import (
     DENSITY_K,
@@ -116,8 +116,8 @@ def _fakes(options: MetricsOptions, reals: PictureSet) -> tuple[int, Generator |
         n = _pictures_a_side(options, reals, others)
         return n, None, fakes_of_pictures(others, n * options.repeats)
     n = _pictures_a_side(options, reals)
-    generator = load_generator(options.network, device=options.device)
-    drawn = options.truncation_psi, options.class_index, options.seed, n * options.repeats
+    generator, psi = options.open()
+    drawn = psi, options.class_index, options.seed, n * options.repeats
     return n, generator, fakes_of_generator(generator, *drawn, reals)
 
 
@@ -209,10 +209,7 @@ def _search(path: str, space: FeatureSpace, reals: PictureSet, fakes: Fakes, poo
 def append_lines(path: str | Path, records: list[dict[str, Any]]) -> None:
     """Add records to a file of JSON lines, whole or not at all; a file that is missing is begun."""
     path = Path(path)
-    try:
-        before = path.read_bytes() if path.exists() else b""
-    except OSError as error:
-        raise DataError(f"{printable(path)}: cannot be read ({error.strerror})") from error
+    before = read_bytes(path) if path.exists() else b""
     if before and not before.endswith(b"\n"):
         before += b"\n"
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
@@ -222,11 +219,7 @@ def append_lines(path: str | Path, records: list[dict[str, Any]]) -> None:
 def write_sample_grid(
     path: str | Path, network: str | None, psi: float | None, class_index: int | str | None, seed: int, device: str
 ) -> tuple[str, float]:
-    """Write 64 samples, seeds ``seed`` and up, as eight rows of eight: what a model card shows.
-
-    Returns:
-        The generator's name and the psi.
-    """
+    """Write 64 samples, seeds ``seed`` and up, as eight rows of eight; returns the generator's name and the psi."""
     generator = load_generator(network, device=device)
     psi = default_psi(generator, psi)
     faces = generator.generate(range(seed, seed + _GRID**2), truncation_psi=psi, class_index=class_index)

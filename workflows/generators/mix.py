@@ -12,14 +12,15 @@ from PIL import Image, ImageDraw, ImageFont
 from ...data.images import write_png
 from ...runtime.errors import UsageError
 from ...runtime.files import make_folder
-from ...stylegan.generator import Generator, default_psi, load_generator
+from ...stylegan.drawing import Drawing
+from ...stylegan.generator import Generator
 from ..progress import OnProgress, no_progress
 
 _MAX_PIXELS = 2**28
 
 
 @dataclass(frozen=True)
-class MixOptions:
+class MixOptions(Drawing):
     """Options of a mix.
 
     Attributes:
@@ -28,38 +29,27 @@ class MixOptions:
         styles: which styles, from 0 (pose, shape of the face) to num_ws - 1 (colours), come from the column: numbers or
             ``all``; None for the first two fifths, which are 0 to 6 of the 18 of 1024 pixels, as in NVIDIA's
             style_mixing.py.
-        network: as for ``generate``.
-        truncation_psi: None for the generator's own default.
         noise_mode: ``const``, ``random`` (seeded by the row's seed) or ``none``.
-        class_index: for conditional generators.
-        device: ``auto``, ``cpu`` or ``cuda``.
     """
 
     rows: Sequence[int]
     cols: Sequence[int]
     styles: Sequence[int] | str | None = None
-    network: str | None = None
-    truncation_psi: float | None = None
     noise_mode: str = "const"
-    class_index: int | str | None = None
-    device: str = "auto"
 
 
 def mix(options: MixOptions, outdir: str | Path, on_progress: OnProgress = no_progress) -> tuple[Path, int]:
-    """Write the mixed faces and their grid.
+    """Write the mixed faces and their grid; its path, and how many faces.
 
     ``ROW-COL.png`` is the row's face with the column's styles at ``options.styles``; ``SEED-SEED.png`` the face of a
     seed by itself, as NVIDIA's style_mixing.py names them; ``grid.png`` has the columns' faces along the top, the rows'
     down the left side, each with its seed at the edge.
 
-    Returns:
-        The path of ``grid.png``, and how many faces were written beside it.
-
     Raises:
         DataError: the checkpoint cannot be read or a file cannot be written.
         UsageError: the generator has no such style or only one (a DCGAN), or the grid would be too large.
     """
-    generator = load_generator(options.network, device=options.device)
+    generator, psi = options.open()
     styles = _styles(options.styles, generator)
     rows, cols = list(dict.fromkeys(options.rows)), list(dict.fromkeys(options.cols))
     edge = generator.img_resolution
@@ -70,7 +60,6 @@ def mix(options: MixOptions, outdir: str | Path, on_progress: OnProgress = no_pr
     folder = make_folder(outdir)
 
     seeds = list(dict.fromkeys([*rows, *cols]))
-    psi = default_psi(generator, options.truncation_psi)
     of_seed = dict(zip(seeds, generator.styles(seeds, psi, class_index=options.class_index), strict=True))
     grid = np.zeros(((len(rows) + 1) * edge, (len(cols) + 1) * edge, generator.img_channels), np.uint8)
     pairs = [(seed, seed) for seed in seeds] + [(row, col) for row in rows for col in cols if row != col]

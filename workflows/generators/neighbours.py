@@ -113,10 +113,8 @@ def draw_sheet(title: str, notes: Sequence[str], headings: Sequence[str], sample
     """The sheet, uint8 [H, W, 3]: samples in two columns, each beside its training images.
 
     Args:
-        title: of the sheet.
         notes: lines under it.
         headings: one for the samples and one for each group of training images.
-        samples: the rows.
     """
     group = CLOSEST * (_THUMB + _GAP)
     half = _THUMB + _GAP + (len(headings) - 1) * (group + 2 * _GAP)

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ...data.faces import CROPS
-from ...data.images import write_png
+from ...data.images import read_image, write_png
 from ...runtime.errors import DataError, UsageError
 from ...stylegan.directions import find_directions, read_direction
 from ...stylegan.generator import MAX_SEED, load_generator
 from ..progress import Tell, say_nothing
-from .app_model import LARGEST_FILE, Studio, enlarged, open_classifiers, read_picture
+from .app_model import Studio, enlarged
+from .panel import open_panel
 
 EXAMPLES = 5
 """Generated faces that are offered as examples."""
@@ -43,7 +44,7 @@ _LAUNCH: dict[str, Any] = {
     "quiet": True,
     "prevent_thread_lock": True,
     "show_error": True,
-    "max_file_size": LARGEST_FILE,
+    "max_file_size": 32 * 2**20,
     "footer_links": [],
     "run_history": False,
     "ssr_mode": False,
@@ -68,7 +69,7 @@ def serve_app(
     """Serve the app until Ctrl-C or SIGTERM.
 
     Args:
-        models: (name, source) of each classifier, as for :func:`open_classifiers`.
+        models: (name, source) of each classifier, as for :func:`open_panel`.
         network: of the generator, as for :func:`load_generator`.
         directions: files or labels of bundled ones; none for all that come with the generator.
         host, port: where to listen.
@@ -87,7 +88,10 @@ def serve_app(
         except ModuleNotFoundError as error:
             raise UsageError("the app needs Gradio; run: pip install 'fergan[app]'") from error
         edits = [read_direction(path) for path in find_directions(directions, network)]
-        studio = Studio(open_classifiers(models, device, tell), load_generator(network, device), edits)
+        panel = open_panel(models, device)
+        for remark in panel.remarks:
+            tell(remark)
+        studio = Studio(panel.judges, load_generator(network, device), edits)
         page = build_app(studio, Path(folder))
         stopped = threading.Event()
         old = signal.signal(signal.SIGTERM, lambda number, frame: stopped.set())
@@ -119,12 +123,7 @@ def _offline(folder: str) -> None:
 
 
 def build_app(studio: Studio, folder: Path) -> Any:
-    """The pages, not yet served: a ``gradio.Blocks``.
-
-    Args:
-        studio: what they show.
-        folder: for the example faces.
-    """
+    """The pages, not yet served: a ``gradio.Blocks``. The example faces go into ``folder``."""
     import gradio as gr
 
     setattr(gr.Image, "preprocess", _as_it_came)  # noqa: B010
@@ -310,7 +309,7 @@ def _as_it_came(image: Any, payload: Any) -> Any:
 def _read(gr: Any, content: tuple[str, bytes]) -> Any:
     name, data = content
     try:
-        return read_picture(data, name)
+        return read_image(data, name=name)
     except DataError as error:
         raise _refused(gr, error) from error
 

@@ -10,16 +10,10 @@ import numpy as np
 from PIL import Image
 
 from ...classify.classifier import Classifier
-from ...data.images import read_image
 from ...runtime.errors import UsageError
 from ...runtime.files import printable
 from ...stylegan.directions import Direction
 from ...stylegan.generator import MAX_SEED, Generator, default_psi
-from ..progress import Tell, say_nothing
-from .panel import open_panel
-
-LARGEST_FILE = 32 * 2**20
-"""Bytes of an uploaded picture."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +36,6 @@ class Studio:
 
     Attributes:
         classifiers: name -> classifier, in the order of their tabs.
-        generator: draws the faces.
         psi: the generator's default truncation.
         directions: of the generator, by the labels that they lead to.
 
@@ -65,13 +58,7 @@ class Studio:
         self._drawing = threading.Lock()
 
     def judge(self, name: str, picture: np.ndarray, crop: str = "none") -> Judgement:
-        """The probabilities of one picture.
-
-        Args:
-            name: of the classifier.
-            picture: uint8 [H, W, 1 or 3].
-            crop: as in :func:`fergan.data.faces.prepare_faces`.
-        """
+        """The probabilities of one picture, uint8 [H, W, 1 or 3]."""
         missed: list[int] = []
         classifier = self.classifiers[name]
         faces = classifier.preparation(crop).prepare([picture], missed)
@@ -101,26 +88,6 @@ class Studio:
             for direction, strength in zip(self.directions.values(), strengths, strict=False):
                 styles = styles + direction.offset(strength, self.generator)
             return next(self.generator.draw(styles))
-
-
-def open_classifiers(
-    models: Sequence[tuple[str | None, str | None]], device: str, tell: Tell = say_nothing
-) -> dict[str, Classifier]:
-    """(name, source) pairs -> classifiers by name; a missing name is the model's own. ``tell`` gets their remarks.
-
-    Raises:
-        UsageError: two have the same name, or a source is unknown.
-        DataError: a file cannot be used.
-    """
-    panel = open_panel(models, device)
-    for remark in panel.remarks:
-        tell(remark)
-    return panel.judges
-
-
-def read_picture(content: bytes, name: str) -> np.ndarray:
-    """An uploaded file as uint8 [H, W, 1 or 3]; DataError: it is no picture, damaged or too large."""
-    return read_image(content, name=name)
 
 
 def enlarged(picture: np.ndarray, side: int) -> np.ndarray:

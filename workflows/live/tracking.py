@@ -65,12 +65,7 @@ class Tracker:
         return [track.at(time) for track in self.tracks]
 
     def update(self, time: float, faces: Sequence[Face]) -> list[int]:
-        """The numbers of the faces found in a frame.
-
-        Args:
-            time: seconds, later than in the call before.
-            faces: the detector's.
-        """
+        """The numbers of the faces found in a frame; ``time`` is in seconds, later than in the call before."""
         expected = self.expected(time)
         taken = _assign(expected, faces)
         numbers = []

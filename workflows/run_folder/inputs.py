@@ -22,14 +22,7 @@ from .table import read_table
 
 @dataclass(frozen=True)
 class RunInputs:
-    """A classified run.
-
-    Attributes:
-        run: its folder.
-        table: the labelled faces.
-        skipped: files that could not be judged, or None.
-        validation: the classifier's answers on labelled faces, or None.
-    """
+    """A classified run, with the files that could not be judged, and the classifier's answers on labelled faces."""
 
     run: RunFolder
     table: LabelTable

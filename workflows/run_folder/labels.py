@@ -18,7 +18,7 @@ import pandas as pd
 
 from ...reports.statistics.table import FACE_FOUND
 from ...runtime.errors import DataError
-from ...runtime.files import make_folder, printable, read_regular, temporary_path, write_atomically, writing
+from ...runtime.files import make_folder, printable, read_bytes, read_regular, temporary_path, write_atomically, writing
 from .faces import Face
 from .folder import PART, RunFolder
 
@@ -200,13 +200,7 @@ def read_parts(run: RunFolder, count: int) -> Iterator[pa.Table]:
     """
     for number in range(count):
         path = part_path(run, number)
-        try:
-            content = read_regular(path)
-        except OSError as error:
-            raise DataError(
-                f"{printable(path)}: cannot be read ({error.strerror}); run the same command again to redo it"
-            ) from error
-        yield read_part(content, printable(path))
+        yield read_part(read_bytes(path, "run the same command again to redo it"), printable(path))
 
 
 def count_parts(run: RunFolder) -> int:
@@ -270,14 +264,11 @@ def labels_hash(run: RunFolder) -> str:
 
 
 def merge_parts(run: RunFolder, count: int) -> int:
-    """Join all parts into ``labels.csv`` (up to :data:`MOST_CSV_ROWS`), and ``skipped.csv`` if any face was skipped.
+    """Join all parts into ``labels.csv`` (up to :data:`MOST_CSV_ROWS`), and ``skipped.csv``; how many were skipped.
 
     Part after part is read, checked and written, so memory does not grow with the run. How many labels there are, of
     which classes, and their :func:`labels_hash` go into ``run.json``; so does, where a detector looked for faces, how
     many of the judged pictures it found none in.
-
-    Returns:
-        How many faces were skipped.
 
     Raises:
         DataError: a part is missing or damaged, or a file cannot be written.

@@ -71,15 +71,7 @@ class Record:
 
 
 def refuse_other(what: str, differing: Iterable[str]) -> None:
-    """Refuse to work for a run with other settings.
-
-    Args:
-        what: is another one here.
-        differing: the names of the settings that differ.
-
-    Raises:
-        DataError: there are such.
-    """
+    """Refuse, by a DataError, to work for a run with another ``what``, where settings differ."""
     if differing := list(differing):
         raise DataError(
             f"a worker has another {what} than the run ({', '.join(differing)}); install the same fergan everywhere "

@@ -148,12 +148,7 @@ class Selection:
         return text.getvalue().encode()
 
     def summary(self, max_seeds: int, related: bool) -> dict[str, Any]:
-        """The entry ``selected`` of ``run.json``.
-
-        Args:
-            max_seeds: where the search had to end.
-            related: whether one judge is a member of the other.
-        """
+        """The entry ``selected`` of ``run.json``."""
         found = self.found()
         rates, agreement = {}, {}
         alone = self.steering.unmoved(self.seen) if self.steering else self.seen

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, overload
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import pandas as pd
@@ -72,15 +73,10 @@ def _read_parts(run: RunFolder) -> tuple[LabelTable, pd.DataFrame | None]:
             table = _empty(part, max(expected, len(part)))
         if done + len(part) > len(table.codes) or (part.seeds is None) != (table.seeds is None):
             raise DataError(f"{printable(run.labels)}: holds other faces than run.json says; classify them again")
-        here = slice(done, done + len(part))
-        table.codes[here], table.confidence[here] = part.codes, part.confidence
-        table.probabilities[here] = part.probabilities
-        if table.seeds is not None and part.seeds is not None:
-            table.seeds[here] = part.seeds
-        if table.psi is not None and part.psi is not None:
-            table.psi[here] = part.psi
-        if table.face_found is not None and part.face_found is not None:
-            table.face_found[here] = part.face_found
+        columns = table.columns()
+        for name, fresh in part.columns().items():
+            if name in columns:
+                columns[name][done : done + len(part)] = fresh
         names.append(rows["face"])
         done += len(part)
     missed = sum(map(len, lost))
@@ -89,17 +85,8 @@ def _read_parts(run: RunFolder) -> tuple[LabelTable, pd.DataFrame | None]:
             f"{printable(run.labels)}: holds {done + missed} faces of {expected}; "
             f"run 'fergan classify --run {run.name}' to finish them"
         )
-    whole = LabelTable(
-        table.classes,
-        _Names(names),
-        None if table.seeds is None else table.seeds[:done],
-        table.codes[:done],
-        table.confidence[:done],
-        table.probabilities[:done],
-        None if table.psi is None else table.psi[:done],
-        None if table.face_found is None else table.face_found[:done],
-    )
-    return whole, pd.concat(lost, ignore_index=True) if lost else None
+    filled = {name: column[:done] for name, column in table.columns().items()}
+    return replace(table, faces=_Names(names), **filled), pd.concat(lost, ignore_index=True) if lost else None
 
 
 def _together(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
@@ -117,16 +104,12 @@ def _together(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _empty(like: LabelTable, n: int) -> LabelTable:
-    return LabelTable(
-        like.classes,
-        (),
-        None if like.seeds is None else np.empty(n, np.int64),
-        np.empty(n, np.int16),
-        np.empty(n, np.float32),
-        np.empty((n, len(like.classes)), np.float32),
-        None if like.psi is None else np.empty(n, np.float64),
-        None if like.face_found is None else np.empty(n, bool),
-    )
+    """A table to fill with the columns of another one, for ``n`` faces, in types that take less memory."""
+    small = {"codes": np.int16, "confidence": np.float32, "probabilities": np.float32}
+    columns: dict[str, Any] = {
+        name: np.empty((n, *old.shape[1:]), small.get(name, old.dtype)) for name, old in like.columns().items()
+    }
+    return replace(like, faces=(), **columns)
 
 
 class _Names(Sequence[str]):

@@ -70,13 +70,7 @@ class _Exchange:
 
 
 class Application:
-    """The server without its sockets.
-
-    Args:
-        settings: limits and timeouts.
-        repository: the models.
-        metrics: what is counted.
-    """
+    """The server without its sockets."""
 
     def __init__(self, settings: ServeSettings, repository: Repository, metrics: Metrics) -> None:
         self._settings, self._repository, self._metrics = settings, repository, metrics

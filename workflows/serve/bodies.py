@@ -71,10 +71,9 @@ def parse_predict(body: bytes, lookup: Lookup, max_values: int) -> PredictReques
 
 
 def parse_examples(body: bytes, max_values: int) -> str:
-    """Read the body of a ``:classify`` or ``:regress`` request.
+    """The signature that the body of a ``:classify`` or ``:regress`` request names, "" for none.
 
-    Returns:
-        The signature's name, "" for none. The examples themselves are checked and dropped: no model takes them.
+    The examples themselves are checked and dropped: no model takes them.
 
     Raises:
         Refusal: with a status of TensorFlow Serving.

@@ -117,13 +117,7 @@ class _Found:
 
 
 def build_api(settings: ServeSettings, repository: Repository, workers: Executor) -> FastAPI:
-    """The application behind ``/v1/faces:analyze``, ``/healthz``, ``/readyz`` and ``/openapi.json``.
-
-    Args:
-        settings: of the server.
-        repository: its models.
-        workers: threads that read pictures.
-    """
+    """The application behind ``/v1/faces:analyze``, ``/healthz``, ``/readyz`` and ``/openapi.json``."""
     api = FastAPI(
         title="fergan serve",
         version=__version__,

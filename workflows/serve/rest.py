@@ -23,13 +23,7 @@ _LOOK = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_WHICH}(?:/(?P<metada
 
 @dataclass(frozen=True)
 class Target:
-    """The target of a request's path.
-
-    Attributes:
-        method: predict, classify, regress, status or metadata.
-        name: of the model.
-        version, label: of the model, or None.
-    """
+    """The target of a request's path; ``method``: predict, classify, regress, status or metadata."""
 
     method: str
     name: str

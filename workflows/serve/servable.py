@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ import numpy as np
 
 from ...data.faces import Preparation
 from ...runtime.errors import DataError, first_line
-from .refusal import Refusal
+from ...runtime.stderr import silenced
+from .refusal import Refusal, code_of_number
 from .tensors import Signature, TensorInfo, Tensors
 from .uploads import read_picture
 
@@ -122,7 +123,7 @@ def _open_saved_model(folder: Path) -> Servable:
     # the process when it comes while TensorFlow is being imported (both bring LLVM). So Keras first, on torch.
     from ...classify import backend  # noqa: F401  # isort: skip
 
-    with _without_chatter():
+    with nullcontext() if "tensorflow" in sys.modules else silenced():
         import tensorflow as tf  # isort: skip
 
     try:
@@ -134,23 +135,6 @@ def _open_saved_model(folder: Path) -> Servable:
     if not signatures:
         raise DataError(f"{folder}: has no signatures; export it with model.export or fergan export")
     return Servable(signatures)
-
-
-@contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Drop what libraries write to the error stream, past Python, while TensorFlow is imported for the first time."""
-    if "tensorflow" in sys.modules:
-        yield
-        return
-    sys.stderr.flush()
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nothing, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
 
 
 def _tensorflow_signature(function: Any, loaded: Any) -> Signature:
@@ -173,33 +157,12 @@ def _tensorflow_signature(function: Any, loaded: Any) -> Signature:
         try:
             results = function(**{key: tf.constant(array, kinds[key]) for key, array in arrays.items()})
         except tf.errors.OpError as error:
-            raise Refusal(first_line(error.message), _CODES.get(error.error_code, "INTERNAL")) from error
+            raise Refusal(first_line(error.message), code_of_number(error.error_code)) from error
         return {key: np.asarray(value.numpy()) for key, value in results.items()}
 
     rows = [item.shape for item in (*inputs.values(), *outputs.values())]
     batched = bool(inputs) and all(shape is not None and shape[:1] == (None,) for shape in rows)
     return Signature(inputs, outputs, run, batched)
-
-
-_CODES = {
-    1: "CANCELLED",
-    2: "UNKNOWN",
-    3: "INVALID_ARGUMENT",
-    4: "DEADLINE_EXCEEDED",
-    5: "NOT_FOUND",
-    6: "ALREADY_EXISTS",
-    7: "PERMISSION_DENIED",
-    8: "RESOURCE_EXHAUSTED",
-    9: "FAILED_PRECONDITION",
-    10: "ABORTED",
-    11: "OUT_OF_RANGE",
-    12: "UNIMPLEMENTED",
-    13: "INTERNAL",
-    14: "UNAVAILABLE",
-    15: "DATA_LOSS",
-    16: "UNAUTHENTICATED",
-}
-"""TensorFlow's numbers of its status codes."""
 
 
 def _dtype_name(name: str) -> str:

@@ -40,7 +40,6 @@ class InferenceServer:
     """A server: made, run once, stopped.
 
     Args:
-        settings: of the server.
         announce: called with the base URL when requests can come.
 
     Raises:

@@ -140,18 +140,16 @@ def check(
         DataError: a run or a file cannot be read, or there is nothing to correct by.
     """
     ours = _Sample.of(run, corrected)
-    theirs = read_reference(against, ours.table.classes)
+    theirs = read_reference(against, run, ours.table.classes, as_labels=not corrected)
     warnings: list[str] = []
     other: _Sample | Reference
     if isinstance(theirs, RunFolder):
-        other = _Sample.of(theirs := same_judge(theirs, run), corrected)
+        other = _Sample.of(theirs, corrected)
         _check_comparable(ours, other, against, warnings)
         name = f"the run {printable(theirs.name)} ({plural(len(other.table), 'face')})"
     else:
         other, name = theirs, printable(theirs.name)
-        validation = read_validation(run) if against in NAMED_REFERENCES and not corrected else None
-        if validation is not None:  # true expressions are compared with the labels that they would get
-            other = as_labelled(theirs, validation)
+        if other.error is not None:
             name += " as this classifier would label it"
     distance = _distance(ours, other, corrected, level, seed, warnings)
     verdict = "within" if distance.high <= max_tv else "drifted" if distance.low > max_tv else "undecided"
@@ -180,13 +178,6 @@ def check(
             "shares decide nothing here: check without --corrected, or label faces by hand (fergan audit labels)"
         )
     return CheckResult(distance, max_tv, verdict, sentence.replace("\N{NO-BREAK SPACE}", " "), tuple(warnings), tests)
-
-
-def same_judge(theirs: RunFolder, ours: RunFolder) -> RunFolder:
-    """The labels of the same judge in another run, where it has several; else those of its first judge."""
-    folders = seats(theirs)
-    same = [folder for folder in folders if judge_name(folder) == judge_name(ours)]
-    return (same or folders)[0]
 
 
 def _check_comparable(ours: _Sample, other: _Sample, against: str, warnings: list[str]) -> None:
@@ -219,7 +210,11 @@ def _distance(
             warnings.append("the run pools several truncations of the same seeds, so the interval is too narrow")
         if isinstance(other, _Sample) and not set(ours.keys()).isdisjoint(other.keys()):
             warnings.append("the runs share seeds or pictures; corrected shares take them for independent faces")
-        return _corrected_distance(ours, other, level, seed)
+        theirs = other if isinstance(other, Reference) else other.to_correct()
+        try:
+            return corrected_distance(ours.to_correct(), theirs, level=level, seed=seed)
+        except ValueError as error:
+            raise DataError(f"the validation faces do not serve: {error}; check without --corrected") from error
     if isinstance(other, Reference):
         if ours.swept() and other.counts is None:
             return clustered_distance(ours.labelled(), other.shares, len(classes), level=level, seed=seed)
@@ -231,15 +226,21 @@ def _distance(
     return compare_counts(ours.counts(), other.counts(), classes, level=level, seed=seed).total_variation
 
 
-def read_reference(text: str, classes: tuple[str, ...]) -> Reference | RunFolder:
-    """The reference that ``--reference`` names: a built-in one, a CSV file, or a run.
+def read_reference(
+    text: str, ours: RunFolder, classes: tuple[str, ...], as_labels: bool = True
+) -> Reference | RunFolder:
+    """The reference that ``--reference`` names: a built-in one, a CSV file, or the labels of another run.
+
+    A built-in one has true expressions; ``as_labels`` gives the labels that our classifier would give to them, where
+    its errors are known. Of a run with several judges it is the one that judged ours, else the first.
 
     Raises:
         UsageError: nothing of that name.
         DataError: a CSV that cannot be read or does not fit the classes, or a damaged run.
     """
     if text in NAMED_REFERENCES:
-        return reference(text, classes)
+        found, validation = reference(text, classes), read_validation(ours) if as_labels else None
+        return found if validation is None else as_labelled(found, validation)
     path = Path(text)
     if path.is_file():
         try:
@@ -254,12 +255,5 @@ def read_reference(text: str, classes: tuple[str, ...]) -> Reference | RunFolder
             f"--reference {printable(text)}: is no file and no run; give {', '.join(NAMED_REFERENCES)}, "
             "a CSV with the columns label and share, or the name of a run"
         )
-    return run
-
-
-def _corrected_distance(ours: _Sample, theirs: _Sample | Reference, level: float, seed: int) -> Interval:
-    other = theirs if isinstance(theirs, Reference) else theirs.to_correct()
-    try:
-        return corrected_distance(ours.to_correct(), other, level=level, seed=seed)
-    except ValueError as error:
-        raise DataError(f"the validation faces do not serve: {error}; check without --corrected") from error
+    folders = seats(run)
+    return next((folder for folder in folders if judge_name(folder) == judge_name(ours)), folders[0])

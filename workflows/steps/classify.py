@@ -23,7 +23,7 @@ from ..run_folder.folder import RunFolder
 from ..run_folder.labels import labelled_names, merge_parts, whole_part, write_part
 from ..run_folder.records import ClassifyRecord
 from ..run_folder.seeds import shards
-from ..run_folder.store import whole_pictures
+from .generate import missing_faces
 from .judge import ClassifyOptions, Prepared, Seat, close, fail, open_judges, prepare, take_seats
 
 
@@ -137,11 +137,9 @@ class _RunPictures:
             )
         self.run = run
         self.faces: Sequence[Face] = made.faces()
-        whole = whole_pictures(run.faces)
-        missing = sum(1 for face in self.faces if face.name not in whole)
-        if missing:
+        if missing := missing_faces(run, self.faces):
             raise DataError(
-                f"{self.place}: {missing} of {len(self.faces)} faces are missing or damaged; "
+                f"{self.place}: {len(missing)} of {len(self.faces)} faces are missing or damaged; "
                 "run 'fergan generate' again with the same settings to finish them"
             )
 

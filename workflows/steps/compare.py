@@ -18,16 +18,9 @@ from .report import now
 
 
 def compare_runs(names: Sequence[str], out: Path) -> Path:
-    """Write a comparison of classified runs, and its numbers beside it.
+    """Write a comparison of classified runs as a page, which is returned, and its numbers beside it.
 
     A run over several truncations counts as one set of faces for each.
-
-    Args:
-        names: of the runs, or their paths.
-        out: the page.
-
-    Returns:
-        The path of the page.
 
     Raises:
         UsageError: too few or too many sets of faces.

@@ -18,7 +18,8 @@ from ...data.labels import canonical_label
 from ...runtime.errors import UsageError
 from ...runtime.files import make_folder, printable
 from ...stylegan.directions import Direction
-from ...stylegan.generator import Generator, default_psi, load_generator
+from ...stylegan.drawing import Drawing
+from ...stylegan.generator import Generator
 from ..background import PictureWriter
 from ..progress import OnProgress, no_progress
 from ..run_folder.faces import STEPS, Face, FacePlan, Steering
@@ -34,19 +35,15 @@ STEER_AFTER = 2000
 
 
 @dataclass(frozen=True)
-class GenerateOptions:
+class GenerateOptions(Drawing):
     """The options of ``generate``.
 
     Attributes:
         seeds: sorted, each once; not looked at where there is ``projected_w``.
-        network: a checkpoint file or the name of a bundled or published generator; None for the best bundled one.
-        truncation_psi: None for the generator's own default.
         truncation_cutoff: truncate only so many of the first styles; None for all.
         psi_sweep: make the seeds once for each of these psi, in place of ``truncation_psi``; ascending, each once.
         projected_w: a ``.npz`` of styles to draw in place of seeds; they are not truncated.
         noise_mode: ``const``, ``random`` (seeded by the face's seed) or ``none``.
-        class_index: for conditional generators.
-        device: ``auto``, ``cpu`` or ``cuda``.
         edits: directions, each with the strength by which every face is moved.
         edit_sweep: make the seeds once for each of these strengths along the one direction of ``edits``, in place of
             its own; ascending, each once.
@@ -56,14 +53,10 @@ class GenerateOptions:
     """
 
     seeds: Sequence[int]
-    network: str | None = None
-    truncation_psi: float | None = None
     truncation_cutoff: int | None = None
     psi_sweep: tuple[float, ...] | None = None
     projected_w: str | None = None
     noise_mode: str = "const"
-    class_index: int | str | None = None
-    device: str = "auto"
     edits: tuple[tuple[Direction, float], ...] = ()
     edit_sweep: tuple[float, ...] | None = None
     steer: tuple[Direction, ...] = ()
@@ -87,8 +80,7 @@ class FaceMaker:
     def __init__(self, options: GenerateOptions) -> None:
         self.options = options
         self.known: Mapping[str, np.ndarray] = {}
-        self.generator: Generator = load_generator(options.network, device=options.device)
-        self.psi = default_psi(self.generator, options.truncation_psi)
+        self.generator, self.psi = options.open()
         cutoff, styles = options.truncation_cutoff, self.generator.num_ws
         if cutoff is not None and cutoff > styles:
             raise UsageError(f"--psi-cutoff {cutoff}: {self.generator.name} has {styles} styles; give at most {styles}")
@@ -322,15 +314,11 @@ def claim_faces(run: RunFolder, record: GenerateRecord) -> None:
 def generate(
     run: RunFolder, options: GenerateOptions | FaceMaker, on_progress: OnProgress = no_progress
 ) -> tuple[Path, int]:
-    """Make all pictures that are missing.
+    """Make all pictures that are missing; their folder, and how many the run has.
 
     Args:
         run: whose lock is held.
         options: what to make, or a generator that is loaded with them.
-        on_progress: called with faces.
-
-    Returns:
-        The folder of the pictures, and how many the run has.
 
     Raises:
         DataError: the checkpoint cannot be read or a file cannot be written.

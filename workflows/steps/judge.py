@@ -126,7 +126,7 @@ class Judge:
         write_atomically(run.validation, self.classifier.validation)
 
     def label(self, faces: Sequence[Face], prepared: Prepared, skipped: dict[str, str] | None = None) -> pd.DataFrame:
-        """Label the faces of a shard; the one way by which every engine labels.
+        """Label the faces of a shard, by :func:`~.labels.label_table`; the one way by which every engine labels.
 
         Faces at which the network fails are skipped with the reason.
 
@@ -134,9 +134,6 @@ class Judge:
             faces: all of the shard.
             prepared: the M that could be read, by :attr:`preparation`.
             skipped: file name -> why it could not be read.
-
-        Returns:
-            The table of :func:`fergan.workflows.run_folder.labels.label_table`.
 
         Raises:
             DataError: the network fails at all of them.
@@ -230,7 +227,6 @@ class Seat:
     """A judge and its folder in a run.
 
     Attributes:
-        judge: the loaded classifier.
         folder: where its labels go.
         look: at its first labels.
         failed: why it gave up, None while nothing went wrong.

@@ -37,15 +37,12 @@ def audit_path(run: RunFolder) -> Path:
 
 
 def write_audit_page(run: RunFolder, n: int = 200, seed: int = 0) -> tuple[Path, int]:
-    """Choose faces and write the page to label them on, ``audit.html``.
+    """Choose faces and write the page to label them on, ``audit.html``; its path, and how many it shows.
 
     Args:
         run: a classified run.
         n: faces to label, at least 2; all of them where there are not more.
         seed: of the choice.
-
-    Returns:
-        The path of the page, and how many faces it shows.
 
     Raises:
         DataError: there are no labels, or a picture is gone.
@@ -81,8 +78,7 @@ def write_audit_page(run: RunFolder, n: int = 200, seed: int = 0) -> tuple[Path,
 def import_answers(run: RunFolder, files: Sequence[Path]) -> tuple[AuditEstimate, int]:
     """Read the answers that the page gave, JSON or CSV, one file a person, and keep them in the run folder.
 
-    Returns:
-        The estimate by these answers, and how many faces were shown.
+    The estimate by these answers, and how many faces were shown.
 
     Raises:
         DataError: a file cannot be read, or its faces or labels are not those of the audit.

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...runtime.errors import DataError
-from ...runtime.files import printable
+from ...runtime.files import printable, read_bytes
 from ...stylegan.generator import Generator
 
 _MAX_BYTES = 2**30
@@ -30,10 +30,7 @@ def read_projected_w(path: str | Path, generator: Generator) -> tuple[np.ndarray
         DataError: the file is missing, damaged, or made for another generator.
     """
     label = printable(path)
-    try:
-        data = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        raise DataError(f"{label}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    data = read_bytes(path)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             sizes = {info.filename: info.file_size for info in archive.infolist()}

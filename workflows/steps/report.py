@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ...reports.edited import read_edited
 from ...reports.findings import evaluate, quality_notes
 from ...reports.formatting import plural
 from ...reports.html.document import write_report
@@ -15,7 +14,6 @@ from ...reports.judges import JudgeLabels
 from ...reports.markdown import markdown
 from ...reports.pages.report import build_report
 from ...reports.report_json import report_data
-from ...reports.selected import read_selected
 from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import RunInputs, read_judges, read_sensitivity
 from ..run_folder.pictures import FaceReader, Picture, kept_rows, preparer
@@ -24,20 +22,16 @@ from .label_audit import read_audit
 
 
 def report(run: RunFolder, pictures: Mapping[str, Picture] | None = None, out: Path | None = None) -> Path:
-    """Write ``report.html`` and ``report.json`` of a classified run.
+    """Write ``report.html`` and ``report.json`` of a classified run; the path of the page.
 
     Args:
-        run: classified.
         pictures: pictures that are still in memory, by file name; others are read from disk.
         out: another place for the page; the numbers go beside it.
-
-    Returns:
-        The path of the page.
 
     Raises:
         DataError: there are no labels, or a file of the run is damaged or cannot be written.
     """
-    (inputs, *others), failed = read_judges(run)
+    inputs, known = _known(run)
     kept = kept_rows(run, inputs.table)
     shown = kept is None or len(kept) > 0
     result = build_report(
@@ -46,12 +40,8 @@ def report(run: RunFolder, pictures: Mapping[str, Picture] | None = None, out: P
         load_face=FaceReader(run, pictures) if shown else None,
         prepare=preparer(inputs.run),
         among=kept if shown else None,
-        skipped=inputs.skipped,
-        validation=inputs.validation,
-        audit=read_audit(inputs),
-        preparation=read_sensitivity(inputs),
         created=now(),
-        **_judges(inputs, others, failed),
+        **known,
     )
     page = out or run.path / "report.html"
     return write_report(result, page.parent, page.stem)[0]
@@ -63,17 +53,8 @@ def report_markdown(run: RunFolder) -> str:
     Raises:
         DataError: as for :func:`report`.
     """
-    (inputs, *others), failed = read_judges(run)
-    findings = evaluate(
-        inputs.table,
-        validation=inputs.validation,
-        audit=read_audit(inputs),
-        preparation=read_sensitivity(inputs),
-        skipped=inputs.skipped,
-        selected=read_selected(inputs.settings),
-        edited=read_edited(inputs.settings, inputs.table),
-        **_judges(inputs, others, failed),
-    )
+    inputs, known = _known(run)
+    findings = evaluate(inputs.table, settings=inputs.settings, **known)
     return markdown(
         report_data(
             findings,
@@ -85,9 +66,14 @@ def report_markdown(run: RunFolder) -> str:
     )
 
 
-def _judges(first: RunInputs, others: Sequence[RunInputs], failed: Mapping[str, str]) -> dict[str, Any]:
-    """The report's arguments for several judges."""
-    return {
+def _known(run: RunFolder) -> tuple[RunInputs, dict[str, Any]]:
+    """The labels of the first judge, and all else that is known of the faces, as a report takes it."""
+    (first, *others), failed = read_judges(run)
+    return first, {
+        "skipped": first.skipped,
+        "validation": first.validation,
+        "audit": read_audit(first),
+        "preparation": read_sensitivity(first),
         "others": [JudgeLabels(judge_name(one.run), one.table, one.validation) for one in others],
         "judge": judge_name(first.run),
         "failed": failed,

@@ -59,16 +59,12 @@ def measure_sensitivity(
 
     The labels go into ``sensitivity.json``, and how far the faces lie from the classifier's training faces in its
     features, where it comes with those (see :mod:`.feature_reference`); the report shows both. The sample depends on
-    the run alone.
+    the run alone. Returns how many faces were judged.
 
     Args:
-        run: a classified run.
         n: faces in the sample; all of them where there are not more.
         model: the file of the run's classifier; by default the bundled one of its name.
         device: ``auto``, ``cpu`` or ``cuda``.
-
-    Returns:
-        The number of faces judged.
 
     Raises:
         DataError: a picture cannot be read, or the classifier is not the one of the run.

@@ -13,14 +13,12 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ...reports.formatting import plural
-from ...reports.statistics.references import NAMED_REFERENCES, as_labelled
 from ...reports.statistics.sequential import Look, label_excess, sample_excess, spending
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import json_text, printable, write_atomically
 from ..run_folder.folder import RunFolder
-from ..run_folder.inputs import read_validation
 from ..run_folder.table import read_table
-from .check import read_reference, same_judge
+from .check import read_reference
 
 _FORMAT = {"name": "fergan.check", "version": 1}
 
@@ -48,21 +46,17 @@ class _Limit:
 def check_again(
     run: RunFolder, against: str, max_tv: float, state: Path, *, alpha: float = 0.05, patience: float = 60
 ) -> tuple[Look, str]:
-    """Look once more whether a run's labels are further than `max_tv` from a reference, and note it in `state`.
+    """Look once more whether a run's labels are further than `max_tv` from a reference, note it in `state`, and say so.
 
     The same labels as at the last look are no new look: they get its answer and spend nothing. Of checks that run at
     the same time each waits for the one before it.
 
     Args:
-        run: classified.
         against: as for :func:`fergan.workflows.steps.check.check`.
         max_tv: the total variation distance that is allowed, 0..1.
         state: a file, made at the first look, that holds the looks so far; it belongs to one reference and limit.
         alpha: the chance of any false alarm, over all looks.
         patience: seconds to wait for another check of the same file.
-
-    Returns:
-        The look, and a sentence about it.
 
     Raises:
         UsageError: the file was begun with another reference, limit, alpha or labels.
@@ -110,18 +104,16 @@ def _limit(run: RunFolder, against: str, classes: tuple[str, ...], max_tv: float
     Labels are compared with the labels that the true shares of a named reference would get. That table rests on
     validation faces; how far it may be off (total variation, all but alpha / 10 of the draws) is added to the limit.
     """
-    theirs, sample, slack = read_reference(against, classes), None, 0.0
+    theirs, slack = read_reference(against, run, classes), 0.0
+    sample: np.ndarray | None
     if isinstance(theirs, RunFolder):
-        other, _ = read_table(same_judge(theirs, run))
+        other, _ = read_table(theirs)
         if other.classes != classes:
             raise UsageError(f"--reference {printable(against)}: has other labels than the run")
         sample = np.bincount(other.codes, minlength=len(classes))
         shares = sample / len(other)
     else:
-        validation = read_validation(run) if against in NAMED_REFERENCES else None
-        if validation is not None:
-            theirs = as_labelled(theirs, validation)
-            assert theirs.error is not None
+        if theirs.error is not None:
             slack = float(np.quantile(np.abs(theirs.error).sum(axis=1) / 2, 1 - alpha / 10))
         sample, shares = theirs.counts, theirs.shares
     terms = {

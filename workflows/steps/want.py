@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ...classify.card import member_checksums
 from ...classify.classifier import Classifier
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import make_folder, printable, write_atomically
@@ -120,7 +121,7 @@ class Judges:
     def related(self) -> bool:
         """Whether one of the two is a member of the other."""
         one, other = self.first.classifier, self.second.classifier
-        return one.sha256 in _members(other.card) or other.sha256 in _members(one.card)
+        return one.sha256 in member_checksums(other.card) or other.sha256 in member_checksums(one.card)
 
     def chosen(self, want: WantOptions) -> dict[str, Any]:
         """What decides the choice, by the names of :class:`GenerateRecord`."""
@@ -141,14 +142,6 @@ class Judges:
             "second_judge": second.name,
             "second_judge_sha256": second.sha256,
         }
-
-
-def _members(card: Mapping[str, Any]) -> set[Any]:
-    """Checksums of the members of an ensemble."""
-    ensemble = card.get("ensemble")
-    members = ensemble.get("members") if isinstance(ensemble, Mapping) else None
-    rows = members if isinstance(members, list) else []
-    return {row.get("sha256") for row in rows if isinstance(row, Mapping)}
 
 
 class Searcher:
@@ -221,8 +214,6 @@ class Wanted:
 
     Args:
         run: whose lock is held.
-        options: how faces are drawn.
-        want: which are wanted.
         judge: the judge that chooses, where it is loaded already.
 
     Raises:
@@ -252,15 +243,7 @@ class Wanted:
         on_kept: Callable[[Kept], None] = lambda kept: None,
         on_progress: OnProgress = no_progress,
     ) -> FaceMaker:
-        """Find the wanted faces, from where an earlier call came to.
-
-        Args:
-            search: does the tasks.
-            on_kept: called with each face that is kept.
-            on_progress: called with faces.
-
-        Returns:
-            The generator for the seeds that are kept.
+        """Find the wanted faces, from where an earlier call came to: the generator for the seeds that are kept.
 
         Raises:
             DataError: none was found, or the state cannot be written.

@@ -17,10 +17,12 @@ import pytest
 from fergan.classify.card import WEIGHTS
 from fergan.classify.classifier import load_classifier
 from fergan.data.faces import prepare_faces
+from fergan.data.images import read_image
 from fergan.runtime.errors import DataError, UsageError
 from fergan.stylegan.directions import Direction
 from fergan.stylegan.generator import load_generator
-from fergan.workflows.live.app_model import Studio, enlarged, open_classifiers, read_picture
+from fergan.workflows.live.app_model import Studio, enlarged
+from fergan.workflows.live.panel import open_panel
 from PIL import Image
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -31,7 +33,7 @@ QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 @pytest.fixture(scope="module")
 def studio() -> Studio:
     return Studio(
-        open_classifiers([(None, "fernet"), ("twin", str(WEIGHTS / "fernet.keras"))], "cpu"),
+        open_panel([(None, "fernet"), ("twin", str(WEIGHTS / "fernet.keras"))], "cpu").judges,
         load_generator("dcgan-fer2013-48", "cpu"),
     )
 
@@ -73,16 +75,16 @@ def test_a_face_is_moved_along_the_directions(studio: Studio) -> None:
 
 def test_uploads_that_are_no_pictures_are_refused() -> None:
     with pytest.raises(DataError, match="note.png"):
-        read_picture(b"not a picture", "note.png")
+        read_image(b"not a picture", name="note.png")
     bomb = io.BytesIO()
     Image.new("1", (9000, 9000)).save(bomb, "PNG")
     with pytest.raises(DataError, match="bomb.png: 9000 x 9000 pixels"):
-        read_picture(bomb.getvalue(), "bomb.png")
+        read_image(bomb.getvalue(), name="bomb.png")
 
 
 def test_two_models_of_one_name_are_refused() -> None:
     with pytest.raises(UsageError, match="two models are called 'fernet'"):
-        open_classifiers([(None, "fernet"), (None, str(WEIGHTS / "fernet.keras"))], "cpu")
+        open_panel([(None, "fernet"), (None, str(WEIGHTS / "fernet.keras"))], "cpu")
 
 
 @pytest.fixture(scope="module")
