@@ -77,10 +77,10 @@ def try_in_child(
     kind, text = outcome.get("kind"), str(outcome.get("text"))
     if kind is None:
         return
-    if kind in errors:
-        raise errors[kind](text)
     if kind == "MemoryError" or "allocate memory" in text or "bad_alloc" in text or "std::bad" in text:
         raise DataError(f"{path}: needs more memory than a model of {limits.size} bytes may; it is damaged or hostile")
+    if kind in errors:
+        raise errors[kind](text)
     if kind in (_BLOCKED, "time"):
         raise DataError(
             f"{path}: opening it and judging one batch does not end; it is damaged or hostile, or this machine is too "

@@ -9,13 +9,16 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
+import torch
 from fergan.classify.backend import keras
 from fergan.classify.classifier import load_classifier
 from fergan.classify.files.bounded import Limits, try_in_child
+from fergan.classify.files.network import Guarded
 from fergan.classify.files.open import open_keras_model
 from fergan.runtime.errors import DataError
 
@@ -40,6 +43,16 @@ def test_limits_on_memory_time_and_files(tmp_path: Path) -> None:
         try_in_child(path, Limits(0, seconds=1), forever, {})
     with pytest.raises(DataError, match=r"model.keras: needs more memory"):
         try_in_child(path, Limits(0), lambda: np.ones(2**28), {})
+
+    def huge(inputs: torch.Tensor) -> torch.Tensor:
+        try:
+            return inputs.new_ones(2**28)
+        except RuntimeError as error:
+            raise RuntimeError(f"Exception encountered when calling Conv2D.call().\n\n{error}") from error
+
+    network = SimpleNamespace(outputs=huge)
+    with pytest.raises(DataError, match=r"model.keras: needs more memory"):
+        try_in_child(path, Limits(0), lambda: Guarded(path, network).outputs(torch.ones(1)), {"DataError": DataError})
     with pytest.raises(DataError, match=r"model.keras: makes its reader crash"):
         try_in_child(path, Limits(0), os.abort, {})
     with pytest.raises(DataError, match="File too large"):
