@@ -17,7 +17,7 @@ from pathlib import Path
 import fergan
 import numpy as np
 from fergan.data.labels import FER2013
-from fergan.reports.statistics.bayes import PRIOR, credible_limits, mixing, posterior_draws
+from fergan.reports.statistics.bayes import PRIOR, SPARSE_EVERY, credible_limits, mixing, posterior_draws
 from fergan.reports.statistics.comparison import compare_to_reference
 from fergan.reports.statistics.confusion import confusion_counts
 from fergan.reports.statistics.distance import corrected_distance
@@ -43,7 +43,8 @@ SIZES = (30, 100, 500, 50_000)
 AUDIT = 200
 SLOW = 4  # of the bootstrap and the distances: one in so many of the simulated reports
 RELIED_ON = 1.2  # a report warns of a posterior whose chains agree less
-CHAINS, BATCH = 24, 20  # of a posterior, fewer than a report's, and how many posteriors are drawn together
+CHAINS = 24  # of a posterior; a report has more under the first prior
+BATCH = 20  # posteriors that are drawn together
 COLUMNS = ("raw", "corrected", "fit", "Bayesian", "bootstrap", "distance", "audit")
 
 Held = dict[str, list[np.ndarray]]
@@ -138,7 +139,8 @@ class Reports:
         """Those of the reports that wait for one, many at once."""
         for start in range(0, len(self.waiting), BATCH):
             counts, confusions = (np.stack(each) for each in zip(*self.waiting[start : start + BATCH], strict=True))
-            jeffreys, sparse = (posterior_draws(counts, confusions, rng, prior, CHAINS) for prior in (PRIOR, 1 / K))
+            jeffreys = posterior_draws(counts, confusions, rng, PRIOR, CHAINS)
+            sparse = posterior_draws(counts, confusions, rng, 1 / K, CHAINS, SPARSE_EVERY)
             for chains, others in zip(jeffreys, sparse, strict=True):
                 limits = credible_limits([chains.reshape(-1, K), others.reshape(-1, K)])
                 self.note("Bayesian", *limits, self.truth)

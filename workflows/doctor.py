@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import re
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import torch
 from .. import __version__
 from ..classify.card import bundled_classifiers
 from ..runtime.cache import cache_folder
-from ..runtime.errors import DataError
+from ..runtime.errors import DataError, first_line
 from ..stylegan.ops import build, cuda, toolchain
 from ..stylegan.synthesis import cpu_kernels as cpu
 from ..stylegan.zoo import bundled_generators
@@ -81,8 +80,11 @@ def next_step(folder: Path = Path()) -> str:
 
     Without a run it is the first run; with one, what makes drawing faster or what checks the numbers.
     """
-    if build.mode() != "reference" and isinstance(_compiler(), toolchain.BuildError):
-        return "apt-get install g++, or another C++ compiler: StyleGAN2 then draws 2.5 to 7 times as fast"
+    if build.mode() != "reference":
+        try:
+            toolchain.find_compiler()
+        except toolchain.BuildError:
+            return "apt-get install g++, or another C++ compiler: StyleGAN2 then draws 2.5 to 7 times as fast"
     runs = [path.parent for path in (folder / "runs").glob("*/run.json")]
     if not runs:
         return "fergan run --n 500 --run first"
@@ -94,13 +96,6 @@ def next_step(folder: Path = Path()) -> str:
     if not (latest / "sensitivity.json").exists():
         return f"fergan report --run {latest.name} --sensitivity"
     return f"fergan audit labels --run {latest.name}"
-
-
-def _compiler() -> str | toolchain.BuildError:
-    try:
-        return str(toolchain.find_compiler())
-    except toolchain.BuildError as error:
-        return error
 
 
 def operations() -> list[tuple[str, str, str]]:
@@ -163,14 +158,12 @@ def _nvccs() -> list[str]:
     return lines
 
 
-def _found(find: object) -> str:
-    assert callable(find)
+def _found(find: Callable[[], Path]) -> str:
     try:
         program = find()
     except toolchain.BuildError as error:
         return str(error)
-    words = subprocess.run([program, "--version"], capture_output=True, text=True).stdout.strip().splitlines()
-    return f"{program}, {words[0] if words else 'which does not run'}"
+    return f"{program}, {first_line(toolchain.stated_version(program)) or 'which does not run'}"
 
 
 def _cache() -> str:

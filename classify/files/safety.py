@@ -91,7 +91,9 @@ def check_calls(config: Any) -> None:
         Refused: far more often than in any network.
     """
     if (calls := _calls(config)) > _MOST_CALLS:
-        raise Refused(f"its layers are called {calls} times, with models in models; at most {_MOST_CALLS} are run")
+        raise Refused(
+            f"its layers are called {calls} times, models within models counted; at most {_MOST_CALLS} are run"
+        )
 
 
 def _calls(config: Any) -> int:

@@ -21,7 +21,7 @@ from ..face_set import FaceSet
 from ..faces import Box
 from ..image_source import ImageSource
 from ..labels import AFFECTNET
-from .folders import load_faces, make_face_set, one_class_each, unread_notes
+from .folders import left_out_notes, load_set, one_class_each, unread_notes
 from .place import Place
 
 COLUMNS = (
@@ -85,18 +85,17 @@ def read_affectnet_csv(path: str | Path, *, crop: str = "none") -> FaceSet:
         (x, y, x + width, y + height) if width > 0 and height > 0 else None
         for x, y, width, height in kept[["face_x", "face_y", "face_width", "face_height"]].to_numpy(float)
     ]
-    faces, record, origins = load_faces(source, names, crop, boxes)
-    return make_face_set(
-        faces,
+    return load_set(
+        source,
+        names,
         [AFFECTNET[code] for code in kept["expression"]],
+        path=path,
+        layout="AffectNet csv",
         usage=kept["usage"].tolist(),
-        names=names,
+        crop=crop,
+        boxes=boxes,
         official=bool((kept["usage"] != "").all()),
-        origins=origins,
         record={
-            "path": str(path),
-            "layout": "AffectNet csv",
-            **record,
             "box": "face_x, face_y, face_width, face_height",
             "left_out": {"none, uncertain or no face": int((table["expression"] >= len(AFFECTNET)).sum())},
             "notes": notes,
@@ -141,30 +140,20 @@ def read_affectnet_npy(path: str | Path, *, crop: str = "none") -> FaceSet:
     rows = [row for row, code in enumerate(codes) if code < len(AFFECTNET)]
     if not rows:
         raise DataError(f"{printable(path)}: has no image with one of the expressions 0..{len(AFFECTNET) - 1}")
-    names_kept = [names[row] for row in rows]
-    faces, record, origins = load_faces(source, names_kept, crop)
-    return make_face_set(
-        faces,
+    return load_set(
+        source,
+        [names[row] for row in rows],
         [AFFECTNET[codes[row]] for row in rows],
+        path=path,
+        layout="AffectNet npy",
         usage=[usage[row] for row in rows],
-        names=names_kept,
+        crop=crop,
         official=True,
-        origins=origins,
         record={
-            "path": str(path),
-            "layout": "AffectNet npy",
-            **record,
             "left_out": {"none, uncertain or no face": len(names) - len(rows)},
-            "notes": [*_unannotated(listed, names), *unread_notes(source)],
+            "notes": [*left_out_notes(listed, names, "have no annotation"), *unread_notes(source)],
         },
     )
-
-
-def _unannotated(listed: list[str], names: list[str]) -> list[str]:
-    others = sorted(set(listed) - set(names))
-    if not others:
-        return []
-    return [f"left out: {len(others)} of {len(listed)} images have no annotation, such as {printable(others[0])}"]
 
 
 def _has_table(folder: Path) -> bool:

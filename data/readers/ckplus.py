@@ -20,12 +20,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ...runtime.errors import DataError
-from ...runtime.files import printable
+from ...runtime.files import printable, require_folder
 from ..face_set import OWN_SPLITS, SPLITS, FaceSet
 from ..image_source import ImageSource
 from ..labels import CKPLUS, CKPLUS_CSV
 from .fer2013 import read_pixel_csv
-from .folders import label_of_folder, left_out_notes, load_faces, make_face_set, split_of_folder, unread_notes
+from .folders import label_of_folder, left_out_notes, load_set, split_of_folder, unread_notes
 from .place import Place
 
 _FRAME = re.compile(r"(S[0-9]{3})_[0-9]{3}_[0-9]{8}$")
@@ -88,16 +88,16 @@ def read_ck48(path: str | Path, *, crop: str = "none") -> FaceSet:
         if not found:
             raise DataError(f"{printable(path)}: no image is named as CK+ names frames (S010_004_00000017)")
         names = [name for name, _ in found]
-        images, record, origins = load_faces(source, names, crop)
-        notes = [*left_out_notes(source.readable, names), *unread_notes(source)]
-        return make_face_set(
-            images,
+        return load_set(
+            source,
+            names,
             [label_of_folder(path, PurePosixPath(name)) for name in names],
+            path=path,
+            layout="CK+48",
             usage=[split_of_folder(PurePosixPath(name)) for name in names],
-            names=names,
-            origins=origins,
+            crop=crop,
             subjects=[frame[1] for _, frame in found],
-            record={"path": str(path), "layout": "CK+48", **record, "notes": notes},
+            record={"notes": [*left_out_notes(source.readable, names), *unread_notes(source)]},
         )
 
 
@@ -114,8 +114,7 @@ def read_ckplus(path: str | Path, *, crop: str = "detect") -> FaceSet:
     path = Path(path)
     root, emotions = path / _FRAMES, path / "Emotion"
     for folder in (root, emotions):
-        if not folder.is_dir():
-            raise DataError(f"{printable(folder)}: does not exist; CK+ consists of cohn-kanade-images and Emotion")
+        require_folder(folder, "CK+ consists of cohn-kanade-images and Emotion")
     names: list[str] = []
     classes: list[str] = []
     with ImageSource(root) as source:
@@ -133,16 +132,16 @@ def read_ckplus(path: str | Path, *, crop: str = "detect") -> FaceSet:
             classes += [_emotion(files[0])] * len(peak)
         if not names:
             raise DataError(f"{printable(emotions)}: holds no *_emotion.txt for the sequences in {printable(root)}")
-        images, record, origins = load_faces(source, names, crop)
-    return make_face_set(
-        images,
-        classes,
-        usage=[""] * len(names),
-        names=names,
-        subjects=[PurePosixPath(name).parts[0] for name in names],
-        origins=origins,
-        record={"path": str(path), "layout": "CK+", **record, "last_frames": _LAST},
-    )
+        return load_set(
+            source,
+            names,
+            classes,
+            path=path,
+            layout="CK+",
+            crop=crop,
+            subjects=[PurePosixPath(name).parts[0] for name in names],
+            record={"last_frames": _LAST},
+        )
 
 
 def _emotion(file: Path) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -35,7 +35,9 @@ from .place import Place
 
 _SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "eval", "evaluation"), "validation"),
+    **dict.fromkeys(
+        ("val", "valid", "validation", "validate", "dev", "development", "eval", "evaluation"), "validation"
+    ),
     **dict.fromkeys(("test", "testing"), "test"),
     "publictest": "PublicTest",
     "privatetest": "PrivateTest",
@@ -80,31 +82,43 @@ def read_image_folder(path: str | Path, *, label: str | None = None, crop: str =
             [label_of_folder(path, name) for name in paths] if label is None else [canonical_label(label)] * len(paths)
         )
         usage, official, notes = _splits(paths, set(classes))
-        images, record, origins = load_faces(source, names, crop)
-        return make_face_set(
-            images,
+        return load_set(
+            source,
+            names,
             classes,
+            path=path,
+            layout="image folder",
             usage=usage,
-            names=names,
+            crop=crop,
             official=official,
-            origins=origins,
-            record={"path": str(path), "layout": "image folder", **record, "notes": [*notes, *unread_notes(source)]},
+            record={"notes": [*notes, *unread_notes(source)]},
         )
 
 
-def load_faces(
-    source: ImageSource, names: Sequence[str], crop: str = "none", boxes: Sequence[Box | None] | None = None
-) -> tuple[np.ndarray, dict[str, Any], np.ndarray]:
-    """Read and prepare images, on all cores.
+def load_set(
+    source: ImageSource,
+    names: Sequence[str],
+    classes: Sequence[str],
+    *,
+    path: str | Path,
+    layout: str,
+    record: Mapping[str, Any],
+    usage: Sequence[str] | None = None,
+    crop: str = "none",
+    boxes: Sequence[Box | None] | None = None,
+    subjects: Sequence[str] | None = None,
+    official: bool = False,
+) -> FaceSet:
+    """Read and prepare images of known classes, on all cores.
 
     Args:
         source: the folder or zip.
-        names: the images wanted, in order.
+        names, classes: of the images wanted, in order. Classes that occur become ``label_names``, in the house order.
+        path, layout, record: what the set's record says, beside the preparation of the faces.
+        usage: the split of each image; None for none.
         crop: see :func:`fergan.data.faces.prepare_faces`.
         boxes: for each image the part to cut out first (left, top, right, bottom, in pixels), or None for all of it.
-
-    Returns:
-        uint8 [N, 48, 48]; what was done, to be recorded; and where each face came from, :class:`..origins.Origin` [N].
+        subjects, official: as in :class:`FaceSet`.
 
     Raises:
         DataError: an image cannot be read.
@@ -118,30 +132,37 @@ def load_faces(
     items = list(zip(names, boxes or [None] * len(names), strict=True))
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and resizing release Python's lock
         done = list(pool.map(load, items))
-    images = np.stack([face for face, _ in done]) if done else np.empty((0, SIZE, SIZE), np.uint8)
-    record: dict[str, Any] = {"preparation": Preparation(crop).as_dict()}
+    prepared: dict[str, Any] = {"preparation": Preparation(crop).as_dict()}
     if crop == "detect":
-        record["faces_not_found"] = sum(missed for _, missed in done)
+        prepared["faces_not_found"] = sum(missed for _, missed in done)
     origins = np.empty(len(items), object)
     origins[:] = [Origin(str(source.path), name, crop, box) for name, box in items]
-    return images, record, origins
+    label_names = house_order(classes)
+    index = {name: number for number, name in enumerate(label_names)}
+    return FaceSet(
+        images=np.stack([face for face, _ in done]) if done else np.empty((0, SIZE, SIZE), np.uint8),
+        labels=np.array([index[name] for name in classes], dtype=np.int64),
+        usage=np.array([""] * len(names) if usage is None else usage, dtype=str),
+        label_names=label_names,
+        names=np.array(names, dtype=str),
+        subjects=None if subjects is None else np.array(subjects, dtype=str),
+        official=official,
+        record={"path": str(path), "layout": layout, **prepared, **record},
+        origins=origins,
+    )
 
 
-def left_out_notes(names: Sequence[str], kept: Sequence[str]) -> list[str]:
-    """A note on the images that do not fit a layout, if there are any."""
+def left_out_notes(
+    names: Sequence[str], kept: Iterable[str], why: str = "are not named as this data set's"
+) -> list[str]:
+    """A note on the images that are not kept, if there are any."""
     others = sorted(set(names) - set(kept))
-    if not others:
-        return []
-    first = printable(others[0])
-    return [f"left out: {len(others)} of {len(names)} images are not named as this data set's, such as {first}"]
+    return [f"left out: {len(others)} of {len(names)} images {why}, such as {printable(others[0])}"] if others else []
 
 
 def unread_notes(source: ImageSource) -> list[str]:
     """A note on the images whose format is not read or that are links to nothing, if there are any."""
-    others = sorted(set(source.names) - set(source.readable))
-    if not others:
-        return []
-    return [f"left out: {len(others)} of {len(source)} images cannot be read here, such as {printable(others[0])}"]
+    return left_out_notes(source.names, source.readable, "cannot be read here")
 
 
 def one_class_each(pictures: Sequence[Hashable], classes: Sequence[str]) -> tuple[list[int], list[str]]:
@@ -156,33 +177,6 @@ def one_class_each(pictures: Sequence[Hashable], classes: Sequence[str]) -> tupl
     return kept, [
         f"left out: {counted(len(torn), 'picture')} listed under two classes, such as {example}"
     ] if torn else []
-
-
-def make_face_set(
-    images: np.ndarray,
-    classes: Sequence[str],
-    *,
-    usage: Sequence[str],
-    names: Iterable[str],
-    subjects: Sequence[str] | None = None,
-    official: bool = False,
-    origins: np.ndarray | None = None,
-    record: dict[str, Any],
-) -> FaceSet:
-    """A :class:`FaceSet` from class names: those that occur become ``label_names``, in the house order."""
-    label_names = house_order(classes)
-    index = {name: number for number, name in enumerate(label_names)}
-    return FaceSet(
-        images=images,
-        labels=np.array([index[name] for name in classes], dtype=np.int64),
-        usage=np.array(usage, dtype=str),
-        label_names=label_names,
-        names=np.array(list(names), dtype=str),
-        subjects=None if subjects is None else np.array(subjects, dtype=str),
-        official=official,
-        record=record,
-        origins=origins,
-    )
 
 
 def label_of_folder(root: str | Path, name: PurePosixPath) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from ...runtime.errors import DataError
 from ..face_set import FaceSet
 from ..image_source import ImageSource
-from .folders import left_out_notes, load_faces, make_face_set, unread_notes
+from .folders import left_out_notes, load_set, unread_notes
 from .place import Place
 
 CODES = {
@@ -48,14 +48,13 @@ def read(path: Path, crop: str | None = None) -> FaceSet:
         if not found:
             raise DataError(f"{source.label(source.names[0])}: is not named as JAFFE's pictures are (KA.AN1.39.tiff)")
         names = [name for name, _ in found]
-        images, record, origins = load_faces(source, names, crop or "detect")
-        notes = [*left_out_notes(source.readable, names), *unread_notes(source)]
-        return make_face_set(
-            images,
+        return load_set(
+            source,
+            names,
             [CODES[match[2].upper()] for _, match in found],
-            usage=[""] * len(found),
-            names=names,
+            path=path,
+            layout="JAFFE",
+            crop=crop or "detect",
             subjects=[match[1].upper() for _, match in found],
-            origins=origins,
-            record={"path": str(path), "layout": "JAFFE", **record, "notes": notes},
+            record={"notes": [*left_out_notes(source.readable, names), *unread_notes(source)]},
         )

@@ -17,7 +17,7 @@ from ...runtime.files import printable
 from ..face_set import FaceSet
 from ..image_source import ImageSource
 from ..labels import RAFDB
-from .folders import left_out_notes, load_faces, make_face_set, one_class_each, unread_notes
+from .folders import left_out_notes, load_set, one_class_each, unread_notes
 from .place import Place
 
 LISTS = ("list_patition_label.txt", "list_partition_label.txt")
@@ -56,15 +56,16 @@ def read(path: Path, crop: str | None = None) -> FaceSet:
             )
         notes = [*left_out_notes(source.readable, names), *unread_notes(source)]
         codes = [int(PurePosixPath(name).parent.name) for name in names]
-    images, record, origins = load_faces(source, names, crop or "none")
-    return make_face_set(
-        images,
+    return load_set(
+        source,
+        names,
         [RAFDB[code - 1] for code in codes],
+        path=path,
+        layout="RAF-DB",
         usage=[PurePosixPath(name).name.split("_")[0] for name in names],
-        names=names,
+        crop=crop or "none",
         official=True,
-        origins=origins,
-        record={"path": str(path), "layout": "RAF-DB", **record, "notes": notes},
+        record={"notes": notes},
     )
 
 

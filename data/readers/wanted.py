@@ -15,7 +15,7 @@ from ...runtime.files import printable, read_json
 from ..face_set import FaceSet
 from ..image_source import ImageSource
 from ..labels import canonical_label
-from .folders import load_faces, make_face_set
+from .folders import load_set
 from .place import Place
 
 MANIFEST = "manifest.csv"
@@ -59,28 +59,20 @@ def read(path: Path, crop: str | None = None) -> FaceSet:
                 "--pictures all)"
             )
         made = _made(path)
-        images, record, origins = load_faces(source, names, crop or str(made.get("judge_crop") or "none"))
-    judge, network = (printable(made.get(key) or "unknown") for key in ("judge", "network"))
-    note = (
-        f"Synthetic faces: {network} made them, and {judge} chose them by the label that they have here; no person "
-        f"labelled them. A classifier is scored by its agreement with {judge}."
-    )
-    return make_face_set(
-        images,
-        classes,
-        usage=[""] * len(names),
-        names=names,
-        origins=origins,
-        record={
-            "path": str(path),
-            "layout": "wanted faces",
-            "synthetic": True,
-            "judge": judge,
-            "judge_sha256": made.get("judge_sha256"),
-            **record,
-            "notes": [note],
-        },
-    )
+        judge, network = (printable(made.get(key) or "unknown") for key in ("judge", "network"))
+        note = (
+            f"Synthetic faces: {network} made them, and {judge} chose them by the label that they have here; no person "
+            f"labelled them. A classifier is scored by its agreement with {judge}."
+        )
+        return load_set(
+            source,
+            names,
+            classes,
+            path=path,
+            layout="wanted faces",
+            crop=crop or str(made.get("judge_crop") or "none"),
+            record={"synthetic": True, "judge": judge, "judge_sha256": made.get("judge_sha256"), "notes": [note]},
+        )
 
 
 def _made(path: Path) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from .arrays import Floats, Ints
 PRIOR = 0.5
 _CHAINS = 96
 _BURN_IN, _EVERY, _KEPT = 60, 4, 32  # sweeps of each chain, and how many of them are kept
+SPARSE_EVERY = 12  # under the sparser prior: shares near 0 stay there for long
 _EXCHANGES = 2  # between shares, in each sweep
 _STRIDES = (0.3, 1.0, 3.0)  # standard deviations of the logarithm of a share that is exchanged
 _NEAR = 1.02  # an interval from 0 that is hardly wider than the shortest one is the one from 0
@@ -77,7 +78,7 @@ def bayesian_shares(counts: ArrayLike, confusion: ArrayLike, *, level: float = 0
         raise ValueError(f"counts {n.shape} and confusion {c.shape} must be [K] and [K, K], not negative, not all 0")
     rng = np.random.default_rng(seed)
     chains = posterior_draws(n[None], c[None], rng)[0]
-    sparse = posterior_draws(n[None], c[None], rng, 1 / len(n), _CHAINS // 2)[0]
+    sparse = posterior_draws(n[None], c[None], rng, 1 / len(n), _CHAINS // 4, SPARSE_EVERY)[0]
     draws = chains.reshape(-1, len(n))
     low, high = credible_limits([draws, sparse.reshape(-1, len(n))], level)
     first, rankings = _ranked(draws)
@@ -125,11 +126,16 @@ def dirichlet(parameters: ArrayLike, rng: np.random.Generator) -> Floats:
 
 
 def posterior_draws(
-    counts: Ints, confusion: Floats, rng: np.random.Generator, prior: float = PRIOR, chains: int = _CHAINS
+    counts: Ints,
+    confusion: Floats,
+    rng: np.random.Generator,
+    prior: float = PRIOR,
+    chains: int = _CHAINS,
+    every: int = _EVERY,
 ) -> Floats:
     """States [R, chains, kept, K] after burn-in, for counts [R, K] and confusions [R, K, K] of R reports at once.
 
-    `prior` is the Dirichlet parameter of each share.
+    `prior` is the Dirichlet parameter of each share; one state in `every` is kept.
     """
     reports, k = counts.shape
     counts = np.repeat(counts, chains, axis=0)
@@ -139,7 +145,7 @@ def posterior_draws(
     p = np.maximum(_unmixed(m, dirichlet(counts + PRIOR, rng)), 1e-3)
     p /= p.sum(axis=1, keepdims=True)
     kept = []
-    for sweep in range(_BURN_IN + _EVERY * _KEPT):
+    for sweep in range(_BURN_IN + every * _KEPT):
         joint = np.maximum((p[:, :, None] * m).transpose(0, 2, 1), 1e-300)  # [chain, i, y]
         split = rng.multinomial(counts, joint / joint.sum(axis=-1, keepdims=True))
         p = dirichlet(split.sum(axis=1) + prior, rng)
@@ -147,7 +153,7 @@ def posterior_draws(
         m, p = _change_columns(m, p, columns, prior, rng)
         for _ in range(_EXCHANGES):
             m, p = _exchange(m, p, columns, prior, counts, rng)
-        if sweep >= _BURN_IN and (sweep - _BURN_IN) % _EVERY == 0:
+        if sweep >= _BURN_IN and (sweep - _BURN_IN) % every == 0:
             kept.append(p)
     return np.stack(kept, axis=1).reshape(reports, chains, _KEPT, k)
 

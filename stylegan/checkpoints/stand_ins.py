@@ -93,10 +93,6 @@ class Namespace(Record):
         self.values = state
 
 
-def _namespace(machine: Machine) -> Namespace:
-    return Namespace()
-
-
 def _device(machine: Machine, *args: Any) -> None:
     """``torch.device('cuda', 0)``, among the arguments of some trainings."""
 
@@ -122,11 +118,6 @@ def _encode(machine: Machine, text: Any, encoding: Any) -> bytes:
         refuse("a byte string of an unknown form")
     machine.spend("bytes", len(text))
     return text.encode("latin-1")
-
-
-def _no_bytes(machine: Machine) -> bytes:
-    """``bytes()``: how protocol 2 spells an empty byte string."""
-    return b""
 
 
 def _dtype(machine: Machine, descriptor: Any, *flags: Any) -> Dtype:
@@ -196,10 +187,6 @@ def _persistent_object(machine: Machine, meta: Any) -> PersistentObject:
     return PersistentObject(name, state)
 
 
-def _tensorflow_network(machine: Machine) -> TensorFlowNetwork:
-    return TensorFlowNetwork()
-
-
 def _as_bytes(value: Any) -> memoryview | bytes:
     if type(value) is str:  # a byte string of Python 2, which the machine reads as latin-1
         return value.encode("latin-1")
@@ -211,11 +198,11 @@ def _as_bytes(value: Any) -> memoryview | bytes:
 STAND_INS: dict[tuple[str, str], Builder | None] = {
     ("collections", "OrderedDict"): _mapping,
     ("dnnlib.util", "EasyDict"): _mapping,
-    ("argparse", "Namespace"): _namespace,
+    ("argparse", "Namespace"): lambda machine: Namespace(),
     ("builtins", "set"): _set,
     ("__builtin__", "set"): _set,
-    ("builtins", "bytes"): _no_bytes,
-    ("__builtin__", "bytes"): _no_bytes,
+    ("builtins", "bytes"): lambda machine: b"",  # how protocol 2 spells an empty byte string
+    ("__builtin__", "bytes"): lambda machine: b"",
     ("_codecs", "encode"): _encode,
     ("numpy", "dtype"): _dtype,
     ("numpy", "ndarray"): None,
@@ -224,7 +211,7 @@ STAND_INS: dict[tuple[str, str], Builder | None] = {
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch.storage", "_load_from_bytes"): _nested_storage,
     ("torch_utils.persistence", "_reconstruct_persistent_obj"): _persistent_object,
-    ("dnnlib.tflib.network", "Network"): _tensorflow_network,
+    ("dnnlib.tflib.network", "Network"): lambda machine: TensorFlowNetwork(),
 }
 for _numpy in ("numpy.core", "numpy._core"):  # before numpy 2, and since
     STAND_INS[_numpy + ".multiarray", "scalar"] = _scalar
