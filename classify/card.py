@@ -16,8 +16,7 @@ import numpy as np
 from ..data.faces import SIZE
 from ..data.labels import AFFECTNET, FER2013, FERPLUS, RAFDB, canonical_label
 from ..runtime.errors import DataError, UsageError
-from ..runtime.files import printable
-from .files.bounded import read_regular
+from ..runtime.files import printable, read_regular
 from .known import BESIDES, KNOWN_JUDGES
 
 WEIGHTS = Path(__file__).parent / "weights"

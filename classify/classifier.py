@@ -19,7 +19,7 @@ from ..data.faces import SIZE, Preparation
 from ..data.labels import canonical_label
 from ..runtime.devices import choose_device
 from ..runtime.errors import DataError, UsageError
-from ..runtime.files import printable
+from ..runtime.files import printable, read_regular
 from .card import (
     ENDINGS,
     PIXELS,
@@ -34,7 +34,6 @@ from .card import (
     made_here,
     read_card,
 )
-from .files.bounded import read_regular
 from .files.network import Network
 from .files.open import open_keras_model, open_network
 from .files.wanted import Wanted

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from .errors import DataError
 
-_TEMPORARY = re.compile(r"\.fergan-[0-9a-f]{16}\.tmp(\.[a-z0-9]+)?$")
+_TEMPORARY = re.compile(r"\.fergan-[0-9a-f]{16}\.tmp")
 
 
 def temporary_path(path: str | os.PathLike[str], suffix: str = "") -> Path:
@@ -29,12 +30,12 @@ def temporary_path(path: str | os.PathLike[str], suffix: str = "") -> Path:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that killed processes left in a folder: files of :func:`temporary_path`'s names only.
+    """Delete what killed processes left in a folder: files of :func:`temporary_path`'s names, without a suffix, only.
 
     Call it only where no other process of ours can be writing.
     """
-    for leftover in folder.glob(".fergan-*.tmp*"):
-        if _TEMPORARY.match(leftover.name) and leftover.is_file() and not leftover.is_symlink():
+    for leftover in folder.glob(".fergan-*.tmp"):
+        if _TEMPORARY.fullmatch(leftover.name) and leftover.is_file() and not leftover.is_symlink():
             leftover.unlink(missing_ok=True)
 
 
@@ -110,14 +111,34 @@ def utf8_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def read_regular(path: Path, most: int = 2**33) -> bytes:
+    """The content of a file; pipes and devices, which may never end, are refused.
+
+    Raises:
+        DataError: no regular file, or more than ``most`` bytes.
+        OSError: it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(f"{printable(path)}: is no regular file (a pipe, device or folder); put one in its place")
+        if status.st_size > most:
+            raise DataError(f"{printable(path)}: has {status.st_size} bytes; at most {most} are read")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(most)
+    finally:
+        os.close(descriptor)
+
+
 def read_bytes(path: str | os.PathLike[str], advice: str = "") -> bytes:
-    """The content of a file.
+    """The content of a regular file.
 
     Raises:
         DataError: it cannot be read; the message then ends with ``advice``.
     """
     try:
-        return Path(path).read_bytes()
+        return read_regular(Path(path))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or printable(error)
         raise DataError(f"{printable(path)}: cannot be read ({reason}){advice and f'; {advice}'}") from error
@@ -130,7 +151,7 @@ def read_json(path: Path, advice: str = "delete it") -> Any:
         DataError: it cannot be read or is no JSON; the message then ends with ``advice``.
     """
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_regular(path))
     except FileNotFoundError:
         return None
     except OSError as error:

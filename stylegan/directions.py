@@ -37,7 +37,7 @@ class Direction:
         label: the expression that it leads to.
         network, network_sha256: whose styles it moves.
         judge, judge_sha256: the classifier that it was learnt from.
-        reach: the strengths among which it was learnt, lowest and highest.
+        reach: the strengths at which it was measured, lowest and highest.
         about: how it was learnt and what it does, as plain JSON values.
         name: of the file it was read from.
         sha256: of that file; None where there was none.

@@ -14,7 +14,6 @@ import json
 import os
 import select
 import signal
-import stat
 import sys
 import time
 import warnings
@@ -29,23 +28,6 @@ _MEMORY = 400 * 2**20
 _MOST_TEXT = 2**16
 
 _BLOCKED = "blocked"
-
-
-def read_regular(path: Path, most: int = 2**33) -> bytes:
-    """The content of a file; pipes and devices, which may never end, are refused.
-
-    Raises:
-        DataError: no regular file, or more than ``most`` bytes.
-        OSError: it cannot be read.
-    """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"{path}: is no regular file; a model and what stands beside it must be ordinary files")
-        if status.st_size > most:
-            raise DataError(f"{path}: has {status.st_size} bytes; at most {most} are read")
-        return file.read(most)
 
 
 class Limits:
@@ -95,10 +77,10 @@ def try_in_child(
     kind, text = outcome.get("kind"), str(outcome.get("text"))
     if kind is None:
         return
-    if kind in errors:
-        raise errors[kind](text)
     if kind == "MemoryError" or "allocate memory" in text or "bad_alloc" in text or "std::bad" in text:
         raise DataError(f"{path}: needs more memory than a model of {limits.size} bytes may; it is damaged or hostile")
+    if kind in errors:
+        raise errors[kind](text)
     if kind in (_BLOCKED, "time"):
         raise DataError(
             f"{path}: opening it and judging one batch does not end; it is damaged or hostile, or this machine is too "

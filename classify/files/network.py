@@ -123,5 +123,6 @@ class Guarded:
         except DataError:
             raise
         except Exception as error:  # of Keras, torch or onnxruntime, on networks that contradict themselves
-            reason = first_line(error)
+            full = isinstance(error, MemoryError) or "allocate memory" in str(error)  # within Keras' own error
+            reason = "it cannot allocate memory" if full else first_line(error)
         raise DataError(f"{self._path}: its network fails on pictures ({reason}); export it anew")

@@ -220,7 +220,7 @@ def _sweep(option: str, text: str, wanted: str, most: float = math.inf) -> tuple
 def _warn_of_reach(what: str, direction: Direction, strength: float) -> None:
     if direction.leaves_reach(strength):
         low, high = direction.reach
-        click.echo(f"{what}: was learnt for strengths from {low:g} to {high:g}; faces may break", err=True)
+        click.echo(f"{what}: was measured at strengths from {low:g} to {high:g}; faces may break", err=True)
 
 
 crop_option = click.option(

@@ -15,7 +15,7 @@ from ...runtime.files import make_folder, write_atomically
 from ..generators.edited import measure_edited
 from ..progress import OnProgress, Tell, no_progress, say_nothing
 from ..run_folder.faces import FacePlan
-from ..run_folder.folder import RunFolder
+from ..run_folder.folder import PART, RunFolder
 from ..run_folder.labels import keep_part, merge_parts, part_name, read_part, whole_part
 from ..run_folder.pictures import KeptPictures
 from ..run_folder.records import GenerateRecord
@@ -251,6 +251,5 @@ def _fetch(run: RunFolder, away: Store) -> None:
     for folder in seats_of(run):
         place = _within(run, folder.labels)
         for name in sorted(away.names(place)):
-            if name.startswith("part-") and not (folder.labels / name).exists():
-                number = int(name.removeprefix("part-").partition(".")[0])
-                keep_part(folder, number, away.read(f"{place}/{name}"))
+            if (part := PART.fullmatch(name)) and not (folder.labels / name).exists():
+                keep_part(folder, int(part[1]), away.read(f"{place}/{name}"))

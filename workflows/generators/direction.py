@@ -3,8 +3,9 @@
 The method is that of GANalyze (Goetschalckx et al. 2019, arXiv:1906.10112): generator and judge are one differentiable
 function, and one step that all faces share is climbed by its gradient, from random faces at random strengths. Here the
 step has a part for each style of a face (W+), is measured in standard deviations of the network's own styles (whitened
-W), and never gets longer than one of these per strength. All faces have the same say in where it goes, so that it works
-for most of them, and not for a few that change easily.
+W), and never gets longer than one of these per strength. What is climbed is the rise of the log-odds from one strength
+to the next, and a face on which they rise already has little say: so the step works for most faces, and not for a few
+that change easily.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from .edited import by_strength
 from .features import identity_features
 
 REACH = 3.0
-"""The strengths that are learnt: 0 to 3."""
+"""It is measured at strengths from 0 to this."""
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 """Those that are measured and drawn."""
 RISING = (0.0, 1.0, 2.0)
@@ -37,6 +38,8 @@ RISING = (0.0, 1.0, 2.0)
 _STRIP = 8
 _BATCH = 16
 _PATH, _MOMENTUM = 7.5, 0.9  # twice the standard deviations that the ascent can go; its steps get shorter to the end
+_WEAKER = 1.0  # a face is judged at a strength from 0 to this, and at one more
+_RISEN = 0.1  # the log-odds by which a face rises before it has little say
 _JITTER = 3.0  # gray levels of noise on what the judge sees
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -58,7 +61,7 @@ class DirectionOptions(Drawing):
     toward: str
     keep: Sequence[str] = ()
     judge: str | None = None
-    n: int = 2000
+    n: int = 3000
     tested: int = 96
     seed: int = 0
 
@@ -85,7 +88,7 @@ def learn_direction(options: DirectionOptions, out: str | Path, on_progress: OnP
     vector = learner.learn()
     measured, strip = learner.measure(vector)
     about = {
-        "method": "ascent of a judge's log-odds, all faces alike, in whitened W+, after GANalyze (arXiv:1906.10112)",
+        "method": "ascent of the rise of a judge's log-odds in whitened W+, after GANalyze (arXiv:1906.10112)",
         "space": "w+" if learner.generator.num_ws > 1 else "z",
         "n": options.n,
         "kept": list(options.keep),
@@ -146,12 +149,15 @@ class _Learner:
         rate = _PATH / self._steps
         for number in range(self._steps):
             there = torch.from_numpy(styles[number * _BATCH : (number + 1) * _BATCH])
-            strengths = torch.from_numpy(self._rng.uniform(0, REACH, (_BATCH, 1, 1))).float()
+            weaker = torch.from_numpy(self._rng.uniform(0, _WEAKER, (_BATCH, 1, 1))).float()
             on = torch.zeros(_BATCH, *step.shape, requires_grad=True)
-            odds = judge(there + (strengths * step + on) @ spread.T)
+            odds = judge(torch.cat([there + strength * (step + on) @ spread.T for strength in (weaker, weaker + 1)]))
             for mean, label in zip(kept, others, strict=True):
-                mean += _mean_unit(torch.autograd.grad(odds[:, label].sum(), on, retain_graph=True)[0])
-            speed = _MOMENTUM * speed + _mean_unit(torch.autograd.grad(odds[:, toward].sum(), on)[0])
+                mean += _mean_unit(torch.autograd.grad(odds[_BATCH:, label].sum(), on, retain_graph=True)[0])
+            rise = odds[_BATCH:, toward] - odds[:_BATCH, toward]
+            say = torch.sigmoid(-rise.detach() / _RISEN)
+            climb = _mean_unit(torch.autograd.grad(rise.sum(), on)[0], say)
+            speed = _MOMENTUM * speed + climb
             step = step + rate * (1 - number / self._steps) * speed / _length(speed).clamp(min=1e-12)
             step = _across(step, kept)
             step = step / _length(step).clamp(min=1)
@@ -243,10 +249,11 @@ def _spread(w: np.ndarray) -> np.ndarray:
     return np.asarray(vectors[:, real] * np.sqrt(values[real]))
 
 
-def _mean_unit(gradients: torch.Tensor) -> torch.Tensor:
-    """The mean of gradients [N, num_ws, R], each made as long as the others: the faces have the same say."""
-    lengths = gradients.square().sum(dim=(1, 2), keepdim=True).sqrt()
-    return (gradients / lengths.clamp(min=1e-12)).mean(dim=0)
+def _mean_unit(gradients: torch.Tensor, say: torch.Tensor | None = None) -> torch.Tensor:
+    """The mean of gradients [N, num_ws, R], each made of length 1, or as long as its face's say [N]."""
+    lengths = gradients.square().sum(dim=(1, 2)).sqrt().clamp(min=1e-12)
+    scale = (1 if say is None else say) / lengths
+    return (gradients * scale[:, None, None]).mean(dim=0)
 
 
 def _length(step: torch.Tensor) -> torch.Tensor:

@@ -44,7 +44,8 @@ _FROM_LABELS = (
     "report.json",
 )
 _OF_LABELS = ("classify", "labels", "failed", "judges")
-_PART = re.compile(r"part-\d+\.parquet")
+PART = re.compile(r"part-(\d{5,})\.parquet")
+"""The names of the files that hold a shard's labels."""
 _OWN_FACE = re.compile(r"(seed\d{4,}(_(psi|edit)-?[\d.e-]+)?|proj\d{2,})\.png|faces-\d{6,}\.tar")
 _VERSIONS_OF = ("torch", "keras", "numpy", "pillow")
 
@@ -160,7 +161,7 @@ class RunFolder:
         gone = [self.path / name for name in _FROM_LABELS]
         for place in self._label_places():
             gone += [place / name for name in _FROM_LABELS[:3]]
-            gone += [path for path in place.glob("labels/part-*.parquet") if _PART.fullmatch(path.name)]
+            gone += [path for path in place.glob("labels/part-*.parquet") if PART.fullmatch(path.name)]
         if faces:
             gone += [path for path in self.faces.glob("*") if _OWN_FACE.fullmatch(path.name)]
             gone += [self.selection, self.manifest]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from ...reports.statistics.preparation import PreparationSensitivity, read_prepa
 from ...reports.statistics.prevalence import Validation
 from ...reports.statistics.table import LabelTable
 from ...runtime.errors import DataError, counted
-from ...runtime.files import printable, read_json
+from ...runtime.files import printable, read_json, read_regular
 from .folder import RunFolder
 from .seats import failure, judge_name, seats
 from .table import read_table
@@ -104,7 +105,7 @@ def read_validation(run: RunFolder) -> Validation | None:
     if not run.validation.exists():
         return None
     try:
-        with np.load(run.validation, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(read_regular(run.validation)), allow_pickle=False) as stored:
             name, labels, probabilities = (
                 str(stored["name"]),
                 stored["labels"].astype(np.int64),

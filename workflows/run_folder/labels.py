@@ -18,9 +18,9 @@ import pandas as pd
 
 from ...reports.statistics.table import FACE_FOUND
 from ...runtime.errors import DataError
-from ...runtime.files import make_folder, printable, read_bytes, temporary_path, write_atomically, writing
+from ...runtime.files import make_folder, printable, read_bytes, read_regular, temporary_path, write_atomically, writing
 from .faces import Face
-from .folder import RunFolder
+from .folder import PART, RunFolder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -205,7 +205,7 @@ def read_parts(run: RunFolder, count: int) -> Iterator[pa.Table]:
 
 def count_parts(run: RunFolder) -> int:
     """How many part files there are."""
-    return sum(1 for _ in run.labels.glob("part-*.parquet"))
+    return sum(1 for path in run.labels.glob("part-*.parquet") if PART.fullmatch(path.name))
 
 
 class RowDigest:
@@ -356,10 +356,12 @@ def read_labels_csv(run: RunFolder) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     try:
         # names and labels are text, whatever they look like ("NA", "1")
         types: dict[Hashable, str] = {"face": "str", "label": "str", "seed": "Int64"}
-        table = pd.read_csv(run.labels_csv, dtype=types, keep_default_na=False, na_values={"seed": [""]})
+        table = pd.read_csv(
+            io.BytesIO(read_regular(run.labels_csv)), dtype=types, keep_default_na=False, na_values={"seed": [""]}
+        )
         lost = None
         if run.skipped_csv.exists():
-            lost = pd.read_csv(run.skipped_csv, dtype=str, keep_default_na=False)
+            lost = pd.read_csv(io.BytesIO(read_regular(run.skipped_csv)), dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise DataError(
             f"{printable(run.labels_csv)}: cannot be read ({error}); run 'fergan classify' again"

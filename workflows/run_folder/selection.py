@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...reports.statistics.shares import wilson_interval
-from ...runtime.files import write_atomically
+from ...runtime.errors import DataError
+from ...runtime.files import read_regular, write_atomically
 from .faces import Steering
 from .folder import RunFolder
 from .records import GenerateRecord
@@ -200,7 +201,7 @@ def read_selection(run: RunFolder, record: GenerateRecord) -> Selection:
     """Where an earlier call came to; an empty selection where there is none, or it is damaged or of other settings."""
     empty = Selection(parse_quotas(record.want or ""), record.classes is not None, record.steering())
     try:
-        found = json.loads(run.selection.read_bytes())
+        found = json.loads(read_regular(run.selection))
         if found.pop("sha256") != _digest(found, record):
             return empty
         kept = [
@@ -215,7 +216,7 @@ def read_selection(run: RunFolder, record: GenerateRecord) -> Selection:
             hits=dict(found.get("hits", {})),
             kept=kept,
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (DataError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return empty
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from ...runtime.files import printable, write_atomically
 from ..progress import Tell
 from ..run_folder.faces import Face
 from ..run_folder.folder import RunFolder
+from ..run_folder.inputs import read_validation
 from ..run_folder.labels import NO_FACE, face_table
 from ..run_folder.records import ClassifyRecord
 from ..run_folder.seats import JudgeFolder, folder_name, judge_name, seats
@@ -111,9 +113,17 @@ class Judge:
         )
 
     def keep_validation(self, run: RunFolder) -> None:
-        """Put the classifier's answers on labelled faces into the run folder, so that a report needs nothing else."""
-        if self.classifier.validation is not None and not run.validation.exists():
-            write_atomically(run.validation, self.classifier.validation)
+        """Put the classifier's answers on labelled faces into the run folder, so that a report needs nothing else.
+
+        Those that are there stay, unless they are damaged.
+        """
+        if self.classifier.validation is None:
+            return
+        with suppress(DataError):
+            read_validation(run)
+            if run.validation.exists():
+                return
+        write_atomically(run.validation, self.classifier.validation)
 
     def label(self, faces: Sequence[Face], prepared: Prepared, skipped: dict[str, str] | None = None) -> pd.DataFrame:
         """Label the faces of a shard, by :func:`~.labels.label_table`; the one way by which every engine labels.

@@ -1,6 +1,7 @@
 """Files that would keep their readers busy for ever or fill the memory end in one line."""
 
 import io
+import json
 import mmap
 import os
 import signal
@@ -8,13 +9,16 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
+import torch
 from fergan.classify.backend import keras
 from fergan.classify.classifier import load_classifier
 from fergan.classify.files.bounded import Limits, try_in_child
+from fergan.classify.files.network import Guarded
 from fergan.classify.files.open import open_keras_model
 from fergan.runtime.errors import DataError
 
@@ -39,6 +43,16 @@ def test_limits_on_memory_time_and_files(tmp_path: Path) -> None:
         try_in_child(path, Limits(0, seconds=1), forever, {})
     with pytest.raises(DataError, match=r"model.keras: needs more memory"):
         try_in_child(path, Limits(0), lambda: np.ones(2**28), {})
+
+    def huge(inputs: torch.Tensor) -> torch.Tensor:
+        try:
+            return inputs.new_ones(2**28)
+        except RuntimeError as error:
+            raise RuntimeError(f"Exception encountered when calling Conv2D.call().\n\n{error}") from error
+
+    network = SimpleNamespace(outputs=huge)
+    with pytest.raises(DataError, match=r"model.keras: needs more memory"):
+        try_in_child(path, Limits(0), lambda: Guarded(path, network).outputs(torch.ones(1)), {"DataError": DataError})
     with pytest.raises(DataError, match=r"model.keras: makes its reader crash"):
         try_in_child(path, Limits(0), os.abort, {})
     with pytest.raises(DataError, match="File too large"):
@@ -65,6 +79,44 @@ def test_a_child_that_waits_is_tried_again_and_one_that_works_is_not(tmp_path: P
         with pytest.raises(DataError, match="does not end"):
             try_in_child(tmp_path / "model.onnx", Limits(0, 1, 0), lambda forever=forever: act(forever), {})
         assert tries[0] == expected
+
+
+def test_all_tries_of_a_file_share_one_budget(tmp_path: Path) -> None:
+    def busy(seconds: float) -> None:
+        while time.process_time() < seconds:
+            pass
+
+    limits = Limits(0, seconds=1, patience=1)
+    try_in_child(tmp_path / "model.h5", limits, lambda: busy(0.4), {})
+    assert limits.seconds < 0.7 and limits.wait < 1.7
+    with pytest.raises(DataError, match="does not end"):
+        try_in_child(tmp_path / "model.h5", limits, lambda: busy(60), {})
+    assert limits.seconds < 0.2 or limits.wait == 0
+    began = time.monotonic()
+    with pytest.raises(DataError, match="does not end"):
+        try_in_child(tmp_path / "model.h5", limits, lambda: busy(60), {})
+    assert time.monotonic() - began < 2
+
+
+def test_models_that_call_the_model_in_them_twice(tmp_path: Path) -> None:
+    path = small(tmp_path / "model.keras")
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(parts["config.json"])
+    inner = {"class_name": "ReLU", "config": {"name": "relu"}, "inbound_nodes": [0, 0]}
+    for _ in range(13):
+        inner = {"class_name": "Functional", "config": {"layers": [inner]}, "inbound_nodes": [0, 0]}
+    config["config"]["layers"].append(inner)
+    parts["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    for load in (
+        lambda: load_classifier(path, "cpu", labels=LABELS),
+        lambda: open_keras_model(path, path.read_bytes()),
+    ):
+        with pytest.raises(DataError, match=r"model.keras: cannot be used: its layers are called 163\d\d times"):
+            load()
 
 
 def test_chunks_far_larger_than_their_file(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_faces_are_moved_by_the_direction_and_the_run_says_so(happy: Path, tmp_p
     assert invoke("generate", "--network", NETWORK, "--n", "3").returncode == 2
     done = invoke("generate", "--network", NETWORK, "--n", "2", "--edit", f"{happy}:9", "--run", "far")
     assert done.returncode == 0
-    assert "was learnt for strengths from 0 to 3" in done.stderr
+    assert "was measured at strengths from 0 to 3" in done.stderr
     done = invoke("generate", "--network", NETWORK, "--want", "happy=2", "--edit", edit, "--run", "wanted")
     assert done.returncode == 0, done.stderr
     with open(tmp_path / "runs" / "wanted" / "manifest.csv", newline="") as file:

@@ -1,5 +1,6 @@
 """A run folder in which a byte was flipped: unnoticed because harmless, redone, or one clear line."""
 
+import os
 import random
 import shutil
 from pathlib import Path
@@ -110,3 +111,34 @@ def test_labels_cut_short_are_not_reported_as_all(tmp_path: Path, invoke: Invoke
     (run / "labels.csv").write_text("".join((run / "labels.csv").read_text().splitlines(keepends=True)[:4]))
     done = invoke("report")
     assert done.returncode == 1 and "holds 3 faces, run.json says 6" in done.stderr
+
+
+def test_files_of_others_beside_the_parts_are_neither_counted_nor_deleted(tmp_path: Path, invoke: Invoke) -> None:
+    labels = tmp_path / "runs/default/labels"
+    labels.mkdir(parents=True)
+    theirs = [labels / name for name in ("part-x.parquet", "part-1.parquet", "part-00000.parquet.bak", ".part.tmp")]
+    for path in theirs:
+        path.write_bytes(b"theirs")
+    assert invoke(*RUN, "2").returncode == 0
+    assert invoke(*RUN, "2", "--force").returncode == 0
+    assert all(path.read_bytes() == b"theirs" for path in theirs)
+
+
+def test_damaged_answers_of_the_classifier_are_written_anew(tmp_path: Path, invoke: Invoke) -> None:
+    assert invoke(*RUN, "2").returncode == 0
+    answers = tmp_path / "runs/default/validation.npz"
+    content = answers.read_bytes()
+    answers.write_bytes(content[: len(content) // 2])
+    assert "validation.npz: is damaged" in invoke("report").stderr
+    assert invoke(*RUN, "2").returncode == 0
+    assert answers.read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["run.json", "labels/part-00000.parquet", "validation.npz"])
+def test_pipes_in_a_run_folder_are_not_waited_for(tmp_path: Path, invoke: Invoke, name: str) -> None:
+    assert invoke(*RUN, "1").returncode == 0
+    place = tmp_path / "runs/default" / name
+    place.unlink()
+    os.mkfifo(place)
+    done = invoke("report")
+    assert done.returncode == 1 and "is no regular file" in done.stderr
