@@ -133,12 +133,13 @@ def read_model_card(path: Path) -> str | None:
         raise DataError(f"{printable(beside)}: cannot be read ({error})") from error
 
 
-def member_checksums(card: Mapping[str, Any]) -> set[Any]:
-    """The checksums of an ensemble's members, by its card; none for other classifiers."""
+def member_checksums(card: Mapping[str, Any]) -> set[str]:
+    """The checksums of an ensemble's members, as far as its card has them; none for other classifiers."""
     ensemble = card.get("ensemble")
     members = ensemble.get("members") if isinstance(ensemble, Mapping) else None
     rows = members if isinstance(members, list) else []
-    return {row.get("sha256") for row in rows if isinstance(row, Mapping)}
+    found = [row.get("sha256") for row in rows if isinstance(row, Mapping)]
+    return {checksum for checksum in found if isinstance(checksum, str)}
 
 
 def made_here(path: Path, card: Mapping[str, Any]) -> bool:

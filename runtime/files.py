@@ -111,18 +111,18 @@ def utf8_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def read_regular(path: Path, most: int = 2**33) -> bytes:
+def read_regular(path: Path, most: int = 2**33, advice: str = "put one in its place") -> bytes:
     """The content of a file; pipes and devices, which may never end, are refused.
 
     Raises:
-        DataError: no regular file, or more than ``most`` bytes.
+        DataError: no regular file, which the message ends with ``advice`` for, or more than ``most`` bytes.
         OSError: it cannot be read.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"{printable(path)}: is no regular file (a pipe, device or folder); put one in its place")
+            raise DataError(f"{printable(path)}: is no regular file (a pipe, device or folder); {advice}")
         if status.st_size > most:
             raise DataError(f"{printable(path)}: has {status.st_size} bytes; at most {most} are read")
         with open(descriptor, "rb", closefd=False) as file:
@@ -132,13 +132,13 @@ def read_regular(path: Path, most: int = 2**33) -> bytes:
 
 
 def read_bytes(path: str | os.PathLike[str], advice: str = "") -> bytes:
-    """The content of a regular file.
+    """The content of a file that somebody named, which may be a pipe.
 
     Raises:
         DataError: it cannot be read; the message then ends with ``advice``.
     """
     try:
-        return read_regular(Path(path))
+        return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or printable(error)
         raise DataError(f"{printable(path)}: cannot be read ({reason}){advice and f'; {advice}'}") from error
@@ -151,11 +151,11 @@ def read_json(path: Path, advice: str = "delete it") -> Any:
         DataError: it cannot be read or is no JSON; the message then ends with ``advice``.
     """
     try:
-        return json.loads(read_regular(path))
+        return json.loads(read_regular(path, advice=advice))
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise DataError(f"{printable(path)}: cannot be read ({error.strerror})") from error
+        raise DataError(f"{printable(path)}: cannot be read ({error.strerror}); {advice}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{printable(path)}: is damaged ({printable(error)}); {advice}") from error
 

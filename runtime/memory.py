@@ -9,7 +9,7 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # mallopt's names for them, from glibc's ma
 
 
 def tune_malloc() -> bool:
-    """Let this process keep the memory that it frees, for its next large allocation; whether it took the settings.
+    """Let this process keep the memory that it frees, for its next large allocation; returns whether that worked.
 
     glibc asks the kernel for each block above 32 MiB and returns it when it is freed. The activations of a 1024-pixel
     StyleGAN2 are such blocks: for each picture the kernel clears 700,000 pages anew, which takes about as long as the

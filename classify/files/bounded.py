@@ -4,7 +4,7 @@ A file of a few kilobytes can keep its reader busy for ever or fill the memory: 
 chunks, networks that double at each layer, loops in ONNX graphs. No check beforehand finds them all, and a reader
 that hangs in C cannot be stopped from Python. So a forked child opens the file first and runs the network once, under
 limits that the kernel enforces. Only what the child gets through is opened here, and the same bytes take the same way.
-So opening a file takes at most about twice the time that :class:`Limits` allows.
+So opening a file takes about twice the time that :class:`Limits` allows at most, as what the child did is done again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ _MEMORY = 400 * 2**20
 """Bytes beyond what the process has when it forks; a file may take ten times its own size as well."""
 _MOST_TEXT = 2**16
 
+_NO_MEMORY = ("allocate memory", "bad_alloc", "std::bad")
 _BLOCKED = "blocked"
+_GLANCE, _IDLE = 1.0, 4
+"""A child at whom so many glances, so many seconds apart, find it idle is blocked."""
 
 
 class Limits:
@@ -36,13 +39,13 @@ class Limits:
     Args:
         size: bytes of the file, which raise the limits.
         seconds: of processor time for a small file; each 16 MiB have one more.
-        patience: seconds that the clock may show beyond these, as a busy machine lets processes wait.
+        patience: seconds that the clock may show beyond these, as a busy machine lets processes wait for a core.
 
     Attributes:
         seconds, wait: what is left, of processor time and on the clock.
     """
 
-    def __init__(self, size: int, seconds: float = 7, patience: float = 1) -> None:
+    def __init__(self, size: int, seconds: float = 7, patience: float = 11) -> None:
         self.size = size
         self.seconds = seconds + size // 2**24
         self.wait = self.seconds + patience
@@ -77,7 +80,10 @@ def try_in_child(
     kind, text = outcome.get("kind"), str(outcome.get("text"))
     if kind is None:
         return
-    if kind == "MemoryError" or "allocate memory" in text or "bad_alloc" in text or "std::bad" in text:
+    final = errors.get(str(kind), DataError) is DataError  # of others, the caller tries another way
+    if kind == "MemoryError" or (
+        final and any(words in text for words in ("allocate memory", "bad_alloc", "std::bad"))
+    ):
         raise DataError(f"{path}: needs more memory than a model of {limits.size} bytes may; it is damaged or hostile")
     if kind in errors:
         raise errors[kind](text)
@@ -106,11 +112,11 @@ def _attempt(limits: Limits, action: Callable[[], object]) -> dict[str, Any]:
         with open(reading, "rb") as pipe:
             poll = select.poll()  # unlike select, takes the high descriptors of a busy server
             poll.register(pipe)
-            if poll.poll(500 * limits.wait) or (_is_running(child) and poll.poll(500 * limits.wait)):
-                said = pipe.read(_MOST_TEXT)
-            else:
-                late = "time" if _is_running(child) else _BLOCKED
+            late = _late(poll, child, limits)
+            if late:
                 os.kill(child, signal.SIGKILL)
+            else:
+                said = pipe.read(_MOST_TEXT)
     except BaseException:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -129,11 +135,21 @@ def _attempt(limits: Limits, action: Callable[[], object]) -> dict[str, Any]:
     return outcome if isinstance(outcome, dict) else {}
 
 
+def _late(poll: select.poll, child: int, limits: Limits) -> str | None:
+    """Wait for a child's answer; why it did not come, None if it did."""
+    end, idle = time.monotonic() + limits.wait, 0
+    while (left := end - time.monotonic()) > 0 and idle < _IDLE:
+        if poll.poll(1000 * min(left, _GLANCE)):
+            return None
+        idle = 0 if _is_running(child) else idle + 1
+    return _BLOCKED if idle else "time"
+
+
 def _is_running(child: int) -> bool:
-    """Whether a process is busy, or would be if the machine let it, and does not wait for something."""
+    """Whether a process is busy, reads from a disk, or would if the machine let it, and does not wait for another."""
     try:
         with open(f"/proc/{child}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[:1] == [b"R"]
+            return file.read().rpartition(b")")[2].split()[:1] in ([b"R"], [b"D"])
     except OSError:
         return False
 

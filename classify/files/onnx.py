@@ -28,7 +28,7 @@ _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Operators that come with onnxruntime; ``com.microsoft`` are those into which its optimizer fuses the others."""
 _MOST_VALUES = 2**27
 """Largest array in a graph whose size can be told beforehand, in numbers."""
-_MOST_SECONDS = 10.0
+_MOST_SECONDS = 20.0
 """Time for a batch through a network with loops."""
 _WITH_KERNEL = ("Conv", "Gemm", "MatMul", "FusedConv", "FusedGemm", "FusedMatMul")
 _TYPES = {1: np.float32, 10: np.float16, 2: np.uint8}

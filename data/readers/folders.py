@@ -205,8 +205,8 @@ def label_of_folder(root: str | Path, name: PurePosixPath) -> str:
 
 def split_of_folder(name: PurePosixPath) -> str:
     """The split that an image's folders name, one of ``train``, ``validation``, ``test``, ``PublicTest`` and
-    ``PrivateTest``; empty if they name none."""
-    return next((split for part in name.parts[:-1] if (split := _split_name(part))), "")
+    ``PrivateTest``; empty if they name none. The nearest folder counts: ``train_images/test/happy`` is test."""
+    return next((split for part in reversed(name.parts[:-1]) if (split := _split_name(part))), "")
 
 
 def _split_name(folder: str) -> str:

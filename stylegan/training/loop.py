@@ -73,7 +73,7 @@ def train_gan(
         settings: see :class:`LoopSettings`.
         classes: float32 [N, c_dim], the class of each image for a conditional generator.
         metadata: written into the generator file (data, licence, ...).
-        on_step: called after every step.
+        on_step: called every 50 steps, after each snapshot, and with a warning.
 
     Raises:
         DataError: too few images, or the losses are no longer finite (the last good snapshot stays).
@@ -202,7 +202,7 @@ class _Records:
         metadata: dict[str, Any] | None,
         on_step: Callable[[Progress], None] | None,
     ) -> None:
-        claim_folder(folder, trainer, settings, images)
+        claim_folder(folder, trainer, settings, images, metadata)
         self._folder, self._trainer, self._settings = folder, trainer, settings
         self._metadata, self._on_step = metadata, on_step
         self._inputs = trainer.sample_inputs(64, _rng(settings.seed, 0))
@@ -245,12 +245,13 @@ class _Records:
 
     def _warn_if_alike(self, fakes: torch.Tensor, kimg: float) -> None:
         """Say once if the samples of a class are nearly one picture."""
-        found = spread(fakes, self._inputs[1] if len(self._inputs) > 1 else None)
+        classes = self._inputs[1] if len(self._inputs) > 1 else None
+        found, of_a_class = spread(fakes, classes), "" if classes is None else " of a class"
         if self._on_step and not self._warned and found < COLLAPSED_SHARE * self._spread:
             self._warned = True
             warning = (
-                f"warning: at {kimg:.0f} kimg the samples of a class differ {found / self._spread:.0%} as much as real "
-                "images do: training has collapsed; look at fakes-*.png, and try another seed or learning rate"
+                f"warning: at {kimg:.0f} kimg the samples{of_a_class} differ {found / self._spread:.0%} as much as "
+                "real images do: training has collapsed; look at fakes-*.png, and try another seed or learning rate"
             )
             self._on_step(replace(self._now, warning=warning))
 

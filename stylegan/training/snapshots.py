@@ -181,7 +181,9 @@ def write_grid(path: Path, images: torch.Tensor) -> np.ndarray:
     return pixels
 
 
-def claim_folder(folder: Path, trainer: Trainer, settings: LoopSettings, images: np.ndarray) -> None:
+def claim_folder(
+    folder: Path, trainer: Trainer, settings: LoopSettings, images: np.ndarray, metadata: dict[str, Any] | None
+) -> None:
     """Remember in the folder what is trained there; refuse to go on with something else. Only the length may grow."""
     wanted = {
         "architecture": trainer.architecture,
@@ -189,5 +191,6 @@ def claim_folder(folder: Path, trainer: Trainer, settings: LoopSettings, images:
         **dataclasses.asdict(trainer.settings),
         **dataclasses.asdict(settings),
         "images": list(images.shape),
+        "init": (metadata or {}).get("init"),
     }
     claim(folder / "training.json", wanted, "training", free=("total_kimg",))

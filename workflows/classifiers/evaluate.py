@@ -297,10 +297,10 @@ def _mistakes(answers: Answers) -> list[dict[str, Any]]:
 
 def _chosen_notes(faces: FaceSet, classifier: Classifier) -> list[str]:
     """A warning where the model, or a member of it, chose the faces by which it is scored here."""
-    judges = [one.get("judge_sha256") for one in _sets(faces) if one.get("synthetic")]
+    judges = {str(one.get("judge_sha256")) for one in _sets(faces) if one.get("synthetic")}
     if classifier.sha256 in judges:
         return [f"{classifier.name} itself chose the synthetic faces by these labels: that it agrees says nothing."]
-    if set(judges) & member_checksums(classifier.card):
+    if judges & member_checksums(classifier.card):
         return [f"A member of {classifier.name} chose the synthetic faces by these labels, so it agrees too often."]
     return []
 

@@ -23,6 +23,13 @@ from .options import (
 @click.option("--toward", required=True, metavar="LABEL", help="Make this expression stronger.")
 @click.option("--keep", multiple=True, metavar="LABEL", help="Leave this one alone. Repeat it for several.")
 @click.option("--judge", metavar="FILE|NAME", help="Ask this classifier.  [default: fernet]")
+@click.option(
+    "--aim",
+    type=click.Choice(["most", "far"]),
+    default="most",
+    show_default=True,
+    help="Raise the label on most faces, or as far as it goes on those that change.",
+)
 @click.option("--n", type=click.IntRange(400), default=3000, show_default=True, metavar="N", help="Learn from N faces.")
 @seed_option("the random steps")
 @click.option("--out", metavar="FILE", help="Write this .npz and its .png.  [default: LABEL.npz]")

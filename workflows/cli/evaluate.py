@@ -49,11 +49,12 @@ def evaluate(out: str | None, once_split: str | None, **options: Any) -> None:
     Accuracy with its interval, scores of each class, confusion, ROC curves, calibration, leaks, learning curves, the
     most confident mistakes, and what the network looks at.
     """
+    from ...runtime.errors import UsageError
     from ..classifiers.evaluate import EvaluateOptions, run_evaluation
     from ..progress import progress
 
     if options["split"] and once_split:
-        raise click.UsageError("--split is the older name of --on; give one of them")
+        raise UsageError("--split is the older name of --on; give one of them")
     options["split"] = options["split"] or once_split
     with progress("Evaluating") as show:
         data, files = run_evaluation(EvaluateOptions(**options), out, show)

@@ -3,9 +3,9 @@
 The method is that of GANalyze (Goetschalckx et al. 2019, arXiv:1906.10112): generator and judge are one differentiable
 function, and one step that all faces share is climbed by its gradient, from random faces at random strengths. Here the
 step has a part for each style of a face (W+), is measured in standard deviations of the network's own styles (whitened
-W), and never gets longer than one of these per strength. What is climbed is the rise of the log-odds from one strength
-to the next, and a face on which they rise already has little say: so the step works for most faces, and not for a few
-that change easily.
+W), and never gets longer than one of these per strength. All faces have the same say in where it goes, so that it works
+for most of them, and not for a few that change easily. Its aim is to go far, or to raise the log-odds from one strength
+to the next on still more faces: then those on which they rise already have less say.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ from ..progress import OnProgress, no_progress
 from .edited import by_strength
 from .features import identity_features
 
+METHODS = {
+    "far": "ascent of a judge's log-odds, all faces alike, in whitened W+, after GANalyze (arXiv:1906.10112)",
+    "most": "ascent of the rise of a judge's log-odds in whitened W+, after GANalyze (arXiv:1906.10112)",
+}
 REACH = 3.0
 """It is measured at strengths from 0 to this."""
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
@@ -51,6 +55,7 @@ class DirectionOptions(Drawing):
     Attributes:
         toward: the label whose probability the direction raises.
         keep: labels whose probabilities it should leave alone.
+        aim: ``most``, to raise the label on most faces; ``far``, to raise it as far as it goes.
         judge: a classifier's file or name; None for fernet.
         n: faces to draw and judge, at least 16.
         tested: other seeds, at least 8, on which the direction is measured.
@@ -60,6 +65,7 @@ class DirectionOptions(Drawing):
 
     toward: str
     keep: Sequence[str] = ()
+    aim: str = "most"
     judge: str | None = None
     n: int = 3000
     tested: int = 96
@@ -88,7 +94,7 @@ def learn_direction(options: DirectionOptions, out: str | Path, on_progress: OnP
     vector = learner.learn()
     measured, strip = learner.measure(vector)
     about = {
-        "method": "ascent of the rise of a judge's log-odds in whitened W+, after GANalyze (arXiv:1906.10112)",
+        "method": METHODS[options.aim],
         "space": "w+" if learner.generator.num_ws > 1 else "z",
         "n": options.n,
         "kept": list(options.keep),
@@ -147,16 +153,18 @@ class _Learner:
         speed, kept = torch.zeros_like(step), [torch.zeros_like(step) for _ in self.options.keep]
         toward, *others = (self._labels.index(label) for label in (self.options.toward, *self.options.keep))
         rate = _PATH / self._steps
+        top, gaps = (REACH, (0,)) if self.options.aim == "far" else (_WEAKER, (0, 1))
         for number in range(self._steps):
             there = torch.from_numpy(styles[number * _BATCH : (number + 1) * _BATCH])
-            weaker = torch.from_numpy(self._rng.uniform(0, _WEAKER, (_BATCH, 1, 1))).float()
+            strengths = torch.from_numpy(self._rng.uniform(0, top, (_BATCH, 1, 1))).float()
             on = torch.zeros(_BATCH, *step.shape, requires_grad=True)
-            odds = judge(torch.cat([there + strength * (step + on) @ spread.T for strength in (weaker, weaker + 1)]))
+            moved = [there + (strengths + gap) * (step + on) @ spread.T for gap in gaps]
+            odds = judge(torch.cat(moved))
             for mean, label in zip(kept, others, strict=True):
-                mean += _mean_unit(torch.autograd.grad(odds[_BATCH:, label].sum(), on, retain_graph=True)[0])
-            rise = odds[_BATCH:, toward] - odds[:_BATCH, toward]
-            say = torch.sigmoid(-rise.detach() / _RISEN)
-            climb = _mean_unit(torch.autograd.grad(rise.sum(), on)[0], say)
+                mean += _mean_unit(torch.autograd.grad(odds[-_BATCH:, label].sum(), on, retain_graph=True)[0])
+            climbed = odds[-_BATCH:, toward] - (odds[:_BATCH, toward] if len(moved) > 1 else 0)
+            say = torch.sigmoid(-climbed.detach() / _RISEN) if len(moved) > 1 else None
+            climb = _mean_unit(torch.autograd.grad(climbed.sum(), on)[0], say)
             speed = _MOMENTUM * speed + climb
             step = step + rate * (1 - number / self._steps) * speed / _length(speed).clamp(min=1e-12)
             step = _across(step, kept)

@@ -228,7 +228,8 @@ def write_sample_grid(
     if generator.c_dim and class_index is None:
         seeds, classes = range(seed, seed + _GRID), range(min(generator.c_dim, _GRID))
         faces = np.concatenate([generator.generate(seeds, psi, class_index=index) for index in classes])
-        shown = f", one row for each of {', '.join(generator.class_names[:_GRID])}"
+        left = f" (the first {_GRID} of {generator.c_dim} classes)" if generator.c_dim > _GRID else ""
+        shown = f", one row for each of {', '.join(generator.class_names[:_GRID])}{left}"
     else:
         faces = generator.generate(range(seed, seed + _GRID**2), psi, class_index=class_index)
         shown = ""

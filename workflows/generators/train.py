@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from ...stylegan.training.stylegan2 import StyleGAN2Settings, StyleGAN2Trainer, 
 from ...stylegan.zoo import find_checkpoint
 
 HEAD_START = 300
-"""Steps in which a DCGAN's new D learns alone, where G begins with the weights of ``--init``."""
+"""Steps in which a DCGAN's new D learns alone, where G begins with the weights of ``--init``; two epochs at most."""
 
 
 def train_dcgan(
@@ -70,23 +70,24 @@ def train_dcgan(
         augment=policy,
         precision=_precision(precision, own.type)[1],
         d_rate=2.5 if cond else 1.0,
-        head_start=0 if init is None else HEAD_START,
+        head_start=0 if init is None else min(HEAD_START, 2 * len(images.images) // batch_size),
     )
     trainer = seeded(seed, lambda: DCGANTrainer(config, settings, own, shares))
     kimg = len(images.images) / 1000
     loop = LoopSettings(total_kimg=epochs * kimg, batch_size=batch_size, snapshot_kimg=kimg, seed=seed)
     metadata = _metadata(data, images)
     if init is not None:
-        metadata["init"] = {"file": Path(init).name, "sha256": _begin_with(trainer.modules["G"], init)}
+        metadata["init"] = {"file": Path(init).name, "sha256": _begin_with(trainer.modules["G"], init, images.names)}
     return train_gan(trainer, images.images, out, loop, classes=images.classes, metadata=metadata, on_step=on_step)
 
 
-def _begin_with(generator: nn.Module, init: str) -> str | None:
+def _begin_with(generator: nn.Module, init: str, names: Sequence[str] | None) -> str | None:
     """Give a new DCGAN the weights of another, which may be unconditional; returns the sha256 of its file."""
     start = load_generator(init, device="cpu")
     own, weights = generator.state_dict(), start.network.state_dict()
     odd = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
-    if odd or not isinstance(start.network, DCGANGenerator):
+    others = start.class_names if start.c_dim and names is not None else ()
+    if odd or not isinstance(start.network, DCGANGenerator) or (others and others != tuple(names or ())):
         raise UsageError(f"--init {init}: is no DCGAN of this size, channels and width, with these classes or none")
     generator.load_state_dict({**own, **weights})
     return start.sha256

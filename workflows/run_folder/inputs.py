@@ -121,6 +121,8 @@ def read_validation(run: RunFolder) -> Validation | None:
             copied = "has a copy" if gone == 1 else "have copies"
             name += f" without {counted(gone, 'face')} that {copied} among the training faces"
             return Validation(name, labels, probabilities, kept)
+    except DataError:
+        raise
     except Exception as error:  # zipfile, zlib and numpy raise many types on damaged files
         raise DataError(
             f"{printable(run.validation)}: is damaged ({printable(error)}); delete it and classify again"

@@ -18,7 +18,7 @@ import pandas as pd
 
 from ...reports.statistics.table import FACE_FOUND
 from ...runtime.errors import DataError
-from ...runtime.files import make_folder, printable, read_bytes, read_regular, temporary_path, write_atomically, writing
+from ...runtime.files import make_folder, printable, read_regular, temporary_path, write_atomically, writing
 from .faces import Face
 from .folder import PART, RunFolder
 
@@ -200,7 +200,12 @@ def read_parts(run: RunFolder, count: int) -> Iterator[pa.Table]:
     """
     for number in range(count):
         path = part_path(run, number)
-        yield read_part(read_bytes(path, "run the same command again to redo it"), printable(path))
+        again = "run the same command again to redo it"
+        try:
+            content = read_regular(path, advice=again)
+        except OSError as error:
+            raise DataError(f"{printable(path)}: cannot be read ({error.strerror}); {again}") from error
+        yield read_part(content, printable(path))
 
 
 def count_parts(run: RunFolder) -> int:

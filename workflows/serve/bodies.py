@@ -199,6 +199,7 @@ def _document(body: bytes, max_values: int) -> dict[str, Any]:
             "RESOURCE_EXHAUSTED",
             status=413,
         )
+    collected = gc.isenabled()
     gc.disable()  # JSON has no cycles; to look for some among so many lists takes ten times as long as to make them
     try:
         text = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
@@ -208,7 +209,8 @@ def _document(body: bytes, max_values: int) -> dict[str, Any]:
     except ValueError as error:  # an integer of more digits than Python reads
         raise Refusal("JSON Parse error: Number too big to be stored in double.") from error
     finally:
-        gc.enable()
+        if collected:
+            gc.enable()
     if not isinstance(document, dict):
         raise _format_error(document, "Is not object")
     return document

@@ -23,7 +23,7 @@ _LOOK = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_WHICH}(?:/(?P<metada
 
 @dataclass(frozen=True)
 class Target:
-    """The target of a request's path; ``method``: predict, classify, regress, status or metadata."""
+    """What a request's path asks for; ``method`` is predict, classify, regress, status or metadata."""
 
     method: str
     name: str

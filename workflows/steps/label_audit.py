@@ -78,7 +78,7 @@ def write_audit_page(run: RunFolder, n: int = 200, seed: int = 0) -> tuple[Path,
 def import_answers(run: RunFolder, files: Sequence[Path]) -> tuple[AuditEstimate, int]:
     """Read the answers that the page gave, JSON or CSV, one file a person, and keep them in the run folder.
 
-    The estimate by these answers, and how many faces were shown.
+    Returns the estimate by these answers, and how many faces were shown.
 
     Raises:
         DataError: a file cannot be read, or its faces or labels are not those of the audit.

@@ -17,6 +17,7 @@ import pytest
 import torch
 from fergan.classify.backend import keras
 from fergan.classify.classifier import load_classifier
+from fergan.classify.files import bounded
 from fergan.classify.files.bounded import Limits, try_in_child
 from fergan.classify.files.network import Guarded
 from fergan.classify.files.open import open_keras_model
@@ -62,7 +63,10 @@ def test_limits_on_memory_time_and_files(tmp_path: Path) -> None:
     try_in_child(path, Limits(0), lambda: np.ones(1000), {})
 
 
-def test_a_child_that_waits_is_tried_again_and_one_that_works_is_not(tmp_path: Path) -> None:
+def test_a_child_that_waits_is_tried_again_and_one_that_works_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded, "_GLANCE", 0.1)
     tries = mmap.mmap(-1, 1)
 
     def act(forever: Callable[[], None]) -> None:
@@ -77,7 +81,7 @@ def test_a_child_that_waits_is_tried_again_and_one_that_works_is_not(tmp_path: P
     for forever, expected in ((busy, 1), (lambda: time.sleep(60), 2)):
         tries[0] = 0
         with pytest.raises(DataError, match="does not end"):
-            try_in_child(tmp_path / "model.onnx", Limits(0, 1, 0), lambda forever=forever: act(forever), {})
+            try_in_child(tmp_path / "model.onnx", Limits(0, 1, 1), lambda forever=forever: act(forever), {})
         assert tries[0] == expected
 
 

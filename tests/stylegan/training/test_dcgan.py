@@ -131,7 +131,7 @@ def test_samples_that_are_all_alike_are_noticed(tmp_path: Path, kimg: float, mon
         assert not warnings
     else:
         (line,) = warnings  # once, though two snapshots show it
-        assert "the samples of a class differ 0% as much as real images do: training has collapsed" in line
+        assert "the samples differ 0% as much as real images do: training has collapsed" in line
 
 
 def test_spread_looks_within_classes() -> None:

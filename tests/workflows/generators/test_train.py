@@ -1,6 +1,7 @@
 """Training generators from files: what is refused, and starting from a generator."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -106,12 +107,12 @@ def test_a_conditional_dcgan_begins_with_the_weights_of_an_unconditional_one(ima
     torch.manual_seed(0)
     save_generator(tmp_path / "start.safetensors", DCGANGenerator(DCGANConfig(100, 32, 3, 4)))
 
-    def train(out: str, init: str) -> Path:
+    def train(out: str, init: str, epochs: float = 0.8) -> Path:  # two steps, in which D learns alone
         return train_dcgan(
             str(images),
             str(tmp_path / out),
             lambda progress: None,
-            epochs=0.8,  # two steps, in which D learns alone
+            epochs=epochs,
             cond=True,
             base_channels=4,
             augment="color",
@@ -127,5 +128,10 @@ def test_a_conditional_dcgan_begins_with_the_weights_of_an_unconditional_one(ima
     weights = generator.network.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in start.network.named_parameters())
     assert generator.metadata["init"] == {"file": "start.safetensors", "sha256": start.sha256}
+    shutil.copy(tmp_path / "start.safetensors", tmp_path / "same.safetensors")
+    with pytest.raises(UsageError, match="init was .*start.safetensors"):
+        train("out", str(tmp_path / "same.safetensors"))
+    later = load_generator(train("out", str(tmp_path / "start.safetensors"), 2.8), "cpu").network.state_dict()
+    assert not any(torch.equal(later[name], value) for name, value in start.network.named_parameters())
     with pytest.raises(UsageError, match="is no DCGAN of this size, channels and width"):
         train("other", "dcgan-fer2013-48")
