@@ -17,6 +17,7 @@ CONCEPTS = {
     "--force": "Replace what is there",
     "--format": "in this form",
     "--host": "Listen here",
+    "--init": "Start from this",
     "--n": " N",
     "--noise-mode": "Add this noise in a StyleGAN2",
     "--out": "Write",
