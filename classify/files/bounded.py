@@ -30,7 +30,7 @@ _MOST_TEXT = 2**16
 _NO_MEMORY = ("allocate memory", "bad_alloc", "std::bad")
 _BLOCKED = "blocked"
 _GLANCE, _IDLE = 1.0, 4
-"""A child at whom so many glances, so many seconds apart, find it idle is blocked."""
+"""A child is looked at once in so many seconds; idle so many times in a row, it is blocked."""
 
 
 class Limits:
@@ -81,9 +81,7 @@ def try_in_child(
     if kind is None:
         return
     final = errors.get(str(kind), DataError) is DataError  # of others, the caller tries another way
-    if kind == "MemoryError" or (
-        final and any(words in text for words in ("allocate memory", "bad_alloc", "std::bad"))
-    ):
+    if kind == "MemoryError" or (final and any(words in text for words in _NO_MEMORY)):
         raise DataError(f"{path}: needs more memory than a model of {limits.size} bytes may; it is damaged or hostile")
     if kind in errors:
         raise errors[kind](text)
@@ -146,7 +144,7 @@ def _late(poll: select.poll, child: int, limits: Limits) -> str | None:
 
 
 def _is_running(child: int) -> bool:
-    """Whether a process is busy, reads from a disk, or would if the machine let it, and does not wait for another."""
+    """Whether a process computes, waits for a core, or reads from a disk; not where it waits for anything else."""
     try:
         with open(f"/proc/{child}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].split()[:1] in ([b"R"], [b"D"])
