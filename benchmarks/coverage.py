@@ -17,7 +17,7 @@ from pathlib import Path
 import fergan
 import numpy as np
 from fergan.data.labels import FER2013
-from fergan.reports.statistics.bayes import PRIOR, SPARSE_EVERY, credible_limits, mixing, posterior_draws
+from fergan.reports.statistics.bayes import credible_limits, mixing, under_both_priors
 from fergan.reports.statistics.comparison import compare_to_reference
 from fergan.reports.statistics.confusion import confusion_counts
 from fergan.reports.statistics.distance import corrected_distance
@@ -43,7 +43,7 @@ SIZES = (30, 100, 500, 50_000)
 AUDIT = 200
 SLOW = 4  # of the bootstrap and the distances: one in so many of the simulated reports
 RELIED_ON = 1.2  # a report warns of a posterior whose chains agree less
-CHAINS = 24  # of a posterior; a report has more under the first prior
+CHAINS = 24  # of a posterior, under each prior; a report has twice as many
 BATCH = 20  # posteriors that are drawn together
 COLUMNS = ("raw", "corrected", "fit", "Bayesian", "bootstrap", "distance", "audit")
 
@@ -139,12 +139,9 @@ class Reports:
         """Those of the reports that wait for one, many at once."""
         for start in range(0, len(self.waiting), BATCH):
             counts, confusions = (np.stack(each) for each in zip(*self.waiting[start : start + BATCH], strict=True))
-            jeffreys = posterior_draws(counts, confusions, rng, PRIOR, CHAINS)
-            sparse = posterior_draws(counts, confusions, rng, 1 / K, CHAINS, SPARSE_EVERY)
-            for chains, others in zip(jeffreys, sparse, strict=True):
-                limits = credible_limits([chains.reshape(-1, K), others.reshape(-1, K)])
-                self.note("Bayesian", *limits, self.truth)
-                agree = max(mixing(chains), mixing(others)) < RELIED_ON
+            for both in zip(*under_both_priors(counts, confusions, rng, CHAINS), strict=True):
+                self.note("Bayesian", *credible_limits(np.concatenate(both).reshape(-1, K)), self.truth)
+                agree = max(map(mixing, both)) < RELIED_ON
                 self.held.setdefault("chains agree", []).append(np.array([agree]))
 
 

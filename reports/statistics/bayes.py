@@ -6,8 +6,7 @@ multinomial) on p and on every column. Only counts matter, so a million faces ta
 
 Where faces are few, the prior tells: under Dirichlet 1/2 five expressions that hardly occur take so much from the
 others that limits miss these too often; under the sparser Dirichlet 1/K (Perks 1947, worth one face in all) rare
-expressions vanish. So the limits hold those under both priors, as in robust Bayesian analysis (Berger 1990, J. Stat.
-Plan. Inference 25:303). Means and rankings are those under Dirichlet 1/2.
+expressions vanish. So half of the draws are under each: a linear opinion pool (Stone 1961, Ann. Math. Stat. 32:1339).
 
 Draws are by Gibbs sampling with data augmentation (Tanner & Wong 1987): given p and M, split the faces of each label
 over the expressions; given the split, p and the columns of M are Dirichlet. Between the sweeps, columns of M and pairs
@@ -17,7 +16,6 @@ Hamiltonian sampling.
 The posterior holds the luck of both sets of faces. Like every correction by validation faces it assumes label shift.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,9 +24,9 @@ from numpy.typing import ArrayLike
 from .arrays import Floats, Ints
 
 PRIOR = 0.5
-_CHAINS = 96
+_CHAINS = 48  # under each prior
 _BURN_IN, _EVERY, _KEPT = 60, 4, 32  # sweeps of each chain, and how many of them are kept
-SPARSE_EVERY = 12  # under the sparser prior: shares near 0 stay there for long
+_SPARSE_EVERY = 12  # under the sparser prior: shares near 0 stay there for long
 _EXCHANGES = 2  # between shares, in each sweep
 _STRIDES = (0.3, 1.0, 3.0)  # standard deviations of the logarithm of a share that is exchanged
 _NEAR = 1.02  # an interval from 0 that is hardly wider than the shortest one is the one from 0
@@ -44,7 +42,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class BayesianShares:
-    """Posterior means [K] with credible limits [K], each for itself, and joint draws [D, K].
+    """Posterior means [K] with credible limits [K], each for itself, and joint draws [D, K], half under each prior.
 
     `first` [K] is the probability that a class has the largest share; `rankings` are the likeliest orders of the three
     largest. `mixing` is Gelman and Rubin's factor, the worst of all shares under both priors: near 1 where chains
@@ -77,28 +75,32 @@ def bayesian_shares(counts: ArrayLike, confusion: ArrayLike, *, level: float = 0
     if n.ndim != 1 or c.shape != (len(n), len(n)) or n.min(initial=0) < 0 or c.min(initial=0) < 0 or not n.sum():
         raise ValueError(f"counts {n.shape} and confusion {c.shape} must be [K] and [K, K], not negative, not all 0")
     rng = np.random.default_rng(seed)
-    chains = posterior_draws(n[None], c[None], rng)[0]
-    sparse = posterior_draws(n[None], c[None], rng, 1 / len(n), _CHAINS // 4, SPARSE_EVERY)[0]
-    draws = chains.reshape(-1, len(n))
-    low, high = credible_limits([draws, sparse.reshape(-1, len(n))], level)
+    both = [chains[0] for chains in under_both_priors(n[None], c[None], rng)]
+    draws = np.concatenate(both).reshape(-1, len(n))
+    low, high = credible_limits(draws, level)
     first, rankings = _ranked(draws)
-    worst = max(mixing(chains), mixing(sparse))
-    return BayesianShares(draws.mean(axis=0), low, high, draws, first, rankings, level, worst)
+    return BayesianShares(draws.mean(axis=0), low, high, draws, first, rankings, level, max(map(mixing, both)))
 
 
-def credible_limits(posteriors: Sequence[ArrayLike], level: float = 0.95) -> tuple[Floats, Floats]:
-    """The limits [K] that hold those of every one of some posteriors, each given by draws [D, K] of shares.
+def under_both_priors(
+    counts: Ints, confusion: Floats, rng: np.random.Generator, chains: int = _CHAINS
+) -> tuple[Floats, Floats]:
+    """The states of :func:`posterior_draws` under Dirichlet 1/2 and under Dirichlet 1/K."""
+    return (
+        posterior_draws(counts, confusion, rng, PRIOR, chains),
+        posterior_draws(counts, confusion, rng, 1 / counts.shape[1], chains, _SPARSE_EVERY),
+    )
 
-    Those of one are equal-tailed, but 0 (or 1) where the highest-density interval ends there. Equal tails alone never
-    hold a share of 0; highest density alone spends all that it may miss on the other side there, and misses small
-    shares up to three times as often as it says.
+
+def credible_limits(draws: ArrayLike, level: float = 0.95) -> tuple[Floats, Floats]:
+    """Limits [K] of shares from their draws [D, K]: equal-tailed, but 0 (or 1) where the densest interval ends there.
+
+    Equal tails alone never hold a share of 0; highest density alone spends all that it may miss on the other side
+    there, and misses small shares up to three times as often as it says.
     """
-    each = []
-    for draws in posteriors:
-        low, high = highest_density(draws, level)
-        below, above = np.quantile(np.asarray(draws, np.float64), [(1 - level) / 2, (1 + level) / 2], axis=0)
-        each.append((np.where(low == 0, 0.0, below), np.where(high == 1, 1.0, above)))
-    return np.min([low for low, _ in each], axis=0), np.max([high for _, high in each], axis=0)
+    low, high = highest_density(draws, level)
+    below, above = np.quantile(np.asarray(draws, np.float64), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return np.where(low == 0, 0.0, below), np.where(high == 1, 1.0, above)
 
 
 def highest_density(draws: ArrayLike, level: float = 0.95) -> tuple[Floats, Floats]:
