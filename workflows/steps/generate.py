@@ -162,41 +162,26 @@ class FaceMaker:
             yield next(fresh) if known is None else known
 
     def _draw(self, faces: Sequence[Face]) -> Iterator[np.ndarray]:
-        options = self.options
         if self._projected is not None:
             rows = [face.row or 0 for face in faces]
-            styles = self._projected[0][rows]
-            moved = styles if self._offset is None else styles + self._offset
-            yield from self.generator.draw(moved, options.noise_mode, rows)
-            return
-        if self._classes or self._toward or self._swept is not None or self._offset is not None:
-            seeds = [face.seed or 0 for face in faces]
-            yield from self.generator.draw(self._styles(faces), options.noise_mode, seeds)
-            return
-        for psi, group in groupby(faces, key=lambda face: face.psi):
-            yield from self.generator.faces(
-                (face.seed for face in group if face.seed is not None),
-                truncation_psi=self.psi if psi is None else psi,
-                truncation_cutoff=options.truncation_cutoff,
-                noise_mode=options.noise_mode,
-                class_index=self.class_index,
-            )
+            styles, noise_seeds = iter(self._projected[0][rows]), rows
+        else:
+            styles, noise_seeds = self._styles(faces), [face.seed or 0 for face in faces]
+        steering = self.record.steering()
+        offsets = (self._offset_of(face, steering) for face in faces)
+        moved = (w if offset is None else w + offset for w, offset in zip(styles, offsets, strict=True))
+        return self.generator.draw(moved, self.options.noise_mode, noise_seeds)
 
     def _styles(self, faces: Sequence[Face]) -> Iterator[np.ndarray]:
-        """The styles of faces that differ in class, or are moved, in order: float32 [num_ws, w_dim] each."""
-        steering = self.record.steering()
-        for start in range(0, len(faces), _STYLES):
-            part = faces[start : start + _STYLES]
-            kinds = [(face.psi, face.class_index if self._classes else self.class_index) for face in part]
-            styles = np.empty((len(part), self.generator.num_ws, self.generator.w_dim), np.float32)
-            for kind in dict.fromkeys(kinds):
-                rows = [row for row, other in enumerate(kinds) if other == kind]
-                seeds = [part[row].seed or 0 for row in rows]
-                psi = self.psi if kind[0] is None else kind[0]
-                styles[rows] = self.generator.styles(seeds, psi, self.options.truncation_cutoff, kind[1])
-            for face, style in zip(part, styles, strict=True):
-                offset = self._offset_of(face, steering)
-                yield style if offset is None else style + offset
+        """The styles of the faces of seeds, in order, before they are moved: float32 [num_ws, w_dim] each."""
+        for psi, group in groupby(faces, key=lambda face: face.psi):
+            members = list(group)
+            yield from self.generator.each_style(
+                [face.seed or 0 for face in members],
+                self.psi if psi is None else psi,
+                self.options.truncation_cutoff,
+                [face.class_index for face in members] if self._classes else self.class_index,
+            )
 
     def _offset_of(self, face: Face, steering: Steering | None) -> np.ndarray | None:
         """What moves a face: float32 [w_dim] or [num_ws, w_dim]; None where nothing does."""
@@ -240,10 +225,6 @@ class FaceMaker:
 def _edit_text(direction: Direction, strength: float | None) -> str:
     name = printable(direction.name)
     return name if strength is None else f"{name}:{strength:.9g}"
-
-
-_STYLES = 256
-"""Faces whose styles are held at a time."""
 
 
 def _classes_of(generator: Generator, options: GenerateOptions) -> tuple[int, ...]:

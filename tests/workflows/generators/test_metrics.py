@@ -150,6 +150,13 @@ def test_the_grid_shows_the_first_seeds(tmp_path: Path, invoke: Invoke) -> None:
     assert np.array_equal(grid[50:98, 50:98], tenth)
 
 
+def test_the_grid_of_a_conditional_generator_has_a_row_for_each_class(tmp_path: Path) -> None:
+    said = metrics.write_sample_grid(tmp_path / "grid.png", "dcgan-fer2013-48-cond", None, None, 0, "cpu")
+    assert said.startswith("56 samples") and "one row for each of angry, disgust" in said
+    second = load_generator("dcgan-fer2013-48-cond", device="cpu").generate([1], class_index="disgust")[0]
+    assert np.array_equal(read_image(tmp_path / "grid.png")[50:98, 50:98], second)
+
+
 def test_a_file_of_lines_is_never_cut_short(tmp_path: Path) -> None:
     path = tmp_path / "scores.jsonl"
     path.write_text('{"metric": "old"}')  # by hand, without a line end
