@@ -61,19 +61,17 @@ def list_models() -> list[Listed]:
         found, resolution = _header(path)
         about = f"generator, {found['architecture']}"
         licence = str(found["metadata"].get("licence") or "not stated")
-        listed.append(Listed(name, about, resolution, _megabytes(path.stat().st_size), licence, "bundled"))
+        listed.append(Listed(name, about, resolution, megabytes(path.stat().st_size), licence, "bundled"))
     for name, path in bundled_classifiers().items():
         licence = str(read_card(path).get("licence") or "not stated")
-        listed.append(
-            Listed(name, "classifier of expressions", 48, _megabytes(path.stat().st_size), licence, "bundled")
-        )
+        listed.append(Listed(name, "classifier of expressions", 48, megabytes(path.stat().st_size), licence, "bundled"))
     published: list[tuple[Published | KnownJudge, Path | None, str, int]] = [
         (judge, cached_judge(name), f"classifier, {judge.about.split(', ')[0]}", judge.input_shape[0])
         for name, judge in KNOWN_JUDGES.items()
     ]
     published += [(entry, cached(name), entry.about, entry.resolution) for name, entry in ZOO.items()]
     for one, here, about, pixels in published:
-        size = _megabytes(here.stat().st_size) if here else f"~{one.megabytes:g} MB" if one.megabytes else ""
+        size = megabytes(here.stat().st_size) if here else f"~{one.megabytes:g} MB" if one.megabytes else ""
         place = "downloaded" if here else "to download"
         listed.append(Listed(one.name, about, pixels, size, one.licence.partition(",")[0], place))
     return listed
@@ -158,5 +156,6 @@ def _bundled_without_card(name: str, path: Path) -> str:
     return _card(name, {key.replace("_", " "): found.get(key) for key in keys}, "It has no model card.")
 
 
-def _megabytes(size: int) -> str:
+def megabytes(size: int) -> str:
+    """The size of a file in bytes, for people."""
     return f"{size / 1e6:.1f} MB"
