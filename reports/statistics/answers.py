@@ -160,7 +160,8 @@ def kappa_of_people(a: ArrayLike, b: ArrayLike) -> float | None:
     if not both.any():
         return None
     codes, places = np.unique(np.stack([one[both], other[both]]), return_inverse=True)
-    kappa = cohens_kappa(*places.reshape(2, -1), len(codes))
+    first, second = places.reshape(2, -1)
+    kappa = cohens_kappa(first, second, len(codes))
     return None if kappa is None else kappa.value
 
 
