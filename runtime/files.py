@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -17,6 +18,9 @@ from typing import Any
 from .errors import DataError
 
 _TEMPORARY = re.compile(r"\.fergan-[0-9a-f]{16}\.tmp")
+
+
+_NO_FOLDER = "its folder does not exist; make the folder first"
 
 
 def temporary_path(path: str | os.PathLike[str], suffix: str = "") -> Path:
@@ -52,6 +56,16 @@ def require_folder(folder: str | os.PathLike[str], advice: str) -> Path:
     return folder
 
 
+def require_folder_of(path: str | os.PathLike[str]) -> None:
+    """Refuse a file's name before the work that fills the file.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    if not Path(path).parent.is_dir():
+        raise DataError(f"{printable(path)}: cannot be written: {_NO_FOLDER}")
+
+
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file so that its name only ever stands for complete contents, even if the process is killed midway.
 
@@ -82,7 +96,7 @@ def writing(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             reason = "the disk is full; free some space and run again"
         elif not path.parent.is_dir():
-            reason = "its folder does not exist; make the folder first"
+            reason = _NO_FOLDER
         else:
             reason = f"{error.strerror or error}; check the folder and its permissions"
         raise DataError(f"{printable(path)}: cannot be written: {reason}") from error
@@ -144,14 +158,14 @@ def read_bytes(path: str | os.PathLike[str], advice: str = "") -> bytes:
         raise DataError(f"{printable(path)}: cannot be read ({reason}){advice and f'; {advice}'}") from error
 
 
-def read_json(path: Path, advice: str = "delete it") -> Any:
-    """The JSON values of a file, None where there is no such file.
+def read_json(path: Path, advice: str = "delete it", most: int = 2**33) -> Any:
+    """The JSON values of a file of at most so many bytes, None where there is no such file.
 
     Raises:
         DataError: it cannot be read or is no JSON; the message then ends with ``advice``.
     """
     try:
-        return json.loads(read_regular(path, advice=advice))
+        return json.loads(read_regular(path, most, advice))  # bytes: UTF-16 and byte order marks too
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -193,6 +207,11 @@ def npz_bytes(**arrays: Any) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
+
+
+def json_digest(data: Any) -> str:
+    """Half of the SHA-256 of plain JSON values, which tells whether they are the same again."""
+    return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
 
 
 def json_text(data: Any) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from ...runtime.errors import DataError, UsageError
+from ...runtime.errors import UsageError
+from ...runtime.files import require_folder_of
 from .options import (
     AT_LEAST_ONE,
     CROP,
@@ -96,8 +96,8 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
     _require_sense(data, out, grid, options)
     psi = options["truncation_psi"]
     for path in (out, grid, options["neighbours"]):
-        if path is not None and not Path(path).absolute().parent.is_dir():  # told now, not after minutes of work
-            raise DataError(f"{path}: cannot be written: its folder does not exist; make the folder first")
+        if path is not None:
+            require_folder_of(path)  # told now, not after minutes of work
     from ..generators.catalogue import ensure_network
     from ..generators.features import MetricsOptions
     from ..generators.metrics import append_lines, judge, write_sample_grid

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable, write_atomically
+from ...runtime.errors import UsageError
+from ...runtime.files import printable, require_folder_of, write_atomically
 from ...runtime.films import FILMS, VideoFile
 from ...stylegan.directions import Direction
 from ...stylegan.drawing import Drawing
@@ -67,8 +67,7 @@ def interpolate(options: InterpolateOptions, out: str | Path, on_progress: OnPro
         raise UsageError(f"--out {printable(out)}: the ending decides the format; give one of {', '.join(SUFFIXES)}")
     if options.keys < 2:
         raise UsageError("--seeds: a film needs two seeds or more, such as 0,1,2")
-    if not path.parent.is_dir():
-        raise DataError(f"{printable(path)}: its folder does not exist; make the folder first")
+    require_folder_of(path)
     generator, _ = options.open()
     pictures = film(generator, options, on_progress)
     if path.suffix.lower() == ".webp":
