@@ -17,13 +17,13 @@ from ..runtime.devices import choose_device
 from ..runtime.errors import DataError, UsageError
 from .checkpoints import read_checkpoint
 from .networks import StyleGAN2
+from .noise import NOISE_MODES
 from .synthesis.cpu import CPUSynthesis
 from .synthesis.cuda_graphs import GraphedSynthesis
 from .zoo import ZOO, find_checkpoint
 
 _MOST_PSI = 1000
 
-NOISE_MODES = ("const", "random", "none")
 MAX_SEED = 2**32 - 1
 
 Classes = int | str | None | Sequence[int | str | None]

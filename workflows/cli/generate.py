@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...runtime.errors import UsageError, counted
+from ...stylegan.noise import NOISE_MODES
 from .options import (
     AT_LEAST_ONE,
-    NOISE_MODES,
     class_option,
     crop_option,
     device_option,

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...data.crops import CROPS
 from ...data.labels import NAMED, parse_labels
 from ...runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from ...stylegan.directions import Direction
 
-NOISE_MODES = ("const", "random", "none")
 Decorator = Callable[[Any], Any]
 
 
@@ -32,7 +32,7 @@ def together(*options: Decorator) -> Decorator:
 
 AT_LEAST_ONE = click.IntRange(1)
 POSITIVE = click.FloatRange(0, min_open=True)
-CROP = click.Choice(["none", "ffhq", "detect"])
+CROP = click.Choice(CROPS)
 VIEWS = click.Choice(["single", "flip", "ten"])
 
 _SPELLED = {

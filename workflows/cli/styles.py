@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from ...runtime.errors import counted
+from ...stylegan.noise import NOISE_MODES
 from .options import (
-    NOISE_MODES,
     class_option,
     device_option,
     edit_option,
