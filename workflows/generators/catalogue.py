@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from ...classify.card import bundled_classifiers, read_card, read_model_card
 from ...classify.known import KNOWN_JUDGES, KnownJudge
 from ...classify.published import cached_judge, fetch_judge
@@ -80,10 +82,9 @@ def list_models() -> list[Listed]:
 def _header(path: Path) -> tuple[dict[str, Any], int]:
     """What a generator's file of ours says about itself, and its resolution, read without torch; only for what comes
     with fergan."""
-    with open(path, "rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    found = dict(json.loads(header["__metadata__"]["fergan"]))
-    blocks = [int(block[1]) for name in header if (block := re.match(r"synthesis\.b(\d+)\.", name))]
+    with safe_open(path, "np") as file:
+        found, names = dict(json.loads(file.metadata()["fergan"])), file.keys()
+    blocks = [int(block[1]) for name in names if (block := re.match(r"synthesis\.b(\d+)\.", name))]
     return found, int(found["config"].get("img_resolution") or max(blocks))
 
 
