@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 from .errors import DataError
 
@@ -115,9 +116,23 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def printable(text: object) -> str:
-    """Text on one line that any terminal and log can take: odd characters (line ends, lone bytes) as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+def printable(text: object, limit: int = 2000) -> str:
+    r"""Text on one line that shows every character to any terminal, log and page.
+
+    Line ends, lone bytes and the characters that reorder or hide their neighbours become escapes, such as ``\u202e``:
+    a file name that holds one could show itself as another name. The middle of a long text becomes ``…``.
+    """
+    shown = str(text)
+    if len(shown) > limit:
+        half = max(1, (limit - 1) // 2)
+        shown = f"{shown[:half]}\N{HORIZONTAL ELLIPSIS}{shown[-half:]}"
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() or category(c) == "Zs" else _escaped(c) for c in shown)
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()
 
 
 def utf8_text(text: str) -> str:
