@@ -35,7 +35,7 @@ def models(name: str | None) -> None:
 @click.command(epilog="Example: fergan inspect ffhq.pkl")
 @click.argument("file", metavar="FILE|NAME")
 @format_option("table", "json")
-def inspect(file: str, kind: str) -> None:
+def inspect(file: str, format: str) -> None:
     """Show what a checkpoint holds, or a network that 'fergan models' lists; nothing in it is run."""
     from ...classify.card import bundled_classifiers
     from ...stylegan.checkpoints import describe
@@ -46,7 +46,7 @@ def inspect(file: str, kind: str) -> None:
         raise UsageError(f"{file} is a classifier, no generator; 'fergan models {file}' shows its card")
     ensure_network(file)
     found = describe(find_checkpoint(file))
-    if kind == "json":
+    if format == "json":
         click.echo(json.dumps(found, indent=2))
         return
     print_table(["", ""], _facts(found))

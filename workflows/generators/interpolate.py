@@ -28,13 +28,13 @@ class InterpolateOptions(Drawing):
     """Options of a film.
 
     Attributes:
-        seeds: the key frames, two or more; a seed may come again. With ``edits`` each gives two: the face as it is,
+        seeds: the key frames, two or more; a seed may come again. With ``edit`` each gives two: the face as it is,
             and moved.
         frames: from one key frame to the next, the first of them included.
         fps: frames a second.
         loop: go back from the last seed to the first.
         noise_mode: ``const`` or ``none``.
-        edits: directions, each with its strength.
+        edit: directions, each with its strength.
     """
 
     seeds: Sequence[int]
@@ -42,12 +42,12 @@ class InterpolateOptions(Drawing):
     fps: float = 30
     loop: bool = True
     noise_mode: str = "const"
-    edits: tuple[tuple[Direction, float], ...] = ()
+    edit: tuple[tuple[Direction, float], ...] = ()
 
     @property
     def keys(self) -> int:
         """Key frames of the film."""
-        return len(self.seeds) * (2 if self.edits else 1)
+        return len(self.seeds) * (2 if self.edit else 1)
 
     @property
     def total(self) -> int:
@@ -88,8 +88,8 @@ def film(
     """
     psi = default_psi(generator, options.truncation_psi)
     keys = generator.styles(options.seeds, psi, class_index=options.class_index)
-    if options.edits:
-        moved = keys + sum(direction.offset(strength, generator) for direction, strength in options.edits)
+    if options.edit:
+        moved = keys + sum(direction.offset(strength, generator) for direction, strength in options.edit)
         keys = np.stack([keys, moved], axis=1).reshape(-1, *keys.shape[1:])
 
     def path() -> Iterator[np.ndarray]:

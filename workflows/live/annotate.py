@@ -56,7 +56,7 @@ class AnnotateOptions:
         show: in a window.
         models: (name, source) of each classifier, as for :func:`.panel.open_panel`; the labels of the first are drawn.
         labels, input_range, view, device: likewise.
-        detector, smallest: as for :func:`fergan.data.detection.detectors.open_detector`.
+        detector, min_face: as for :func:`fergan.data.detection.detectors.open_detector`.
         smooth: time constant in seconds by which drawn probabilities follow those of the frames; 0 for at once.
     """
 
@@ -70,7 +70,7 @@ class AnnotateOptions:
     view: View | None = None
     device: str = "auto"
     detector: str = "auto"
-    smallest: float = SMALLEST
+    min_face: float = SMALLEST
     smooth: float = 0.5
 
 
@@ -121,7 +121,7 @@ def annotate(
             source: _Pictures | _Film = _Pictures(path, single, options)
         else:
             source = _Film(options, stack)
-        detector = open_detector(options.detector, options.smallest)
+        detector = open_detector(options.detector, options.min_face)
         panel = open_panel(options.models, options.device, options.labels, options.input_range, options.view)
         labels = panel.first.labels
         table = stack.enter_context(FaceTable(Path(options.csv), panel)) if options.csv else None

@@ -44,8 +44,8 @@ class GenerateOptions(Drawing):
         psi_sweep: make the seeds once for each of these psi, in place of ``truncation_psi``; ascending, each once.
         projected_w: a ``.npz`` of styles to draw in place of seeds; they are not truncated.
         noise_mode: ``const``, ``random`` (seeded by the face's seed) or ``none``.
-        edits: directions, each with the strength by which every face is moved.
-        edit_sweep: make the seeds once for each of these strengths along the one direction of ``edits``, in place of
+        edit: directions, each with the strength by which every face is moved.
+        edit_sweep: make the seeds once for each of these strengths along the one direction of ``edit``, in place of
             its own; ascending, each once.
         steer: directions that move faces of wanted labels, where drawing alone has not found them all.
         steer_after: seeds from here on are moved.
@@ -57,7 +57,7 @@ class GenerateOptions(Drawing):
     psi_sweep: tuple[float, ...] | None = None
     projected_w: str | None = None
     noise_mode: str = "const"
-    edits: tuple[tuple[Direction, float], ...] = ()
+    edit: tuple[tuple[Direction, float], ...] = ()
     edit_sweep: tuple[float, ...] | None = None
     steer: tuple[Direction, ...] = ()
     steer_after: int = STEER_AFTER
@@ -85,11 +85,11 @@ class FaceMaker:
         if cutoff is not None and cutoff > styles:
             raise UsageError(f"--psi-cutoff {cutoff}: {self.generator.name} has {styles} styles; give at most {styles}")
         self._offset: np.ndarray | None = None
-        for direction, strength in options.edits:
+        for direction, strength in options.edit:
             moved = direction.offset(strength, self.generator)
             self._offset = moved if self._offset is None else self._offset + moved
         self._toward = self._directions()
-        self._swept = options.edits[0][0].offset(1, self.generator) if options.edit_sweep else None
+        self._swept = options.edit[0][0].offset(1, self.generator) if options.edit_sweep else None
         self.class_index: int | None = None
         self._classes = _classes_of(self.generator, options)
         self._projected: tuple[np.ndarray, str] | None = None
@@ -121,10 +121,10 @@ class FaceMaker:
             "resolution": generator.img_resolution,
             "channels": generator.img_channels,
             "licence": generator.metadata.get("licence") or None,
-            "edits": tuple(_edit_text(one, None if swept else strength) for one, strength in options.edits) or None,
-            "edits_sha256": tuple(one.sha256 or "" for one, _ in options.edits) or None,
+            "edits": tuple(_edit_text(one, None if swept else strength) for one, strength in options.edit) or None,
+            "edits_sha256": tuple(one.sha256 or "" for one, _ in options.edit) or None,
             "edit_sweep": swept,
-            "edit_toward": options.edits[0][0].label if swept else None,
+            "edit_toward": options.edit[0][0].label if swept else None,
         }
         if self._projected is not None:
             styles, sha256 = self._projected
