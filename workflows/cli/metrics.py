@@ -142,6 +142,11 @@ def _show(records: list[dict[str, Any]]) -> None:
         f"{first['n_real']} and {first['n_fake']} pictures, {first['repeats']} times"
     )
     print_table(["Features", "Metric", "Value", "Floor", "Good"], [_row(record) for record in records], right=(2, 3))
+    if first["n_floor"] < first["n_real"]:
+        click.echo(
+            f"The floor compares {first['n_floor']} pictures with {first['n_floor']} others; only KID's floor is that "
+            f"of {first['n_real']} too"
+        )
     short = [r["features"] for r in records if r["metric"] == "fid" and r["n_fake"] < 10 * r["features"]["dimensions"]]
     for features in short:
         click.echo(
