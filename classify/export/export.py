@@ -28,7 +28,7 @@ from ...runtime.files import write_atomically
 from ...runtime.version import __version__
 from ..classifier import Classifier, load_classifier
 from ..files.open import open_keras_model
-from ..files.safety import Refused, check_archive
+from ..keras_files.safety import Refused, check_archive
 from ..saving import save_classifier
 
 FORMATS = ("savedmodel", "onnx", "keras")
