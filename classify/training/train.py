@@ -29,7 +29,7 @@ from .losses import FocalCrossEntropy, class_weights
 from .optimizers import LearningRate, make_optimizer
 from .record import claim_folder, data_digest, make_card
 
-__all__ = ["TrainingSettings", "predict", "train_classifier"]
+__all__ = ["predict", "train_classifier"]
 
 BEST_WEIGHTS, LOG = "best.weights.h5", "log.csv"
 
