@@ -26,10 +26,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ... import __version__
 from ...runtime.claims import changes, locked, shortened
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import make_folder, printable, read_json, remove_leftovers, write_atomically
-from ...runtime.version import __version__
 from .records import ClassifyRecord, GenerateRecord, Record
 
 FORMAT = 1
