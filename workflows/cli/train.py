@@ -213,6 +213,13 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
     "--relativistic", is_flag=True, help="Train by R3GAN's loss: D compares real with generated images; R1 and R2."
 )
 @click.option(
+    "--feature-loss",
+    type=click.FloatRange(0),
+    default=0,
+    help="In the last fifth, let the features of fernet judge images too, with this weight, such as 0.2; 0 leaves it "
+    "out.",
+)
+@click.option(
     "--augment",
     type=click.Choice(["diffaugment", "ada", "none"]),
     default="diffaugment",

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fergan.classify.classifier import load_classifier
 from fergan.data.images import write_png
 from fergan.runtime.errors import UsageError
 from fergan.stylegan.checkpoints import save_generator
@@ -14,6 +15,8 @@ from fergan.stylegan.dcgan import DCGANConfig, DCGANGenerator
 from fergan.stylegan.generator import load_generator
 from fergan.stylegan.ops import setup_filter
 from fergan.stylegan.ops.upfirdn2d import upsample2d
+from fergan.stylegan.training import loop as loop_module
+from fergan.workflows.generators.fernet import fernet_features
 from fergan.workflows.generators.train import train_dcgan, train_stylegan2
 from safetensors.torch import load_file
 
@@ -30,6 +33,7 @@ OPTIONS = {
     "path_length": 2.0,
     "style_mixing": 0.9,
     "relativistic": False,
+    "feature_loss": 0.0,
     "ema_kimg": None,
     "gamma": None,
     "augment": "diffaugment",
@@ -100,6 +104,43 @@ def test_a_training_grows_from_a_lower_resolution(images: Path, tmp_path: Path, 
     assert torch.allclose(fine, upsample2d(coarse, setup_filter([1, 3, 3, 1])), atol=1e-4)  # enlarged, nothing else yet
     blocks = [load_file(path.with_name("discriminator.safetensors"))["b8.conv0.weight"] for path in (small, large)]
     assert torch.allclose(*blocks, atol=1e-6)
+
+
+def test_the_feature_loss_changes_the_last_fifth_alone_and_is_recorded(images: Path, tmp_path: Path) -> None:
+    def train(out: str, weight: float) -> Path:
+        options = {**OPTIONS, "resolution": 8, "snapshot_kimg": 0.064, "feature_loss": weight}
+        return train_stylegan2(str(images), str(tmp_path / out), lambda progress: None, kimg=0.08, **options)
+
+    def tensors(out: str) -> dict[str, torch.Tensor]:
+        state: dict[str, torch.Tensor] = torch.load(tmp_path / out / "training-state.pt")["modules"]["G"]
+        return state
+
+    kept: dict[str, list[dict[str, torch.Tensor]]] = {"off": [], "on": []}
+    for out, weight in (("off", 0.0), ("on", 0.2)):
+        with pytest.MonkeyPatch.context() as patch:
+            save = loop_module.save_state
+            patch.setattr(loop_module, "save_state", lambda *given: (save(*given), kept[out].append(tensors(out))))  # noqa: B023
+            path = train(out, weight)
+    same = [all(torch.equal(a[name], b[name]) for name in a) for a, b in zip(kept["off"], kept["on"], strict=True)]
+    assert same == [True, False]  # after four of five steps, and after the fifth
+    metadata = load_generator(path, device="cpu").metadata["feature_loss"]
+    assert metadata["weight"] == 0.2 and metadata["network"] == "fernet"
+    with pytest.raises(UsageError, match="feature_loss was .*fernet.*, is now null"):
+        train("on", 0.0)
+
+
+def test_fernets_features_are_those_of_the_classifier_and_have_gradients() -> None:
+    features, width, about = fernet_features()
+    classifier = load_classifier(device="cpu")
+    faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48), np.uint8)
+    images = ((torch.from_numpy(faces)[:, None].float() - 127.5) / 127.5).requires_grad_(True)
+    found = features(images)
+    assert found.shape == (3, width) and about["sha256"] == classifier.sha256
+    np.testing.assert_allclose(found.detach().numpy(), classifier.features(faces), rtol=1e-3, atol=1e-4)
+    found.sum().backward()
+    assert images.grad is not None and images.grad.abs().sum() > 0
+    gray = images.detach()
+    torch.testing.assert_close(features(gray.expand(-1, 3, -1, -1)), features(gray), rtol=1e-3, atol=1e-4)
 
 
 def test_a_conditional_dcgan_begins_with_the_weights_of_an_unconditional_one(images: Path, tmp_path: Path) -> None:
