@@ -216,8 +216,7 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
     "--feature-loss",
     type=click.FloatRange(0),
     default=0,
-    help="In the last fifth, let the features of fernet judge images too, with this weight, such as 0.2; 0 leaves it "
-    "out.",
+    help="Let fernet's features judge images too in the last fifth, with this weight, such as 0.2; 0 leaves that out.",
 )
 @click.option(
     "--augment",
