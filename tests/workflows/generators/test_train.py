@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from fergan.stylegan.generator import load_generator
 from fergan.stylegan.ops import setup_filter
 from fergan.stylegan.ops.upfirdn2d import upsample2d
 from fergan.stylegan.training import loop as loop_module
+from fergan.stylegan.training.loop import Progress
 from fergan.workflows.generators.fernet import fernet_features
 from fergan.workflows.generators.train import train_dcgan, train_stylegan2
 from safetensors.torch import load_file
@@ -148,11 +150,18 @@ def test_a_conditional_dcgan_begins_with_the_weights_of_an_unconditional_one(ima
     torch.manual_seed(0)
     save_generator(tmp_path / "start.safetensors", DCGANGenerator(DCGANConfig(100, 32, 3, 4)))
 
-    def train(out: str, init: str, epochs: float = 0.8) -> Path:  # two steps, in which D learns alone
+    class Killed(BaseException):
+        pass
+
+    def kill(progress: Progress) -> None:
+        if progress.kimg > 0.05:  # after the first snapshot, before D has learnt alone for its five steps
+            raise Killed
+
+    def train(out: str, init: str, epochs: float = 0.8, on_step: Callable[[Progress], None] = lambda _: None) -> Path:
         return train_dcgan(
             str(images),
             str(tmp_path / out),
-            lambda progress: None,
+            on_step,
             epochs=epochs,
             cond=True,
             base_channels=4,
@@ -164,7 +173,7 @@ def test_a_conditional_dcgan_begins_with_the_weights_of_an_unconditional_one(ima
         )
 
     start = load_generator(tmp_path / "start.safetensors", "cpu")
-    generator = load_generator(train("out", str(tmp_path / "start.safetensors")), "cpu")
+    generator = load_generator(train("out", str(tmp_path / "start.safetensors")), "cpu")  # two steps: D's alone
     assert generator.c_dim == 4
     weights = generator.network.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in start.network.named_parameters())
@@ -172,7 +181,12 @@ def test_a_conditional_dcgan_begins_with_the_weights_of_an_unconditional_one(ima
     shutil.copy(tmp_path / "start.safetensors", tmp_path / "same.safetensors")
     with pytest.raises(UsageError, match="init was .*start.safetensors"):
         train("out", str(tmp_path / "same.safetensors"))
-    later = load_generator(train("out", str(tmp_path / "start.safetensors"), 2.8), "cpu").network.state_dict()
+    straight = train("straight", str(tmp_path / "start.safetensors"), 2.8)
+    with pytest.raises(Killed):
+        train("out", str(tmp_path / "start.safetensors"), 2.8, kill)
+    resumed = train("out", str(tmp_path / "start.safetensors"), 2.8)
+    assert resumed.read_bytes() == straight.read_bytes()
+    later = load_generator(resumed, "cpu").network.state_dict()
     assert not any(torch.equal(later[name], value) for name, value in start.network.named_parameters())
     with pytest.raises(UsageError, match="is no DCGAN of this size, channels and width"):
         train("other", "dcgan-fer2013-48")
