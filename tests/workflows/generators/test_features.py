@@ -12,7 +12,6 @@ import torch
 from fergan.classify.networks.efficientnet_lite import published_weights
 from fergan.data.detection.squares import centre_square
 from fergan.runtime.errors import UsageError
-from fergan.workflows.generators import features as features_module
 from fergan.workflows.generators.features import (
     MetricsOptions,
     efficientnet_features,
@@ -75,6 +74,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     return found
 
 
+INCEPTION = (
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+)
 NETWORKS = {
     "inception": ("inception-v3-compat", "2048"),
     "dinov2": ("dinov2-vit-b-14", "dinov2"),
@@ -85,9 +87,8 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_torch_fidelity_gets_whole_pictures_in_colour(name: str, asked: list[tuple[Any, ...]]) -> None:
     (space,) = feature_spaces(MetricsOptions("", features=name, device="cpu"))
-    plain = (
-        [(features_module._INCEPTION, True, True)] if name == "inception" else []
-    )  # as tensors, before it reads them
+    # torch-fidelity finds Inception's weights in the cache, where they were read as plain tensors before
+    plain = [(INCEPTION, True, True)] if name == "inception" else []
     assert asked == [*plain, NETWORKS[name]]
     assert space.about == {"name": name, "model": NETWORKS[name][0], "torch_fidelity": "0.4.0"}
     gray = np.random.default_rng(0).integers(0, 256, (2, 48, 48, 1), np.uint8)
@@ -108,7 +109,7 @@ def test_weights_that_cannot_be_fetched_are_one_clear_error(
     with pytest.raises(UsageError, match=rf"the weights of {name} cannot be fetched \(no route to host\)") as caught:
         fidelity_features(name, "cpu")
     assert "take --features fer or efficientnet-lite0" in str(caught.value)
-    assert (f"download {features_module._INCEPTION} into" in str(caught.value)) == (name == "inception")
+    assert (f"download {INCEPTION} into" in str(caught.value)) == (name == "inception")
 
 
 def test_torch_fidelity_has_these_networks_and_layers() -> None:
@@ -116,7 +117,7 @@ def test_torch_fidelity_has_these_networks_and_layers() -> None:
     inception = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
     for network, layer in NETWORKS.values():
         assert layer in registry[network].get_provided_features_list()
-    assert inception.URL_INCEPTION_V3 == features_module._INCEPTION
+    assert inception.URL_INCEPTION_V3 == INCEPTION
 
 
 def test_unknown_features_are_named() -> None:
