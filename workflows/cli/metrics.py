@@ -94,10 +94,10 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
         _write_blind(blind, out, data, grid, options)
         return
     _require_sense(data, out, grid, options)
-    psi = options["truncation_psi"]
     for path in (out, grid, options["neighbours"]):
         if path is not None and not Path(path).absolute().parent.is_dir():  # told now, not after minutes of work
             raise DataError(f"{path}: cannot be written: its folder does not exist; make the folder first")
+    from ...stylegan.drawing import Drawing
     from ..generators.catalogue import ensure_network
     from ..generators.features import MetricsOptions
     from ..generators.metrics import append_lines, judge, write_sample_grid
@@ -106,9 +106,8 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
     if options["images"] is None:
         ensure_network(options["network"])
     if grid is not None:
-        drawn = write_sample_grid(
-            grid, options["network"], psi, options["class_index"], options["seed"], options["device"]
-        )
+        names = ("network", "truncation_psi", "class_index", "device")
+        drawn = write_sample_grid(grid, Drawing(**{name: options[name] for name in names}), options["seed"])
         click.echo(f"{drawn} in {grid}")
     if data is None:
         return

@@ -19,7 +19,8 @@ from ... import __version__
 from ...data.images import write_png
 from ...runtime.errors import DataError, UsageError, counted
 from ...runtime.files import printable, read_bytes, write_atomically
-from ...stylegan.generator import Generator, default_psi, load_generator
+from ...stylegan.drawing import Drawing
+from ...stylegan.generator import Generator
 from ...stylegan.metrics import (
     DENSITY_K,
     PRECISION_K,
@@ -217,15 +218,13 @@ def append_lines(path: str | Path, records: list[dict[str, Any]]) -> None:
     write_atomically(path, before + lines.encode())
 
 
-def write_sample_grid(
-    path: str | Path, network: str | None, psi: float | None, class_index: int | str | None, seed: int, device: str
-) -> str:
+def write_sample_grid(path: str | Path, drawing: Drawing, seed: int) -> str:
     """Write 64 samples, seeds ``seed`` and up, as eight rows of eight; returns what was drawn, for a person.
 
-    Of a conditional generator without ``class_index``, a row is a class, and all rows are of the same eight seeds.
+    Of a conditional generator without a class, a row is a class, and all rows are of the same eight seeds.
     """
-    generator = load_generator(network, device=device)
-    psi = default_psi(generator, psi)
+    generator, psi = drawing.open()
+    class_index = drawing.class_index
     if generator.c_dim and class_index is None:
         seeds, classes = range(seed, seed + _GRID), range(min(generator.c_dim, _GRID))
         faces = np.concatenate([generator.generate(seeds, psi, class_index=index) for index in classes])

@@ -180,7 +180,7 @@ def test_inception_needs_torch_fidelity(real: Path, monkeypatch: pytest.MonkeyPa
         ),
         (["--data", "nowhere"], 1, "nowhere: does not exist"),
         (["--data", "REAL", "--network", "dcgan-fer2013"], 2, "did you mean dcgan-fer2013-48"),
-        (["--data", "REAL", "--class", "1"], 2, "has no classes"),
+        (["--data", "REAL", "--network", "dcgan-fer2013-48", "--class", "1"], 2, "has no classes"),
         (["--data", "REAL", "--images", "few", "--psi", "0.5"], 2, "--images and --psi exclude each other"),
         (["--grid", "grid.png", "--neighbours", "sheet.png"], 2, "--neighbours needs --data"),
         (["--data", "REAL", "--out", "no/where.jsonl"], 1, "make the folder first"),
