@@ -15,6 +15,9 @@ FERPLUS = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "c
 ALPHABETIC = tuple(sorted(FERPLUS))
 """The eight emotions in the order of folders; that of HSEmotion's networks too."""
 
+FERPLUS_MODES = ("majority", "probability", "crossentropy", "multi_target")
+"""FER+'s four ways from votes to training targets, see :func:`fergan.data.readers.ferplus.ferplus_targets`."""
+
 AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 """The eight expressions in AffectNet's numbering (Mollahosseini et al. 2017, arXiv:1708.03985)."""
 

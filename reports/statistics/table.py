@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...runtime.errors import DataError
-from ..formatting import count, printable
+from ..formatting import count, percent, percent_range, plural, printable
+from .shares import label_shares
 
 FACE_FOUND = "face_found"
 """The column that tells, where a detector looked for faces, whether it found one in the picture."""
@@ -39,10 +41,15 @@ class LabelTable:
         return len(self.faces)
 
     def _repr_html_(self) -> str:
-        """The labels counted, for a notebook."""
-        from ..notebook import table_html
-
-        return table_html(self)
+        """The labels counted: HTML for a notebook."""
+        shares = label_shares(self.codes, self.classes)
+        head = "".join(f"<th>{name}</th>" for name in ("Label", "Faces", "Share", f"{100 * shares.level:g} % interval"))
+        rows = "".join(
+            f"<tr><th>{escape(printable(shares.classes[k], 60))}</th><td>{shares.counts[k]}</td>"
+            f"<td>{percent(shares.shares[k])}</td><td>{percent_range(shares.low[k], shares.high[k])}</td></tr>"
+            for k in shares.ranking()
+        )
+        return f"<table><caption>{plural(len(self), 'face')}</caption><tr>{head}</tr>{rows}</table>"
 
     def where(self, chosen: NDArray[np.bool_]) -> "LabelTable":
         """The faces for which `chosen` [N] holds, in the same order."""

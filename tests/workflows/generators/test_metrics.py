@@ -14,6 +14,7 @@ from fergan.data.image_source import ImageSource
 from fergan.data.images import read_image, write_png
 from fergan.runtime.errors import UsageError
 from fergan.stylegan.checkpoints import save_generator
+from fergan.stylegan.drawing import Drawing
 from fergan.stylegan.generator import load_generator
 from fergan.stylegan.networks import StyleGAN2, StyleGAN2Config
 from fergan.workflows.generators import fakes as fakes_module
@@ -70,8 +71,9 @@ def test_a_perfect_generator_reaches_the_floor(real: Path, tmp_path: Path, invok
 
 def test_bad_pictures_are_told_from_good_ones(real: Path, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (80, 48, 48, 1), np.uint8)
-    options = MetricsOptions(str(real), images=str(_write(tmp_path / "noise", noise)), repeats=2, device="cpu")
+    options = MetricsOptions(str(real), images=str(_write(tmp_path / "noise", noise)), n=80, repeats=2, device="cpu")
     scores = {record["metric"]: record for record in judge(options)}
+    assert (scores["kid"]["n_real"], scores["kid"]["n_floor"]) == (80, 60)  # of 120 real pictures
     assert scores["kid"]["value"] > 100 * abs(scores["kid"]["floor"]["value"])
     assert scores["fid"]["value"] > 10 * scores["fid"]["floor"]["value"]
     assert scores["coverage"]["value"] < 0.1 < scores["coverage"]["floor"]["value"]
@@ -151,7 +153,7 @@ def test_the_grid_shows_the_first_seeds(tmp_path: Path, invoke: Invoke) -> None:
 
 
 def test_the_grid_of_a_conditional_generator_has_a_row_for_each_class(tmp_path: Path) -> None:
-    said = metrics.write_sample_grid(tmp_path / "grid.png", "dcgan-fer2013-48-cond", None, None, 0, "cpu")
+    said = metrics.write_sample_grid(tmp_path / "grid.png", Drawing(network="dcgan-fer2013-48-cond", device="cpu"), 0)
     assert said.startswith("56 samples") and "one row for each of angry, disgust" in said
     second = load_generator("dcgan-fer2013-48-cond", device="cpu").generate([1], class_index="disgust")[0]
     assert np.array_equal(read_image(tmp_path / "grid.png")[50:98, 50:98], second)
@@ -174,10 +176,10 @@ def test_inception_needs_torch_fidelity(real: Path, monkeypatch: pytest.MonkeyPa
     ("arguments", "code", "message"),
     [
         ([], 2, "--data is missing"),
-        (["--data", "REAL", "--n", "61"], 2, "has 120 pictures; give at most 60"),
+        (["--data", "REAL", "--n", "121"], 2, "has 120 pictures; give at most that"),
         (["--data", "REAL", "--n", "5"], 2, "give at least 6"),
         (["--data", "few"], 1, "8 pictures, too few; at least 12"),
-        (["--data", "REAL", "--images", "few", "--n", "9"], 2, "has 8 pictures; give at most 8"),
+        (["--data", "REAL", "--images", "few", "--n", "9"], 2, "has 8 pictures; give at most that"),
         (["--data", "broken"], 1, "3.png: is truncated or damaged"),
         (
             ["--data", "REAL", "--images", "mixed"],
@@ -186,7 +188,7 @@ def test_inception_needs_torch_fidelity(real: Path, monkeypatch: pytest.MonkeyPa
         ),
         (["--data", "nowhere"], 1, "nowhere: does not exist"),
         (["--data", "REAL", "--network", "dcgan-fer2013"], 2, "did you mean dcgan-fer2013-48"),
-        (["--data", "REAL", "--class", "1"], 2, "has no classes"),
+        (["--data", "REAL", "--network", "dcgan-fer2013-48", "--class", "1"], 2, "has no classes"),
         (["--data", "REAL", "--images", "few", "--psi", "0.5"], 2, "--images and --psi exclude each other"),
         (["--grid", "grid.png", "--neighbours", "sheet.png"], 2, "--neighbours needs --data"),
         (["--data", "REAL", "--out", "no/where.jsonl"], 1, "make the folder first"),
