@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...data.run_record.settings import GenerateRecord
 from ...runtime.errors import DataError
 from ...runtime.files import make_folder, write_atomically
 from ..generators.edited import measure_edited
@@ -18,7 +19,6 @@ from ..run_folder.faces import FacePlan
 from ..run_folder.folder import PART, RunFolder
 from ..run_folder.labels import keep_part, merge_parts, part_name, read_part, whole_part
 from ..run_folder.pictures import KeptPictures
-from ..run_folder.records import GenerateRecord
 from ..run_folder.seats import seats as seats_of
 from ..run_folder.seeds import shard_size, shards
 from ..run_folder.store import Store

@@ -13,15 +13,15 @@ import numpy as np
 
 from ...data.faces import Preparation
 from ...data.images import fast_png
+from ...data.run_record.settings import ClassifyRecord, GenerateRecord
 from ...runtime.errors import DataError
 from ..background import PictureWriter
 from ..run_folder.faces import Face, FacePlan
 from ..run_folder.labels import part_bytes
 from ..run_folder.pictures import KeptPictures, tar_bytes, tar_name
-from ..run_folder.records import ClassifyRecord, GenerateRecord, refuse_other
 from ..run_folder.seeds import shard_size
 from ..run_folder.store import Store
-from ..steps.generate import FaceMaker, GenerateOptions, make_faces
+from ..steps.generate import FaceMaker, GenerateOptions, make_faces, refuse_other
 from ..steps.judge import ClassifyOptions, Judge, Prepared, prepare
 
 

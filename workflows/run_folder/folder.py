@@ -27,10 +27,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ... import __version__
+from ...data.run_record.record import Record
+from ...data.run_record.settings import ClassifyRecord, GenerateRecord
 from ...runtime.claims import changes, locked, shortened
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import make_folder, printable, read_json, remove_leftovers, write_atomically
-from .records import ClassifyRecord, GenerateRecord, Record
 
 FORMAT = 1
 RUNS = Path("runs")
@@ -121,10 +122,10 @@ class RunFolder:
         return self._settings(ClassifyRecord)
 
     def _settings(self, kind: type[R]) -> R | None:
-        if kind.step not in self.record:
+        if kind.entry not in self.record:
             return None
         try:
-            return kind.from_json(self.record[kind.step])
+            return kind.from_json(self.record[kind.entry])
         except DataError as error:
             raise DataError(f"{printable(self.path / 'run.json')}: {error}; {START_OVER}") from error
 
@@ -142,7 +143,7 @@ class RunFolder:
         differing = {} if found is None or grown else found.differences(record)
         if differing:
             raise UsageError(
-                f"{printable(self.path)} holds a '{record.step}' with other settings ({changes(differing)}); "
+                f"{printable(self.path)} holds a '{record.entry}' with other settings ({changes(differing)}); "
                 f"{START_OVER}"
             )
 
@@ -150,7 +151,7 @@ class RunFolder:
         """Fix the settings of a step, or check that they are those of before; see :meth:`check`."""
         self.check(record, grown)
         if self._settings(type(record)) is None or grown:
-            self.put(record.step, record.to_json())
+            self.put(record.entry, record.to_json())
 
     def clear(self, *, faces: bool) -> None:
         """Forget the labels and what was made of them, and the faces too if ``faces``; only files of fergan's go.

@@ -53,7 +53,7 @@ class FaceReader:
         kept = self.run.record.get("images")
         made = self.run.generate
         if kept == "tar" and made and not path.exists():
-            plan = made.faces()
+            plan = FacePlan.of(made)
             place = plan.place(name)
             tar = f"faces/{tar_name(shard_of(plan, place))}"
             return read_image(tar_member(self._store.read(tar), place % shard_size(len(plan))), name=name)
@@ -76,7 +76,7 @@ def kept_rows(run: RunFolder, table: LabelTable) -> Sequence[int] | None:
     asked, made = run.record.get("images"), run.generate
     if asked is None or made is None:
         return None
-    plan = made.faces()
+    plan = FacePlan.of(made)
     kept = KeptPictures.parse(asked, len(plan))
     if kept.mode in ("all", "tar"):
         return None

@@ -17,12 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...data.run_record.settings import GenerateRecord, Steering, parse_quotas
 from ...reports.statistics.shares import wilson_interval
 from ...runtime.errors import DataError
 from ...runtime.files import read_regular, write_atomically
-from .faces import Steering
 from .folder import RunFolder
-from .records import GenerateRecord
 from .seeds import face_name
 
 COLUMNS = ("face", "seed", "want", "label_a", "confidence_a", "label_b", "confidence_b", "edit")
@@ -230,13 +229,3 @@ def _digest(state: Mapping[str, Any], record: GenerateRecord) -> str:
     """SHA-256 of a state and of what decides it, so that neither a flipped byte nor other settings pass for it."""
     settings = replace(record, seeds=None, n=0).to_json()
     return hashlib.sha256(json.dumps([settings, state], sort_keys=True).encode()).hexdigest()
-
-
-def parse_quotas(text: str) -> dict[str, int]:
-    """``happy=50,neutral=50`` as :func:`format_quotas` wrote it."""
-    return {label: int(n) for label, _, n in (part.rpartition("=") for part in text.split(",") if part)}
-
-
-def format_quotas(quotas: Mapping[str, int]) -> str:
-    """The text of quotas for ``run.json``."""
-    return ",".join(f"{label}={n}" for label, n in quotas.items())

@@ -15,13 +15,13 @@ import numpy as np
 from ...data.faces import Preparation
 from ...data.image_source import ImageSource
 from ...data.images import read_image
+from ...data.run_record.settings import ClassifyRecord
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
 from ..progress import OnProgress, Tell, no_progress, say_nothing
-from ..run_folder.faces import Face
+from ..run_folder.faces import Face, FacePlan
 from ..run_folder.folder import RunFolder
 from ..run_folder.labels import labelled_names, merge_parts, whole_part, write_part
-from ..run_folder.records import ClassifyRecord
 from ..run_folder.seeds import shards
 from .generate import missing_faces
 from .judge import ClassifyOptions, Prepared, Seat, close, fail, open_judges, prepare, take_seats
@@ -136,7 +136,7 @@ class _RunPictures:
                 "or name a folder of pictures with --images"
             )
         self.run = run
-        self.faces: Sequence[Face] = made.faces()
+        self.faces: Sequence[Face] = FacePlan.of(made)
         if missing := missing_faces(run, self.faces):
             raise DataError(
                 f"{self.place}: {len(missing)} of {len(self.faces)} faces are missing or damaged; "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,18 +15,17 @@ import numpy as np
 
 from ...data.images import write_png
 from ...data.labels import canonical_label
-from ...runtime.errors import UsageError
+from ...data.run_record.settings import STEPS, GenerateRecord, Steering, parse_quotas
+from ...runtime.errors import DataError, UsageError
 from ...runtime.files import make_folder, printable
 from ...stylegan.directions import Direction
 from ...stylegan.drawing import Drawing
 from ...stylegan.generator import Generator
 from ..background import PictureWriter
 from ..progress import OnProgress, no_progress
-from ..run_folder.faces import STEPS, Face, FacePlan, Steering
+from ..run_folder.faces import Face, FacePlan, grows_from
 from ..run_folder.folder import RunFolder
-from ..run_folder.records import GenerateRecord
 from ..run_folder.seeds import format_seeds
-from ..run_folder.selection import parse_quotas
 from ..run_folder.store import whole_pictures
 from .projected import read_projected_w
 
@@ -101,7 +100,7 @@ class FaceMaker:
 
     def _settle(self) -> None:
         self.record = self._record()
-        self.faces = self.record.faces() if self.record.n else FacePlan(())
+        self.faces = FacePlan.of(self.record) if self.record.n else FacePlan(())
 
     def choosing(self, seeds: Sequence[int], chosen: Mapping[str, Any]) -> FaceMaker:
         """The same generator for the seeds of wanted faces, as far as they are found; ``chosen``: see the options."""
@@ -297,6 +296,15 @@ def missing_faces(run: RunFolder, faces: Sequence[Face]) -> list[Face]:
     return [face for face in faces if face.name not in whole]
 
 
+def refuse_other(what: str, differing: Iterable[str]) -> None:
+    """Refuse, by a DataError, to work for a run with another ``what``, where settings differ."""
+    if differing := list(differing):
+        raise DataError(
+            f"a worker has another {what} than the run ({', '.join(differing)}); install the same fergan everywhere "
+            "and give files by a path that all machines share"
+        )
+
+
 def claim_faces(run: RunFolder, record: GenerateRecord) -> None:
     """Fix the settings of a run's faces; more seeds after those of before make the run grow.
 
@@ -308,7 +316,7 @@ def claim_faces(run: RunFolder, record: GenerateRecord) -> None:
     before = run.generate
     if record.want and not record.seeds and before:
         record = replace(record, seeds=before.seeds, n=before.n)
-    run.claim(record, grown=before is not None and record.grows_from(before))
+    run.claim(record, grown=before is not None and grows_from(record, before))
 
 
 def generate(

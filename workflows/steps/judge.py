@@ -14,6 +14,7 @@ from ...classify.card import GivenRange, View, refuse_for_several
 from ...classify.classifier import Classifier, load_classifier
 from ...data.faces import Preparation
 from ...data.labels import canonical_label
+from ...data.run_record.settings import ClassifyRecord
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable, write_atomically
 from ..progress import Tell
@@ -21,7 +22,6 @@ from ..run_folder.faces import Face
 from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import read_validation
 from ..run_folder.labels import NO_FACE, face_table
-from ..run_folder.records import ClassifyRecord
 from ..run_folder.seats import JudgeFolder, folder_name, judge_name, seats
 
 

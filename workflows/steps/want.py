@@ -18,16 +18,16 @@ import numpy as np
 
 from ...classify.card import member_checksums
 from ...classify.classifier import Classifier
+from ...data.run_record.settings import GenerateRecord, class_of_seed, format_quotas, parse_quotas
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import make_folder, printable, write_atomically
 from ..background import PictureWriter
 from ..progress import OnProgress, no_progress
-from ..run_folder.faces import Face, class_of_seed
+from ..run_folder.faces import Face
 from ..run_folder.folder import RunFolder
-from ..run_folder.records import GenerateRecord, refuse_other
 from ..run_folder.seeds import SHARD, face_name
-from ..run_folder.selection import Kept, Scanned, Selection, format_quotas, keep_selection, parse_quotas, read_selection
-from .generate import FaceMaker, GenerateOptions, claim_faces, generate
+from ..run_folder.selection import Kept, Scanned, Selection, keep_selection, read_selection
+from .generate import FaceMaker, GenerateOptions, claim_faces, generate, refuse_other
 from .judge import ClassifyOptions, Judge, prepare
 
 MAX_SEEDS = 100_000

@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fergan.data.images import read_image
+from fergan.data.run_record.settings import GenerateRecord
 from fergan.runtime.errors import DataError
 from fergan.workflows.engines.options import EngineOptions
 from fergan.workflows.engines.run import run_all
+from fergan.workflows.run_folder.faces import FacePlan
 from fergan.workflows.run_folder.folder import RunFolder
 from fergan.workflows.run_folder.inputs import read_inputs
 from fergan.workflows.run_folder.labels import label_table, labels_hash, merge_parts, whole_part, write_part
 from fergan.workflows.run_folder.pictures import FaceReader, KeptPictures
-from fergan.workflows.run_folder.records import GenerateRecord
 from fergan.workflows.run_folder.seeds import shard_size
 from fergan.workflows.steps.generate import GenerateOptions
 from fergan.workflows.steps.judge import ClassifyOptions
@@ -118,12 +119,12 @@ def test_what_images_to_keep() -> None:
         rows = list(kept.rows(n))
         assert len(rows) == len(set(rows)) == count
         if n <= 1000:
-            faces = GenerateRecord(seeds=f"0-{n - 1}", n=n).faces()
+            faces = FacePlan.of(GenerateRecord(seeds=f"0-{n - 1}", n=n))
             assert kept.files(0, 0, faces[:], n) == [faces[row].name for row in rows]
 
 
 def test_a_plan_of_ten_million_faces_takes_no_memory() -> None:
-    plan = GenerateRecord(seeds="5-10000004", psi_sweep=(0.5, 1.0)).faces()
+    plan = FacePlan.of(GenerateRecord(seeds="5-10000004", psi_sweep=(0.5, 1.0)))
     assert len(plan) == 20_000_000
     assert plan[-1].name == "seed10000004_psi1.00.png"
     assert plan.place("seed10000004_psi1.00.png") == 19_999_999

@@ -22,6 +22,7 @@ from fergan.stylegan.directions import Direction, read_direction, save_direction
 from fergan.stylegan.generator import load_generator
 from fergan.workflows.engines.options import EngineOptions
 from fergan.workflows.engines.run import run_all
+from fergan.workflows.run_folder.faces import FacePlan
 from fergan.workflows.run_folder.folder import RunFolder
 from fergan.workflows.run_folder.selection import Scanned, Selection
 from fergan.workflows.steps import want as step
@@ -182,7 +183,7 @@ def test_a_conditional_generator_draws_each_wanted_label_in_its_class(tmp_path: 
     assert (selected["rates"][other]["seen"], selected["rates"][other]["n"]) == (0, 10)
     assert "0 of 2 found in 10 seeds" in (shortfall(run) or "")
     assert run.generate is not None
-    assert [face.class_index for face in run.generate.faces()] == 3 * [NAMED["fer2013"].index(label)]
+    assert [face.class_index for face in FacePlan.of(run.generate)] == 3 * [NAMED["fer2013"].index(label)]
     index = NAMED["fer2013"].index(label)
     drawn = load_generator(options.network).generate([int(row["seed"]) for row in kept], class_index=index)
     for row, picture in zip(kept, drawn, strict=True):
