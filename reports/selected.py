@@ -1,11 +1,11 @@
 """Faces that were selected: a classifier drew until it had found what somebody wanted, so its labels prove nothing."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..data.run_record.run import RunRecord, SelectedRecord
 from .formatting import count, listed, percent, percent_range, plural, printable
-from .settings import plain, step_settings
+from .settings import plain
 
 _KEYS = ("share", "low", "high")
 
@@ -122,67 +122,47 @@ class Selected:
         return "One of the two is a member of the other, so they err together and agree more than strangers would."
 
 
-def read_selected(settings: Mapping[str, Any]) -> Selected | None:
-    """How the faces of a run were selected, by its settings; None where nobody selected them."""
-    made = step_settings(settings, "generate")
-    if made.get("want") is None:
+def read_selected(record: RunRecord) -> Selected | None:
+    """How the faces of a run were selected; None where nobody selected them."""
+    made, found = record.generate, record.selected
+    if made is None or made.want is None:
         return None
-    judge, second = (printable(plain(made.get(key) or "another classifier"), 80) for key in ("judge", "second_judge"))
-    least = made.get("min_confidence")
-    sure = float(least) if isinstance(least, int | float) else None
-    try:
-        found = settings["selected"]
-        rows = tuple(_row(found, str(label)) for label in found["wanted"])
-        whole = found["agreement_of_all"]
-        return Selected(
-            judge,
-            second,
-            sure,
-            int(found["seeds_seen"]),
-            int(found["kept"]),
-            rows,
-            int(whole["agree"]),
-            _limits(whole),
-            found["judges_are_related"] is True,
-            _steered(found),
-            int(found.get("steered_after", 0)) and min(int(found["steered_after"]), int(found["seeds_seen"])),
-            found["by_class"] is True,
-        )
-    except (KeyError, TypeError, ValueError):
+    judge, second = (printable(plain(name or "another classifier"), 80) for name in (made.judge, made.second_judge))
+    sure = None if made.min_confidence is None else float(made.min_confidence)
+    rows = _rows(found) if found else None
+    if found is None or rows is None:
         return Selected(judge, second, sure, 0, 0, (), 0, None, False)
-
-
-def _steered(found: Mapping[str, Any]) -> tuple[SteeredLabel, ...]:
-    rows = []
-    for label, row in (found.get("steered") or {}).items():
-        rate = _limits(row)
-        if rate is not None:
-            rows.append(
-                SteeredLabel(printable(str(label), 60), int(row["n"]), rate, int(row["kept"]), int(row["agree"]))
-            )
-    return tuple(rows)
-
-
-def _row(found: Mapping[str, Any], label: str) -> SelectedLabel:
-    agreed = found["agreement"][label]
-    rate = _limits(found["rates"][label])
-    if rate is None and "steered" in found:  # no seed was drawn as it is
-        rate = (0.0, 0.0, 1.0)
-    if rate is None:
-        raise ValueError(label)
-    return SelectedLabel(
-        printable(label, 60),
-        int(found["wanted"][label]),
-        int(found["found"][label]),
-        rate,
-        int(agreed["agree"]),
-        _limits(agreed),
+    return Selected(
+        judge,
+        second,
+        sure,
+        found.seeds_seen,
+        found.kept,
+        rows,
+        found.agreement_of_all.k,
+        found.agreement_of_all.limits,
+        found.judges_are_related,
+        tuple(
+            SteeredLabel(printable(label, 60), row.n, row.limits, row.kept, row.agree)
+            for label, row in (found.steered or {}).items()
+            if row.limits
+        ),
+        min(found.steered_after or 0, found.seeds_seen),
+        found.by_class,
     )
 
 
-def _limits(row: Mapping[str, Any]) -> tuple[float, float, float] | None:
-    share, low, high = (row[key] for key in _KEYS)
-    return None if share is None else (float(share), float(low), float(high))
+def _rows(found: SelectedRecord) -> tuple[SelectedLabel, ...] | None:
+    """The wanted labels; None where it is not known how often one comes."""
+    rows = []
+    for label, wanted in found.wanted.items():
+        # where all seeds were steered, none was drawn as it is
+        rate = found.rates[label].limits or (None if found.steered is None else (0.0, 0.0, 1.0))
+        if rate is None:
+            return None
+        agreed = found.agreement[label]
+        rows.append(SelectedLabel(printable(label, 60), wanted, found.found[label], rate, agreed.k, agreed.limits))
+    return tuple(rows)
 
 
 def selected_data(selected: Selected | None) -> dict[str, Any] | None:

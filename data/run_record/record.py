@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -92,6 +93,10 @@ def _fitting(value: Any, hint: Any) -> Any:
 
     Records within are read leniently. DataError: such a record lacks a value.
     """
+    if hint is Any:
+        return value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise TypeError("a number that is not finite")
     for option in typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,):
         kind, inner = typing.get_origin(option) or option, typing.get_args(option)
         if issubclass(kind, Record):

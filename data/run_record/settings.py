@@ -186,11 +186,22 @@ class ClassifyRecord(Record):
     n: int | None = None
     pictures_sha256: str | None = None
 
+    @property
+    def size(self) -> Any:
+        """The side of a prepared face, or height and width; None where the record does not tell it."""
+        return self.other.get("size")
+
+    @property
+    def filter(self) -> str | None:
+        """How faces were made smaller."""
+        found = self.other.get("filter")
+        return None if found is None else str(found)
+
     def preparation(self) -> Preparation | None:
         """How the faces were prepared; None where the record does not tell it."""
         if self.crop not in CROPS:
             return None
-        size = self.other.get("size", SIZE)
+        size = SIZE if self.size is None else self.size
         both = [size, size] if isinstance(size, int) else size
         if not isinstance(both, list) or len(both) != 2 or not all(type(n) is int and 0 < n < 2**14 for n in both):
             return None

@@ -77,9 +77,9 @@ def run_all(
     kept = KeptPictures.parse(engine.keep, len(plan))
     seats = take_seats(run, judges, tell)
     _claim(run, made, seats)
-    run.put("images", str(kept))
+    run.put(images=str(kept))
     if away:
-        run.put("storage", away.uri)
+        run.put(storage=away.uri)
     if kept.mode != "none":
         make_folder(run.faces)
     job = _job(generate, classify, made, seats, kept, engine.storage or str(run.path.resolve()))
@@ -243,7 +243,7 @@ def _send(run: RunFolder, seats: Sequence[Seat], away: Store) -> None:
 def _fetch(run: RunFolder, away: Store) -> None:
     """Bring what the storage holds of the run and this machine does not."""
     names = away.names()
-    if "run.json" in names and not run.record:
+    if "run.json" in names and not run.record.values:
         write_atomically(run.path / "run.json", away.read("run.json"))
         run.reread()
     if "selection.json" in names and not run.selection.exists():

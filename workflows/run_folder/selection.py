@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...data.run_record.run import Agreement, Rate, SelectedRecord, SteeredRate
 from ...data.run_record.settings import GenerateRecord, Steering, parse_quotas
 from ...reports.statistics.shares import wilson_interval
 from ...runtime.errors import DataError
@@ -146,49 +147,50 @@ class Selection:
             writer.writerow([face_name(one.seed), one.seed, one.label, one.label, sure, one.second, second, moved])
         return text.getvalue().encode()
 
-    def summary(self, max_seeds: int, related: bool) -> dict[str, Any]:
-        """The entry ``selected`` of ``run.json``."""
+    def summary(self, max_seeds: int, related: bool) -> SelectedRecord:
+        """What was found, for ``run.json``."""
         found = self.found()
         rates, agreement = {}, {}
         alone = self.steering.unmoved(self.seen) if self.steering else self.seen
         for label in self.wanted:
             n, k = self.drawn.get(label, 0) if self.by_class else alone, self.counts.get(label, 0)
-            rates[label] = {"seen": k, "n": n, **_share(k, n)}
+            rates[label] = Rate(k, n, *_share(k, n))
             agree = sum(one.second == label for one in self.kept if one.label == label)
-            agreement[label] = {"agree": agree, "n": found[label], **_share(agree, found[label])}
+            agreement[label] = Agreement(agree, found[label], *_share(agree, found[label]))
         agree = sum(one.second == one.label for one in self.kept)
-        return {
-            "seeds_seen": self.seen,
-            "max_seeds": max_seeds,
-            "by_class": self.by_class,
-            "filled": not self.open(),
-            "kept": len(self.kept),
-            "wanted": dict(self.wanted),
-            "found": found,
-            "rates": rates,
-            "agreement": agreement,
-            "agreement_of_all": {"agree": agree, "n": len(self.kept), **_share(agree, len(self.kept))},
-            "judges_are_related": related,
-            **({"steered": self._steered(), "steered_after": self.steering.after} if self.steering else {}),
-        }
+        return SelectedRecord(
+            seeds_seen=self.seen,
+            max_seeds=max_seeds,
+            by_class=self.by_class,
+            filled=not self.open(),
+            kept=len(self.kept),
+            wanted=dict(self.wanted),
+            found=found,
+            rates=rates,
+            agreement=agreement,
+            agreement_of_all=Agreement(agree, len(self.kept), *_share(agree, len(self.kept))),
+            judges_are_related=related,
+            steered=self._steered() if self.steering else None,
+            steered_after=self.steering.after if self.steering else None,
+        )
 
-    def _steered(self) -> dict[str, Any]:
+    def _steered(self) -> dict[str, SteeredRate]:
         """By label the seeds moved towards it, how many have it, and what the second judge says of those kept."""
         found = {}
         for label in self.wanted:
             n, k = self.drawn.get(label, 0), self.hits.get(label, 0)
             kept = [one for one in self.kept if one.label == label and self.steered(one.seed)]
             agree = sum(one.second == label for one in kept)
-            found[label] = {"seen": k, "n": n, **_share(k, n), "kept": len(kept), "agree": agree}
+            found[label] = SteeredRate(k, n, *_share(k, n), len(kept), agree)
         return found
 
 
-def _share(k: int, n: int) -> dict[str, float | None]:
+def _share(k: int, n: int) -> tuple[float | None, float | None, float | None]:
     """A share with its Wilson interval (95 %); None for each where there is nothing to divide by."""
     if not n:
-        return {"share": None, "low": None, "high": None}
+        return None, None, None
     low, high = wilson_interval(k, n)
-    return {"share": k / n, "low": float(low), "high": float(high)}
+    return k / n, float(low), float(high)
 
 
 def _text(sure: float) -> str:

@@ -250,7 +250,7 @@ def read_reference(
             raise DataError(f"{printable(path)}: cannot be read as a CSV ({printable(error)})") from error
         return reference_from_table(table, classes, path.name)
     run = RunFolder(text)
-    if not run.record:
+    if not run.record.values:
         raise UsageError(
             f"--reference {printable(text)}: is no file and no run; give {', '.join(NAMED_REFERENCES)}, "
             "a CSV with the columns label and share, or the name of a run"

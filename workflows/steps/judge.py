@@ -289,7 +289,7 @@ def fail(taken: Sequence[Seat], seat: Seat, error: DataError) -> None:
 def close(taken: Sequence[Seat], tell: Tell) -> None:
     """Record which judges failed, and say so."""
     for seat in taken:
-        seat.folder.put("failed", seat.failed)
+        seat.folder.put(failed=seat.failed)
         if seat.failed:
             tell(
                 f"the judge {printable(seat.judge.name)} failed and has no whole table of labels: {seat.failed}; the "

@@ -18,6 +18,7 @@ import numpy as np
 
 from ...classify.card import member_checksums
 from ...classify.classifier import Classifier
+from ...data.run_record.run import Rate
 from ...data.run_record.settings import GenerateRecord, class_of_seed, format_quotas, parse_quotas
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import make_folder, printable, write_atomically
@@ -278,7 +279,7 @@ class Wanted:
     def _finish(self) -> FaceMaker:
         selection = self.selection
         keep_selection(self.run, self.maker.record, selection)
-        self.run.put("selected", selection.summary(self.want.max_seeds, self.judges.related))
+        self.run.put(selected=selection.summary(self.want.max_seeds, self.judges.related))
         if not selection.kept:
             raise DataError(shortfall(self.run) or "no face was found")
         chosen = self.maker.choosing([one.seed for one in selection.kept], self._chosen)
@@ -320,40 +321,39 @@ def generate_wanted(
 
 def shortfall(run: RunFolder) -> str | None:
     """What a search did not find, with what it would take, as one line; None where everything was found."""
-    selected = run.record.get("selected")
-    if not isinstance(selected, Mapping) or selected.get("filled"):
+    selected = run.record.selected
+    if selected is None or selected.filled:
         return None
-    parts = []
-    for label, n in selected["wanted"].items():
-        found, rate = selected["found"][label], selected["rates"][label]
-        if found < n:
-            steered = selected.get("steered", {}).get(label, {"n": 0})
-            moved = f" and {steered['n']:,} moved towards it ({_percent(steered)})" if steered["n"] else ""
-            takes = (
-                _takes(n, steered, len(selected["wanted"]), selected["steered_after"])
-                if steered["n"]
-                else _takes(n, rate, len(selected["wanted"]) if selected["by_class"] else 1)
-            )
-            drawn = f"{rate['n']:,} seeds ({_percent(rate)})" if rate["n"] else "no seeds as they are"
-            parts.append(f"{label}: {found} of {n} found in {drawn}{moved}; {takes}")
+    parts, turns = [], len(selected.wanted)
+    for label, n in selected.wanted.items():
+        found, rate, steered = selected.found[label], selected.rates[label], (selected.steered or {}).get(label)
+        if found >= n:
+            continue
+        drawn = f"{rate.n:,} seeds ({_percent(rate)})" if rate.n else "no seeds as they are"
+        if steered and steered.n:
+            drawn += f" and {steered.n:,} moved towards it ({_percent(steered)})"
+            takes = _takes(n, steered, turns, selected.steered_after or 0)
+        else:
+            takes = _takes(n, rate, turns if selected.by_class else 1)
+        parts.append(f"{label}: {found} of {n} found in {drawn}; {takes}")
     return (
         f"{printable(run.path)}: {'. '.join(parts)}. What was found is kept; give the same command with a larger "
-        f"--max-seeds than {selected['max_seeds']:,} to go on"
+        f"--max-seeds than {selected.max_seeds:,} to go on"
     )
 
 
-def _percent(rate: Mapping[str, float]) -> str:
-    share, low, high = (f"{100 * rate[name]:.2g}" for name in ("share", "low", "high"))
+def _percent(rate: Rate) -> str:
+    share, low, high = (f"{100 * value:.2g}" for value in rate.limits or ())
     return f"{share} %, 95 % interval {low} to {high} %"
 
 
-def _takes(n: int, rate: Mapping[str, float], turns: int = 1, after: int = 0) -> str:
+def _takes(n: int, rate: Rate, turns: int = 1, after: int = 0) -> str:
     """How many seeds it would take to find ``n``, where one of so many ``turns`` counts, and none before ``after``."""
 
     def seeds(share: float) -> str:
         return f"{after + turns * n / share:,.0f}"
 
-    least = seeds(rate["high"])
-    if not rate["share"]:
-        return f"{n} would take {least} seeds or more"
-    return f"{n} would take about {seeds(rate['share'])} seeds ({least} to {seeds(rate['low'])})"
+    share, low, high = rate.limits or (0, 0, 1)
+    if not share:
+        return f"{n} would take {seeds(high)} seeds or more"
+    return f"{n} would take about {seeds(share)} seeds ({seeds(high)} to {seeds(low)})"
