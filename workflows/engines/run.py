@@ -23,7 +23,7 @@ from ..run_folder.seats import seats as seats_of
 from ..run_folder.seeds import shard_size, shards
 from ..run_folder.store import Store
 from ..steps.generate import FaceMaker, GenerateOptions, claim_faces
-from ..steps.judge import ClassifyOptions, Judge, Seat, close, fail, open_judges, take_seats
+from ..steps.judge import ClassifyOptions, Judge, Seat, claim_seats, close, fail, open_judges, take_seats
 from ..steps.report import report
 from ..steps.want import WantOptions
 from .local import run_here, run_processes
@@ -76,7 +76,7 @@ def run_all(
     plan, made = maker.faces, maker.record
     kept = KeptPictures.parse(engine.keep, len(plan))
     seats = take_seats(run, judges, tell)
-    _claim(run, made, seats)
+    claim_seats(seats, between=lambda: claim_faces(run, made))
     run.put(images=str(kept))
     if away:
         run.put(storage=away.uri)
@@ -135,16 +135,6 @@ def _job(
         kept,
         store,
     )
-
-
-def _claim(run: RunFolder, made: GenerateRecord, seats: Sequence[Seat]) -> None:
-    """Fix the settings of the generator and of all judges, or of none."""
-    for seat in seats:
-        seat.folder.check(seat.judge.record())
-    claim_faces(run, made)
-    for seat in seats:
-        seat.folder.claim(seat.judge.record())
-        seat.judge.keep_validation(seat.folder)
 
 
 class _Held:
