@@ -110,7 +110,7 @@ class SelectedRecord(Record):
     steered_after: int | None = None
 
     def __post_init__(self) -> None:
-        if any(set(self.wanted) - set(known) for known in (self.found, self.rates, self.agreement)):
+        if not self.wanted or any(set(self.wanted) - set(known) for known in (self.found, self.rates, self.agreement)):
             raise DataError("the search does not say of each label what it found")
 
 
