@@ -86,6 +86,11 @@ class Selection:
         found = Counter(one.label for one in self.kept)
         self._missing = {label: n - found[label] for label, n in self.wanted.items()}
 
+    @classmethod
+    def of(cls, record: GenerateRecord) -> Selection:
+        """The empty selection of a search with these settings."""
+        return cls(parse_quotas(record.want or ""), record.classes is not None, record.steering())
+
     def found(self) -> dict[str, int]:
         """Label -> how many faces are kept."""
         return {label: n - self._missing[label] for label, n in self.wanted.items()}
@@ -200,7 +205,7 @@ def _text(sure: float) -> str:
 
 def read_selection(run: RunFolder, record: GenerateRecord) -> Selection:
     """Where an earlier call came to; an empty selection where there is none, or it is damaged or of other settings."""
-    empty = Selection(parse_quotas(record.want or ""), record.classes is not None, record.steering())
+    empty = Selection.of(record)
     try:
         found = json.loads(read_regular(run.selection))
         if found.pop("sha256") != _digest(found, record):

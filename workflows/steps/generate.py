@@ -48,7 +48,7 @@ class GenerateOptions(Drawing):
             its own; ascending, each once.
         steer: directions that move faces of wanted labels, where drawing alone has not found them all.
         steer_after: seeds from here on are moved.
-        chosen: where ``seeds`` are those of wanted faces, how they were chosen, by the names of the record.
+        chosen: where ``seeds`` are those of wanted faces, how they were chosen, and nothing else.
     """
 
     seeds: Sequence[int]
@@ -60,7 +60,7 @@ class GenerateOptions(Drawing):
     edit_sweep: tuple[float, ...] | None = None
     steer: tuple[Direction, ...] = ()
     steer_after: int = STEER_AFTER
-    chosen: Mapping[str, Any] | None = None
+    chosen: GenerateRecord = GenerateRecord()
 
 
 class FaceMaker:
@@ -102,10 +102,10 @@ class FaceMaker:
         self.record = self._record()
         self.faces = FacePlan.of(self.record) if self.record.n else FacePlan(())
 
-    def choosing(self, seeds: Sequence[int], chosen: Mapping[str, Any]) -> FaceMaker:
-        """The same generator for the seeds of wanted faces, as far as they are found; ``chosen``: see the options."""
+    def choosing(self, seeds: Sequence[int]) -> FaceMaker:
+        """The same generator for the seeds of wanted faces, as far as they are found."""
         other = copy(self)
-        other.options = replace(self.options, seeds=seeds, chosen=chosen)
+        other.options = replace(self.options, seeds=seeds)
         other._settle()
         return other
 
@@ -129,9 +129,9 @@ class FaceMaker:
             styles, sha256 = self._projected
             name = printable(Path(options.projected_w or "").name)
             return GenerateRecord(**common, projected_w=name, projected_w_sha256=sha256, n=len(styles))
-        return GenerateRecord(
+        return replace(
+            options.chosen,
             **common,
-            **(options.chosen or {}),
             seeds=format_seeds(options.seeds) or None,
             n=len(options.seeds) * len(options.psi_sweep or (1,)) * len(swept or (1,)),
             psi_sweep=options.psi_sweep or None,
@@ -144,7 +144,7 @@ class FaceMaker:
         """The directions of the wanted labels, by the names of the record."""
         if not self._toward:
             return {}
-        labels = parse_quotas((self.options.chosen or {})["want"])
+        labels = parse_quotas(self.options.chosen.want or "")
         directions = [self._toward.get(label) for label in labels]
         return {
             "steer": tuple(printable(one.name) if one else "" for one in directions),
@@ -215,7 +215,7 @@ class FaceMaker:
             UsageError: two lead to the same label, or none to a wanted one.
         """
         found: dict[str, Direction] = {}
-        want = (self.options.chosen or {}).get("want")
+        want = self.options.chosen.want
         for one in self.options.steer if want else ():
             one.offset(1, self.generator)
             if one.label in found:
@@ -252,7 +252,7 @@ def _classes_of(generator: Generator, options: GenerateOptions) -> tuple[int, ..
     Raises:
         UsageError: a label is no class of the generator.
     """
-    want = (options.chosen or {}).get("want")
+    want = options.chosen.want
     if not want or not generator.c_dim or options.class_index is not None:
         return ()
     names = [canonical_label(name) for name in generator.class_names]

@@ -12,14 +12,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ...classify.card import member_checksums
 from ...classify.classifier import Classifier
 from ...data.run_record.run import Rate
-from ...data.run_record.settings import GenerateRecord, class_of_seed, format_quotas, parse_quotas
+from ...data.run_record.settings import GenerateRecord, class_of_seed, format_quotas
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import make_folder, printable, write_atomically
 from ..background import PictureWriter
@@ -124,25 +123,25 @@ class Judges:
         one, other = self.first.classifier, self.second.classifier
         return one.sha256 in member_checksums(other.card) or other.sha256 in member_checksums(one.card)
 
-    def chosen(self, want: WantOptions) -> dict[str, Any]:
-        """What decides the choice, by the names of :class:`GenerateRecord`."""
+    def chosen(self, want: WantOptions) -> GenerateRecord:
+        """What decides the choice, and nothing else."""
         first, second = self.first.classifier, self.second.classifier
         order = [label for label in first.labels if label in want.quotas]
-        return {
-            "want": format_quotas({label: want.quotas[label] for label in order}),
-            "judge": first.name,
-            "judge_sha256": first.sha256,
-            "judge_crop": want.judge.crop,
-            "judge_no_face": self.first.no_face,
-            "judge_view": None
+        return GenerateRecord(
+            want=format_quotas({label: want.quotas[label] for label in order}),
+            judge=first.name,
+            judge_sha256=first.sha256,
+            judge_crop=want.judge.crop,
+            judge_no_face=self.first.no_face,
+            judge_view=None
             if not first.foreign
             else json.dumps(
                 {**self.first.preparation.as_dict(), "input_range": first.input_range, "labels": first.labels}
             ),
-            "min_confidence": want.min_confidence or None,
-            "second_judge": second.name,
-            "second_judge_sha256": second.sha256,
-        }
+            min_confidence=want.min_confidence or None,
+            second_judge=second.name,
+            second_judge_sha256=second.sha256,
+        )
 
 
 class Searcher:
@@ -162,12 +161,10 @@ class Searcher:
         held: Callable[[int, np.ndarray], None] | None = None,
     ) -> None:
         self.judges = judges or Judges(job.want)
-        chosen = self.judges.chosen(job.want)
-        self.maker = maker or FaceMaker(replace(job.generate, seeds=(), chosen=chosen))
+        self.maker = maker or FaceMaker(replace(job.generate, seeds=(), chosen=self.judges.chosen(job.want)))
         refuse_other("generator or judge", job.made.differences(self.maker.record))
         self._least, self._held = np.float32(job.want.min_confidence), held
-        record = self.maker.record
-        self._turns = Selection(parse_quotas(str(chosen["want"])), record.classes is not None, record.steering())
+        self._turns = Selection.of(self.maker.record)
 
     def __call__(self, task: SearchTask) -> Scanned:
         classes = self.maker.record.classes or ()
@@ -232,8 +229,7 @@ class Wanted:
                 "give fewer"
             )
         self.run, self.want, self.judges = run, want, Judges(want, judge)
-        self._chosen = self.judges.chosen(want)
-        self.maker = FaceMaker(replace(options, seeds=(), chosen=self._chosen))
+        self.maker = FaceMaker(replace(options, seeds=(), chosen=self.judges.chosen(want)))
         claim_faces(run, self.maker.record)
         self.job = SearchJob(options, want, self.maker.record)
         self.selection = read_selection(run, self.maker.record)
@@ -282,7 +278,7 @@ class Wanted:
         self.run.put(selected=selection.summary(self.want.max_seeds, self.judges.related))
         if not selection.kept:
             raise DataError(shortfall(self.run) or "no face was found")
-        chosen = self.maker.choosing([one.seed for one in selection.kept], self._chosen)
+        chosen = self.maker.choosing([one.seed for one in selection.kept])
         write_atomically(self.run.manifest, selection.manifest(" ".join(chosen.record.edits or ())))
         claim_faces(self.run, chosen.record)
         return chosen
