@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ... import __version__
 from ...runtime.claims import shortened
 from ...runtime.errors import DataError
 from ...runtime.files import printable, read_json, write_atomically
+from ...runtime.version import __version__
 from .record import Record, as_json
 from .settings import ClassifyRecord, GenerateRecord
 

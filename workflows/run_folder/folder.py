@@ -26,13 +26,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ... import __version__
 from ...data.run_record.record import Record
 from ...data.run_record.run import FORMAT, JUDGE_ENTRIES, RunRecord, read_run, write_run
 from ...data.run_record.settings import ClassifyRecord, GenerateRecord
 from ...runtime.claims import changes, locked
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import make_folder, printable, remove_leftovers, write_atomically
+from ...runtime.version import __version__
 
 RUNS = Path("runs")
 START_OVER = "choose another folder with --run NAME, or give --force to start over"
