@@ -184,12 +184,12 @@ class _Learner:
         went = by_strength({strength: space.compute(pictures) for strength, pictures in at.items()})
         rows = [
             {
-                "probability": float(answers[row["strength"]][:, label].mean()),
+                "probability": float(answers[row.strength][:, label].mean()),
                 "shares": {
-                    name: float((answers[row["strength"]].argmax(axis=1) == k).mean())
+                    name: float((answers[row.strength].argmax(axis=1) == k).mean())
                     for k, name in enumerate(self._labels)
                 },
-                **row,
+                **row.to_json(),
             }
             for row in went
         ]

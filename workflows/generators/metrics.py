@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ... import __version__
 from ...data.images import write_png
 from ...runtime.errors import DataError, UsageError, counted
 from ...runtime.files import printable, read_bytes, write_atomically
+from ...runtime.version import __version__
 from ...stylegan.drawing import Drawing
 from ...stylegan.generator import Generator
 from ...stylegan.metrics import (
