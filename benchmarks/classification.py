@@ -122,7 +122,7 @@ def plain_torch(model: keras.Model, settings: dict[str, Any]) -> Plain:
 
 
 def multiply_adds(model: keras.Model) -> float:
-    """Of one face, in millions: convolutions and dense layers."""
+    """Multiply-adds for one face, in millions: convolutions and dense layers."""
     total = 0
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):

@@ -67,7 +67,7 @@ def ours(model: keras.Model, head: list[np.ndarray], settings: TrainingSettings)
 
 
 def stock(model: keras.Model, head: list[np.ndarray], settings: TrainingSettings) -> Run:
-    """What one would write with Keras alone."""
+    """The training that one would write with Keras alone."""
     policy = "float32" if settings.precision == "float32" else f"mixed_{settings.precision}"
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:

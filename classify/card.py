@@ -98,7 +98,7 @@ def read_card(path: Path, labels: Sequence[str] | None = None, input_range: Give
     """``NAME.json`` beside a model file, an empty one where there is none; what is given takes the place of its own.
 
     Raises:
-        DataError: it is no JSON object, or its ``outputs`` are neither ``probabilities`` nor ``logits``.
+        DataError: it is not a JSON object, or its ``outputs`` are neither ``probabilities`` nor ``logits``.
     """
     sidecar = path.with_suffix(".json")
     card: Any = {}
@@ -144,8 +144,8 @@ def member_checksums(card: Mapping[str, Any]) -> set[str]:
 
 def made_here(path: Path, card: Mapping[str, Any]) -> bool:
     """Whether fergan made a model: it is bundled, or its card tells of a training or an ensemble."""
-    told = any(isinstance(card.get(key), Mapping) and inner in card[key] for key, inner in _MADE_HERE.items())
-    return told or path.parent == WEIGHTS
+    recorded = any(isinstance(card.get(key), Mapping) and inner in card[key] for key, inner in _MADE_HERE.items())
+    return recorded or path.parent == WEIGHTS
 
 
 def card_labels(
@@ -182,7 +182,7 @@ def card_labels(
     if len(labels) != count:
         raise DataError(
             f"{path}: maps {shapes}; expected one output for each label, of which there are {len(labels)}"
-            + (f" (call outputs that are no expressions {' and '.join(BESIDES)})" if len(labels) < count else "")
+            + (f" (call outputs that are not expressions {' and '.join(BESIDES)})" if len(labels) < count else "")
         )
     if len(set(labels) - set(BESIDES)) < 2:
         raise DataError(f"{path}: has the labels {','.join(labels)}; a classifier has two expressions or more")
@@ -199,7 +199,7 @@ def card_range(path: Path, card: Mapping[str, Any], channels: int, *, whole: boo
         whole: whether the input is of whole numbers 0..255 (uint8), which says the range by itself.
 
     Raises:
-        DataError: nothing says it, or what says it is no range.
+        DataError: nothing says it, or what says it is not a range.
     """
     given = card.get("input_range")
     if given is None:

@@ -37,7 +37,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     ``__MACOSX`` folders are passed over. Links to folders are followed; a folder reached twice is listed once.
 
     Raises:
-        DataError: the folder is missing, is no folder, cannot be read or holds no image.
+        DataError: the folder is missing, is not a folder, cannot be read or holds no image.
     """
     folder = Path(folder)
     label = printable(folder)

@@ -84,7 +84,7 @@ class Edited:
 
 
 def strengths_of(settings: Mapping[str, Any], table: LabelTable) -> np.ndarray | None:
-    """By which strength each face was moved, float64 [N]; None where the run is no sweep over strengths."""
+    """By which strength each face was moved, float64 [N]; None where the run is not a sweep over strengths."""
     if not isinstance(step_settings(settings, "generate").get("edit_sweep"), list | tuple):
         return None
     found = [_STRENGTH.search(str(name)) for name in table.faces]

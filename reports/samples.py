@@ -148,7 +148,7 @@ def _corrected(samples: Sequence[Sample], classes: Sequence[str]) -> tuple[Preva
 
 
 def _warnings(samples: Sequence[Sample]) -> tuple[str, ...]:
-    """What makes a difference between runs something else than a difference between generators."""
+    """Warnings where a difference between runs may be another than one between generators."""
     found = []
     differing = ("sha256", "classifiers"), ("input_range", "input ranges"), ("crop", "crops"), ("size", "views")
     for key, what in (*differing, ("filter", "filters")):

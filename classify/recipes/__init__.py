@@ -175,7 +175,7 @@ def _read(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
     try:
         table = tomllib.loads(read_bytes(path, "give a recipe's name or its .toml file").decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: is no TOML ({error})") from error
+        raise DataError(f"{path}: is not TOML ({error})") from error
     unknown = set(table) - {"extends", "title", "source", "notes", "model", "training"}
     if unknown:
         raise DataError(

@@ -75,7 +75,7 @@ def audit(
 
     Args:
         faces: any set.
-        threshold: of near duplicates (:func:`fergan.data.audit.audit.duplicates.near_duplicates`).
+        threshold: of near duplicates (:func:`fergan.data.audit.duplicates.near_duplicates`).
         probabilities: [N, K] out-of-fold predictions in the order of ``label_names``; rows of NaN are not judged.
         not_a_face: [N], the share of people who said that a row shows no face, as FER+'s column NF does.
 

@@ -27,7 +27,7 @@ class SensitivityRow:
 
 @dataclass(frozen=True)
 class SensitivityBand:
-    """What the corrected shares would be under other confusions: `low` and `high` [K] hold the intervals of `rows`."""
+    """The corrected shares under other confusions: `low` and `high` [K] hold the intervals of `rows`."""
 
     rows: tuple[SensitivityRow, ...]
     low: Floats

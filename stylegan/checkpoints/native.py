@@ -84,7 +84,7 @@ def save_generator(
         metadata = getattr(generator, "metadata", None)
     architecture = next((name for name, kind in ARCHITECTURES.items() if isinstance(module, kind)), None)
     if architecture is None:
-        raise TypeError(f"{type(module).__name__} is no generator that fergan knows how to save")
+        raise TypeError(f"{type(module).__name__} is not a generator that fergan knows how to save")
     tensors = {}
     for name, tensor in module.state_dict().items():
         tensor = tensor.detach().cpu().contiguous()

@@ -52,7 +52,7 @@ def _trusted(device: torch.device) -> bool:
 
 @torch.inference_mode(False)
 def disagreement(device: torch.device) -> str | None:
-    """What is wrong with a small layer and its gradient by the kernels, held against PyTorch's; None if nothing is."""
+    """Error of the kernels in a small layer and its gradient, held against PyTorch's; None if there is none."""
     rng = torch.Generator().manual_seed(0)
     kernel = torch.tensor([[1.0, 3.0, 2.0, 1.0]]).t() @ torch.tensor([[1.0, 2.0, 4.0, 1.0]]) / 56  # not symmetric
     epilogue, how = Epilogue("lrelu", 0.2, math.sqrt(2), 1.5), Resampling(padding=(2, 1, 1, 2), gain=4.0)

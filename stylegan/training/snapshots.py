@@ -129,7 +129,7 @@ def load_state(path: Path, trainer: Trainer, averages: list[nn.Module], settings
             optimizer.load_state_dict(state["optimizers"][name])
         return int(state["step"])
     except Exception as error:
-        raise DataError(f"{path}: is no training state of this kind ({error}); delete it to start over") from error
+        raise DataError(f"{path}: is not a training state of this kind ({error}); delete it to start over") from error
 
 
 def save_networks(

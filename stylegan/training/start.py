@@ -55,7 +55,7 @@ def read_start(path: Path) -> Start:
     checkpoint = read_checkpoint(path)
     network = checkpoint.generator
     if not isinstance(network, StyleGAN2):
-        raise UsageError(f"--init {path}: is no StyleGAN2")
+        raise UsageError(f"--init {path}: is not a StyleGAN2")
     beside = path.with_name(DISCRIMINATOR_FILE)
     if checkpoint.format == "fergan" and beside.exists():
         return Start(network.config, network.state_dict(), _read_discriminator(beside))

@@ -21,7 +21,7 @@ NAME = "tiny"
 
 @dataclass
 class Server:
-    """What the server on the other side has, how it misbehaves, and what it was asked."""
+    """The server on the other side: what it has, how it misbehaves, and what it was asked."""
 
     body: bytes = NETWORK
     etag: str | None = '"one"'

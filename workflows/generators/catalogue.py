@@ -80,8 +80,7 @@ def list_models() -> list[Listed]:
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """What a generator's file of ours says about itself, and its resolution, read without torch; only for what comes
-    with fergan."""
+    """The metadata and the resolution of a generator that comes with fergan, read without torch."""
     with open(path, "rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     found = dict(json.loads(header["__metadata__"]["fergan"]))

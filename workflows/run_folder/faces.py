@@ -45,7 +45,7 @@ class Steering:
         return min(seeds, self.after) + turns * self.edits.count("") + self.edits[:rest].count("")
 
     def edit(self, seed: int) -> str:
-        """What moves a seed, as the manifest says it: ``happy.npz:2``, or nothing."""
+        """Direction and strength that move a seed, as the manifest says them: ``happy.npz:2``, or nothing."""
         moved = self.of(seed)
         return f"{self.edits[moved[0]]}:{moved[1]:g}" if moved else ""
 
@@ -112,7 +112,7 @@ class FacePlan(Sequence[Face]):
         for index in found:
             if index < len(self) and self[index].name == name:
                 return index
-        raise DataError(f"{printable(name)}: is no face of this run")
+        raise DataError(f"{printable(name)}: is not a face of this run")
 
     def _face(self, index: int) -> Face:
         if self._projected:

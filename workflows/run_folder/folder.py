@@ -236,7 +236,7 @@ class RunFolder:
         self._record = self._read()
 
     def put(self, name: str, value: Any) -> None:
-        """Record something in ``run.json`` that is no setting, or drop it (None); what is there is not written anew."""
+        """Record something in ``run.json`` that is not a setting, or drop it (None); what is there is not rewritten."""
         wanted = json.loads(json.dumps(value))
         if wanted is None:
             if self._record.pop(name, None) is not None:

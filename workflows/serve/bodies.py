@@ -375,7 +375,7 @@ def _echo(value: Any) -> str:
 
 
 def _check_example(value: Any) -> None:
-    """Refuse what is no ``tf.Example``: an object of features, each a value or a list of values of one type."""
+    """Refuse what is not a ``tf.Example``: an object of features, each a value or a list of values of one type."""
     if not isinstance(value, dict):
         raise Refusal(f"Example must be JSON object but got JSON {_kind(value)}")
     for name, content in value.items():

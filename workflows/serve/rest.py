@@ -23,7 +23,7 @@ _LOOK = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_WHICH}(?:/(?P<metada
 
 @dataclass(frozen=True)
 class Target:
-    """What a request's path asks for; ``method`` is predict, classify, regress, status or metadata."""
+    """Target that a request's path names; ``method`` is predict, classify, regress, status or metadata."""
 
     method: str
     name: str

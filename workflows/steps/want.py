@@ -124,7 +124,7 @@ class Judges:
         return one.sha256 in member_checksums(other.card) or other.sha256 in member_checksums(one.card)
 
     def chosen(self, want: WantOptions) -> dict[str, Any]:
-        """What decides the choice, by the names of :class:`GenerateRecord`."""
+        """Settings that decide the choice, by the names of :class:`GenerateRecord`."""
         first, second = self.first.classifier, self.second.classifier
         order = [label for label in first.labels if label in want.quotas]
         return {
@@ -319,7 +319,7 @@ def generate_wanted(
 
 
 def shortfall(run: RunFolder) -> str | None:
-    """What a search did not find, with what it would take, as one line; None where everything was found."""
+    """One line on what a search did not find, and what that would take; None where everything was found."""
     selected = run.record.get("selected")
     if not isinstance(selected, Mapping) or selected.get("filled"):
         return None

@@ -435,7 +435,7 @@ def onnx_file(
 
 
 def test_channels_of_different_ranges(tmp_path: Path) -> None:
-    """As torchvision normalises: of 0..1, less the mean, by the deviation."""
+    """Normalise as torchvision does: of 0..1, less the mean, by the deviation."""
     path, network = onnx_file(tmp_path / "model.onnx", "N")
     gray = torch.from_numpy(FACES).float()[:, None]
     resized = torch.nn.functional.interpolate(gray, (40, 32), mode="bilinear", antialias=True)

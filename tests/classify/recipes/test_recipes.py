@@ -125,7 +125,7 @@ def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
         (text.replace("[model]", "[modle]"), "modle"),
         (text.replace('architecture = "fernet"', ""), "architecture is missing"),
         (text[: text.index("[training]")].replace("[model]", "training = 3\n[model]"), "training must be a table"),
-        ("title = ", "is no TOML"),
+        ("title = ", "is not TOML"),
         ("title = 3", "title is missing or no text"),
     ):
         path.write_text(wrong)

@@ -253,7 +253,7 @@ def test_contradictions_are_not_guessed_over(tmp_path: Path) -> None:
         ("is a link", same, _link),
         ("should have weights", same, _replaced(kernel, data=np.zeros((3, 3, 1, 9), np.float32))),
         ("stored in full", same, _replaced(kernel, compression="gzip")),
-        ("no plain array", same, lambda file: file[kernel].attrs.update(dtype="bfloat16")),
+        ("not a plain array", same, lambda file: file[kernel].attrs.update(dtype="bfloat16")),
         ("float", lambda text: text.replace('"float32"', '"mixed_float16"'), none),
         ("no layer of Keras", lambda text: text.replace('"module": "keras.layers"', '"module": "mine"'), none),
         ("activation 'cube'", lambda text: text.replace('"gelu"', '"cube"'), none),

@@ -278,7 +278,7 @@ def test_a_folder_of_pictures(faces: np.ndarray, tmp_path: Path, invoke: Invoke)
         "annotate", "--source", "in", "--out", "out", "--csv", "out.csv", "--detector", "haar", "--min-face", "0.09"
     )
     assert done.returncode == 0, done.stderr
-    assert "c.png: is no readable" in done.stderr
+    assert "c.png: is not a readable" in done.stderr
     counts: dict[str, int] = defaultdict(int)
     rows = rows_of(tmp_path / "out.csv")
     for row in rows:
@@ -340,11 +340,11 @@ def test_after_an_error_the_table_so_far_is_there_and_no_half_film(done: Path, t
     ("arguments", "code", "text"),
     [
         (["gone.mp4", "--csv", "o.csv"], 1, "gone.mp4: there is no such file"),
-        (["junk.mp4", "--csv", "o.csv"], 1, "junk.mp4: is no film that OpenCV can read"),
-        (["cut.mp4", "--out", "o.mp4"], 1, "cut.mp4: is no film that OpenCV can read"),
+        (["junk.mp4", "--csv", "o.csv"], 1, "junk.mp4: is not a film that OpenCV can read"),
+        (["cut.mp4", "--out", "o.mp4"], 1, "cut.mp4: is not a film that OpenCV can read"),
         (["97", "--csv", "o.csv"], 1, "camera 97: is not there"),
         (["empty", "--csv", "o.csv"], 1, "empty: holds no images"),
-        (["junk.png", "--csv", "o.csv"], 1, "junk.png: is no readable"),
+        (["junk.png", "--csv", "o.csv"], 1, "junk.png: is not a readable"),
         (["film.mp4"], 2, "give --out, --csv or --show"),
         (["film.mp4", "--out", "o.avi"], 2, "a film is written as .webm or .mp4"),
         (["film.mp4", "--out", "film.mp4"], 2, "is the source itself"),

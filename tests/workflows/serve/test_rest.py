@@ -111,7 +111,7 @@ REQUESTS: list[tuple[str, str, str, int, str]] = [
         400,
         "Unable to base64 decode",
     ),
-    ("POST", PREDICT, '{"signature_name": "serving_bytes", "instances": [{"b64": "aGk="}]}', 400, "no readable PNG"),
+    ("POST", PREDICT, '{"signature_name": "serving_bytes", "instances": [{"b64": "aGk="}]}', 400, "not a readable PNG"),
     # classify and regress
     ("POST", "/v1/models/fer:classify", "", 400, "The document is empty"),
     ("POST", "/v1/models/fer:classify", "{}", 400, "key 'examples' is expected and was not found"),
