@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     help="Score this split: validation, test, train, all, or one of the set's own, such as PublicTest.  "
     "[default: validation]",
 )
-@click.option("--split", "once_split", hidden=True)  # the name of --on in earlier versions
 @click.option(
     "--views",
     type=VIEWS,
@@ -43,19 +42,15 @@ if TYPE_CHECKING:
 @seed_option("the halves for calibration")
 @click.option("--out", metavar="DIR", help="Write into this folder.  [default: runs/evaluation/MODEL-SPLIT]")
 @device_option
-def evaluate(out: str | None, once_split: str | None, **options: Any) -> None:
+def evaluate(out: str | None, **options: Any) -> None:
     """Score a classifier on labelled faces: evaluation.json and one HTML page.
 
-    Accuracy with its interval, scores of each class, confusion, ROC curves, calibration, leaks, learning curves, the
-    most confident mistakes, and what the network looks at.
+    They show accuracy with its interval, scores of each class, confusion, ROC curves, calibration, leaks, learning
+    curves, the most confident mistakes, and what the network looks at.
     """
-    from ...runtime.errors import UsageError
     from ..classifiers.evaluate import EvaluateOptions, run_evaluation
     from ..progress import progress
 
-    if options["split"] and once_split:
-        raise UsageError("--split is the older name of --on; give one of them")
-    options["split"] = options["split"] or once_split
     with progress("Evaluating") as show:
         data, files = run_evaluation(EvaluateOptions(**options), out, show)
     faces = "synthetic faces" if data["data"]["synthetic"] else "faces"

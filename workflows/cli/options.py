@@ -329,7 +329,8 @@ classifier_options = together(
     click.option(
         "--model",
         metavar="FILE|NAME",
-        help="A .keras, .h5, .hdf5 or .onnx file, or a name that 'fergan models' lists.  [default: fernet]",
+        help="Judge with this .keras, .h5, .hdf5 or .onnx file, or a name that 'fergan models' lists.  "
+        "[default: fernet]",
     ),
     described_options,
 )

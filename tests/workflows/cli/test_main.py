@@ -48,6 +48,7 @@ def test_a_step_imports_only_what_it_needs(three_commands: Path) -> None:
         ["inspect"],
         ["convert"],
         ["train"],
+        ["audit"],
         ["train", "dcgan"],
     ],
 )
