@@ -223,7 +223,7 @@ def read_figures(path: str | Path) -> Figures:
     try:
         return _from_json(data)
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise DataError(f"{label}: a figure is missing or no positive number ({error}); {again}") from error
+        raise DataError(f"{label}: a figure is missing or not a positive number ({error}); {again}") from error
 
 
 def _from_json(data: dict[str, Any]) -> Figures:

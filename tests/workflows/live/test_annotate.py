@@ -107,7 +107,9 @@ def test_labels_are_those_of_the_classifier_on_the_squares_in_the_table(done: Pa
     classifier = load_classifier()
     source = VideoSource(str(done / "film.mp4"))
     rows = rows_of(done / "out.csv")
-    for number, (_, picture) in enumerate(source.frames()):
+    frames = list(source.frames())
+    assert len(frames) == 24
+    for number, (_, picture) in enumerate(frames):
         here = [row for row in rows if row["frame"] == str(number)]
         squares = np.array([[int(row["x"]), int(row["y"]), int(row["width"])] for row in here])
         expected = classifier.predict(cut_faces(picture, squares))
