@@ -126,7 +126,7 @@ def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
         (text.replace('architecture = "fernet"', ""), "architecture is missing"),
         (text[: text.index("[training]")].replace("[model]", "training = 3\n[model]"), "training must be a table"),
         ("title = ", "is not TOML"),
-        ("title = 3", "title is missing or no text"),
+        ("title = 3", "title is missing or not a string"),
     ):
         path.write_text(wrong)
         with pytest.raises(DataError, match=message):
