@@ -202,7 +202,7 @@ def confidence_chart(summary: ConfidenceSummary, *, ident: str, title: str) -> M
     )
 
 
-def probability_chart(probabilities: ArrayLike, given: ArrayLike, *, ident: str, title: str, bins: int = 20) -> Markup:
+def probability_chart(probabilities: ArrayLike, given: ArrayLike, *, ident: str, title: str) -> Markup:
     """The histogram of one class's probability over all faces, with the faces that got the label in front.
 
     The height is the square root of the count, so that a few likely faces show beside many impossible ones.
@@ -212,7 +212,8 @@ def probability_chart(probabilities: ArrayLike, given: ArrayLike, *, ident: str,
         given: bool [N], True where the face got this label.
     """
     values, mask = np.asarray(probabilities, np.float64), np.asarray(given, bool)
-    every, labelled = histogram(values, bins), histogram(values[mask], bins)
+    every, labelled = histogram(values), histogram(values[mask])
+    bins = len(every)
     peak = max(1, int(every.max()))
     plot = 64.0
     columns = [

@@ -23,7 +23,7 @@ _PER_LABEL = 12
 _FACES_BYTES = 2_600_000  # of all runs together
 
 
-def build_comparison(samples: Sequence[Sample], *, created: str, title: str | None = None) -> Report:
+def build_comparison(samples: Sequence[Sample], *, created: str) -> Report:
     """The page of a comparison and its numbers, in memory.
 
     Raises:
@@ -31,7 +31,7 @@ def build_comparison(samples: Sequence[Sample], *, created: str, title: str | No
     """
     compared = compare_samples(samples)
     names = [printable(sample.name, 60) for sample in compared.samples]
-    heading = title or f"Facial expressions: {' / '.join(names)}"
+    heading = f"Facial expressions: {' / '.join(names)}"
     order = compared.ranking()
     pictures = [_pictures(sample, number, len(samples)) for number, sample in enumerate(compared.samples)]
     html = render_document(
