@@ -145,7 +145,7 @@ def save_networks(
     for place, (half_life, average) in enumerate(zip(settings.ema_kimg, averages, strict=True)):
         name = f"generator-ema{half_life:g}.safetensors" if place else "generator.safetensors"
         about = {**(metadata or {}), "kimg": kimg, "ema_kimg": half_life, "training": training}
-        save_generator(folder / name, average, trainer.config, about)
+        save_generator(folder / name, average, about)
     discriminator = trainer.modules["D"]
     if isinstance(discriminator, Discriminator):
         save_discriminator(folder / DISCRIMINATOR_FILE, discriminator)
