@@ -147,7 +147,7 @@ def main() -> None:
     for precision in ("float32", "bfloat16"):
         settings = dataclasses.replace(training, precision=precision)
         keras.utils.set_random_seed(0)
-        model = build_model(recipe.model, len(FER2013))
+        model = build_model(recipe.model)
         head = [rng.normal(0, 0.05, (model.output.shape[-1], 7)), np.zeros(7)]
         runs: dict[str, Run] = {
             "plain": plain(model, head, settings, dict(recipe.model.options)),
