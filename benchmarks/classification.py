@@ -179,11 +179,11 @@ def main() -> None:
             }
             expected = ways["keras"](faces)
             assert np.abs(ways["plain"](faces) - expected).max() < 1e-4, "the three are not one network"
-            apart = np.abs(classifier.predict(faces) - expected).max()
+            difference = np.abs(classifier.predict(faces) - expected).max()
             speed = measure(ways, faces, options.turns)
             print(
                 f"| {path.stem} | {multiply_adds(model):.1f} | {speed['keras']:.0f} | {speed['plain']:.0f} "
-                f"| **{speed['ours']:.0f}** | {classifier.engine} | {apart:.1e} |"
+                f"| **{speed['ours']:.0f}** | {classifier.engine} | {difference:.1e} |"
             )
     print("\nFaces a second, 48x48 gray.")
 

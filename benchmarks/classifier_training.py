@@ -156,8 +156,8 @@ def main() -> None:
         if options.stock:
             runs["keras"] = stock(model, head, settings)
         first = {name: run(data[:1]) for name, run in runs.items()}  # warms up, too
-        apart = max(first.values()) - min(first.values())
-        assert apart < (1e-3 if precision == "float32" else 2e-2), f"these are not one network: {first}"
+        difference = max(first.values()) - min(first.values())
+        assert difference < (1e-3 if precision == "float32" else 2e-2), f"these are not one network: {first}"
         runs["augmentation"] = lambda given: float(len([batches[index] for index in range(len(given))]))
         times: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(options.turns):

@@ -184,8 +184,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     settings = parser.parse_args()
     tune_malloc()  # else clearing memory for large results is most of what is timed
-    here = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    for device in [settings.device] if settings.device else here:
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    for device in [settings.device] if settings.device else devices:
         table(device, settings)
 
 

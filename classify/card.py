@@ -124,13 +124,13 @@ def read_model_card(path: Path) -> str | None:
     Raises:
         DataError: it cannot be read.
     """
-    beside = path.with_suffix(".md")
+    notes = path.with_suffix(".md")
     try:
-        return beside.read_text(encoding="utf-8-sig")
+        return notes.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{printable(beside)}: cannot be read ({error})") from error
+        raise DataError(f"{printable(notes)}: cannot be read ({error})") from error
 
 
 def member_checksums(card: Mapping[str, Any]) -> set[str]:

@@ -133,10 +133,10 @@ class Classifier:
             return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
         if not (np.all(outputs >= 0) and np.allclose(outputs.sum(axis=1), 1, atol=1e-3)):
             where = f"{self.source}: " if self.source else ""
-            beside = self.source.with_suffix(".json").name if self.source else "the card"
+            card = self.source.with_suffix(".json").name if self.source else "the card"
             raise DataError(
                 f"{where}its outputs are not probabilities (a row is {np.round(outputs[0], 3).tolist()}); if they are "
-                f'logits, which a softmax makes probabilities, write "outputs": "logits" into {beside}'
+                f'logits, which a softmax makes probabilities, write "outputs": "logits" into {card}'
             )
         return outputs
 
@@ -343,7 +343,7 @@ def _described(
             "not as FER2013 has them; --view 48 shows it those"
         )
     # answers on validation faces correct labels only of faces that were shown in the same way
-    beside = path.with_suffix(".validation.npz") if shown == card.get("view", "48") else None
+    validation = path.with_suffix(".validation.npz") if shown == card.get("view", "48") else None
     return Classifier(
         network,
         names,
@@ -352,7 +352,7 @@ def _described(
         card=card,
         device=device,
         source=path,
-        validation=read_regular(beside) if beside and beside.exists() else None,
+        validation=read_regular(validation) if validation and validation.exists() else None,
         input_range=span,
         view=shown,
         foreign=not made_here(path, card),

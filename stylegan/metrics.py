@@ -221,8 +221,8 @@ def nearest(
             squares = _squared_distances(queries[rows], block)
             if exclude is not None:
                 own = exclude[rows] - start
-                here = np.flatnonzero((own >= 0) & (own < len(block)))
-                squares[here, own[here]] = np.inf
+                inside = np.flatnonzero((own >= 0) & (own < len(block)))
+                squares[inside, own[inside]] = np.inf
             found = np.argpartition(squares, min(k, len(block)) - 1, axis=1)[:, :k]
             candidates = np.hstack([best[rows], np.take_along_axis(squares, found, axis=1)])
             order = np.argsort(candidates, axis=1, kind="stable")[:, :k]

@@ -169,13 +169,13 @@ class _Table:
             **values,
         }
         if other is not None:
-            apart = (self.roles[rows] != self.roles[other]) & (self.roles[rows] != "") & (self.roles[other] != "")
+            leak = (self.roles[rows] != self.roles[other]) & (self.roles[rows] != "") & (self.roles[other] != "")
             part |= {
                 "other_row": other,
                 "other_name": self.names[other],
                 "other_split": self.usage[other],
                 "other_label": self.labels[other],
-                "leak": apart,
+                "leak": leak,
                 "conflict": self.labels[rows] != self.labels[other],
             }
         self.parts.append(pd.DataFrame(part).reindex(columns=COLUMNS).astype(_TYPES))

@@ -110,7 +110,7 @@ def compare_judges(
         for a in range(len(codes))
         for b in range(a + 1, len(codes))
     )
-    apart = [0.5 * np.abs(probabilities[pair.first] - probabilities[pair.second]).sum(axis=1) for pair in pairs]
+    distances = [0.5 * np.abs(probabilities[pair.first] - probabilities[pair.second]).sum(axis=1) for pair in pairs]
     every = np.stack([one.shares for one in shares])
     same = (codes == codes[0]).all(axis=0)
     return JudgeAgreement(
@@ -123,7 +123,7 @@ def compare_judges(
         pairs=pairs,
         all_agree=_share(int(same.sum()), len(same)),
         kappa=fleiss_kappa(codes, len(classes)),
-        disagreement=np.mean(apart, axis=0),
+        disagreement=np.mean(distances, axis=0),
         spread=every.max(axis=0) - every.min(axis=0),
     )
 

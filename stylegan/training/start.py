@@ -56,9 +56,9 @@ def read_start(path: Path) -> Start:
     network = checkpoint.generator
     if not isinstance(network, StyleGAN2):
         raise UsageError(f"--init {path}: is not a StyleGAN2")
-    beside = path.with_name(DISCRIMINATOR_FILE)
-    if checkpoint.format == "fergan" and beside.exists():
-        return Start(network.config, network.state_dict(), _read_discriminator(beside))
+    discriminator = path.with_name(DISCRIMINATOR_FILE)
+    if checkpoint.format == "fergan" and discriminator.exists():
+        return Start(network.config, network.state_dict(), _read_discriminator(discriminator))
     found = checkpoint.discriminator
     return Start(network.config, network.state_dict(), None if found is None else found.state_dict())
 

@@ -72,9 +72,9 @@ def list_models() -> list[Listed]:
         for name, judge in KNOWN_JUDGES.items()
     ]
     published += [(entry, cached(name), entry.about, entry.resolution) for name, entry in ZOO.items()]
-    for one, here, about, pixels in published:
-        size = _megabytes(here.stat().st_size) if here else f"~{one.megabytes:g} MB" if one.megabytes else ""
-        place = "downloaded" if here else "to download"
+    for one, file, about, pixels in published:
+        size = _megabytes(file.stat().st_size) if file else f"~{one.megabytes:g} MB" if one.megabytes else ""
+        place = "downloaded" if file else "to download"
         listed.append(Listed(one.name, about, pixels, size, one.licence.partition(",")[0], place))
     return listed
 
