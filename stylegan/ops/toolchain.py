@@ -104,8 +104,8 @@ def toolkits() -> list[Toolkit]:
     places.append(("/usr/local/cuda", Path("/usr/local/cuda")))
     major = (torch.version.cuda or "0").split(".")[0]
     wheels = Path(sysconfig.get_path("purelib")) / "nvidia" / f"cu{major}"
-    user_wheels = Path(torch.__file__).parents[1] / "nvidia" / f"cu{major}"
-    places += [("pip wheels", wheels), ("pip wheels", user_wheels)]
+    torch_wheels = Path(torch.__file__).parents[1] / "nvidia" / f"cu{major}"
+    places += [("pip wheels", wheels), ("pip wheels", torch_wheels)]
 
     found: dict[Path, Toolkit] = {}
     for source, home in places:
