@@ -223,7 +223,7 @@ def test_a_sweep_makes_and_reports_the_same_seeds_at_each_psi(tmp_path: Path, ne
         ("generate --projected-w pickled.npz --network tiny.safetensors", 1, "pickled.npz: is not an .npz"),
         ("generate --projected-w other.npz --network tiny.safetensors", 1, "holds no array 'w'"),
         ("generate --projected-w wide.npz --network tiny.safetensors", 1, "[1, 6, 7]"),
-        ("generate --projected-w nan.npz --network tiny.safetensors", 1, "no finite number"),
+        ("generate --projected-w nan.npz --network tiny.safetensors", 1, "must hold finite floats"),
         ("generate --n 1 --psi-cutoff 7 --network tiny.safetensors", 2, "at most 6"),
     ],
 )
