@@ -1,4 +1,4 @@
-"""What each choice of a StyleGAN2 training is worth: ``python -m benchmarks.training_quality --data faces.zip``.
+"""The worth of each choice of a StyleGAN2 training: ``python -m benchmarks.training_quality --data faces.zip``.
 
 Trainings of equal length differ in one choice each from the recipe of the bundled wide generator. Equal are the minutes
 of CPU time on one thread, not the images: what makes a step dearer has to pay for it. Each is judged at its last

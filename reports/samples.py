@@ -149,7 +149,7 @@ def _corrected(samples: Sequence[Sample], classes: Sequence[str]) -> tuple[Preva
 
 
 def _warnings(samples: Sequence[Sample]) -> tuple[str, ...]:
-    """What makes a difference between runs something else than a difference between generators."""
+    """Warnings where a difference between runs may be another than one between generators."""
     found = []
     judged = [sample.record.classify or ClassifyRecord() for sample in samples]
     seen: dict[str, list[Any]] = {

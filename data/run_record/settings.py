@@ -164,7 +164,7 @@ class ClassifyRecord(Record):
         other: what else the preparation of the faces records of itself.
         input_range, outputs, licence: of the classifier, where they are not the usual ones.
         no_face: what becomes of a picture in which ``detect`` finds no face: ``whole`` or ``skip``; else None.
-        columns: names of all its outputs, where some are no labels.
+        columns: names of all its outputs, where some are not labels.
         name: of the judge in the run, where that is not the model's.
         images, n, pictures_sha256: the foreign pictures that were judged in place of the run's own faces.
     """

@@ -84,5 +84,5 @@ def folder_name(name: str) -> str:
     """
     found = re.sub(r"[^\w.-]", "_", name).lstrip(".")[:100]
     if not found.strip("_"):
-        raise UsageError(f"--model: {printable(name)!r} is no name for a judge; give one: --model NAME=FILE")
+        raise UsageError(f"--model: {printable(name)!r} is not a name for a judge; give one: --model NAME=FILE")
     return found

@@ -137,7 +137,7 @@ class Judge:
         write_atomically(run.validation, self.classifier.validation)
 
     def label(self, faces: Sequence[Face], prepared: Prepared, skipped: dict[str, str] | None = None) -> pd.DataFrame:
-        """Label the faces of a shard, by :func:`~.labels.label_table`; the one way by which every engine labels.
+        """Label the faces of a shard, by :func:`fergan.workflows.run_folder.labels.label_table`, as every engine does.
 
         Faces at which the network fails are skipped with the reason.
 
