@@ -161,7 +161,7 @@ def train_stylegan2(
 
 
 def _start(init: str | None, wanted: StyleGAN2Config) -> tuple[Start | None, StyleGAN2Config]:
-    """What ``--init`` names, and the configuration of the training that starts from it."""
+    """The start that ``--init`` names, and the configuration of the training that starts from it."""
     start = None if init is None else read_start(find_checkpoint(init))
     return start, wanted if start is None else grown(start.config, wanted)
 

@@ -44,7 +44,7 @@ def seats(run: RunFolder) -> list[RunFolder]:
     """The folders of all judges of a run, the first one's first.
 
     Raises:
-        DataError: a name is no judge's.
+        DataError: a name is not a judge's.
     """
     names = list(run.record.judges or ())
     if any(folder_name(name) != name for name in names):
