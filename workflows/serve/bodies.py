@@ -155,11 +155,13 @@ def _general(body: bytes, lookup: Lookup, max_values: int) -> PredictRequest:
         document = _document(body, max_values)
         signature = lookup(_signature_name(document))
         if "instances" in document and "inputs" in document:
-            raise Refusal("Only one of the keys 'inputs' and 'instances' may be there")
+            raise Refusal("Not formatted correctly: expecting only one of 'inputs' or 'instances' keys to exist")
         if "instances" in document:
             instances = document["instances"]
-            if not isinstance(instances, list) or not instances:
-                raise Refusal("'instances' must be a list of one row or more")
+            if not isinstance(instances, list):
+                raise Refusal("Expecting 'instances' to be an list/array")
+            if not instances:
+                raise Refusal("No values in 'instances' array")
             inputs = _from_instances(instances, signature.inputs)
         elif "inputs" in document:
             inputs = _from_inputs(document["inputs"], signature.inputs)
@@ -216,7 +218,7 @@ def _first_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _signature_name(document: dict[str, Any]) -> str:
     name = document.get("signature_name", "")
     if not isinstance(name, str):
-        raise Refusal("'signature_name' must be a string")
+        raise Refusal("'signature_name' key must be a string value.")
     return name
 
 
@@ -228,7 +230,10 @@ def _from_instances(instances: list[Any], infos: Mapping[str, TensorInfo]) -> Te
         if named != _is_named(item):
             raise Refusal(f"Item {index} of 'instances' must be {'an object' if named else 'a value or a list'}")
         if named and item.keys() != infos.keys():
-            raise Refusal(f"Item {index} of 'instances' must have the keys {','.join(sorted(infos))} and no others")
+            raise Refusal(
+                f"Failed to process element: {index} of 'instances' list. Error: keys must be equal to: "
+                + ",".join(sorted(infos))
+            )
     if not named:
         ((key, info),) = infos.items()
         return {key: _tensor(instances, info.dtype)}

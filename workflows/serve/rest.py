@@ -122,9 +122,14 @@ class RestApi:
         name = await loop.run_in_executor(self._parsers, parse_examples, body, self._settings.max_values)
         async with self._repository.hold(target.name, target.version, target.label) as version:
             signatures = version.servable.signatures
-            if name and name not in signatures:
-                raise Refusal(f"The model has no signature {name}")
-            raise Refusal(f"The model has no signature that takes examples, as :{target.method} does; use :predict")
+            name = name or "serving_default"
+            if name not in signatures:
+                raise Refusal(f"No signature was found with the name: {name}")
+            kind = {"classify": "classification", "regress": "regression"}[target.method]
+            raise Refusal(
+                f"Expected {kind} signature method_name to be tensorflow/serving/{target.method}. "
+                f"Was: {signatures[name].method}"
+            )
 
 
 def _refuse(refusal: Refusal) -> Any:

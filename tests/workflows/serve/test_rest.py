@@ -80,10 +80,10 @@ REQUESTS: list[tuple[str, str, str, int, str]] = [
     ("POST", PREDICT, "[1]", 400, "must be a JSON object"),
     # keys
     ("POST", PREDICT, "{}", 400, "Missing 'inputs' or 'instances' key"),
-    ("POST", PREDICT, '{"instances": [1], "inputs": [1]}', 400, "Only one of the keys 'inputs' and 'instances'"),
-    ("POST", PREDICT, '{"instances": 3}', 400, "'instances' must be a list"),
-    ("POST", PREDICT, '{"instances": []}', 400, "'instances' must be a list of one row or more"),
-    ("POST", PREDICT, '{"signature_name": 5}', 400, "'signature_name' must be a string"),
+    ("POST", PREDICT, '{"instances": [1], "inputs": [1]}', 400, "expecting only one of 'inputs' or 'instances' keys"),
+    ("POST", PREDICT, '{"instances": 3}', 400, "Expecting 'instances' to be an list/array"),
+    ("POST", PREDICT, '{"instances": []}', 400, "No values in 'instances' array"),
+    ("POST", PREDICT, '{"signature_name": 5}', 400, "'signature_name' key must be a string value."),
     ("POST", PREDICT, '{"signature_name": "x"}', 400, 'Serving signature name: "x" not found in signature def'),
     # values
     ("POST", PREDICT, '{"instances": ["a"]}', 400, "not of expected type: float"),
@@ -96,8 +96,8 @@ REQUESTS: list[tuple[str, str, str, int, str]] = [
     ("POST", PREDICT, '{"instances": [[[1, 2], 3]]}', 400, "a list of 2 at [0][1], where another value is"),
     ("POST", PREDICT, '{"instances": [[1], {"pixels": 1}]}', 400, "Item 1 of 'instances' must be a value or a list"),
     ("POST", PREDICT, '{"instances": [{"pixels": 1}, [1]]}', 400, "Item 1 of 'instances' must be an object"),
-    ("POST", PREDICT, '{"instances": [{}]}', 400, "must have the keys pixels and no others"),
-    ("POST", PREDICT, '{"instances": [{"x": 1}]}', 400, "Item 0 of 'instances' must have the keys pixels"),
+    ("POST", PREDICT, '{"instances": [{}]}', 400, "keys must be equal to: pixels"),
+    ("POST", PREDICT, '{"instances": [{"x": 1}]}', 400, "Failed to process element: 0 of 'instances' list."),
     ("POST", PREDICT, '{"inputs": {"x": 1}}', 400, "'inputs' must have the key pixels"),
     ("POST", PREDICT, '{"instances": [16777217]}', 400, "16777217 at [0] does not fit a float exactly"),
     ("POST", PREDICT, '{"instances": [1e39]}', 400, "does not fit a float exactly"),
@@ -124,9 +124,10 @@ REQUESTS: list[tuple[str, str, str, int, str]] = [
         "/v1/models/fer:classify",
         '{"examples": [{"x": 1.0}]}',
         400,
-        "The model has no signature that takes examples, as :classify does",
+        "Expected classification signature method_name to be tensorflow/serving/classify. "
+        "Was: tensorflow/serving/predict",
     ),
-    ("POST", "/v1/models/fer:regress", '{"examples": [{"x": 1.0}]}', 400, "as :regress does; use :predict"),
+    ("POST", "/v1/models/fer:regress", '{"examples": [{"x": 1.0}]}', 400, "Expected regression signature method_name"),
 ]
 
 
