@@ -22,6 +22,12 @@ def validation(rng: np.random.Generator, sizes: int | None = None) -> Validation
     return Validation("simulated", LABELS[drawn], ANSWERS[drawn])
 
 
+def labelled(counts: list[int], rng: np.random.Generator) -> np.ndarray:
+    """Probabilities [sum of counts, 7] of faces that got each label so often, whatever they show."""
+    given = ANSWERS.argmax(axis=1)
+    return ANSWERS[np.concatenate([rng.choice(np.flatnonzero(given == k), n) for k, n in enumerate(counts)])]
+
+
 def faces(shares: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     """Probabilities [n, 7] of faces with these expressions, under label shift."""
     counts = rng.multinomial(n, shares)
