@@ -97,10 +97,15 @@ def tested_label_shift(table: LabelTable, validation: Validation, acc: Prevalenc
     return replace(test, verdict="refuted") if len(acc.outside) else test
 
 
+def unseen(validation: Validation, classes: tuple[str, ...]) -> list[str]:
+    """The labels that no validation face shows, ready to be printed."""
+    per_class = np.bincount(np.asarray(validation.labels, np.int64), minlength=len(classes))
+    return [printable(name, 60) for name, n in zip(classes, per_class, strict=False) if not n]
+
+
 def missing_validation(validation: Validation, classes: tuple[str, ...]) -> str | None:
     """Why no shares can be corrected by these faces, as a sentence; None where every class has some."""
-    per_class = np.bincount(np.asarray(validation.labels, np.int64), minlength=len(classes))
-    lacking = [printable(classes[k], 60) for k in np.flatnonzero(per_class == 0)]
+    lacking = unseen(validation, classes)
     if not lacking:
         return None
     return (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ...reports.correction import tested_label_shift
+from ...reports.correction import tested_label_shift, unseen
 from ...reports.formatting import listed, plural
 from ...reports.statistics.clusters import clustered_distance
 from ...reports.statistics.comparison import compare_counts, compare_to_reference
@@ -149,6 +149,8 @@ def check(
         name = f"the run {printable(theirs.name)} ({plural(len(other.table), 'face')})"
     else:
         other, name = theirs, printable(theirs.name)
+        if other.warning:
+            warnings.append(other.warning)
         if other.error is not None:
             name += " as this classifier would label it"
     distance = _distance(ours, other, corrected, level, seed, warnings)
@@ -232,7 +234,7 @@ def read_reference(
     """The reference that ``--reference`` names: a built-in one, a CSV file, or the labels of another run.
 
     A built-in one has true expressions; ``as_labels`` gives the labels that our classifier would give to them, where
-    its errors are known. Of a run with several judges it is the one that judged ours, else the first.
+    its errors are known. Where no validation face shows one of them, it has a warning instead. Of a run with several judges it is the one that judged ours, else the first.
 
     Raises:
         UsageError: nothing of that name.
@@ -240,7 +242,15 @@ def read_reference(
     """
     if text in NAMED_REFERENCES:
         found, validation = reference(text, classes), read_validation(ours) if as_labels else None
-        return found if validation is None else as_labelled(found, validation)
+        if validation is None:
+            return found
+        if lacking := unseen(validation, classes):
+            return replace(
+                found,
+                warning=f"the validation faces show no {listed(lacking)}, so labels are compared with the true "
+                f"expressions of {found.name} as they are, and the classifier's mistakes alone make a distance",
+            )
+        return as_labelled(found, validation)
     path = Path(text)
     if path.is_file():
         try:

@@ -25,13 +25,22 @@ def make_run(path: Path, shares: list[float], n: int, seed: int = 0, validation:
     write_run(path, stored["probabilities"][rows], validation=validation)
 
 
-def write_run(path: Path, probabilities: np.ndarray, first: int = 0, validation: bool = False) -> None:
-    """A classified run of seeds from `first` on with these answers."""
-    run, seeds = RunFolder(path), range(first, first + len(probabilities))
-    run.claim(
-        ClassifyRecord(labels=tuple(FER2013), sha256="0", crop="none", other={"filter": "box"}, n=len(probabilities))
-    )
-    write_part(run, 0, label_table([f"seed{i:04d}.png" for i in seeds], seeds, probabilities, FER2013))
+def write_run(
+    path: Path,
+    probabilities: np.ndarray,
+    first: int = 0,
+    validation: bool = False,
+    labels: tuple[str, ...] = tuple(FER2013),
+    psi: list[float] | None = None,
+) -> None:
+    """A classified run of seeds from `first` on with these answers; with `psi` each seed is drawn at all of them."""
+    run, n = RunFolder(path), len(probabilities)
+    run.claim(ClassifyRecord(labels=labels, sha256="0", crop="none", other={"filter": "box"}, n=n))
+    times = 1 if psi is None else len(psi)
+    seeds = [seed for seed in range(first, first + n // times) for _ in range(times)]
+    at = None if psi is None else psi * (n // times)
+    names = [f"seed{seed:04d}-{place % times}.png" for place, seed in enumerate(seeds)]
+    write_part(run, 0, label_table(names, seeds, probabilities, labels, psi=at))
     merge_parts(run, 1)
     if validation:
         run.validation.write_bytes(VALIDATION.read_bytes())
@@ -81,6 +90,18 @@ def test_a_refuted_correction_decides_nothing(tmp_path: Path, invoke: Invoke) ->
         data = json.loads(invoke(*command, "--corrected", "--format", "json").stdout)
         assert data["verdict"] == data["label_shift"]["run"]["verdict"] == "refuted"
     assert invoke("check", "--run", "a", "--reference", "a", "--corrected").stdout.startswith("same: ")
+
+
+@pytest.mark.parametrize("options", [[], ["--sequential", "looks.json"]])
+def test_of_eight_expressions_one_has_no_validation_faces(tmp_path: Path, invoke: Invoke, options: list[str]) -> None:
+    """Labels are then compared with the reference as it is, and the check says so."""
+    stored, rng = np.load(VALIDATION), np.random.default_rng(0)
+    eight = np.pad(stored["probabilities"], ((0, 0), (0, 1)))
+    write_run(tmp_path / "runs/a", eight[rng.choice(len(eight), 300)], labels=(*FER2013, "contempt"))
+    np.savez(tmp_path / "runs/a/validation.npz", name="PublicTest", labels=stored["labels"], probabilities=eight)
+    done = invoke("check", "--run", "a", "--reference", "uniform", "--max-tv", "0.5", *options)
+    assert done.returncode == 0 and "from equal shares" in done.stdout, done.stderr
+    assert "the validation faces show no contempt, so labels are compared with" in done.stdout + done.stderr
 
 
 def test_a_run_without_a_csv_is_checked_by_its_parts(
