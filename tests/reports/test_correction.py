@@ -15,7 +15,7 @@ from fergan.reports.statistics.table import LabelTable
 
 from .conftest import CLASSES
 from .markup import Page
-from .simulated import ANSWERS, FER2013_SHARES, HAPPY_AND_NEUTRAL, LABELS, faces, validation
+from .simulated import ANSWERS, FER2013_SHARES, HAPPY_AND_NEUTRAL, LABELS, faces, labelled, validation
 
 PUBLIC = Validation("PublicTest", LABELS, ANSWERS)
 
@@ -31,9 +31,7 @@ def softened(p: np.ndarray, temperature: float) -> np.ndarray:
 
 def bare_run(rng: np.random.Generator) -> np.ndarray:
     """500 faces with the labels of the default run, which no shares explain."""
-    labels = np.repeat(np.arange(7), [1, 0, 0, 318, 16, 0, 165])
-    given = ANSWERS.argmax(axis=1)
-    return ANSWERS[[rng.choice(np.flatnonzero(given == k)) for k in labels]]
+    return labelled([1, 0, 0, 318, 16, 0, 165], rng)
 
 
 def report(p: np.ndarray) -> Any:
@@ -48,6 +46,7 @@ def test_soft_confidences_strike_em_and_pacc_and_leave_acc() -> None:
     assert soft.label_shift.verdict == "holds" and soft.depth.verdict == "less sure"
     assert set(soft.doubts) == {"PACC", "EM"} and "less sure" in soft.doubts["EM"]
     assert soft.agreement.p_value < 0.01
+    assert soft.prevalence["ACC"].shares[1] < 0.05 and soft.prevalence["EM"].shares[1] > 0.4  # disgust: 0 and 58 %
     made = report(softened(p, 1.5))
     page, text = Page(made.html), markdown(made.data)
     assert "Corrected (EM) is struck" in page.text and "Corrected (ACC) does not stand" not in page.text
