@@ -15,6 +15,13 @@ from .statistics.sensitivity import SensitivityBand, sensitivity_band
 from .statistics.table import LabelTable
 
 
+BLIND_SPOT = (
+    "The test cannot see other mistakes where all expressions are common, nor a fifth of the faces being answered like "
+    "those of another expression: either looks like other shares."
+)
+"""What the fit test does not find; whoever shows its verdict shows this with it."""
+
+
 @dataclass(frozen=True)
 class Correction:
     """Corrected shares and the checks of what they rest on.

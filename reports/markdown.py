@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .correction import BLIND_SPOT
 from .formatting import NBSP, count, percent, percent_range, plural, printable
 from .further import refuted
 
@@ -22,7 +23,7 @@ def markdown(data: Mapping[str, Any]) -> str:
         shift = data["label_shift"]
         blocks.append(
             f"{_text(shift['sentence'])} Fit test: {shift['verdict']} (likelihood ratio {shift['statistic']:.1f}, "
-            f"p {shift['p_value']:.3g})."
+            f"p {shift['p_value']:.3g}). {BLIND_SPOT}"
         )
         doubts = [f"- {method} does not stand: {_text(why)}." for method, why in corrected["doubts"].items()]
         blocks += ["\n".join(doubts)] if doubts else []

@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ..conclusions import Conclusion
-from ..correction import label_shift_sentence
+from ..correction import BLIND_SPOT, label_shift_sentence
 from ..figures import bars as figures
 from ..formatting import NBSP, count, listed, moment, percent, percent_range, plural, printable
 from ..html.document import Report, render_document
@@ -49,6 +49,7 @@ def build_comparison(samples: Sequence[Sample], *, created: str, title: str | No
         legend=[(figures.legend_mark(i), name) for i, name in enumerate(names)],
         chart=_chart(compared, names, order, dict(enumerate(compared.shares)), "given"),
         standing=standing,
+        blind_spot=BLIND_SPOT,
         shifts=[
             label_shift_sentence(one.label_shift, compared.classes, shares.counts)
             for one, shares in zip(compared.corrected or (), compared.shares, strict=False)

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fergan.reports.conclusions import conclude
-from fergan.reports.correction import correct
+from fergan.reports.correction import BLIND_SPOT, correct
 from fergan.reports.findings import evaluate
 from fergan.reports.markdown import markdown
 from fergan.reports.pages.report import build_report
@@ -52,6 +52,7 @@ def test_soft_confidences_strike_em_and_pacc_and_leave_acc() -> None:
     assert "Corrected (EM) is struck" in page.text and "Corrected (ACC) does not stand" not in page.text
     assert set(made.data["corrected"]["doubts"]) == {"PACC", "EM"}
     assert "- EM does not stand" in text and "~~" not in text
+    assert BLIND_SPOT in page.text and BLIND_SPOT in text
 
 
 def test_a_refuted_correction_is_not_quoted_anywhere_as_if_it_stood() -> None:
