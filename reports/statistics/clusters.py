@@ -22,6 +22,7 @@ def clustered_distance(
     theirs: Labelled | Floats,
     k: int,
     *,
+    error: Floats | None = None,
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
@@ -32,6 +33,7 @@ def clustered_distance(
         theirs: the same of another set, whose equal keys are those of the same seeds or pictures; or exact
             shares [k].
         k: labels.
+        error: where those shares are an estimate, draws [B, k] of what it may be wrong by, B at least 2000.
 
     Returns:
         The distance; with both sets equal face by face its interval is 0 to 0.
@@ -51,7 +53,8 @@ def clustered_distance(
         _difference(_drawn(times, kinds, min(step, _DRAWS - start), rng), patterns, k, exact) - difference
         for start in range(0, _DRAWS, step)
     ]
-    return total_variation_interval(difference, np.concatenate(noise), level)
+    drawn = np.concatenate(noise)
+    return total_variation_interval(difference, drawn if error is None else drawn - error[:_DRAWS], level)
 
 
 def _drawn(times: Ints, kinds: Ints, draws: int, rng: np.random.Generator) -> Ints:

@@ -151,8 +151,8 @@ def check(
         other, name = theirs, printable(theirs.name)
         if other.warning:
             warnings.append(other.warning)
-        if other.error is not None:
-            name += " as this classifier would label it"
+        taken = "expressions" if corrected else "labels"
+        name += f" (taken as shares of {taken})" if other.error is None else " as this classifier would label it"
     distance = _distance(ours, other, corrected, level, seed, warnings)
     verdict = "within" if distance.high <= max_tv else "drifted" if distance.low > max_tv else "undecided"
     tests: dict[str, LabelShiftTest] = {}
@@ -219,7 +219,9 @@ def _distance(
             raise DataError(f"the validation faces do not serve: {error}; check without --corrected") from error
     if isinstance(other, Reference):
         if ours.swept() and other.counts is None:
-            return clustered_distance(ours.labelled(), other.shares, len(classes), level=level, seed=seed)
+            return clustered_distance(
+                ours.labelled(), other.shares, len(classes), error=other.error, level=level, seed=seed
+            )
         if ours.swept():
             warnings.append("the run pools several truncations of the same seeds, so the interval is too narrow")
         return compare_to_reference(ours.counts(), classes, other, level=level, seed=seed).total_variation

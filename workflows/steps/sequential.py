@@ -79,8 +79,7 @@ def check_again(
     return look, (
         f"{word}: look {look.number} at {plural(int(counts.sum()), 'face')} has p {look.p_value:.3g} against a total "
         f"variation of at most {max_tv:g} from {printable(limit.terms['reference'])}; it may spend {look.spends:.3g} "
-        f"of {alpha:g}"
-        + (f"; {limit.warning}" if limit.warning else "")
+        f"of {alpha:g}" + (f"; {limit.warning}" if limit.warning else "")
     ).replace("\N{NO-BREAK SPACE}", " ")
 
 

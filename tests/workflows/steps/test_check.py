@@ -7,6 +7,7 @@ import fergan
 import numpy as np
 import pytest
 from fergan.data.labels import FER2013
+from fergan.reports.statistics.references import FER2013_TRAINING
 from fergan.workflows.run_folder.folder import RunFolder
 from fergan.workflows.run_folder.labels import label_table, merge_parts, write_part
 from fergan.workflows.run_folder.records import ClassifyRecord
@@ -14,6 +15,7 @@ from fergan.workflows.run_folder.records import ClassifyRecord
 from ..conftest import Invoke
 
 VALIDATION = Path(fergan.__file__).parent / "classify/weights/fernet.validation.npz"
+FER2013_SHARES = [n / sum(FER2013_TRAINING) for n in FER2013_TRAINING]
 HAPPY = [0.05, 0.01, 0.04, 0.55, 0.10, 0.05, 0.20]
 
 
@@ -70,6 +72,18 @@ def test_corrected_shares_are_nearer_to_a_reference_of_true_expressions(tmp_path
     assert corrected.returncode == 0 and "corrected shares of 3000 faces" in corrected.stdout
     between = invoke("check", "--run", "a", "--reference", "a", "--corrected", "--max-tv", "0.1")
     assert between.returncode == 0 and between.stdout.startswith("same: total variation 0.000")
+
+
+def test_labels_are_compared_with_the_labels_of_a_reference(tmp_path: Path, invoke: Invoke) -> None:
+    """Faces with exactly FER2013's expressions: no drift, but against these expressions as they are."""
+    make_run(tmp_path / "runs/a", FER2013_SHARES, 3000, validation=True)
+    rows = "\n".join(f"{label},{share}" for label, share in zip(FER2013, FER2013_SHARES, strict=True))
+    (tmp_path / "truth.csv").write_text(f"label,share\n{rows}\n")
+    command = ("check", "--run", "a", "--max-tv", "0.02", "--reference")
+    labelled, raw = invoke(*command, "fer2013"), invoke(*command, "truth.csv")
+    assert labelled.returncode == 0 and "FER2013 Training as this classifier would label it" in labelled.stdout
+    assert raw.returncode == 3 and "truth.csv (taken as shares of labels)" in raw.stdout
+    assert "truth.csv (taken as shares of expressions)" in invoke(*command, "truth.csv", "--corrected").stdout
 
 
 def test_a_refuted_correction_decides_nothing(tmp_path: Path, invoke: Invoke) -> None:
