@@ -110,6 +110,23 @@ def unseen(validation: Validation, classes: tuple[str, ...]) -> list[str]:
     return [printable(name, 60) for name, n in zip(classes, per_class, strict=False) if not n]
 
 
+def shares_beside(correction: Correction, classes: tuple[str, ...]) -> str | None:
+    """A note on shares outside the interval of their label, where the limits for all labels at once still hold them."""
+    found = [
+        f"{printable(classes[k], 60)} ({estimate.method})"
+        for estimate in correction.prevalence.estimates
+        if estimate.method not in correction.doubts
+        for k in estimate.beside
+    ]
+    if not found:
+        return None
+    return (
+        f"The corrected share of {listed(found)} lies outside the interval of that label alone, though within the "
+        "limits for all labels at once. The estimate fits all labels together, with shares that are never negative; "
+        "the interval looks at one label. Quote the interval, not the share."
+    )
+
+
 def missing_validation(validation: Validation, classes: tuple[str, ...]) -> str | None:
     """Why no shares can be corrected by these faces, as a sentence; None where every class has some."""
     lacking = unseen(validation, classes)

@@ -27,6 +27,7 @@ def markdown(data: Mapping[str, Any]) -> str:
         )
         doubts = [f"- {method} does not stand: {_text(why)}." for method, why in corrected["doubts"].items()]
         blocks += ["\n".join(doubts)] if doubts else []
+        blocks += [_text(corrected["beside"], 1000)] if corrected["beside"] else []
     if audit is not None:
         blocks.append(
             f"People labelled {plural(audit['answered'], 'face')} and agree with the classifier on an estimated "

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .correction import Correction, label_shift_sentence
+from .correction import Correction, label_shift_sentence, shares_beside
 from .edited import edited_data
 from .findings import Findings
 from .further import answers_data, plan_data, posterior_data
@@ -151,6 +151,7 @@ def _corrected(names: list[str], findings: Findings) -> dict[str, Any] | None:
             for row in corrected.estimates
         },
         "doubts": correction.doubts,
+        "beside": shares_beside(correction, findings.table.classes),
         "agreement": {"statistic": plain(correction.agreement.statistic), "p_value": correction.agreement.p_value},
         "sensitivity": {
             "low": by_name(names, band.low),

@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ..conclusions import Conclusion
-from ..correction import BLIND_SPOT, label_shift_sentence
+from ..correction import BLIND_SPOT, label_shift_sentence, shares_beside
 from ..figures import bars as figures
 from ..formatting import NBSP, count, listed, moment, percent, percent_range, plural, printable
 from ..html.document import Report, render_document
@@ -50,6 +50,7 @@ def build_comparison(samples: Sequence[Sample], *, created: str, title: str | No
         chart=_chart(compared, names, order, dict(enumerate(compared.shares)), "given"),
         standing=standing,
         blind_spot=BLIND_SPOT,
+        beside=[shares_beside(one, compared.classes) for one in compared.corrected or ()],
         shifts=[
             label_shift_sentence(one.label_shift, compared.classes, shares.counts)
             for one, shares in zip(compared.corrected or (), compared.shares, strict=False)

@@ -51,8 +51,8 @@ class PrevalenceEstimate:
     """One method's shares [K], with limits [K] for each label by itself and wider ones for all labels at once.
 
     `low` and `high` hold each share with the nominal level. `joint_low` and `joint_high` hold all of them together
-    (Šidák), cut to what is possible when the shares sum to 1. Limits are as they were found: where the assumption
-    fails they can lie beside the share that they belong to.
+    (Šidák), cut to what is possible when the shares sum to 1. Limits are as they were found: they can lie beside the
+    share that they belong to, mostly where the assumption fails.
     """
 
     method: str
@@ -61,6 +61,12 @@ class PrevalenceEstimate:
     high: Floats
     joint_low: Floats
     joint_high: Floats
+
+    @property
+    def beside(self) -> Ints:
+        """Numbers of the labels whose share lies outside its own limits, but within those for all labels at once."""
+        wrong = (self.shares < self.low - _ROUNDING) | (self.shares > self.high + _ROUNDING)
+        return np.setdiff1d(np.flatnonzero(wrong), self.outside).astype(np.int64)
 
     @property
     def outside(self) -> Ints:

@@ -9,7 +9,9 @@ from fergan.reports.statistics.prevalence import Validation
 FER2013_SHARES = np.array([3995, 436, 4097, 7215, 4830, 3171, 4965]) / 28709
 HAPPY_AND_NEUTRAL = np.array([0.02, 0, 0, 0.62, 0.03, 0, 0.33])
 
-with np.load(Path(fergan.__file__).parent / "classify/weights/fernet.validation.npz") as stored:
+FERNET = Path(fergan.__file__).parent / "classify/weights/fernet.validation.npz"
+
+with np.load(FERNET) as stored:
     kept = ~stored["leaks"]
     LABELS = stored["labels"][kept].astype(np.int64)
     ANSWERS = stored["probabilities"][kept].astype(np.float64)

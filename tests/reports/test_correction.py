@@ -15,7 +15,7 @@ from fergan.reports.statistics.table import LabelTable
 
 from .conftest import CLASSES
 from .markup import Page
-from .simulated import ANSWERS, FER2013_SHARES, HAPPY_AND_NEUTRAL, LABELS, faces, labelled, validation
+from .simulated import ANSWERS, FER2013_SHARES, FERNET, HAPPY_AND_NEUTRAL, LABELS, faces, labelled, validation
 
 PUBLIC = Validation("PublicTest", LABELS, ANSWERS)
 
@@ -83,6 +83,26 @@ def test_intervals_are_not_stretched_and_a_share_outside_raises_the_alarm() -> N
             # each limit can be reached by shares that respect all other limits
             assert (one.joint_low + one.joint_high.sum() - one.joint_high >= 1 - 1e-9).all()
             assert (one.joint_high + one.joint_low.sum() - one.joint_low <= 1 + 1e-9).all()
+
+
+def test_the_default_runs_interval_is_printed_as_it_is() -> None:
+    """The mean answers of the default run, and all validation faces: PACC says 38.5 % (46.0–61.5) of neutral."""
+    mean = np.array([0.0392, 0.0109, 0.0179, 0.5248, 0.0718, 0.0143, 0.3211])
+    with np.load(FERNET) as stored:
+        labels, answers = stored["labels"].astype(np.int64), stored["probabilities"]
+    found = estimate_prevalence(np.tile(mean, (500, 1)), labels, answers, methods=("PACC",))["PACC"]
+    assert [found.shares[6], found.low[6], found.high[6]] == pytest.approx([0.385, 0.460, 0.615], abs=0.001)
+    assert 6 in found.outside and 6 not in found.beside  # outside the limits for all labels too: struck
+
+
+def test_a_share_outside_its_interval_but_within_the_joint_limits_gets_a_note() -> None:
+    p = labelled([20, 4, 15, 15, 39, 3, 204], np.random.default_rng(0))
+    acc = estimate_prevalence(p, LABELS, ANSWERS, methods=("ACC",))["ACC"]
+    assert acc.shares[1] < acc.low[1] and acc.beside.tolist() == [1] and not len(acc.outside)
+    made = report(p)
+    note = made.data["corrected"]["beside"]
+    assert made.data["label_shift"]["verdict"] == "holds" and "share of disgust (ACC)" in note
+    assert note in Page(made.html).text and "share of disgust" in markdown(made.data)
 
 
 def test_all_labels_at_once_hold_together() -> None:
