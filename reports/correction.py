@@ -14,7 +14,6 @@ from .statistics.prevalence import Prevalence, PrevalenceEstimate, Validation, e
 from .statistics.sensitivity import SensitivityBand, sensitivity_band
 from .statistics.table import LabelTable
 
-
 BLIND_SPOT = (
     "The test cannot see other mistakes where all expressions are common, nor a fifth of the faces being answered like "
     "those of another expression: either looks like other shares."

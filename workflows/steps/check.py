@@ -236,7 +236,8 @@ def read_reference(
     """The reference that ``--reference`` names: a built-in one, a CSV file, or the labels of another run.
 
     A built-in one has true expressions; ``as_labels`` gives the labels that our classifier would give to them, where
-    its errors are known. Where no validation face shows one of them, it has a warning instead. Of a run with several judges it is the one that judged ours, else the first.
+    its errors are known. Where no validation face shows one of them, it has a warning instead. Of a run with several
+    judges it is the one that judged ours, else the first.
 
     Raises:
         UsageError: nothing of that name.
