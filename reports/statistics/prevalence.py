@@ -99,6 +99,9 @@ class Prevalence:
 class Validation:
     """Labelled faces that the classifier was not fitted to: `labels` int [M] in 0..K-1, `probabilities` [M, K].
 
+    They may have chosen the epoch that was kept, as PublicTest did for the bundled classifiers, which then err on them
+    a little less than on other faces.
+
     `name` says which, for the reader: 'FER2013 PublicTest'. The class order is that of the faces to be corrected.
     `kept` bool says which of the stored faces these are, where some were left out because they have copies among the
     training faces; None where that is not known.
@@ -134,7 +137,7 @@ def estimate_prevalence(
 
     Args:
         probabilities: [N, K] on the faces in question.
-        validation_labels: the true classes of labelled faces that the classifier was not trained on, int [M].
+        validation_labels: the true classes of labelled faces that the classifier was not fitted to, int [M].
         validation_probabilities: [M, K] on those faces, from the same classifier.
         methods: any of 'CC', 'PCC', 'ACC', 'PACC', 'EM', in the order of the result.
         level: nominal coverage of each interval for itself.

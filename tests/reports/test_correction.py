@@ -52,6 +52,7 @@ def test_soft_confidences_strike_em_and_pacc_and_leave_acc() -> None:
     assert "Corrected (EM) is struck" in page.text and "Corrected (ACC) does not stand" not in page.text
     assert set(made.data["corrected"]["doubts"]) == {"PACC", "EM"}
     assert "- EM does not stand" in text and "~~" not in text
+    assert "PublicTest did for the bundled classifiers" in page.text
     assert BLIND_SPOT in page.text and BLIND_SPOT in text
 
 
