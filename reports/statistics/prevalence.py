@@ -176,7 +176,13 @@ def method_outputs(method: str, probabilities: ArrayLike, validation: Validation
 
 
 def unmixed_shares(
-    probabilities: ArrayLike, validation: Validation, *, replicates: int = 1000, seed: int = 0, sample: int = 0
+    probabilities: ArrayLike,
+    validation: Validation,
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+    sample: int = 0,
+    means: Floats | None = None,
 ) -> tuple[Floats, Floats]:
     """ACC without its constraint, `M^-1 q` [K], and bootstrap draws of it [replicates, K].
 
@@ -190,13 +196,15 @@ def unmixed_shares(
         seed: of the draws. Two calls with one seed and one validation draw the same validation faces, as is right for
             two sets of faces that one classifier judged.
         sample: a number for this set of faces: sets with different numbers are drawn independently.
+        means: draws [replicates, K] of the label shares, where faces are not independent.
 
     Raises:
         ValueError: as for :func:`estimate_prevalence`.
     """
     outputs = method_outputs("ACC", probabilities, validation)
     assert outputs.matrix is not None
-    means, matrices = _resampled(outputs, np.asarray(validation.labels, np.int64), replicates, seed, sample)
+    drawn, matrices = _resampled(outputs, np.asarray(validation.labels, np.int64), replicates, seed, sample)
+    means = drawn if means is None else means
     draws = np.linalg.pinv(matrices) @ means[:, :, None]
     return np.linalg.pinv(outputs.matrix) @ outputs.mean, draws[:, :, 0]
 

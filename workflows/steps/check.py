@@ -11,7 +11,7 @@ import pandas as pd
 
 from ...reports.correction import tested_label_shift, unseen
 from ...reports.formatting import listed, plural
-from ...reports.statistics.clusters import clustered_distance
+from ...reports.statistics.clusters import clustered_distance, clustered_shares
 from ...reports.statistics.comparison import compare_counts, compare_to_reference
 from ...reports.statistics.distance import Interval, corrected_distance
 from ...reports.statistics.fit import LabelShiftTest
@@ -159,6 +159,8 @@ def check(
     if isinstance(other, _Sample) and ours.same_labels(other):
         verdict, distance = "same", Interval(0.0, 0.0, 0.0, level)
     elif corrected:
+        if ours.swept():
+            warnings.append("the fit test takes all faces for independent ones: check a run of one truncation instead")
         tests["run"] = ours.label_shift()
         if isinstance(other, _Sample):
             tests["reference"] = other.label_shift()
@@ -205,27 +207,31 @@ def _check_comparable(ours: _Sample, other: _Sample, against: str, warnings: lis
 def _distance(
     ours: _Sample, other: _Sample | Reference, corrected: bool, level: float, seed: int, warnings: list[str]
 ) -> Interval:
-    """The distance with its interval; pairs and sweeps are taken into account where labels are compared."""
+    """The distance with its interval; faces of one seed or picture are drawn together."""
     classes = ours.table.classes
+    if isinstance(other, Reference):
+        clustered = ours.swept()
+    else:
+        clustered = ours.swept() or other.swept() or not set(ours.keys()).isdisjoint(other.keys())
     if corrected:
-        if ours.swept():
-            warnings.append("the run pools several truncations of the same seeds, so the interval is too narrow")
-        if isinstance(other, _Sample) and not set(ours.keys()).isdisjoint(other.keys()):
-            warnings.append("the runs share seeds or pictures; corrected shares take them for independent faces")
+        means = None
+        if clustered:
+            labelled = other.labelled() if isinstance(other, _Sample) else None
+            means = clustered_shares(ours.labelled(), labelled, len(classes), seed=seed)[1]
         theirs = other if isinstance(other, Reference) else other.to_correct()
         try:
-            return corrected_distance(ours.to_correct(), theirs, level=level, seed=seed)
+            return corrected_distance(ours.to_correct(), theirs, means=means, level=level, seed=seed)
         except ValueError as error:
             raise DataError(f"the validation faces do not serve: {error}; check without --corrected") from error
     if isinstance(other, Reference):
-        if ours.swept() and other.counts is None:
+        if clustered and other.counts is None:
             return clustered_distance(
                 ours.labelled(), other.shares, len(classes), error=other.error, level=level, seed=seed
             )
-        if ours.swept():
+        if clustered:
             warnings.append("the run pools several truncations of the same seeds, so the interval is too narrow")
         return compare_to_reference(ours.counts(), classes, other, level=level, seed=seed).total_variation
-    if ours.swept() or other.swept() or not set(ours.keys()).isdisjoint(other.keys()):
+    if clustered:
         return clustered_distance(ours.labelled(), other.labelled(), len(classes), level=level, seed=seed)
     return compare_counts(ours.counts(), other.counts(), classes, level=level, seed=seed).total_variation
 

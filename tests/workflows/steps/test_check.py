@@ -86,6 +86,28 @@ def test_labels_are_compared_with_the_labels_of_a_reference(tmp_path: Path, invo
     assert "truth.csv (taken as shares of expressions)" in invoke(*command, "truth.csv", "--corrected").stdout
 
 
+@pytest.mark.parametrize("options", [[], ["--corrected"]])
+def test_a_sweep_counts_its_seeds_and_equal_seeds_are_pairs(tmp_path: Path, invoke: Invoke, options: list[str]) -> None:
+    """Each seed at four truncations that change nothing: the interval is that of one, with labels and corrected."""
+    make_run(tmp_path / "runs/once", HAPPY, 400, validation=True)
+    stored, rng = np.load(VALIDATION), np.random.default_rng(0)
+    rows = [rng.choice(np.flatnonzero(stored["labels"] == k)) for k in rng.choice(7, 400, p=HAPPY)]
+    answers, psi = stored["probabilities"][rows], [0.4, 0.6, 0.8, 1.0]
+    write_run(tmp_path / "runs/swept", np.repeat(answers, 4, axis=0), validation=True, psi=psi)
+
+    def interval(run: str, *reference: str) -> tuple[float, float]:
+        done = invoke("check", "--run", run, "--reference", *reference, "--format", "json", *options)
+        found = json.loads(done.stdout)["total_variation"]
+        return found["low"], found["high"]
+
+    assert interval("swept", "uniform") == pytest.approx(interval("once", "uniform"), abs=0.02)
+    # against the same seeds once: no seed differs, and nothing is left of the noise of 400 faces
+    assert interval("swept", "once")[1] < 0.001
+    make_run(tmp_path / "runs/copy", HAPPY, 400, validation=True)
+    done = invoke("check", "--run", "once", "--reference", "copy", "--max-tv", "0", "--strict", *options)
+    assert done.returncode == 0 and done.stdout.startswith("same: total variation 0.000"), done.stderr
+
+
 def test_a_refuted_correction_decides_nothing(tmp_path: Path, invoke: Invoke) -> None:
     """Labels of two generators that no shares explain: ACC's distance is 0, and says nothing."""
     stored = np.load(VALIDATION)
