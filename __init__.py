@@ -13,6 +13,7 @@ expression probabilities (:mod:`fergan.classify`), and the probabilities become 
 from typing import TYPE_CHECKING
 
 from .runtime.lazy import lazy_names
+from .runtime.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .classify.classifier import Classifier as Classifier
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from .stylegan.checkpoints import save_generator as save_generator
     from .stylegan.generator import Generator as Generator
     from .stylegan.generator import load_generator as load_generator
-
-__version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,

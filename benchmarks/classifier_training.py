@@ -20,10 +20,9 @@ import numpy as np
 import torch
 from fergan.classify.backend import keras
 from fergan.classify.networks.registry import build_model
-from fergan.classify.recipes import load_recipe
+from fergan.classify.recipes import TrainingSettings, load_recipe
 from fergan.classify.training.batches import Batches
 from fergan.classify.training.optimizers import LearningRate
-from fergan.classify.training.settings import TrainingSettings
 from fergan.classify.training.train import _compile, training_network
 from fergan.data.face_set import FaceSet
 from fergan.data.labels import FER2013

@@ -51,7 +51,7 @@ def driver_costs(rows: tuple[int, int]) -> dict[str, float]:
             maker = FaceMaker(GenerateOptions(seeds=range(n)))
             run.claim(maker.record)
             run.claim(judge.record())
-            run.put("images", "none")
+            run.put(images="none")
             judge.keep_validation(run)
             keeping = 0.0
             count = -(-n // size)

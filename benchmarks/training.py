@@ -3,24 +3,31 @@
 The same training step (main and regularisation updates of both networks, DiffAugment) is taken by fergan's trainer and
 by a textbook StyleGAN2 in plain torch, written below with nothing of fergan's but the augmentation: per-sample weights
 in a grouped convolution, as the papers' equations have it. Steps alternate; a cycle of 16 holds one R1 update and four
-path-length updates, and its mean is what counts. Medians over the cycles.
+path-length updates, and its mean is what counts. Medians over the cycles. ``--processes`` compares one process of two
+threads with two processes of one thread each, as torchrun starts them; they take turns, cycle by cycle.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from fergan.runtime.distributed import process_group, rank, world_size
 from fergan.runtime.memory import tune_malloc
 from fergan.stylegan.training.diffaugment import diff_augment
+from fergan.stylegan.training.loop import seeded
 from fergan.stylegan.training.stylegan2 import StyleGAN2Settings, StyleGAN2Trainer, default_config
 from torch import nn
 
+FAST = StyleGAN2Settings(precision="bfloat16", pl_weight=0.0, style_mixing=0.0)
 POLICY = ("color", "translation", "cutout")
 
 
@@ -195,10 +202,7 @@ def textbook(channels: tuple[int, ...], w_dim: int, layers: int, device: torch.d
 
 def compare_options(widths: list[str], resolutions: list[int], batch: int, cycles: int) -> None:
     """Kimg an hour in float32 with path length and style mixing, and in bfloat16 without; steps alternate."""
-    variants = {
-        "before": StyleGAN2Settings(),
-        "after": StyleGAN2Settings(precision="bfloat16", pl_weight=0.0, style_mixing=0.0),
-    }
+    variants = {"before": StyleGAN2Settings(), "after": FAST}
     print("| px | width | float32, path length, mixing: kimg/hour | bfloat16, neither: kimg/hour | ratio |")
     print("|---|---|---|---|---|")
     for width in widths:
@@ -222,6 +226,40 @@ def compare_options(widths: list[str], resolutions: list[int], batch: int, cycle
             print(f"| {resolution} | {width} | {before:.0f} | {after:.0f} | {after / before:.2f} |", flush=True)
 
 
+def compare_processes(width: str, resolution: int, batch: int, cycles: int) -> None:
+    """Kimg an hour of one process of two threads, and of two processes of one thread."""
+    member = ["-m", "benchmarks.training", "--member", "--width", width, "--resolution", str(resolution)]
+    speeds: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(cycles):
+        for processes, found in speeds.items():
+            launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+            done = subprocess.run(
+                [sys.executable, *launcher, *member, "--batch-size", str(batch)],
+                env={**os.environ, "OMP_NUM_THREADS": str(2 // processes)},
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+            found.append(float(done.stdout.split()[-1]))
+    one, two = (statistics.median(found) for found in speeds.values())
+    print(f"| {resolution} | {width} | {one:.0f} | {two:.0f} | {two / one:.2f} |", flush=True)
+
+
+def train_as_member(width: str, resolution: int, batch: int) -> None:
+    """Take 17 steps together with the other processes; the first one prints kimg an hour of the last 16."""
+    with process_group(torch.device("cpu")) as device:
+        config = default_config(resolution, 3, 0, width, half=False)
+        trainer = seeded(0, lambda: StyleGAN2Trainer(config, FAST, device))
+        reals, rng = torch.rand(batch // world_size(), 3, resolution, resolution) * 2 - 1, torch.Generator()
+        trainer.step(reals, None, rng)
+        trainer.state.steps.zero_()
+        started = time.perf_counter()
+        for _ in range(16):
+            trainer.step(reals, None, rng)
+        if rank() == 0:
+            print(batch * 16 * 3.6 / (time.perf_counter() - started))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--resolution", type=int, nargs="+", default=[32, 64])
@@ -229,8 +267,20 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--cycles", type=int, default=3)
     parser.add_argument("--options", action="store_true", help="Compare options of the trainer, on one thread.")
+    parser.add_argument("--processes", action="store_true", help="Compare two processes with two threads.")
+    parser.add_argument("--member", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     tune_malloc()
+    if arguments.member:
+        train_as_member(arguments.width[0], arguments.resolution[0], arguments.batch_size)
+        return
+    if arguments.processes:
+        print("| px | width | one process, kimg/hour | two processes, kimg/hour | ratio |")
+        print("|---|---|---|---|---|")
+        for width in arguments.width:
+            for resolution in arguments.resolution:
+                compare_processes(width, resolution, arguments.batch_size, arguments.cycles)
+        return
     if arguments.options:
         torch.set_num_threads(1)
         compare_options(arguments.width, arguments.resolution, arguments.batch_size, arguments.cycles)

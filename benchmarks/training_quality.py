@@ -27,7 +27,7 @@ from fergan.workflows.generators.train import train_stylegan2
 RECIPE: dict[str, Any] = {
     "channels": "3", "cond": False, "width": "wide", "init": None, "batch_size": 16, "part_size": None,
     "learning_rate": 0.0025, "final_learning_rate": None, "gamma": None, "path_length": 0.0, "style_mixing": 0.0,
-    "relativistic": False, "augment": "diffaugment", "mirror": True, "snapshot_kimg": 2.0,
+    "relativistic": False, "feature_loss": 0.0, "augment": "diffaugment", "mirror": True, "snapshot_kimg": 2.0,
     "ema_kimg": (5.0, 2.5, 10.0, 20.0), "precision": "auto", "device": "cpu",
 }  # fmt: skip
 CHANGES: dict[str, dict[str, Any]] = {
@@ -40,7 +40,10 @@ CHANGES: dict[str, dict[str, Any]] = {
     "cosine to a learning rate of 0.001": {"final_learning_rate": 0.001},
     "mapping of 8 layers": {"width": "deep"},
     "relativistic loss": {"relativistic": True},
+    "feature loss in the last fifth": {"feature_loss": 0.2},
 }
+TO_THE_END = {"final_learning_rate", "feature_loss"}
+"""What depends on where a training ends: such a one is as long as the recipe's was."""
 SMALL_SHARE = 0.35  # of the time goes into the small networks that a training grows from
 stylegan2.WIDTHS["deep"] = (*stylegan2.WIDTHS["wide"][:3], 8)
 
@@ -76,8 +79,8 @@ def scores(data: str, network: Path) -> dict[str, float]:
 def measure(data: str, out: Path, name: str, minutes: float, resolution: int, seed: int) -> dict[str, Any]:
     folder = out / name.replace(" ", "-")
     recipe = out / "recipe.json"
-    kimg = json.loads(recipe.read_text())["kimg"] if recipe.exists() else 1000.0  # the cosine ends where the recipe did
-    if not CHANGES[name].get("final_learning_rate"):
+    kimg = json.loads(recipe.read_text())["kimg"] if recipe.exists() else 1000.0
+    if not TO_THE_END & CHANGES[name].keys():
         kimg = 1000.0
     if name.startswith("grown"):
         small = folder.with_name(folder.name + "-small")

@@ -36,8 +36,8 @@ from .card import (
 )
 from .files.network import Network
 from .files.open import open_keras_model, open_network
-from .files.wanted import Wanted
 from .known import BESIDES, recognise
+from .wanted import Wanted
 
 if TYPE_CHECKING:
     from .backend import keras

@@ -4,14 +4,15 @@ The same seeds are drawn at every strength, so what differs between strengths is
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..data.run_record.run import RunRecord
+from ..data.run_record.settings import GenerateRecord
 from .formatting import percent, plural, printable
-from .settings import plain, step_settings
+from .settings import plain
 from .statistics.shares import LabelShares, label_shares
 from .statistics.table import LabelTable
 from .values import share_data
@@ -83,44 +84,41 @@ class Edited:
         )
 
 
-def strengths_of(settings: Mapping[str, Any], table: LabelTable) -> np.ndarray | None:
+def strengths_of(made: GenerateRecord | None, table: LabelTable) -> np.ndarray | None:
     """By which strength each face was moved, float64 [N]; None where the run is no sweep over strengths."""
-    if not isinstance(step_settings(settings, "generate").get("edit_sweep"), list | tuple):
+    if made is None or made.edit_sweep is None:
         return None
     found = [_STRENGTH.search(str(name)) for name in table.faces]
     return np.array([float(match[1]) for match in found if match]) if all(found) else None
 
 
-def read_edited(settings: Mapping[str, Any], table: LabelTable) -> Edited | None:
+def read_edited(record: RunRecord, table: LabelTable) -> Edited | None:
     """The sweep over strengths in a run; None where there is none."""
-    strengths = strengths_of(settings, table)
-    if strengths is None or len(values := np.unique(strengths)) < 2:
+    made, measured = record.generate, record.edited
+    strengths = strengths_of(made, table)
+    if made is None or strengths is None or len(values := np.unique(strengths)) < 2:
         return None
-    made, measured = step_settings(settings, "generate"), step_settings(settings, "edited")
-    toward = made.get("edit_toward")
+    toward = made.edit_toward
     k = table.classes.index(toward) if toward in table.classes else None
-    rows = measured.get("strengths")
-    known = {row.get("strength"): row for row in rows if isinstance(row, Mapping)} if isinstance(rows, list) else {}
+    known = {row.strength: row for row in measured.strengths} if measured else {}
     parts = []
     for value in values.tolist():
-        here, row = strengths == value, known.get(value, {})
+        here, row = strengths == value, known.get(value)
         parts.append(
             EditedFaces(
                 value,
                 label_shares(table.codes[here], table.classes),
                 None if k is None else float(table.probabilities[here, k].mean(dtype=np.float64)),
-                _number(row.get("moved")),
-                _number(row.get("precision")),
+                row.moved if row else None,
+                row.precision if row else None,
             )
         )
-    edits, features = made.get("edits"), measured.get("features")
-    name = edits[0] if isinstance(edits, list | tuple) and edits else "a direction"
     return Edited(
-        printable(plain(name), 80),
+        printable(plain(made.edits[0] if made.edits else "a direction"), 80),
         None if k is None else table.classes[k],
         tuple(parts),
         None if k is None else _rising(table, strengths, values, k),
-        None if features is None else printable(plain(features), 80),
+        printable(plain(measured.features), 80) if measured else None,
     )
 
 
@@ -137,10 +135,6 @@ def _rising(table: LabelTable, strengths: np.ndarray, values: np.ndarray, k: int
         return None
     rows = np.array([[known[seed] for known in by_seed] for seed in sorted(seeds)])
     return float((np.diff(rows, axis=1) > 0).all(axis=1).mean())
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and np.isfinite(value) else None
 
 
 def edited_data(names: list[str], edited: Edited | None) -> dict[str, Any] | None:

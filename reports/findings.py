@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ..data.run_record.run import RunRecord
 from ..runtime.errors import DataError
 from .correction import Correction, correct, few_validation_faces, missing_validation
 from .edited import Edited, read_edited
@@ -59,7 +59,7 @@ def evaluate(
     audit: AuditEstimate | None = None,
     preparation: PreparationSensitivity | None = None,
     skipped: pd.DataFrame | None = None,
-    settings: Mapping[str, Any] | None = None,
+    record: RunRecord | None = None,
     others: Sequence[JudgeLabels] = (),
     judge: str = "",
     failed: Mapping[str, str] | None = None,
@@ -71,7 +71,7 @@ def evaluate(
         audit: what people said about a sample of the faces.
         preparation: how the labels depend on crop and filter.
         skipped: files that could not be judged, with the columns `face` and `reason`.
-        settings: of the run: how faces were selected or edited, if they were.
+        record: of the run: how faces were selected or edited, if they were.
         others: what further judges said of the same faces.
         failed: why other judges of the run have no table, by their names.
 
@@ -79,8 +79,8 @@ def evaluate(
         DataError: the judges cannot be compared, the validation faces do not fit, or the table of skipped files lacks a
             column.
     """
-    shares, settings = label_shares(table.codes, table.classes), settings or {}
-    selected = read_selected(settings)
+    shares, record = label_shares(table.codes, table.classes), record or RunRecord()
+    selected = read_selected(record)
     correction = uncorrected = None
     if selected is not None:
         validation, uncorrected = None, selected.why_uncorrected
@@ -97,7 +97,7 @@ def evaluate(
         shares=shares,
         confidence=confidence_summary(table.confidence, table.probabilities),
         sweep=sweep_of(table),
-        edited=read_edited(settings, table),
+        edited=read_edited(record, table),
         correction=correction,
         uncorrected=uncorrected,
         references=() if selected else _references(shares, validation if correction else None),

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..data.run_record.run import RunRecord
+from ..data.run_record.settings import ClassifyRecord, GenerateRecord
 from .correction import BLIND_SPOT
 from .formatting import NBSP, count, percent, percent_range, plural, printable
 from .further import refuted
@@ -133,13 +135,18 @@ def _distance(found: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _run(data: Mapping[str, Any]) -> str:
-    settings = data["settings"] if isinstance(data["settings"], Mapping) else {}
-    facts = [f"run {_text(settings['run'])}"] if settings.get("run") is not None else []
-    for step, keys in (("generate", ("network", "truncation_psi", "seeds")), ("classify", ("model", "crop"))):
-        group = settings.get(step)
-        if isinstance(group, Mapping):
-            facts += [f"{key.replace('_', ' ')} {_text(group[key])}" for key in keys if group.get(key) is not None]
-    return ", ".join([*facts, f"made {_text(data['created'])}"])
+    record = RunRecord.of(data["settings"])
+    made, judged = record.generate or GenerateRecord(), record.classify or ClassifyRecord()
+    facts = {
+        "run": record.run,
+        "network": made.network,
+        "truncation psi": made.truncation_psi,
+        "seeds": made.seeds,
+        "model": judged.model,
+        "crop": judged.crop,
+        "made": data["created"],
+    }
+    return ", ".join(f"{name} {_text(value)}" for name, value in facts.items() if value is not None)
 
 
 def _shares(data: Mapping[str, Any], names: list[str]) -> str:

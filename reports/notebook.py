@@ -3,23 +3,21 @@
 import base64
 import io
 import os
-import tempfile
-import webbrowser
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from PIL import Image
 
 from ..data.images import read_image
 from ..runtime.errors import UsageError
 from ..runtime.files import write_atomically
-from .formatting import percent, percent_range, plural, printable
+from .formatting import percent, plural, printable
+from .html.document import open_page
 from .html.sprites import as_picture
-from .statistics.shares import label_shares
 from .statistics.table import LabelTable
 
 _MOST = 512
@@ -131,29 +129,3 @@ def _tile(picture: Image.Image, caption: str, size: int) -> Markup:
         source, text, size
     )
     return Markup('<span style="{};width:{}px">{}{}</span>').format(_TILE, size, image, text)
-
-
-def table_html(table: LabelTable) -> str:
-    """The labels of a table, counted: HTML for a notebook."""
-    shares = label_shares(table.codes, table.classes)
-    head = "".join(f"<th>{name}</th>" for name in ("Label", "Faces", "Share", f"{100 * shares.level:g} % interval"))
-    rows = "".join(
-        f"<tr><th>{escape(printable(shares.classes[k], 60))}</th><td>{shares.counts[k]}</td>"
-        f"<td>{percent(shares.shares[k])}</td><td>{percent_range(shares.low[k], shares.high[k])}</td></tr>"
-        for k in shares.ranking()
-    )
-    return f"<table><caption>{plural(len(table), 'face')}</caption><tr>{head}</tr>{rows}</table>"
-
-
-def page_html(page: str) -> str:
-    """A whole page inside a notebook's cell: a frame that keeps its styles, its policy and its script to itself."""
-    frame = Markup('<iframe srcdoc="{}" sandbox="allow-scripts" style="width:100%;height:720px;border:0"></iframe>')
-    return str(frame.format(page))
-
-
-def open_page(page: str, name: str) -> Path:
-    """Show a page in the browser; its path, in the folder for temporary files."""
-    path = Path(tempfile.mkdtemp(prefix="fergan-")) / f"{name}.html"
-    write_atomically(path, page.encode())
-    webbrowser.open(path.as_uri())
-    return path

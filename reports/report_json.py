@@ -1,12 +1,13 @@
 """The contents of `report.json`: what the page says, as plain JSON values, by the schema in `schema/`."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..data.run_record.run import RunRecord
 from .correction import Correction, label_shift_sentence, shares_beside
 from .edited import edited_data
 from .findings import Findings
@@ -35,7 +36,7 @@ def schema(name: str = "report") -> dict[str, Any]:
 def report_data(
     findings: Findings,
     *,
-    settings: Mapping[str, Any],
+    record: RunRecord,
     created: str,
     title: str,
     unreadable: int = 0,
@@ -72,8 +73,8 @@ def report_data(
         "skipped": [{"face": plain(face), "reason": plain(reason)} for face, reason in findings.skipped],
         "unreadable_pictures": unreadable,
         "notes": [plain(note) for note in notes],
-        "settings": plain(settings),
-        "versions": plain(settings.get("versions") or {}),
+        "settings": plain(record.values),
+        "versions": plain(record.values.get("versions") or {}),
     }
 
 
@@ -255,7 +256,7 @@ def comparison_json(compared: Compared, created: str, title: str) -> dict[str, A
                 else {row.method: estimates(names, row.shares, row.low, row.high) for row in by.prevalence.estimates},
                 "doubts": None if by is None else by.doubts,
                 "label_shift": _label_shift(names, by, shares),
-                "settings": plain(sample.settings),
+                "settings": plain(sample.record.values),
             }
             for sample, shares, by in zip(compared.samples, compared.shares, corrected, strict=True)
         ],

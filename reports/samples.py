@@ -1,18 +1,19 @@
 """Several sets of faces compared: aligned distributions, and how far each pair is apart."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
+from ..data.run_record.run import RunRecord
+from ..data.run_record.settings import ClassifyRecord
 from ..runtime.errors import DataError
 from .correction import Correction, correct, missing_validation
 from .formatting import NBSP, listed, printable
 from .html.sprites import Face
 from .selected import read_selected
-from .settings import step_settings
 from .statistics.arrays import Ints
 from .statistics.comparison import Comparison, PairedComparison, compare_counts, compare_paired, holm
 from .statistics.prevalence import Validation
@@ -29,7 +30,7 @@ class Sample:
 
     name: str
     table: LabelTable
-    settings: Mapping[str, Any]
+    record: RunRecord
     load_face: Callable[[str], Face] | None = None
     validation: Validation | None = None
 
@@ -113,19 +114,19 @@ def _codes(table: LabelTable, classes: Sequence[str]) -> Ints:
 
 def _aligned(a: Sample, b: Sample) -> tuple[Ints, Ints] | None:
     """Rows of both tables in one order, where they hold the same seeds of one network or the same pictures."""
-    made = [step_settings(sample.settings, "generate") for sample in (a, b)]
-    judged = [step_settings(sample.settings, "classify") for sample in (a, b)]
+    made, others = a.record.generate, b.record.generate
+    judged, by = a.record.classify or ClassifyRecord(), b.record.classify or ClassifyRecord()
     keys: list[Any]
-    same: list[Any]
-    if all(made) and a.table.seeds is not None and b.table.seeds is not None:
-        same = [(each.get("sha256"), each.get("class")) for each in made]
+    if made and others and a.table.seeds is not None and b.table.seeds is not None:
+        known = made.sha256
+        same = known == others.sha256 and (made.class_index, made.classes) == (others.class_index, others.classes)
         keys = [a.table.seeds, b.table.seeds]
-    elif not any(made):
-        same = [each.get("pictures_sha256") for each in judged]
+    elif not made and not others:
+        known, same = judged.pictures_sha256, judged.pictures_sha256 == by.pictures_sha256
         keys = [np.array(a.table.faces), np.array(b.table.faces)]
     else:
         return None
-    if same[0] != same[1] or same[0] in (None, (None, None)) or len(keys[0]) != len(keys[1]):
+    if known is None or not same or len(keys[0]) != len(keys[1]):
         return None
     orders = [np.argsort(key, kind="stable") for key in keys]
     first, second = (key[order] for key, order in zip(keys, orders, strict=True))
@@ -137,7 +138,7 @@ def _aligned(a: Sample, b: Sample) -> tuple[Ints, Ints] | None:
 def _corrected(samples: Sequence[Sample], classes: tuple[str, ...]) -> tuple[Correction, ...] | None:
     found = []
     for sample in samples:
-        if sample.validation is None or sample.table.classes != classes or read_selected(sample.settings):
+        if sample.validation is None or sample.table.classes != classes or read_selected(sample.record):
             return None
         if missing_validation(sample.validation, classes):
             return None
@@ -151,15 +152,21 @@ def _corrected(samples: Sequence[Sample], classes: tuple[str, ...]) -> tuple[Cor
 def _warnings(samples: Sequence[Sample], corrected: Sequence[Correction] | None) -> tuple[str, ...]:
     """What makes a difference between runs something else than a difference between generators."""
     found = []
-    differing = ("sha256", "classifiers"), ("input_range", "input ranges"), ("crop", "crops"), ("size", "views")
-    for key, what in (*differing, ("filter", "filters")):
-        values = {str(step_settings(sample.settings, "classify").get(key)) for sample in samples}
-        if len(values) > 1:
+    judged = [sample.record.classify or ClassifyRecord() for sample in samples]
+    seen: dict[str, list[Any]] = {
+        "classifiers": [one.sha256 for one in judged],
+        "input ranges": [one.input_range for one in judged],
+        "crops": [one.crop for one in judged],
+        "views": [one.size for one in judged],
+        "filters": [one.filter for one in judged],
+    }
+    for what, values in seen.items():
+        if any(value != values[0] for value in values):
             found.append(f"The runs were judged with different {what}, which shift labels by themselves.")
     for sample in samples:
         if sample.validation and (missing := missing_validation(sample.validation, sample.table.classes)):
             found.append(f"{printable(sample.name, 60)}: {missing}")
-        if selected := read_selected(sample.settings):
+        if selected := read_selected(sample.record):
             found.append(
                 f"The faces of {printable(sample.name, 60)} were selected by {selected.judge}: its shares were asked "
                 "for, and no difference from them is one between generators. No shares are corrected."

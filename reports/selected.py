@@ -1,11 +1,12 @@
 """Faces that were selected: a classifier drew until it had found what somebody wanted, so its labels prove nothing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from ..data.run_record.run import RunRecord, SelectedRecord, SteeredRate
 from .formatting import count, listed, percent, percent_range, plural, printable
-from .settings import plain, step_settings
+from .settings import plain
 
 _KEYS = ("share", "low", "high")
 
@@ -26,37 +27,21 @@ class SelectedLabel:
 
 
 @dataclass(frozen=True)
-class SteeredLabel:
-    """Faces moved towards a label: of `drawn` the judge found it in the share `rate` (share, low, high); of the `kept`
-    the second judge agrees on `agreed`."""
-
-    name: str
-    drawn: int
-    rate: tuple[float, float, float]
-    kept: int
-    agreed: int
-
-
-@dataclass(frozen=True)
 class Selected:
-    """How the faces of a run were selected; `labels` is empty where the run does not tell what was found."""
+    """How the faces of a run were selected; `found` is None where the run does not tell what was found."""
 
     judge: str
     second: str
     min_confidence: float | None
-    seeds: int
-    kept: int
-    labels: tuple[SelectedLabel, ...]
-    agreed: int
-    agreement: tuple[float, float, float] | None
-    related: bool
-    """whether one judge is a member of the other"""
-    steered: tuple[SteeredLabel, ...] = ()
-    """of labels towards which faces were moved; the rates of `labels` are then those of the seeds drawn as they are"""
-    alone: int = 0
-    """seeds that were drawn as they are, where others were moved"""
-    by_class: bool = False
-    """whether each face was drawn in the class of its label; rates are then those of the class"""
+    found: SelectedRecord | None = None
+    labels: tuple[SelectedLabel, ...] = ()
+    steered: Mapping[str, SteeredRate] = field(default_factory=dict)
+    """by label the faces moved towards it; the rates of `labels` are then those of the seeds drawn as they are"""
+
+    @property
+    def alone(self) -> int:
+        """Seeds that were drawn as they are, where others were moved."""
+        return min(self.found.steered_after or 0, self.found.seeds_seen) if self.found else 0
 
     @property
     def why_uncorrected(self) -> str:
@@ -70,15 +55,15 @@ class Selected:
     def sentence(self) -> str:
         """What was selected, by whom and from what."""
         sure = f" with a confidence of {percent(self.min_confidence, 0)} or more" if self.min_confidence else ""
-        if not self.labels:
+        if self.found is None:
             return f"These faces were selected by {self.judge}{sure}; its shares are what somebody asked for."
         kept = listed([f"{count(row.kept)} {row.name}" for row in self.labels])
         rates = listed([f"{row.name} {percent(row.rate[0])} ({percent_range(*row.rate[1:])})" for row in self.labels])
         text = (
-            f"{self.judge} judged the faces of {plural(self.seeds, 'seed')} and kept {kept}{sure}. How many there are "
-            "of each was asked for, so these shares say nothing about the generator; "
+            f"{self.judge} judged the faces of {plural(self.found.seeds_seen, 'seed')} and kept {kept}{sure}. How many "
+            "there are of each was asked for, so these shares say nothing about the generator; "
         )
-        if self.by_class:
+        if self.found.by_class:
             return f"{text}drawn class by class, it found the expression that the class names in {rates}."
         if self.steered:
             return f"{text}of the {plural(self.alone, 'seed')} drawn as they are it is {rates}. {self.moved}"
@@ -88,8 +73,8 @@ class Selected:
     def moved(self) -> str:
         """The steered faces, as a sentence."""
         parts = [
-            f"{count(row.kept)} of the {row.name} ones ({self.second} agrees on {count(row.agreed)})"
-            for row in self.steered
+            f"{count(row.kept)} of the {name} ones ({self.second} agrees on {count(row.agree)})"
+            for name, row in self.steered.items()
             if row.kept
         ]
         if not parts:
@@ -103,12 +88,13 @@ class Selected:
     def check(self) -> str:
         """What the judge says that had no say."""
         text = f"The labels are those by which {self.judge} selected the faces; they are right to it whatever they are."
-        if self.agreement is None:
+        agreement = self.found.agreement_of_all.limits if self.found else None
+        if agreement is None:
             return f"{text} No other judge was asked."
         worst = min((row for row in self.labels if row.agreement), key=lambda row: row.agreement or (1.0,))
         text += (
-            f" {self.second}, which had no say, gives the same label to {percent(self.agreement[0])} of them "
-            f"({percent_range(*self.agreement[1:])})"
+            f" {self.second}, which had no say, gives the same label to {percent(agreement[0])} of them "
+            f"({percent_range(*agreement[1:])})"
         )
         if len(self.labels) > 1 and worst.agreement:
             text += f", to the {worst.name} ones least often ({percent(worst.agreement[0])})"
@@ -117,87 +103,52 @@ class Selected:
     @property
     def caution(self) -> str:
         """What makes the second judge less of a check than it looks; empty where nothing is known."""
-        if not self.related:
+        if self.found is None or not self.found.judges_are_related:
             return ""
         return "One of the two is a member of the other, so they err together and agree more than strangers would."
 
 
-def read_selected(settings: Mapping[str, Any]) -> Selected | None:
-    """How the faces of a run were selected, by its settings; None where nobody selected them."""
-    made = step_settings(settings, "generate")
-    if made.get("want") is None:
+def read_selected(record: RunRecord) -> Selected | None:
+    """How the faces of a run were selected; None where nobody selected them."""
+    made, found = record.generate, record.selected
+    if made is None or made.want is None:
         return None
-    judge, second = (printable(plain(made.get(key) or "another classifier"), 80) for key in ("judge", "second_judge"))
-    least = made.get("min_confidence")
-    sure = float(least) if isinstance(least, int | float) else None
-    try:
-        found = settings["selected"]
-        rows = tuple(_row(found, str(label)) for label in found["wanted"])
-        whole = found["agreement_of_all"]
-        return Selected(
-            judge,
-            second,
-            sure,
-            int(found["seeds_seen"]),
-            int(found["kept"]),
-            rows,
-            int(whole["agree"]),
-            _limits(whole),
-            found["judges_are_related"] is True,
-            _steered(found),
-            int(found.get("steered_after", 0)) and min(int(found["steered_after"]), int(found["seeds_seen"])),
-            found["by_class"] is True,
-        )
-    except (KeyError, TypeError, ValueError):
-        return Selected(judge, second, sure, 0, 0, (), 0, None, False)
+    judge, second = (printable(plain(name or "another classifier"), 80) for name in (made.judge, made.second_judge))
+    sure = None if made.min_confidence is None else float(made.min_confidence)
+    rows = _rows(found) if found else None
+    if found is None or rows is None:
+        return Selected(judge, second, sure)
+    steered = {printable(label, 60): row for label, row in (found.steered or {}).items() if row.limits}
+    return Selected(judge, second, sure, found, rows, steered)
 
 
-def _steered(found: Mapping[str, Any]) -> tuple[SteeredLabel, ...]:
+def _rows(found: SelectedRecord) -> tuple[SelectedLabel, ...] | None:
+    """The wanted labels; None where it is not known how often one comes."""
     rows = []
-    for label, row in (found.get("steered") or {}).items():
-        rate = _limits(row)
-        if rate is not None:
-            rows.append(
-                SteeredLabel(printable(str(label), 60), int(row["n"]), rate, int(row["kept"]), int(row["agree"]))
-            )
+    for label, wanted in found.wanted.items():
+        # where all seeds were steered, none was drawn as it is
+        rate = found.rates[label].limits or (None if found.steered is None else (0.0, 0.0, 1.0))
+        if rate is None:
+            return None
+        agreed = found.agreement[label]
+        rows.append(SelectedLabel(printable(label, 60), wanted, found.found[label], rate, agreed.k, agreed.limits))
     return tuple(rows)
-
-
-def _row(found: Mapping[str, Any], label: str) -> SelectedLabel:
-    agreed = found["agreement"][label]
-    rate = _limits(found["rates"][label])
-    if rate is None and "steered" in found:  # no seed was drawn as it is
-        rate = (0.0, 0.0, 1.0)
-    if rate is None:
-        raise ValueError(label)
-    return SelectedLabel(
-        printable(label, 60),
-        int(found["wanted"][label]),
-        int(found["found"][label]),
-        rate,
-        int(agreed["agree"]),
-        _limits(agreed),
-    )
-
-
-def _limits(row: Mapping[str, Any]) -> tuple[float, float, float] | None:
-    share, low, high = (row[key] for key in _KEYS)
-    return None if share is None else (float(share), float(low), float(high))
 
 
 def selected_data(selected: Selected | None) -> dict[str, Any] | None:
     """The selection as plain JSON values."""
     if selected is None:
         return None
+    found = selected.found
     return {
         "judge": plain(selected.judge),
         "second_judge": plain(selected.second),
-        "judges_are_related": selected.related,
-        "by_class": selected.by_class,
+        "judges_are_related": found is not None and found.judges_are_related,
+        "by_class": found is not None and found.by_class,
         "min_confidence": selected.min_confidence,
-        "seeds_seen": selected.seeds,
+        "seeds_seen": found.seeds_seen if found else 0,
         "sentence": f"{selected.sentence} {selected.check}",
-        "agreement": _estimate(selected.agreement),
+        "agreement": _estimate(found.agreement_of_all.limits if found else None),
         "labels": {
             row.name: {
                 "wanted": row.wanted,
@@ -209,8 +160,8 @@ def selected_data(selected: Selected | None) -> dict[str, Any] | None:
             for row in selected.labels
         },
         "steered": {
-            row.name: {"drawn": row.drawn, "rate": _estimate(row.rate), "kept": row.kept, "agreed": row.agreed}
-            for row in selected.steered
+            name: {"drawn": row.n, "rate": _estimate(row.limits), "kept": row.kept, "agreed": row.agree}
+            for name, row in selected.steered.items()
         },
     }
 

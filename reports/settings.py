@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..data.run_record.run import RunRecord
+from ..data.run_record.settings import ClassifyRecord
 from ..runtime.files import utf8_text
 from .formatting import count, printable, ranges
 from .statistics.table import LabelTable
@@ -92,64 +94,49 @@ def _text(value: Any) -> str:
     return printable(value)
 
 
-def run_facts(settings: Mapping[str, Any], table: LabelTable) -> list[tuple[str, str]]:
+def run_facts(record: RunRecord, table: LabelTable) -> list[tuple[str, str]]:
     """Names and values for the head of the page, as plain text."""
-    generate, classify = step_settings(settings, "generate"), step_settings(settings, "classify")
-    facts: list[tuple[str, object]] = [("Run", settings.get("run"))]
-    if generate:
-        facts.append(("Generator", generate.get("network")))
-        several = generate.get("psi_sweep")
-        if isinstance(several, list | tuple):
-            facts.append(("Truncation ψ", ", ".join(printable(value, 20) for value in several[:20])))
-        else:
-            facts.append(("Truncation ψ", generate.get("truncation_psi")))
-        facts.append(("Truncated styles", generate.get("truncation_cutoff")))
-        facts.append(("Projected styles", generate.get("projected_w")))
-        facts.append(("Noise", generate.get("noise_mode")))
+    made, judged = record.generate, record.classify or ClassifyRecord()
+    facts: list[tuple[str, object]] = [("Run", record.run)]
+    if made:
+        psi = ", ".join(map(str, made.psi_sweep[:20])) if made.psi_sweep else made.truncation_psi
+        facts += [
+            ("Generator", made.network),
+            ("Truncation ψ", psi),
+            ("Truncated styles", made.truncation_cutoff),
+            ("Projected styles", made.projected_w),
+            ("Noise", made.noise_mode),
+        ]
     else:
-        facts.append(("Images", _end_of_path(classify.get("images"))))
-    others = list(step_settings(settings, "judges"))
-    facts.append(("Classifier" if not others else "Classifiers", _with(classify.get("model"), others)))
-    crop = [str(classify[key]) for key in ("crop", "filter") if classify.get(key) is not None]
-    facts.append(("Crop, filter", ", ".join(crop) or None))
+        facts.append(("Images", _end_of_path(judged.images)))
+    others = list(record.judges or ())
+    facts.append(("Classifier" if not others else "Classifiers", _with(judged.model, others)))
+    facts.append(("Crop, filter", ", ".join(filter(None, (judged.crop, judged.filter))) or None))
     if table.seeds is not None:
         facts.append(("Seeds", ranges(table.seeds, limit=3)))
-    return [
-        (name, printable(plain(value), 80))
-        for name, value in facts
-        if value is not None and not isinstance(value, Mapping)
-    ]
+    return [(name, printable(plain(value), 80)) for name, value in facts if value is not None]
 
 
-def licences(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+def licences(record: RunRecord) -> list[tuple[str, str]]:
     """Whose weights were used, and under which licence, as far as the run recorded it."""
-    used = []
-    for what, step, name in (("Generator", "generate", "network"), ("Classifier", "classify", "model")):
-        made = step_settings(settings, step)
-        used += [(what, made[name], made)] if made.get(name) is not None else []
-    for name, entry in step_settings(settings, "judges").items():
-        made = step_settings(entry, "classify") if isinstance(entry, Mapping) else {}
-        used += [("Classifier", name, made)] if made else []
+    made, judged = record.generate, record.classify
+    used = [("Generator", made.network, made.licence)] if made and made.network is not None else []
+    used += [("Classifier", judged.model, judged.licence)] if judged and judged.model is not None else []
+    further = (record.judges or {}).items()
+    used += [("Classifier", name, one.classify.licence) for name, one in further if one.classify]
     unknown = "not recorded; see the model’s card"
     return [
-        (f"{what} {printable(plain(name), 80)}", printable(plain(made.get("licence") or unknown), 400))
-        for what, name, made in used
+        (f"{what} {printable(plain(name), 80)}", printable(plain(licence or unknown), 400))
+        for what, name, licence in used
     ]
-
-
-def step_settings(settings: Mapping[str, Any], step: str) -> Mapping[str, Any]:
-    """The settings of a step, empty where there are none."""
-    found = settings.get(step)
-    return found if isinstance(found, Mapping) else {}
 
 
 def _with(first: object, others: list[Any]) -> object:
     return first if not others else ", ".join(str(plain(name)) for name in (first, *others))
 
 
-def _end_of_path(path: object) -> str | None:
+def _end_of_path(path: str | None) -> str | None:
     """The last two parts: enough to recognise, short enough for a line."""
     if path is None:
         return None
-    parts = str(plain(path)).rstrip("/").split("/")
-    return "/".join(parts[-2:])
+    return "/".join(path.rstrip("/").split("/")[-2:])

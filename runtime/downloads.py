@@ -29,9 +29,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .. import __version__
 from .errors import DataError
 from .files import printable, write_atomically
+from .version import __version__
 
 ATTEMPTS = 5
 """How often in a row a connection may fail without a byte gained before the download is given up."""

@@ -14,7 +14,8 @@ class Drawing:
     """Which generator draws, and how.
 
     Attributes:
-        network: a checkpoint file or the name of a bundled or published generator; None for the best bundled one.
+        network: a checkpoint file or the name of a bundled or published generator; None for the best bundled one, and
+            where a class is named for the bundled conditional one, whose name then stands here.
         truncation_psi: None for the generator's own default.
         class_index: the class of a conditional generator.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -24,6 +25,12 @@ class Drawing:
     truncation_psi: float | None = None
     class_index: int | str | None = None
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.network is None and self.class_index is not None:
+            from .zoo import DEFAULT_BY_CLASS
+
+            object.__setattr__(self, "network", DEFAULT_BY_CLASS)
 
     def open(self) -> tuple[Generator, float]:
         """The generator, loaded, and the psi by which it truncates."""

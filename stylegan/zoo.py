@@ -16,6 +16,8 @@ from ..runtime.published import Shelf
 WEIGHTS = Path(__file__).with_name("weights")
 DEFAULT = "stylegan2-faces-64-wide"
 """The bundled generator that draws where none is named."""
+DEFAULT_BY_CLASS = "dcgan-fer2013-48-cond"
+"""The one that draws where a class is named and no generator."""
 
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """How networks begin: as pickles of protocol 2 to 5."""

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
-from .. import __version__
 from ..classify.card import bundled_classifiers
 from ..runtime.cache import cache_folder
 from ..runtime.errors import DataError, first_line
+from ..runtime.version import __version__
 from ..stylegan.ops import build, cuda, toolchain
 from ..stylegan.synthesis import cpu_kernels as cpu
 from ..stylegan.zoo import bundled_generators

@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ... import __version__
 from ...data.faces import Preparation
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import write_atomically
+from ...runtime.version import __version__
 from ..classifier import Classifier, load_classifier
 from ..files.open import open_keras_model
-from ..files.safety import Refused, check_archive
+from ..keras_files.safety import Refused, check_archive
 from ..saving import save_classifier
 
 FORMATS = ("savedmodel", "onnx", "keras")

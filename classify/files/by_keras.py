@@ -1,6 +1,6 @@
 """Keras files: translated to torch where that is possible, run by Keras itself where it is not.
 
-What Keras gets has passed :mod:`.safety`, and its safe mode stays on.
+What Keras gets has passed :mod:`~fergan.classify.keras_files.safety`, and its safe mode stays on.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...runtime.errors import DataError, UsageError, first_line
+from ..keras_files.errors import Untranslatable
+from ..keras_files.safety import Refused
 from ..translate.graph import ModelFile, translate
+from ..wanted import Wanted
 from .bounded import Limits
-from .errors import Untranslatable
 from .network import Network, open_tried, try_first
-from .safety import Refused
-from .wanted import Wanted
 
 if TYPE_CHECKING:
     from ..backend import keras
@@ -41,7 +41,7 @@ class KerasFormat:
         signature: the first bytes of such a file.
         ending: of its name, by which Keras tells the formats apart.
         open_file: opens the content for the translation.
-        check: raises :class:`.safety.Refused` on what Keras must not see; gets the content, and why Keras is asked.
+        check: raises :class:`.Refused` on what Keras must not see; gets the content, and why Keras is asked.
     """
 
     signature: bytes

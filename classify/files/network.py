@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import torch
 
 from ...runtime.errors import DataError, first_line
+from ..keras_files.errors import Untranslatable
+from ..keras_files.safety import Refused
 from .bounded import Limits, try_in_child
-from .errors import Untranslatable
-from .safety import Refused
 
 _OURS = Path(__file__).parents[1] / "weights"
 """The folder of what comes with fergan."""

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from ...runtime.errors import DataError, first_line
+from ..wanted import Wanted
 from .bounded import Limits
 from .network import Network, open_tried
-from .wanted import Wanted
 
 _log = logging.getLogger(__name__)
 

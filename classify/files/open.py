@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ...runtime.errors import DataError
-from . import keras_h5, onnx
+from ..keras_files import keras_h5
+from ..keras_files.keras3 import KerasFile
+from ..keras_files.safety import check_archive
+from ..wanted import Wanted
+from . import onnx
 from .by_keras import KerasFormat
-from .keras3 import KerasFile
 from .network import Network
-from .safety import check_archive
-from .wanted import Wanted
 
 if TYPE_CHECKING:
     from ..backend import keras

@@ -2,7 +2,7 @@
 
 A recipe's file has ``title``, ``source`` and ``notes``, the table ``[model]`` (:class:`ModelSettings`; all other keys
 are options of the architecture's function) and the table ``[training]``
-(:class:`~fergan.classify.training.settings.TrainingSettings`, with ``[training.augmentation]``). With
+(:class:`TrainingSettings`, with ``[training.augmentation]``). With
 ``extends = "NAME"`` it needs only what differs from another recipe: a bundled one, or a ``.toml`` file beside it.
 """
 
@@ -22,9 +22,10 @@ from ...runtime.errors import DataError, UsageError
 from ...runtime.files import read_bytes
 from .overrides import overridden
 from .settings import ModelSettings, Recipe, recipe_from
+from .training_settings import Augmentation, TrainingSettings
 
-__all__ = ["ModelSettings", "Recipe", "Summary", "load_recipe", "read_recipe", "recipe_names", "recipe_path"]
-__all__ += ["recipe_toml", "settings_of", "summaries"]
+__all__ = ["Augmentation", "ModelSettings", "Recipe", "Summary", "TrainingSettings", "load_recipe", "read_recipe"]
+__all__ += ["recipe_names", "recipe_path", "recipe_toml", "settings_of", "summaries"]
 
 FOLDER = Path(__file__).parent
 

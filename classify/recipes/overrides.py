@@ -10,6 +10,7 @@ from typing import Any
 
 from ...runtime.errors import UsageError
 from .settings import ALIASES, ModelSettings, field_types, hint, typed
+from .training_settings import TrainingSettings
 
 
 def overridden(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -57,8 +58,6 @@ def resolve(key: str, known: Sequence[str]) -> str:
 
 def _known_keys(model: Mapping[str, Any]) -> list[str]:
     """All settings of a recipe with their tables, such as ``training.augmentation.mixup``."""
-    from ..training.settings import TrainingSettings
-
     options = [f"model.{key}" for key in model]
     own = [f"model.{key}" for key in field_types(ModelSettings) if key != "options"]
     return list(dict.fromkeys([*_dotted(TrainingSettings, "training."), *own, *options]))

@@ -9,12 +9,10 @@ import reprlib
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...runtime.errors import UsageError
-
-if TYPE_CHECKING:
-    from ..training.settings import TrainingSettings
+from .training_settings import TrainingSettings
 
 ALIASES = {"lr": "learning_rate", "bs": "batch_size", "wd": "weight_decay"}
 """Short names of settings, for overrides."""
@@ -101,8 +99,6 @@ class Recipe:
 
 def recipe_from(name: str, table: Mapping[str, Any]) -> Recipe:
     """A recipe from the tables of its file; UsageError names the key that does not fit."""
-    from ..training.settings import TrainingSettings
-
     own = {
         key: value for key, value in table["model"].items() if key in field_types(ModelSettings) and key != "options"
     }

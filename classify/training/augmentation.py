@@ -8,98 +8,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
-from ...runtime.errors import UsageError
-
-_SHARES = ("flip", "shift", "zoom", "contrast", "brightness", "tone_strength", "salt_and_pepper", "erase")
+from ..recipes import Augmentation
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """How far a training face may be changed.
+def augment(
+    faces: torch.Tensor, targets: list[torch.Tensor], how: Augmentation, generator: torch.Generator
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Augment one batch.
 
-    Attributes:
-        flip: probability of a mirror image.
-        rotation: largest rotation, degrees.
-        shift: largest shift along each axis, as a share of the side.
-        zoom: largest relative change of size.
-        crop: side of a square cut out at a random place and resized back to 48, 44 for example; 0 for none.
-        contrast: largest relative change of the distance of gray values from the image's mean.
-        brightness: largest gray value added or taken away, as a share of 255.
-        tones: changes of tone that each face gets, one after the other, each drawn from seven: contrast, brightness,
-            gamma, sharpness or blur, fewer gray levels, stretched contrast, noise (as RandAugment draws its own, Cubuk
-            et al. 2019, arXiv:1909.13719; turning and shifting are done above).
-        tone_strength: the largest strength of those, 0 to 1.
-        salt_and_pepper: share of pixels that become 0 or 255.
-        erase: probability that a random rectangle (2 % to 20 % of the area) is filled with the image's mean
-            (Zhong et al. 2020, arXiv:1708.04896).
-        mixup: alpha of mixup's Beta distribution (Zhang et al. 2018, arXiv:1710.09412); 0 turns it off.
-        cutmix: alpha of CutMix's Beta distribution (Yun et al. 2019, arXiv:1905.04899), by which a rectangle of each
-            face comes from another one; 0 turns it off. With mixup too, every batch gets one of the two, by chance.
+    Args:
+        faces: float32 [N, 1, H, W] in 0..255.
+        targets: float32 [N, K] each, mixed along with the faces by mixup.
+        how: how far the faces may be changed.
+        generator: source of all randomness, so that a batch can be made again; on the device of the faces.
 
-    Raises:
-        UsageError: a value that cannot be.
+    Returns:
+        The changed faces and targets, same shapes; faces stay in 0..255.
     """
-
-    flip: float = 0.5
-    rotation: float = 12.0
-    shift: float = 0.08
-    zoom: float = 0.12
-    crop: int = 0
-    contrast: float = 0.0
-    brightness: float = 0.0
-    tones: int = 0
-    tone_strength: float = 0.5
-    salt_and_pepper: float = 0.0
-    erase: float = 0.3
-    mixup: float = 0.0
-    cutmix: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in _SHARES:
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"augmentation {name} {getattr(self, name)} is not from 0 to 1")
-        if not (0 <= self.rotation <= 180 and (self.crop == 0 or 8 <= self.crop <= 48)):
-            raise UsageError(
-                f"augmentation rotation {self.rotation} or crop {self.crop} cannot be; rotation is from 0 to 180, crop "
-                "from 8 to 48 (0: none)"
-            )
-        if min(self.mixup, self.cutmix, self.tones) < 0:
-            raise UsageError("augmentation mixup, cutmix and tones cannot be below 0")
-
-    def __call__(
-        self, faces: torch.Tensor, targets: list[torch.Tensor], generator: torch.Generator
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Augment one batch.
-
-        Args:
-            faces: float32 [N, 1, H, W] in 0..255.
-            targets: float32 [N, K] each, mixed along with the faces by mixup.
-            generator: source of all randomness, so that a batch can be made again; on the device of the faces.
-
-        Returns:
-            The changed faces and targets, same shapes; faces stay in 0..255.
-        """
-        faces = _affine(faces, self, generator)
-        if self.contrast > 0 or self.brightness > 0:
-            faces = _gray_values(faces, self, generator)
-        for _ in range(self.tones):
-            faces = _tone(faces, self.tone_strength, generator)
-        if self.salt_and_pepper > 0:
-            where = _rand(faces.shape, generator)
-            faces = faces.masked_fill(where < self.salt_and_pepper / 2, 0.0)
-            faces = faces.masked_fill(where > 1 - self.salt_and_pepper / 2, 255.0)
-        if self.erase > 0:
-            faces = _erase(faces, self.erase, generator)
-        if self.mixup > 0 and (self.cutmix == 0 or float(_rand(1, generator)) < 0.5):
-            return _mixup(faces, targets, _beta(self.mixup, generator), generator)
-        if self.cutmix > 0:
-            return _cutmix(faces, targets, _beta(self.cutmix, generator), generator)
-        return faces, targets
+    faces = _affine(faces, how, generator)
+    if how.contrast > 0 or how.brightness > 0:
+        faces = _gray_values(faces, how, generator)
+    for _ in range(how.tones):
+        faces = _tone(faces, how.tone_strength, generator)
+    if how.salt_and_pepper > 0:
+        where = _rand(faces.shape, generator)
+        faces = faces.masked_fill(where < how.salt_and_pepper / 2, 0.0)
+        faces = faces.masked_fill(where > 1 - how.salt_and_pepper / 2, 255.0)
+    if how.erase > 0:
+        faces = _erase(faces, how.erase, generator)
+    if how.mixup > 0 and (how.cutmix == 0 or float(_rand(1, generator)) < 0.5):
+        return _mixup(faces, targets, _beta(how.mixup, generator), generator)
+    if how.cutmix > 0:
+        return _cutmix(faces, targets, _beta(how.cutmix, generator), generator)
+    return faces, targets
 
 
 def _rand(shape: int | torch.Size, generator: torch.Generator) -> torch.Tensor:

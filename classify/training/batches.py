@@ -14,7 +14,8 @@ from ...data.readers.ferplus import ferplus_targets
 from ...runtime.distributed import rank, world_size
 from ...runtime.errors import DataError
 from ..backend import keras
-from .settings import TrainingSettings
+from ..recipes import TrainingSettings
+from .augmentation import augment
 
 
 def with_voted_labels(faces: FaceSet, votes: np.ndarray, mode: str) -> tuple[FaceSet, np.ndarray]:
@@ -23,7 +24,7 @@ def with_voted_labels(faces: FaceSet, votes: np.ndarray, mode: str) -> tuple[Fac
     Args:
         faces: N rows.
         votes: float32 [N, 10], see :func:`fergan.data.readers.ferplus.read_ferplus`.
-        mode: one of :data:`fergan.data.readers.ferplus.MODES`.
+        mode: one of :data:`fergan.data.labels.FERPLUS_MODES`.
 
     Returns:
         The rows that the mode keeps, and their votes. Training rows are labelled by the label with most of the mode's
@@ -102,8 +103,8 @@ class Batches(keras.utils.PyDataset):
         rows = self.order[index * size : (index + 1) * size][rank() :: world_size()].to(self.device)
         state = np.random.SeedSequence((self.settings.seed, self.epoch, index, rank())).generate_state(1)
         generator = torch.Generator(self.device).manual_seed(int(state[0]))
-        images, targets = self.settings.augmentation(
-            self.images[rows].float(), [target[rows] for target in self.targets], generator
+        images, targets = augment(
+            self.images[rows].float(), [target[rows] for target in self.targets], self.settings.augmentation, generator
         )
         images = images.permute(0, 2, 3, 1)
         if self.has_votes is None:

@@ -12,9 +12,9 @@ import pandas as pd
 from ...runtime.distributed import rank
 from ...runtime.summaries import summary_writer
 from ..backend import keras
+from ..recipes import TrainingSettings
 from .batches import Batches
 from .optimizers import LearningRate
-from .settings import TrainingSettings
 
 
 class StartOfEpoch(keras.callbacks.Callback):

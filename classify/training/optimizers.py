@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..backend import keras
-from .settings import TrainingSettings
+from ..recipes import TrainingSettings
 
 
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):

@@ -19,7 +19,7 @@ from ..backend import keras
 from ..evaluation.scores import summary
 from ..networks.freezing import set_trainable
 from ..networks.registry import build_model
-from ..recipes import Recipe
+from ..recipes import Recipe, TrainingSettings
 from ..saving import save_classifier, validation_bytes
 from .batches import Batches, validation_data
 from .callbacks import EarlyStopping, MoreLogs, StartOfEpoch, Summaries, read_scores
@@ -28,9 +28,8 @@ from .fast_layers import fast_clone
 from .losses import FocalCrossEntropy, class_weights
 from .optimizers import LearningRate, make_optimizer
 from .record import claim_folder, data_digest, make_card
-from .settings import TrainingSettings
 
-__all__ = ["TrainingSettings", "predict", "train_classifier"]
+__all__ = ["predict", "train_classifier"]
 
 BEST_WEIGHTS, LOG = "best.weights.h5", "log.csv"
 

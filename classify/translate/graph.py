@@ -17,11 +17,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from ..files.errors import Untranslatable
-from ..files.keras2 import is_model
-from ..files.keras3 import layer_paths
-from ..files.safety import check_calls
-from ..files.wanted import Wanted
+from ..keras_files.errors import Untranslatable
+from ..keras_files.keras2 import is_model
+from ..keras_files.keras3 import layer_paths
+from ..keras_files.safety import check_calls
+from ..wanted import Wanted
 from .layers import HOMES, IDENTITIES, LAYERS, MOST_VALUES
 from .operations import Convolution, Step, run, schedule, simplified
 from .options import Options
@@ -30,7 +30,7 @@ Tensor = torch.Tensor
 
 
 class ModelFile(Protocol):
-    """An open file of a Keras model; see :class:`fergan.classify.files.keras3.KerasFile`."""
+    """An open file of a Keras model; see :class:`fergan.classify.keras_files.keras3.KerasFile`."""
 
     config: dict[str, Any]
 

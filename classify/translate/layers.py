@@ -9,7 +9,7 @@ from functools import partial, reduce
 import torch
 from torch.nn import functional as F
 
-from ..files.errors import Untranslatable
+from ..keras_files.errors import Untranslatable
 from .operations import Activation, Affine, Convolution, Dense, Function, Operation, Sum, channels_last, pad_same
 from .options import Options, Shapes, Variables, axis_of, borders, channel_count, checked, numbers
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..files.errors import Untranslatable
+from ..keras_files.errors import Untranslatable
 
 Tensor = torch.Tensor
 _OF_TRAINING = ("_initializer", "_regularizer", "_constraint")

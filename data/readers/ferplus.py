@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ...runtime.errors import DataError, UsageError
+from ..labels import FERPLUS_MODES
 
 COLUMNS = (
     "neutral",
@@ -25,9 +26,6 @@ COLUMNS = (
     "unknown",
     "NF",
 )
-
-MODES = ("majority", "probability", "crossentropy", "multi_target")
-"""The paper's four ways from votes to training targets, see :func:`ferplus_targets`."""
 
 
 def read_ferplus(path: str | Path, usage: np.ndarray) -> np.ndarray:
@@ -78,7 +76,7 @@ def ferplus_targets(votes: np.ndarray, mode: str = "majority", seed: int = 0) ->
     Args:
         votes: [N, 10] counts or shares of votes, columns as in :data:`COLUMNS`; shares as of
             :func:`read_ferplus` are taken as tenths, for rows have ten votes (one row of the file has nine).
-        mode: one of the four.
+        mode: one of :data:`fergan.data.labels.FERPLUS_MODES`.
         seed: of the draws of ``probability``; another seed for every epoch draws anew.
 
     Returns:
@@ -88,8 +86,8 @@ def ferplus_targets(votes: np.ndarray, mode: str = "majority", seed: int = 0) ->
     Raises:
         UsageError: an unknown mode.
     """
-    if mode not in MODES:
-        raise UsageError(f"FER+ mode {mode!r} is not one of {', '.join(MODES)}")
+    if mode not in FERPLUS_MODES:
+        raise UsageError(f"FER+ mode {mode!r} is not one of {', '.join(FERPLUS_MODES)}")
     votes = np.asarray(votes, dtype=np.float64)
     total = votes.sum(axis=1, keepdims=True)
     counts = np.rint(votes * 10) if total.size and total.max() <= 1 + 1e-4 else votes

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
 
 from ...runtime.errors import DataError
-from ...runtime.files import printable, read_json
+from ...runtime.files import printable
 from ..face_set import FaceSet
 from ..image_source import ImageSource
 from ..labels import canonical_label
+from ..run_record.run import read_run
+from ..run_record.settings import GenerateRecord
 from .folders import load_set
 from .place import Place
 
@@ -58,8 +59,9 @@ def read(path: Path, crop: str | None = None) -> FaceSet:
                 f"{label}: {what} are not in faces/; give the command that made the run again ('fergan run' with "
                 "--pictures all)"
             )
-        made = _made(path)
-        judge, network = (printable(made.get(key) or "unknown") for key in ("judge", "network"))
+        run = read_run(path / "run.json", "delete it", "make the faces again")
+        made = (run and run.generate) or GenerateRecord()
+        judge, network = (printable(name or "unknown") for name in (made.judge, made.network))
         note = (
             f"Synthetic faces: {network} made them, and {judge} chose them by the label that they have here; no person "
             f"labelled them. A classifier is scored by its agreement with {judge}."
@@ -70,13 +72,6 @@ def read(path: Path, crop: str | None = None) -> FaceSet:
             classes,
             path=path,
             layout="wanted faces",
-            crop=crop or str(made.get("judge_crop") or "none"),
-            record={"synthetic": True, "judge": judge, "judge_sha256": made.get("judge_sha256"), "notes": [note]},
+            crop=crop or made.judge_crop or "none",
+            record={"synthetic": True, "judge": judge, "judge_sha256": made.judge_sha256, "notes": [note]},
         )
-
-
-def _made(path: Path) -> dict[str, Any]:
-    """How the faces were made, as far as ``run.json`` tells it."""
-    record = read_json(path / "run.json")
-    made = record.get("generate") if isinstance(record, dict) else None
-    return made if isinstance(made, dict) else {}

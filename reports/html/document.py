@@ -9,6 +9,8 @@ import base64
 import hashlib
 import json
 import os
+import tempfile
+import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +20,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ...runtime.files import json_text, write_together
+from ...runtime.files import json_text, write_atomically, write_together
 from .. import formatting
 
 
@@ -96,21 +98,29 @@ def render(template: str, **context: object) -> Markup:
 
 @dataclass(frozen=True)
 class Report:
-    """A finished report: the page as text, and the same numbers as plain JSON values. A notebook shows the page."""
+    """A finished report: the page as text, and the same numbers as plain JSON values.
+
+    A notebook shows the page in a frame that keeps its styles, its policy and its script to itself.
+    """
 
     html: str
     data: dict[str, Any]
 
     def _repr_html_(self) -> str:
-        from ..notebook import page_html
-
-        return page_html(self.html)
+        frame = Markup('<iframe srcdoc="{}" sandbox="allow-scripts" style="width:100%;height:720px;border:0"></iframe>')
+        return str(frame.format(self.html))
 
     def open(self) -> Path:
         """Show the page in the browser; the path of the page, in the folder for temporary files."""
-        from ..notebook import open_page
-
         return open_page(self.html, "report")
+
+
+def open_page(page: str, name: str) -> Path:
+    """Show a page in the browser; its path, in the folder for temporary files."""
+    path = Path(tempfile.mkdtemp(prefix="fergan-")) / f"{name}.html"
+    write_atomically(path, page.encode())
+    webbrowser.open(path.as_uri())
+    return path
 
 
 def write_report(report: Report, folder: str | os.PathLike[str], stem: str = "report") -> tuple[Path, Path]:

@@ -1,14 +1,16 @@
 """The data of the page's gallery: facts on each face, and the command that makes the face again."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ...data.run_record.run import RunRecord
+from ...data.run_record.settings import GenerateRecord, class_of_seed
 from ..edited import strengths_of
 from ..formatting import printable
-from ..settings import plain, step_settings
+from ..settings import plain
 from ..statistics.table import LabelTable
 from .sprites import Cell, Sprites
 
@@ -17,7 +19,7 @@ SCALE = 10_000
 
 
 def gallery_data(
-    table: LabelTable, rows: Sequence[int], sprites: Sprites, inputs: Sprites, settings: Mapping[str, Any]
+    table: LabelTable, rows: Sequence[int], sprites: Sprites, inputs: Sprites, record: RunRecord
 ) -> dict[str, Any]:
     """The faces as plain JSON values for the script of the page, one list a property.
 
@@ -28,12 +30,12 @@ def gallery_data(
     """
     seeds = None if table.seeds is None else [int(table.seeds[row]) for row in rows]
     psi = None if table.psi is None else [float(table.psi[row]) for row in rows]
-    strengths = strengths_of(settings, table)
+    strengths = strengths_of(record.generate, table)
     commands = [
         None
         if seeds is None
         else command(
-            settings,
+            record.generate,
             seeds[i],
             None if psi is None else psi[i],
             None if strengths is None else float(strengths[rows[i]]),
@@ -43,7 +45,7 @@ def gallery_data(
     return {
         "classes": [printable(name, 60) for name in table.classes],
         "scale": SCALE,
-        "settings": _common(settings),
+        "settings": _common(record),
         "name": [printable(table.faces[row], 200) for row in rows],
         "seed": seeds,
         "psi": psi,
@@ -56,12 +58,12 @@ def gallery_data(
 
 
 def command(
-    settings: Mapping[str, Any], seed: int, psi: float | None = None, strength: float | None = None
+    made: GenerateRecord | None, seed: int, psi: float | None = None, strength: float | None = None
 ) -> str | None:
     """The `fergan generate` command that makes one face again, quoted for a POSIX shell.
 
     Args:
-        settings: of the run; those of the step `generate` decide the pixels.
+        made: the settings of the run that decide the pixels.
         seed: of the face.
         psi: its truncation, in a run over several.
         strength: of its edit, in a run over several.
@@ -69,58 +71,48 @@ def command(
     Returns:
         None where the run made no faces, or made them from projected styles.
 
-    >>> command({"generate": {"network": "dcgan", "truncation_psi": 0.7, "noise_mode": "const"}}, 42)
+    >>> command(GenerateRecord(network="dcgan", truncation_psi=0.7), 42)
     'fergan generate --seeds 42 --network dcgan --psi 0.7 --noise-mode const --run seed42'
     """
-    generate = step_settings(settings, "generate")
-    if not generate or generate.get("projected_w"):
+    if made is None or made.projected_w:
         return None
     parts: list[object] = ["fergan", "generate", "--seeds", seed]
     for option, value in (
-        ("--network", generate.get("network")),
-        ("--psi", generate.get("truncation_psi") if psi is None else psi),
-        ("--psi-cutoff", generate.get("truncation_cutoff")),
-        ("--noise-mode", generate.get("noise_mode")),
-        ("--class", _class(generate, seed)),
+        ("--network", made.network),
+        ("--psi", made.truncation_psi if psi is None else psi),
+        ("--psi-cutoff", made.truncation_cutoff),
+        ("--noise-mode", made.noise_mode),
+        ("--class", class_of_seed(seed, made.classes) if made.classes else made.class_index),
     ):
         if value is not None:
             parts += [option, value]
-    for edit in _edits(generate, seed, strength):
+    for edit in _edits(made, seed, strength):
         parts += ["--edit", edit]
     parts += ["--run", f"seed{seed}"]
     return " ".join(shlex.quote(printable(plain(part), 300)) for part in parts)
 
 
-def _edits(generate: Mapping[str, Any], seed: int, strength: float | None) -> list[object]:
+def _edits(made: GenerateRecord, seed: int, strength: float | None) -> Sequence[str]:
     """The edits of a face: those of all, one of several strengths, or the direction by which its seed is steered."""
-    steer, after, steps = (generate.get(f"steer{key}") for key in ("", "_after", "_strengths"))
-    if isinstance(steer, list) and isinstance(after, int) and isinstance(steps, list) and steer and steps:
-        turn, number = divmod(seed - after, len(steer))
-        return [f"{steer[number]}:{steps[turn % len(steps)]:g}"] if seed >= after and steer[number] else []
-    edits = generate.get("edits")
-    found = list(edits) if isinstance(edits, list | tuple) else []
-    return found if strength is None else [f"{edit}:{strength:g}" for edit in found]
+    if steering := made.steering():
+        return [edit] if (edit := steering.edit(seed)) else []
+    edits = made.edits or ()
+    return edits if strength is None else [f"{edit}:{strength:g}" for edit in edits]
 
 
-def _class(generate: Mapping[str, Any], seed: int) -> object:
-    """The class of a face: of the run, or one of several that its seeds take in turn."""
-    classes = generate.get("classes")
-    return classes[seed % len(classes)] if isinstance(classes, list) and classes else generate.get("class")
-
-
-def _common(settings: Mapping[str, Any]) -> list[list[str]]:
-    generate, classify = step_settings(settings, "generate"), step_settings(settings, "classify")
-    several = "psi_sweep" in generate
-    pairs = [
-        ("Generator", generate.get("network")),
-        ("Generator SHA-256", generate.get("sha256")),
-        ("Truncation ψ", None if several else generate.get("truncation_psi")),
-        ("Truncated styles", generate.get("truncation_cutoff")),
-        ("Noise", generate.get("noise_mode")),
-        ("Class", generate.get("class")),
-        ("Classifier", classify.get("model")),
-        ("Crop", classify.get("crop")),
-    ]
+def _common(record: RunRecord) -> list[list[str]]:
+    pairs: list[tuple[str, object]] = []
+    if made := record.generate:
+        pairs += [
+            ("Generator", made.network),
+            ("Generator SHA-256", made.sha256),
+            ("Truncation ψ", made.truncation_psi),
+            ("Truncated styles", made.truncation_cutoff),
+            ("Noise", made.noise_mode),
+            ("Class", made.class_index),
+        ]
+    if judged := record.classify:
+        pairs += [("Classifier", judged.model), ("Crop", judged.crop)]
     return [[name, printable(plain(value), 80)] for name, value in pairs if value is not None]
 
 

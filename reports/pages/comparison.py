@@ -56,7 +56,7 @@ def build_comparison(samples: Sequence[Sample], *, created: str, title: str | No
             for one, shares in zip(compared.corrected or (), compared.shares, strict=False)
         ],
         corrected_chart=_chart(compared, names, order, standing, "corrected") if standing else None,
-        facts=[run_facts(sample.settings, sample.table) for sample in compared.samples],
+        facts=[run_facts(sample.record, sample.table) for sample in compared.samples],
         grids=_grids(compared, pictures),
         by_label=_by_label(compared, pictures, order),
         tables=[_settings(sample, name) for sample, name in zip(compared.samples, names, strict=True)],
@@ -168,7 +168,7 @@ def _by_label(compared: Compared, pictures: Sequence[tuple[Sprites, Selection]],
 def _settings(sample: Sample, name: str) -> Table:
     rows = [
         (f"{table.heading.lower()}: {key}" if table.heading != "Run" else key, value)
-        for table in settings_tables(sample.settings)
+        for table in settings_tables(sample.record.values)
         for key, value in table.rows
     ]
     return Table(name, tuple(rows))

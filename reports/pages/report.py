@@ -14,6 +14,8 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
+from ...data.faces import SIZE
+from ...data.run_record.run import RunRecord
 from ..conclusions import conclude
 from ..correction import BLIND_SPOT, label_shift_sentence, shares_beside
 from ..figures import bars as figures
@@ -26,7 +28,7 @@ from ..html.sprites import Face, Sprites, as_picture, make_sprites
 from ..html.tiles import Tile, confidence_only, first_and_second, label_and_confidence, label_only, make_tiles
 from ..judges import MOST, JudgeLabels, Judges, judges_sentence
 from ..report_json import mean_confidence, report_data
-from ..settings import licences, run_facts, settings_tables, step_settings
+from ..settings import licences, run_facts, settings_tables
 from ..statistics.comparison import Comparison, LabelDifference
 from ..statistics.label_audit import AuditEstimate
 from ..statistics.preparation import PreparationSensitivity
@@ -103,20 +105,22 @@ def build_report(
     Raises:
         DataError: an empty table, or one that is not as described; the message names the first wrong face.
     """
-    table = labels if isinstance(labels, LabelTable) else read_labels(labels, settings)
+    record = RunRecord.of(settings)
+    classes = record.classify.labels if record.classify else None
+    table = labels if isinstance(labels, LabelTable) else read_labels(labels, classes)
     found = evaluate(
         table,
         validation=validation,
         audit=audit,
         preparation=preparation,
         skipped=skipped,
-        settings=settings,
+        record=record,
         others=others,
         judge=judge,
         failed=failed,
     )
     pictures = partial(_pictures, table, load_face=load_face, prepare=prepare, size=thumbnail)
-    return _report(found, settings, pictures, among, created, title or _heading(found))
+    return _report(found, record, pictures, among, created, title or _heading(found))
 
 
 def _heading(found: Findings) -> str:
@@ -143,7 +147,7 @@ class _Pictures(NamedTuple):
 
 def _report(
     found: Findings,
-    settings: Mapping[str, Any],
+    record: RunRecord,
     pictures: Callable[[list[int]], _Pictures],
     among: ArrayLike | None,
     created: str,
@@ -158,9 +162,9 @@ def _report(
     if among is not None:
         kept = plural(np.size(among), "face")
         notes.append(f"Pictures of {kept}, spread evenly over the run, were kept; the faces on this page are of these.")
-    html = _page(found, chosen, shown, settings, disputed, heading=heading, created=created, notes=notes)
+    html = _page(found, chosen, shown, record, disputed, heading=heading, created=created, notes=notes)
     unreadable = len(shown.sprites.unreadable)
-    data = report_data(found, settings=settings, created=created, title=heading, unreadable=unreadable, notes=notes)
+    data = report_data(found, record=record, created=created, title=heading, unreadable=unreadable, notes=notes)
     return Report(html, data)
 
 
@@ -168,7 +172,7 @@ def _page(
     found: Findings,
     chosen: Selection,
     shown: _Pictures,
-    settings: Mapping[str, Any],
+    record: RunRecord,
     disputed: list[int],
     *,
     heading: str,
@@ -181,27 +185,27 @@ def _page(
         *("page.css", "page.js"),
         *(["gallery.js"] if shown.there else []),
         css=shown.sprites.css + "\n" + shown.inputs.css,  # sprites: numbers and base64 only
-        data=gallery_data(table, shown.rows, shown.sprites, shown.inputs, settings) if shown.there else None,
+        data=gallery_data(table, shown.rows, shown.sprites, shown.inputs, record) if shown.there else None,
         title=printable(heading, 200),
         created=moment(created),
-        facts=run_facts(settings, table),
+        facts=run_facts(record, table),
         n=len(table),
         order="by seed" if table.seeds is not None else "in the order of the table",
         skipped=[(printable(face, 200), printable(reason, 300)) for face, reason in found.skipped[:_MAX_SKIPPED_ROWS]],
         n_skipped=len(found.skipped),
         notes=notes,
-        licences=licences(settings),
-        tables=settings_tables(settings),
+        licences=licences(record),
+        tables=settings_tables(record.values),
         **_numbers(found),
-        seen=_size_seen(settings),
+        seen=_size_seen(record),
         **_gallery(found, chosen, shown),
         judges=None if found.judges is None else _judges(found, found.judges, disputed, shown),
     )
 
 
-def _size_seen(settings: Mapping[str, Any]) -> str:
+def _size_seen(record: RunRecord) -> str:
     """Height and width of what the classifier saw, as a run records them: ``48 × 48``."""
-    size = step_settings(settings, "classify").get("size", 48)
+    size = (record.classify.size if record.classify else None) or SIZE
     height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
     return f"{printable(height, 8)} × {printable(width, 8)}"
 

@@ -1,7 +1,8 @@
 """labels.csv as checked arrays: whatever is wrong with a table is said here, once, with the face it is wrong at."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...runtime.errors import DataError
-from ..formatting import count, printable
+from ..formatting import count, percent, percent_range, plural, printable
+from .shares import label_shares
 
 FACE_FOUND = "face_found"
 """The column that tells, where a detector looked for faces, whether it found one in the picture."""
@@ -39,10 +41,15 @@ class LabelTable:
         return len(self.faces)
 
     def _repr_html_(self) -> str:
-        """The labels counted, for a notebook."""
-        from ..notebook import table_html
-
-        return table_html(self)
+        """The labels counted: HTML for a notebook."""
+        shares = label_shares(self.codes, self.classes)
+        head = "".join(f"<th>{name}</th>" for name in ("Label", "Faces", "Share", f"{100 * shares.level:g} % interval"))
+        rows = "".join(
+            f"<tr><th>{escape(printable(shares.classes[k], 60))}</th><td>{shares.counts[k]}</td>"
+            f"<td>{percent(shares.shares[k])}</td><td>{percent_range(shares.low[k], shares.high[k])}</td></tr>"
+            for k in shares.ranking()
+        )
+        return f"<table><caption>{plural(len(self), 'face')}</caption><tr>{head}</tr>{rows}</table>"
 
     def where(self, chosen: NDArray[np.bool_]) -> "LabelTable":
         """The faces for which `chosen` [N] holds, in the same order."""
@@ -62,16 +69,14 @@ class LabelTable:
         return np.argsort(self.seeds, kind="stable")
 
 
-def class_names(labels: pd.DataFrame, settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """The class names: `settings["classify"]["labels"]` where it is a list, else the columns after `confidence`.
+def class_names(labels: pd.DataFrame, given: Sequence[str] | None) -> tuple[str, ...]:
+    """The class names: those given, or else the columns after `confidence`.
 
     Raises:
         DataError: no class, a class named twice, or a class without its column of probabilities.
     """
-    classify = settings.get("classify")
-    given = classify.get("labels") if isinstance(classify, Mapping) else None
     columns = [str(column) for column in labels.columns]
-    if isinstance(given, list | tuple) and given and all(isinstance(name, str) for name in given):
+    if given:
         names = list(given)
     elif "confidence" in columns:
         names = [name for name in columns[columns.index("confidence") + 1 :] if name != FACE_FOUND]
@@ -87,13 +92,13 @@ def class_names(labels: pd.DataFrame, settings: Mapping[str, Any]) -> tuple[str,
     return tuple(names)
 
 
-def read_labels(labels: pd.DataFrame, settings: Mapping[str, Any]) -> LabelTable:
+def read_labels(labels: pd.DataFrame, classes: Sequence[str] | None = None) -> LabelTable:
     """Check a table with the columns `face`, `seed`, `label`, `confidence` and one column a class.
 
     Args:
         labels: one row a face; `seed` may be missing or null (images that no generator of ours made); a column `psi`
             that is no class tells the truncation of each face, and `face_found` whether a face was found in it.
-        settings: see :func:`class_names`.
+        classes: the class names, in order; None for the columns after `confidence`.
 
     Raises:
         DataError: no rows, a missing column, a label that is no class, or a confidence or probability that is
@@ -106,7 +111,7 @@ def read_labels(labels: pd.DataFrame, settings: Mapping[str, Any]) -> LabelTable
             )
     if len(labels) == 0:
         raise DataError("the labels table has no faces: there is nothing to report; generate and classify some first")
-    classes = class_names(labels, settings)
+    classes = class_names(labels, classes)
     faces = tuple(map(str, labels["face"]))
     # through a dict, because pandas' string columns cannot hold every str (a lone surrogate, for one)
     code = {name: k for k, name in enumerate(classes)}

@@ -191,6 +191,6 @@ def claim_folder(
         **dataclasses.asdict(trainer.settings),
         **dataclasses.asdict(settings),
         "images": list(images.shape),
-        "init": (metadata or {}).get("init"),
+        **{name: (metadata or {}).get(name) for name in ("init", "feature_loss")},
     }
     claim(folder / "training.json", wanted, "training", free=("total_kimg",))

@@ -20,6 +20,7 @@ from ...runtime.distributed import average, mean_over_ranks
 from ..networks import Discriminator, DiscriminatorConfig, StyleGAN2, StyleGAN2Config, channel_table
 from .ada import ada_augment
 from .diffaugment import diff_augment
+from .feature_judge import FeatureJudge
 from .precision import full_precision, set_compute_dtype
 from .snapshots import Trainer
 
@@ -96,6 +97,7 @@ class StyleGAN2Trainer(Trainer):
         settings: StyleGAN2Settings,
         device: torch.device,
         class_shares: np.ndarray | None = None,
+        feature_judge: FeatureJudge | None = None,
     ) -> None:
         super().__init__(config, settings, device, class_shares)
         discriminator = DiscriminatorConfig(
@@ -115,6 +117,10 @@ class StyleGAN2Trainer(Trainer):
             "G": self._adam(self.G, settings.pl_interval if settings.pl_weight else None),
             "D": self._adam(self.D, settings.r1_interval if settings.r1_gamma else None),
         }
+        self.feature_judge = feature_judge
+        if feature_judge is not None:
+            self.modules["features"] = feature_judge.to(device)
+            self.optimizers["features"] = self._adam(feature_judge, None)
         self._compute_dtype = torch.bfloat16 if settings.precision == "bfloat16" else None
         for network in (self.G, self.D):
             set_compute_dtype(network, self._compute_dtype)
@@ -148,6 +154,8 @@ class StyleGAN2Trainer(Trainer):
             if settings.r1_gamma and count % settings.r1_interval == 0:
                 penalties = (self._gradient_penalties(x, c, rng) * (len(x) / len(reals)) for x, c in parts)
                 self._update("D", penalties)
+            if judge := self._late_judge():
+                self._update("features", (self._judge_loss(judge, x, rng) * (len(x) / len(reals)) for x, _ in parts))
         self.state.steps += 1
         if settings.augment == "ada" and (count + 1) % self.ADA_INTERVAL == 0:
             self._steer_ada(len(reals) * self.ADA_INTERVAL)
@@ -173,17 +181,30 @@ class StyleGAN2Trainer(Trainer):
         keep = torch.arange(num_ws)[None, :] < cutoff[:, None]  # [n, num_ws]
         return torch.where(keep[:, :, None].to(ws.device), ws, other)
 
-    def _logits(self, images: torch.Tensor, condition: tuple[torch.Tensor, ...], rng: torch.Generator) -> torch.Tensor:
+    def _augmented(self, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         if self.settings.augment == "diffaugment":
-            images = diff_augment(images, ("color", "translation", "cutout"), rng)
-        elif self.settings.augment == "ada":
-            images = ada_augment(images, float(self.state.augment_p), rng)
-        return self.D(images, *condition)
+            return diff_augment(images, ("color", "translation", "cutout"), rng)
+        if self.settings.augment == "ada":
+            return ada_augment(images, float(self.state.augment_p), rng)
+        return images
+
+    def _logits(self, images: torch.Tensor, condition: tuple[torch.Tensor, ...], rng: torch.Generator) -> torch.Tensor:
+        return self.D(self._augmented(images, rng), *condition)
+
+    def _late_judge(self) -> FeatureJudge | None:
+        """The judge by features, once its time has come."""
+        judge = self.feature_judge
+        return judge if judge is not None and int(self.state.steps) >= judge.first_step else None
 
     def _fakes(self, n: int, rng: torch.Generator) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         """n images, and their classes where there are classes."""
         inputs = self.sample_inputs(n, rng)
         return self.G.synthesis(self._styles(inputs, rng)), inputs[1:]
+
+    def _judge_loss(self, judge: FeatureJudge, reals: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        loss = judge.own_loss(self._augmented(reals, rng))
+        self._scalars["loss/features"] = loss.detach()
+        return loss
 
     def _generator_loss(self, reals: torch.Tensor, classes: torch.Tensor | None, rng: torch.Generator) -> torch.Tensor:
         """Non-saturating logistic loss (Goodfellow et al. 2014, arXiv:1406.2661), where relativistic of the difference
@@ -196,6 +217,10 @@ class StyleGAN2Trainer(Trainer):
             logits = logits - real_logits
         loss = F.softplus(-logits).mean()
         self._scalars["loss/G"] = loss.detach()
+        if judge := self._late_judge():
+            by_features = judge.generator_loss(self._augmented(fakes, rng))
+            self._scalars["loss/G_by_features"] = by_features.detach()
+            loss = loss + judge.weight * by_features
         return loss
 
     def _discriminator_losses(

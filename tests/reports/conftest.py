@@ -38,7 +38,7 @@ def noise_face(name: str, size: int = 64) -> Image.Image:
 def settings() -> dict:
     return {
         "run": "default",
-        "generate": {"network": "bundled:dcgan", "sha256": "ab" * 32, "seeds": list(range(20)), "truncation_psi": 0.7},
+        "generate": {"network": "bundled:dcgan", "sha256": "ab" * 32, "seeds": "0-19", "truncation_psi": 0.7},
         "classify": {"model": "bundled:fer", "crop": "none", "filter": "bicubic", "labels": list(CLASSES)},
         "versions": {"fergan": "0.1.0", "python": "3.11"},
         "hardware": {"cpu": "2 cores"},

@@ -30,7 +30,7 @@ def everything(settings: dict) -> dict[str, Any]:
     """Arguments for a report that has every section."""
     table = make_table(90)
     table.insert(2, "psi", np.repeat([1.0, 0.5, 0.7], 30))
-    checked = read_labels(table, settings)
+    checked = read_labels(table)
     design = stratified_sample(checked, 40)
     codes = checked.codes[:20]
     record = preparation_record(

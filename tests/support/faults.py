@@ -85,7 +85,7 @@ class Round:
         from fergan.workflows.run_folder.labels import count_parts, labels_hash
 
         run = RunFolder(self.run)
-        require(run.record["labels"]["sha256"] == self.reference, "run.json tells other labels")
+        require(run.record.labels.sha256 == self.reference, "run.json tells other labels")
         require(labels_hash(run) == self.reference, "the parts hold other labels")
         require(count_parts(run) == -(-self.n // 64), "there are other parts than shards")
         with open(run.labels_csv, newline="") as file:

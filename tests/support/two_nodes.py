@@ -66,7 +66,7 @@ def two_nodes(n: int, folder: Path, network: str | None) -> dict[str, Any]:
         "seconds": time.perf_counter() - began,
         "lost_at": lost[0] if lost else None,
         "left": left,
-        "sha256": folder_of_run.record["labels"]["sha256"],
+        "sha256": folder_of_run.record.labels.sha256,
     }
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ... import __version__
 from ...classify.card import GivenRange, View, member_checksums
 from ...classify.classifier import Classifier, load_classifier
 from ...classify.evaluation.views import TEN
@@ -26,6 +25,7 @@ from ...reports.pages.evaluation import build_evaluation_page
 from ...reports.settings import plain
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import json_text, make_folder, npz_bytes, printable, read_json, utf8_text, write_atomically
+from ...runtime.version import __version__
 from ..progress import OnProgress, no_progress
 from .answers import Answers
 from .heat_maps import make_pictures

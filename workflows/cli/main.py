@@ -13,9 +13,9 @@ from importlib import import_module
 
 import click
 
-from ... import __version__
 from ...runtime.errors import DataError, UsageError
 from ...runtime.memory import tune_malloc
+from ...runtime.version import __version__
 from .output import accept_any_text
 
 SECTIONS: dict[str, dict[str, str]] = {

@@ -94,10 +94,10 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
         _write_blind(blind, out, data, grid, options)
         return
     _require_sense(data, out, grid, options)
-    psi = options["truncation_psi"]
     for path in (out, grid, options["neighbours"]):
         if path is not None and not Path(path).absolute().parent.is_dir():  # told now, not after minutes of work
             raise DataError(f"{path}: cannot be written: its folder does not exist; make the folder first")
+    from ...stylegan.drawing import Drawing
     from ..generators.catalogue import ensure_network
     from ..generators.features import MetricsOptions
     from ..generators.metrics import append_lines, judge, write_sample_grid
@@ -106,9 +106,8 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
     if options["images"] is None:
         ensure_network(options["network"])
     if grid is not None:
-        drawn = write_sample_grid(
-            grid, options["network"], psi, options["class_index"], options["seed"], options["device"]
-        )
+        names = ("network", "truncation_psi", "class_index", "device")
+        drawn = write_sample_grid(grid, Drawing(**{name: options[name] for name in names}), options["seed"])
         click.echo(f"{drawn} in {grid}")
     if data is None:
         return
@@ -142,6 +141,11 @@ def _show(records: list[dict[str, Any]]) -> None:
         f"{first['n_real']} and {first['n_fake']} pictures, {first['repeats']} times"
     )
     print_table(["Features", "Metric", "Value", "Floor", "Good"], [_row(record) for record in records], right=(2, 3))
+    if first["n_floor"] < first["n_real"]:
+        click.echo(
+            f"The floor compares {first['n_floor']} pictures with {first['n_floor']} others; only KID's floor is that "
+            f"of {first['n_real']} too"
+        )
     short = [r["features"] for r in records if r["metric"] == "fid" and r["n_fake"] < 10 * r["features"]["dimensions"]]
     for features in short:
         click.echo(

@@ -66,7 +66,10 @@ psi_option = click.option(
     help="Truncate the styles to this psi; 1 leaves them alone.  [default: the generator's]",
 )
 class_option = click.option(
-    "--class", "class_index", metavar="N|NAME", help="Draw this class of a conditional generator, such as 1 or disgust."
+    "--class",
+    "class_index",
+    metavar="N|NAME",
+    help="Draw this class of a conditional generator, such as 1 or disgust; without --network of the bundled one.",
 )
 directions_option = click.option(
     "--direction",

@@ -89,21 +89,17 @@ def say_labels(run: RunFolder) -> None:
 def _say_labels(run: RunFolder, who: str) -> None:
     from ...runtime.files import printable
 
-    made = run.record.get("labels")
-    made = made if isinstance(made, dict) else {}  # of an older run, or of one that somebody edited
-    counts = made.get("counts")
-    counts = counts if isinstance(counts, dict) and all(isinstance(n, int) for n in counts.values()) else {}
-    judged = sum(counts.values())
+    if (made := run.record.labels) is None:
+        return
+    judged = sum(made.counts.values())
     if judged:
-        shares = ", ".join(
-            f"{printable(name)} {number} ({100 * number / judged:.0f} %)" for name, number in counts.items()
-        )
+        shares = ", ".join(f"{printable(name)} {n} ({100 * n / judged:.0f} %)" for name, n in made.counts.items())
         click.echo(f"{who}{counted(judged, 'face')}: {shares}")
-    skipped, missed = made.get("skipped"), made.get("faces_not_found")
-    if isinstance(skipped, int) and skipped:
+    skipped, missed = made.skipped, made.faces_not_found
+    if skipped:
         left_out = f"{who}{counted(skipped, 'picture')} could not be judged and {_was(skipped)} skipped"
         click.echo(f"{left_out}: see {printable(run.skipped_csv)}", err=True)
-    if isinstance(missed, int) and missed:
+    if missed:
         judged_whole = f"{'it' if missed == 1 else 'they'} {_was(missed)} judged whole"
         click.echo(
             f"{who}no face was found in {counted(missed, 'picture')}; {judged_whole}: "

@@ -91,7 +91,7 @@ def run(run_name: str, force: bool, show_page: bool, **options: Any) -> None:
     if show_page:
         click.launch(str(page))
     click.echo(f"report in {page}")
-    if "labels" in folder.record:  # not where the first of several judges failed
-        click.echo(f"labels sha256 {folder.record['labels']['sha256']}")
+    if made := folder.record.labels:  # not where the first of several judges failed
+        click.echo(f"labels sha256 {made.sha256}")
     if want is not None:
         tell_wanted(folder)

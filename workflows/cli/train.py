@@ -213,6 +213,12 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
     "--relativistic", is_flag=True, help="Train by R3GAN's loss: D compares real with generated images; R1 and R2."
 )
 @click.option(
+    "--feature-loss",
+    type=click.FloatRange(0),
+    default=0,
+    help="Let fernet's features judge images too in the last fifth, with this weight, such as 0.2; 0 leaves that out.",
+)
+@click.option(
     "--augment",
     type=click.Choice(["diffaugment", "ada", "none"]),
     default="diffaugment",

@@ -11,6 +11,7 @@ from ...runtime.errors import DataError, UsageError
 from .options import directions_option, first_given, together
 
 if TYPE_CHECKING:
+    from ...data.run_record.run import Share
     from ..run_folder.folder import RunFolder
     from ..steps.judge import ClassifyOptions
     from ..steps.want import WantOptions
@@ -158,23 +159,25 @@ def tell_wanted(run: RunFolder) -> None:
     """
     from ..steps.want import shortfall
 
-    selected, made = run.record["selected"], run.generate
-    second = made.second_judge if made else None
-    for label, rate in selected["rates"].items():
-        drawn = f"{rate['n']:,} {'faces of its class' if selected['by_class'] else 'seeds'}"
-        line = f"{label}: {selected['found'][label]} kept"
-        if rate["n"]:  # not where every seed is steered
+    selected, made = run.record.selected, run.generate
+    if selected is None or made is None:
+        return
+    for label, rate in selected.rates.items():
+        drawn = f"{rate.n:,} {'faces of its class' if selected.by_class else 'seeds'}"
+        line = f"{label}: {selected.found[label]} kept"
+        if rate.n:  # not where every seed is steered
             line += f", {_share(rate)} of {drawn}"
-        steered = selected.get("steered", {}).get(label)
-        if steered and steered["n"]:
-            line += f"; of {steered['n']:,} moved towards it {_share(steered)}, {steered['kept']} kept"
-        agreed = selected["agreement"][label]
-        if agreed["n"]:
-            line += f"; {second} agrees on {agreed['agree']} of {agreed['n']} ({_share(agreed)})"
+        steered = (selected.steered or {}).get(label)
+        if steered and steered.n:
+            line += f"; of {steered.n:,} moved towards it {_share(steered)}, {steered.kept} kept"
+        agreed = selected.agreement[label]
+        if agreed.n:
+            line += f"; {made.second_judge} agrees on {agreed.k} of {agreed.n} ({_share(agreed)})"
         click.echo(line)
     if missing := shortfall(run):
         raise DataError(missing)
 
 
-def _share(row: dict[str, float]) -> str:
-    return f"{100 * row['share']:.3g} % [{100 * row['low']:.3g}, {100 * row['high']:.3g}]"
+def _share(row: Share) -> str:
+    share, low, high = (f"{100 * value:.3g}" for value in row.limits or ())
+    return f"{share} % [{low}, {high}]"

@@ -19,6 +19,7 @@ from typing import Any
 
 from ...runtime.errors import DataError, UsageError, first_line
 from ...runtime.memory import tune_malloc
+from ..run_folder.faces import FacePlan
 from ..run_folder.seeds import shard_size
 from ..run_folder.selection import Scanned
 from ..steps.want import SearchJob, SearchTask
@@ -155,7 +156,7 @@ class _Judging:
     def __init__(self, job: Job) -> None:
         _settle()
         self._label = Labeller(job)
-        self._plan = job.made.faces()
+        self._plan = FacePlan.of(job.made)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         task = Task(int(row["number"]), tuple(row["judges"]), ())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...data.run_record.settings import GenerateRecord
 from ...runtime.errors import DataError
 from ...runtime.files import make_folder, write_atomically
 from ..generators.edited import measure_edited
@@ -18,12 +19,11 @@ from ..run_folder.faces import FacePlan
 from ..run_folder.folder import PART, RunFolder
 from ..run_folder.labels import keep_part, merge_parts, part_name, read_part, whole_part
 from ..run_folder.pictures import KeptPictures
-from ..run_folder.records import GenerateRecord
 from ..run_folder.seats import seats as seats_of
 from ..run_folder.seeds import shard_size, shards
 from ..run_folder.store import Store
 from ..steps.generate import FaceMaker, GenerateOptions, claim_faces
-from ..steps.judge import ClassifyOptions, Judge, Seat, close, fail, open_judges, take_seats
+from ..steps.judge import ClassifyOptions, Judge, Seat, claim_seats, close, fail, open_judges, take_seats
 from ..steps.report import report
 from ..steps.want import WantOptions
 from .local import run_here, run_processes
@@ -76,10 +76,10 @@ def run_all(
     plan, made = maker.faces, maker.record
     kept = KeptPictures.parse(engine.keep, len(plan))
     seats = take_seats(run, judges, tell)
-    _claim(run, made, seats)
-    run.put("images", str(kept))
+    claim_seats(seats, between=lambda: claim_faces(run, made))
+    run.put(images=str(kept))
     if away:
-        run.put("storage", away.uri)
+        run.put(storage=away.uri)
     if kept.mode != "none":
         make_folder(run.faces)
     job = _job(generate, classify, made, seats, kept, engine.storage or str(run.path.resolve()))
@@ -135,16 +135,6 @@ def _job(
         kept,
         store,
     )
-
-
-def _claim(run: RunFolder, made: GenerateRecord, seats: Sequence[Seat]) -> None:
-    """Fix the settings of the generator and of all judges, or of none."""
-    for seat in seats:
-        seat.folder.check(seat.judge.record())
-    claim_faces(run, made)
-    for seat in seats:
-        seat.folder.claim(seat.judge.record())
-        seat.judge.keep_validation(seat.folder)
 
 
 class _Held:
@@ -243,7 +233,7 @@ def _send(run: RunFolder, seats: Sequence[Seat], away: Store) -> None:
 def _fetch(run: RunFolder, away: Store) -> None:
     """Bring what the storage holds of the run and this machine does not."""
     names = away.names()
-    if "run.json" in names and not run.record:
+    if "run.json" in names and not run.record.values:
         write_atomically(run.path / "run.json", away.read("run.json"))
         run.reread()
     if "selection.json" in names and not run.selection.exists():

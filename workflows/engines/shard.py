@@ -13,16 +13,16 @@ import numpy as np
 
 from ...data.faces import Preparation
 from ...data.images import fast_png
+from ...data.run_record.settings import ClassifyRecord, GenerateRecord
 from ...runtime.errors import DataError
 from ..background import PictureWriter
 from ..run_folder.faces import Face, FacePlan
 from ..run_folder.labels import part_bytes
 from ..run_folder.pictures import KeptPictures, tar_bytes, tar_name
-from ..run_folder.records import ClassifyRecord, GenerateRecord, refuse_other
 from ..run_folder.seeds import shard_size
 from ..run_folder.store import Store
-from ..steps.generate import FaceMaker, GenerateOptions, make_faces
-from ..steps.judge import ClassifyOptions, Judge, Prepared, prepare
+from ..steps.generate import FaceMaker, GenerateOptions, make_faces, refuse_other
+from ..steps.judge import ClassifyOptions, Judge, Views, label_shard, prepare_each
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,6 @@ class Task:
     files: tuple[str, ...]
 
 
-Views = dict[Preparation, Prepared]
-"""The faces of a shard, prepared in each way that a judge of them needs."""
-
 Parts = dict[int, bytes | str]
 """By the number of a judge the Parquet part of its labels, or why it could not make one."""
 
@@ -110,8 +107,7 @@ class Maker:
             pictures.append(picture)
         if tar:
             self._store.write(f"faces/{tar_name(task.number)}", tar_bytes(todo, np.stack(pictures)))
-        wanted = dict.fromkeys(self.job.preparations[number] for number in task.judges)
-        prepared = {preparation: prepare(pictures, preparation) for preparation in wanted}
+        prepared = prepare_each(pictures, (self.job.preparations[number] for number in task.judges))
         self._writer.flush()
         return prepared
 
@@ -135,15 +131,15 @@ class Labeller:
             DataError: the only judge fails.
         """
         parts: Parts = {}
-        for number in task.judges:
-            judge = self.judges[number]
-            try:
-                if number not in self._failed:
-                    parts[number] = part_bytes(judge.label(faces, prepared[judge.preparation]))
-            except DataError as error:
-                if len(self.judges) == 1:
-                    raise
-                self._failed[number] = str(error)
+        asked = [number for number in task.judges if number not in self._failed]
+        answers = label_shard((self.judges[number] for number in asked), faces, prepared)
+        for number, table in zip(asked, answers, strict=True):
+            if not isinstance(table, DataError):
+                parts[number] = part_bytes(table)
+            elif len(self.judges) == 1:
+                raise table
+            else:
+                self._failed[number] = str(table)
         return parts | {number: self._failed[number] for number in task.judges if number in self._failed}
 
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from ...data.images import write_png
 from ...runtime.errors import DataError, UsageError
@@ -28,6 +27,7 @@ from ...stylegan.generator import load_generator
 from ..progress import OnProgress, no_progress
 from .edited import by_strength
 from .features import identity_features
+from .fernet import faces_for
 
 METHODS = {
     "far": "ascent of a judge's log-odds, all faces alike, in whitened W+, after GANalyze (arXiv:1906.10112)",
@@ -45,7 +45,6 @@ _PATH, _MOMENTUM = 7.5, 0.9  # twice the standard deviations that the ascent can
 _WEAKER = 1.0  # a face is judged at a strength from 0 to this, and at one more
 _RISEN = 0.1  # the log-odds by which a face rises before it has little say
 _JITTER = 3.0  # gray levels of noise on what the judge sees
-_LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
@@ -186,12 +185,12 @@ class _Learner:
         went = by_strength({strength: space.compute(pictures) for strength, pictures in at.items()})
         rows = [
             {
-                "probability": float(answers[row["strength"]][:, label].mean()),
+                "probability": float(answers[row.strength][:, label].mean()),
                 "shares": {
-                    name: float((answers[row["strength"]].argmax(axis=1) == k).mean())
+                    name: float((answers[row.strength].argmax(axis=1) == k).mean())
                     for k, name in enumerate(self._labels)
                 },
-                **row,
+                **row.to_json(),
             }
             for row in went
         ]
@@ -225,7 +224,6 @@ class _Judge:
     def __init__(self, learner: _Learner) -> None:
         self.generator = load_generator(learner.options.network, device="cpu")
         self._classifier, self._rng = learner.classifier, np.random.default_rng(learner.options.seed)
-        self._size = learner.classifier.preparation().size
         self._network = learner.classifier.keras_model()
         self._logits = learner.classifier.card.get("outputs") == "logits"
         names = learner.classifier.outputs
@@ -234,15 +232,10 @@ class _Judge:
     def __call__(self, styles: torch.Tensor) -> torch.Tensor:
         """Log-odds [N, K] of styles [N, num_ws, w_dim]."""
         pictures = (self.generator.differentiable(styles) * 127.5 + 128).clamp(0, 255)
-        gray = self._classifier.preparation().colour == "gray"
-        if gray and pictures.shape[1] == 3:
-            pictures = (pictures * torch.tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
-        elif not gray and pictures.shape[1] == 1:
-            pictures = pictures.expand(-1, 3, -1, -1)
         pictures = torch.roll(pictures, tuple(self._rng.integers(-1, 2, 2).tolist()), (2, 3))
         if self._rng.random() < 0.5:
             pictures = pictures.flip(3)
-        faces = F.interpolate(pictures, self._size, mode="bicubic", antialias=True, align_corners=False)
+        faces = faces_for(self._classifier, pictures)
         noise = torch.from_numpy(self._rng.normal(0, _JITTER, tuple(faces.shape))).float()
         seen = self._classifier.prepared((faces + noise).clamp(0, 255).permute(0, 2, 3, 1).contiguous())
         answers = self._network(seen)[:, self._columns]

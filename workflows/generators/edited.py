@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
+from ...data.run_record.run import EditedRecord, EditedStrength
 from ...reports.edited import strengths_of
 from ...stylegan.metrics import PRECISION_K, precision_recall
 from ..run_folder.folder import RunFolder
@@ -25,10 +25,10 @@ def measure_edited(run: RunFolder, held: Mapping[str, Picture] | None = None, de
         DataError: a picture cannot be read, or ``run.json`` cannot be written.
     """
     made = run.generate
-    if made is None or made.edit_sweep is None or "edited" in run.record:
+    if made is None or made.edit_sweep is None or run.record.edited:
         return
     table = read_judges(run)[0][0].table
-    strengths = strengths_of(run.record, table)
+    strengths = strengths_of(made, table)
     if strengths is None or table.seeds is None or kept_rows(run, table) is not None:
         return
     values = np.unique(strengths)
@@ -45,18 +45,18 @@ def measure_edited(run: RunFolder, held: Mapping[str, Picture] | None = None, de
         names = [str(table.faces[places[seed, value]]) for seed in seeds]
         pictures = (np.atleast_3d(reader(name)) for name in names)
         features[value] = compute_features(pictures, len(names), [space])[0][space.name]
-    run.put("edited", {"features": space.name, "seeds": len(seeds), "strengths": by_strength(features)})
+    run.put(edited=EditedRecord(space.name, len(seeds), by_strength(features)))
 
 
-def by_strength(features: Mapping[float, np.ndarray]) -> list[dict[str, Any]]:
+def by_strength(features: Mapping[float, np.ndarray]) -> tuple[EditedStrength, ...]:
     """What the features of the same seeds at several strengths say.
 
     Args:
         features: strength -> [N, D], at least 2 rows, those of one seed in the same place.
 
     Returns:
-        For each ``strength`` how far faces ``moved`` from those of the strength nearest to 0, as a share of the
-        distance of two of these; and ``precision``, the share of faces inside those of other seeds there, with the two
+        For each strength how far faces moved from those of the strength nearest to 0, as a share of the
+        distance of two of these; and the precision, the share of faces inside those of other seeds there, with the two
         halves of the seeds as each other's reference; None where seeds are too few for it.
     """
     start = features[min(features, key=abs)].astype(np.float64)
@@ -69,5 +69,5 @@ def by_strength(features: Mapping[float, np.ndarray]) -> list[dict[str, Any]]:
         if len(start) >= 2 * (PRECISION_K + 1):
             sides = [precision_recall(start[a], rows[b])[0] for a, b in (halves, halves[::-1])]
             precision = float(np.mean(sides))
-        found.append({"strength": strength, "moved": moved / between if between else 0.0, "precision": precision})
-    return found
+        found.append(EditedStrength(strength, moved / between if between else 0.0, precision))
+    return tuple(found)

@@ -111,7 +111,7 @@ def efficientnet_features(device: str = "auto") -> FeatureSpace:
     import torch
     import torch.nn.functional as F
 
-    from ...classify.files.keras3 import KerasFile
+    from ...classify.keras_files.keras3 import KerasFile
     from ...classify.networks.efficientnet_lite import efficientnet_lite0_file, imagenet_features
     from ...classify.saving import keras_bytes
     from ...classify.translate.graph import translate

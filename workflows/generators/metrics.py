@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from ... import __version__
 from ...data.images import write_png
 from ...runtime.errors import DataError, UsageError, counted
 from ...runtime.files import printable, read_bytes, write_atomically
-from ...stylegan.generator import Generator, default_psi, load_generator
+from ...runtime.version import __version__
+from ...stylegan.drawing import Drawing
+from ...stylegan.generator import Generator
 from ...stylegan.metrics import (
     DENSITY_K,
     PRECISION_K,
@@ -60,7 +61,7 @@ def judge(options: MetricsOptions, stage: Stage = silent) -> list[dict[str, Any]
         - ``value``: the mean over the repeats; ``std``: their standard deviation; ``ci95``: 95 % confidence interval of
           the mean for this data set, [low, high], null for fewer than three repeats;
         - ``floor``: the same three between real pictures and other real pictures;
-        - ``n_real``, ``n_fake``: pictures in each comparison; ``repeats``;
+        - ``n_real``, ``n_fake``: pictures in each comparison; ``n_floor``, a side of the floor's; ``repeats``;
         - ``fakes``: ``count`` in all, and for a generator ``network``, ``sha256``, ``truncation_psi``, ``seeds`` and,
           if it is conditional, ``class``; else ``images`` and ``reused``, which is true where repeats had to share
           fakes: the interval then leaves out the luck of which fakes there are;
@@ -184,7 +185,8 @@ def _compare(
             values, floors = zip(*rounds, strict=True)
             for metric in values[0]:
                 record = {"metric": metric, **summarize(values, metric), "floor": summarize(floors, metric)}
-                records.append({**record, "n_real": n, "n_fake": n, "features": about})
+                sizes = {"n_real": n, "n_fake": n, "n_floor": min(n, len(pool.real[space.name]) // 2)}
+                records.append({**record, **sizes, "features": about})
     return records
 
 
@@ -216,15 +218,13 @@ def append_lines(path: str | Path, records: list[dict[str, Any]]) -> None:
     write_atomically(path, before + lines.encode())
 
 
-def write_sample_grid(
-    path: str | Path, network: str | None, psi: float | None, class_index: int | str | None, seed: int, device: str
-) -> str:
+def write_sample_grid(path: str | Path, drawing: Drawing, seed: int) -> str:
     """Write 64 samples, seeds ``seed`` and up, as eight rows of eight; returns what was drawn, for a person.
 
-    Of a conditional generator without ``class_index``, a row is a class, and all rows are of the same eight seeds.
+    Of a conditional generator without a class, a row is a class, and all rows are of the same eight seeds.
     """
-    generator = load_generator(network, device=device)
-    psi = default_psi(generator, psi)
+    generator, psi = drawing.open()
+    class_index = drawing.class_index
     if generator.c_dim and class_index is None:
         seeds, classes = range(seed, seed + _GRID), range(min(generator.c_dim, _GRID))
         faces = np.concatenate([generator.generate(seeds, psi, class_index=index) for index in classes])
@@ -243,36 +243,42 @@ def write_sample_grid(
 
 
 def _pictures_a_side(options: MetricsOptions, reals: PictureSet, others: PictureSet | None = None) -> int:
-    sets = [(reals, len(reals) // 2)] + ([(others, len(others))] if others else [])
-    for pictures, most in sets:
-        name = printable(pictures.path)
-        half = ", since the floor compares one half of them with the other" if pictures is reals else ""
-        if most < _SMALLEST:
-            needed = 2 * _SMALLEST if half else _SMALLEST
-            raise DataError(f"{name}: {counted(len(pictures), 'picture')}, too few; at least {needed} are needed{half}")
-        if options.n is not None and options.n > most:
-            raise UsageError(
-                f"--n {options.n}: {name} has {counted(len(pictures), 'picture')}; give at most {most}{half}"
-            )
+    if len(reals) < 2 * _SMALLEST:
+        raise DataError(
+            f"{printable(reals.path)}: {counted(len(reals), 'picture')}, too few; at least {2 * _SMALLEST} are needed, "
+            "since the floor compares one half of them with the other"
+        )
+    if others is not None and len(others) < _SMALLEST:
+        raise DataError(
+            f"{printable(others.path)}: {counted(len(others), 'picture')}, too few; at least {_SMALLEST} are needed"
+        )
+    sets = [reals] if others is None else [reals, others]
+    for pictures in sets:
+        if options.n is not None and options.n > len(pictures):
+            held = counted(len(pictures), "picture")
+            raise UsageError(f"--n {options.n}: {printable(pictures.path)} has {held}; give at most that")
     if options.n is not None and options.n < _SMALLEST:
         raise UsageError(
             f"--n {options.n} is too small for metrics that look at {DENSITY_K} neighbours; give at least 6"
         )
-    return options.n or min(DEFAULT_N, *(most for _, most in sets))
+    return options.n or min(DEFAULT_N, len(reals) // 2, *map(len, sets[1:]))
 
 
 def _rounds(
     real: np.ndarray, fake: np.ndarray, unseen: np.ndarray | None, n: int, options: MetricsOptions
 ) -> Iterator[tuple[dict[str, float], dict[str, float]]]:
-    """The metrics of each repeat, and those between real pictures."""
+    """The metrics of each repeat, and those between two halves of the real pictures, or less for a smaller n."""
+    half = min(n, len(real) // 2)
     order = np.random.default_rng(options.seed).permutation(len(fake))
     for repeat in range(options.repeats):
         rng = np.random.default_rng((options.seed, repeat))
-        chosen = rng.permutation(len(real))[: 2 * n]
+        chosen = real[rng.permutation(len(real))]
         fresh = len(fake) >= options.repeats * n
         fakes = order[repeat * n : (repeat + 1) * n] if fresh else rng.permutation(len(fake))[:n]
-        seen, others = real[chosen[:n]], real[chosen[n:]]
-        yield _metrics(seen, fake[fakes], unseen), _metrics(seen, others, unseen)
+        yield (
+            _metrics(chosen[:n], fake[fakes], unseen),
+            _metrics(chosen[:half], chosen[half : 2 * half], unseen),
+        )
 
 
 def _metrics(real: np.ndarray, fake: np.ndarray, unseen: np.ndarray | None) -> dict[str, float]:

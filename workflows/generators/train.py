@@ -16,17 +16,22 @@ from ...runtime.errors import UsageError, counted
 from ...runtime.files import printable
 from ...stylegan.dcgan import DCGANConfig, DCGANGenerator
 from ...stylegan.generator import load_generator
+from ...stylegan.networks import StyleGAN2Config
 from ...stylegan.training.dcgan import DCGANSettings, DCGANTrainer
 from ...stylegan.training.diffaugment import POLICIES
+from ...stylegan.training.feature_judge import FeatureJudge
 from ...stylegan.training.images import TrainingSet, load_training_set
 from ...stylegan.training.loop import LoopSettings, Progress, seeded, train_gan
 from ...stylegan.training.precision import has_fast_bfloat16
-from ...stylegan.training.start import grown, read_start, take_over
+from ...stylegan.training.start import Start, grown, read_start, take_over
 from ...stylegan.training.stylegan2 import StyleGAN2Settings, StyleGAN2Trainer, default_config, default_r1_gamma
 from ...stylegan.zoo import find_checkpoint
+from .fernet import fernet_features
 
 HEAD_START = 300
 """Steps in which a DCGAN's new D learns alone, where G begins with the weights of ``--init``; two epochs at most."""
+FEATURE_START = 0.8
+"""The share of a training after which fernet's features judge too, with ``--feature-loss``."""
 
 
 def train_dcgan(
@@ -112,6 +117,7 @@ def train_stylegan2(
     path_length: float,
     style_mixing: float,
     relativistic: bool,
+    feature_loss: float,
     augment: str,
     mirror: bool,
     snapshot_kimg: float,
@@ -146,13 +152,30 @@ def train_stylegan2(
             seed=seed,
         )
         wanted = default_config(resolution, int(channels), 0 if shares is None else len(shares), width, half)
-        start = None if init is None else read_start(find_checkpoint(init))
-        config = wanted if start is None else grown(start.config, wanted)
-        trainer = seeded(seed, lambda: StyleGAN2Trainer(config, settings, own, shares))
-        metadata = _metadata(data, images)
+        start, config = _start(init, wanted)
+        judge, metadata = _feature_judge(feature_loss, loop, _metadata(data, images))
+        trainer = seeded(seed, lambda: StyleGAN2Trainer(config, settings, own, shares, judge))
         if start is not None:
             metadata["init"] = {"file": Path(init or "").name, "discriminator": take_over(start, trainer.G, trainer.D)}
         return train_gan(trainer, images.images, out, loop, classes=images.classes, metadata=metadata, on_step=on_step)
+
+
+def _start(init: str | None, wanted: StyleGAN2Config) -> tuple[Start | None, StyleGAN2Config]:
+    """What ``--init`` names, and the configuration of the training that starts from it."""
+    start = None if init is None else read_start(find_checkpoint(init))
+    return start, wanted if start is None else grown(start.config, wanted)
+
+
+def _feature_judge(
+    weight: float, loop: LoopSettings, metadata: dict[str, Any]
+) -> tuple[FeatureJudge | None, dict[str, Any]]:
+    """The judge of the last fifth, where its weight is not 0, and the metadata with what is recorded of it."""
+    if not weight:
+        return None, metadata
+    features, width, about = fernet_features()
+    first = round(FEATURE_START * loop.steps)
+    judge = seeded(loop.seed, lambda: FeatureJudge(features, width, weight=weight, first_step=first))
+    return judge, {**metadata, "feature_loss": {"weight": weight, "start": FEATURE_START, **about}}
 
 
 def _check_sizes(resolution: int, batch_size: int, part_size: int) -> None:

@@ -4,50 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import overload
 
-from ...runtime.errors import DataError
+from ...data.run_record.settings import GenerateRecord, class_of_seed
+from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
-from .seeds import face_name
-
-STEPS = (1.0, 2.0, 3.0)
-"""Strengths by which steered faces are moved, in turn."""
-
-
-@dataclass(frozen=True)
-class Steering:
-    """Which faces of a search are moved, and by what: told by the seed alone.
-
-    Attributes:
-        after: seeds from here on are moved.
-        labels: that they are moved towards, in turn.
-        edits: the name of the direction towards each label; empty where there is none, and
-            its turns are drawn as they are, for any label.
-        strengths: by which they are moved, in turn.
-    """
-
-    after: int
-    labels: tuple[str, ...]
-    edits: tuple[str, ...]
-    strengths: tuple[float, ...] = STEPS
-
-    def of(self, seed: int) -> tuple[int, float] | None:
-        """The number of the label that a seed is moved towards, and the strength; None if it is drawn as it is."""
-        if seed < self.after:
-            return None
-        turn, number = divmod(seed - self.after, len(self.labels))
-        return (number, self.strengths[turn % len(self.strengths)]) if self.edits[number] else None
-
-    def unmoved(self, seeds: int) -> int:
-        """How many of the first ``seeds`` seeds are drawn as they are."""
-        turns, rest = divmod(max(0, seeds - self.after), len(self.labels))
-        return min(seeds, self.after) + turns * self.edits.count("") + self.edits[:rest].count("")
-
-    def edit(self, seed: int) -> str:
-        """What moves a seed, as the manifest says it: ``happy.npz:2``, or nothing."""
-        moved = self.of(seed)
-        return f"{self.edits[moved[0]]}:{moved[1]:g}" if moved else ""
+from .seeds import face_name, seed_sequence
 
 
 @dataclass(frozen=True)
@@ -87,6 +50,26 @@ class FacePlan(Sequence[Face]):
         self._seeds, self._projected, self._classes = seeds, projected, classes
         self._turns = [(psi, strength) for psi in psis for strength in strengths]
 
+    @classmethod
+    def of(cls, made: GenerateRecord) -> FacePlan:
+        """All faces of a run, in the order in which they are drawn and labelled.
+
+        Raises:
+            DataError: the record names neither seeds nor projected styles, or the wanted faces are not found yet.
+
+        >>> [face.name for face in FacePlan.of(GenerateRecord(seeds="0-1", psi_sweep=(0.5, 1.0)))]
+        ['seed0000_psi0.50.png', 'seed0001_psi0.50.png', 'seed0000_psi1.00.png', 'seed0001_psi1.00.png']
+        """
+        if made.projected_w:
+            return cls((), projected=made.n)
+        if made.want and not made.seeds:
+            raise DataError(f"the wanted faces ({made.want}) are not all found yet; give the same command again")
+        try:
+            seeds = seed_sequence(made.seeds or "")
+        except UsageError as error:
+            raise DataError("the setting seeds of 'generate' is damaged") from error
+        return cls(seeds, made.psi_sweep or (None,), classes=made.classes or (), strengths=made.edit_sweep or (None,))
+
     def __len__(self) -> int:
         return self._projected or len(self._seeds) * len(self._turns)
 
@@ -125,9 +108,15 @@ class FacePlan(Sequence[Face]):
         return Face(name, seed, psi=psi, class_index=class_of_seed(seed, self._classes), strength=strength)
 
 
-def class_of_seed(seed: int, classes: Sequence[int]) -> int | None:
-    """Which of several classes a seed is drawn in; None where there are none."""
-    return classes[seed % len(classes)] if classes else None
+def grows_from(record: GenerateRecord, before: GenerateRecord) -> bool:
+    """Whether a run is the run ``before`` with more seeds after its own: its faces and labels then stay."""
+    if record.psi_sweep or record.edit_sweep or record.n <= before.n:
+        return False
+    if record.seeds is None or (before.seeds is None and not before.want):
+        return False
+    if replace(record, seeds=before.seeds, n=before.n).differences(before):
+        return False
+    return not before.seeds or list(FacePlan.of(record)[: before.n]) == list(FacePlan.of(before))
 
 
 def sweep_name(seed: int, value: float, what: str = "psi") -> str:

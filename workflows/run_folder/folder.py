@@ -26,13 +26,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ... import __version__
-from ...runtime.claims import changes, locked, shortened
+from ...data.run_record.record import Record
+from ...data.run_record.run import FORMAT, JUDGE_ENTRIES, RunRecord, read_run, write_run
+from ...data.run_record.settings import ClassifyRecord, GenerateRecord
+from ...runtime.claims import changes, locked
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import make_folder, printable, read_json, remove_leftovers, write_atomically
-from .records import ClassifyRecord, GenerateRecord, Record
+from ...runtime.files import make_folder, printable, remove_leftovers, write_atomically
+from ...runtime.version import __version__
 
-FORMAT = 1
 RUNS = Path("runs")
 START_OVER = "choose another folder with --run NAME, or give --force to start over"
 _FROM_LABELS = (
@@ -43,7 +44,6 @@ _FROM_LABELS = (
     "report.html",
     "report.json",
 )
-_OF_LABELS = ("classify", "labels", "failed", "judges")
 PART = re.compile(r"part-(\d{5,})\.parquet")
 """The names of the files that hold a shard's labels."""
 _OWN_FACE = re.compile(r"(seed\d{4,}(_(psi|edit)-?[\d.e-]+)?|proj\d{2,})\.png|faces-\d{6,}\.tar")
@@ -72,7 +72,7 @@ class RunFolder:
         self.path = Path(text) if "/" in text or text in (".", "..") else RUNS / text
         self.name = self.path.resolve().name
         self._force = force
-        self._record: dict[str, Any] = {} if force else self._read()
+        self._record = RunRecord() if force else self._read()
 
     @property
     def faces(self) -> Path:
@@ -106,8 +106,8 @@ class RunFolder:
         return self.path / "validation.npz"
 
     @property
-    def record(self) -> dict[str, Any]:
-        """The contents of ``run.json``; empty before the first step."""
+    def record(self) -> RunRecord:
+        """The contents of ``run.json``; without any before the first step."""
         return self._record
 
     @property
@@ -121,12 +121,12 @@ class RunFolder:
         return self._settings(ClassifyRecord)
 
     def _settings(self, kind: type[R]) -> R | None:
-        if kind.step not in self.record:
+        if kind.entry not in self.record.values:
             return None
         try:
-            return kind.from_json(self.record[kind.step])
+            return kind.from_json(self.record.values[kind.entry])
         except DataError as error:
-            raise DataError(f"{printable(self.path / 'run.json')}: {error}; {START_OVER}") from error
+            raise DataError(f"{printable(self._file)}: {error}; {START_OVER}") from error
 
     def check(self, record: Record, grown: bool = False) -> None:
         """Check that the settings of a step are those of before, if there are any.
@@ -142,7 +142,7 @@ class RunFolder:
         differing = {} if found is None or grown else found.differences(record)
         if differing:
             raise UsageError(
-                f"{printable(self.path)} holds a '{record.step}' with other settings ({changes(differing)}); "
+                f"{printable(self.path)} holds a '{record.entry}' with other settings ({changes(differing)}); "
                 f"{START_OVER}"
             )
 
@@ -150,7 +150,7 @@ class RunFolder:
         """Fix the settings of a step, or check that they are those of before; see :meth:`check`."""
         self.check(record, grown)
         if self._settings(type(record)) is None or grown:
-            self.put(record.step, record.to_json())
+            self.put(**{record.entry: record})
 
     def clear(self, *, faces: bool) -> None:
         """Forget the labels and what was made of them, and the faces too if ``faces``; only files of fergan's go.
@@ -169,13 +169,11 @@ class RunFolder:
             for path in gone:
                 path.unlink(missing_ok=True)
             if faces:
-                (self.path / "run.json").unlink(missing_ok=True)
-                self._record = {}
+                self._file.unlink(missing_ok=True)
+                self._record = RunRecord()
         except OSError as error:
             raise DataError(f"{printable(self.path)}: cannot be cleared ({error.strerror})") from error
-        if self._record:
-            self._record = {key: value for key, value in self._record.items() if key not in _OF_LABELS}
-            self._update({})
+        self.put(**dict.fromkeys((*JUDGE_ENTRIES, "judges")))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -235,52 +233,36 @@ class RunFolder:
         """Take ``run.json`` as it is on disk now."""
         self._record = self._read()
 
-    def put(self, name: str, value: Any) -> None:
-        """Record something in ``run.json`` that is no setting, or drop it (None); what is there is not written anew."""
-        wanted = json.loads(json.dumps(value))
-        if wanted is None:
-            if self._record.pop(name, None) is not None:
-                self._update({})
+    def put(self, **entries: Any) -> None:
+        """Record entries of :class:`RunRecord`, or drop them (None); what is there is not written anew."""
+        self.keep(self.record.changed(**entries))
+
+    def keep(self, record: RunRecord) -> None:
+        """Write ``run.json`` anew, unless it says the same."""
+        if record.values == self._record.values:
             return
-        if self._record.get(name) != wanted:
-            self._update({name: wanted})
-
-    def note(self, step: str, seconds: float) -> None:
-        """Add the duration of a finished step."""
-        before = self._record.get("timings")
-        timings = {**(before if isinstance(before, dict) else {}), f"{step}_seconds": round(seconds, 2)}
-        self._update({"timings": timings})
-
-    def _update(self, entries: dict[str, Any]) -> None:
-        record = {
+        values = {
             "format": FORMAT,
             "run": self.name,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            **self._record,
-            **entries,
+            **record.values,
             "versions": versions(),
             "hardware": hardware(),
         }
         make_folder(self.path)
-        write_atomically(self.path / "run.json", (json.dumps(record, indent=2) + "\n").encode())
-        self._record = record
+        self._record = RunRecord.of(values)
+        write_run(self._file, self._record)
 
-    def _read(self) -> dict[str, Any]:
-        path = self.path / "run.json"
-        if (record := read_json(path, START_OVER)) is None and not path.exists():
-            return {}
-        found = record.get("format") if isinstance(record, dict) else None
-        if found != FORMAT:
-            raise DataError(
-                f"{printable(path)}: has the run-folder format {shortened(found)}, this fergan ({__version__}) writes "
-                f"format {FORMAT}; choose another folder with --run NAME"
-            )
-        judged = record.get("classify")
-        if isinstance(judged, dict):  # earlier runs do not tell it; only the crop detect has changed since
-            judged.setdefault("preparation_version", 1 if judged.get("crop") == "detect" else 2)
-            if judged.get("crop") == "detect":
-                judged.setdefault("no_face", "whole")
-        return record
+    def note(self, step: str, seconds: float) -> None:
+        """Add the duration of a finished step."""
+        self.put(timings={**(self.record.timings or {}), f"{step}_seconds": round(seconds, 2)})
+
+    @property
+    def _file(self) -> Path:
+        return self.path / "run.json"
+
+    def _read(self) -> RunRecord:
+        return read_run(self._file, START_OVER, "choose another folder with --run NAME") or RunRecord()
 
 
 def existing_run(name: str | Path) -> RunFolder:
@@ -290,7 +272,7 @@ def existing_run(name: str | Path) -> RunFolder:
         DataError: there is none of this name.
     """
     run = RunFolder(name)
-    if not run.record:
+    if not run.record.values:
         raise DataError(f"{printable(run.path)}: there is no such run; 'fergan run' or 'fergan generate' makes one")
     return run
 

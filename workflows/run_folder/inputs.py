@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from ...reports.statistics.table import LabelTable
 from ...runtime.errors import DataError, counted
 from ...runtime.files import printable, read_json, read_regular
 from .folder import RunFolder
-from .seats import failure, judge_name, seats
+from .seats import judge_name, seats
 from .table import read_table
 
 
@@ -28,10 +27,6 @@ class RunInputs:
     table: LabelTable
     skipped: pd.DataFrame | None
     validation: Validation | None
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return self.run.record
 
 
 def read_inputs(run: RunFolder) -> RunInputs:
@@ -52,7 +47,7 @@ def read_judges(run: RunFolder) -> tuple[list[RunInputs], dict[str, str]]:
     found: list[RunInputs] = []
     failed: dict[str, str] = {}
     for seat in seats(run):
-        if (reason := failure(seat)) is None:
+        if (reason := seat.record.failed) is None:
             try:
                 found.append(read_inputs(seat))
                 continue

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ...data.run_record.run import LabelsRecord
 from ...reports.statistics.table import FACE_FOUND
 from ...runtime.errors import DataError
 from ...runtime.files import make_folder, printable, read_regular, temporary_path, write_atomically, writing
@@ -309,9 +310,8 @@ def merge_parts(run: RunFolder, count: int) -> int:
     run.skipped_csv.unlink(missing_ok=True)
     if reasons:
         write_atomically(run.skipped_csv, pd.concat(reasons).to_csv(index=False).encode())
-    record = {"n": total - skipped, "skipped": skipped, "parts": count, "sha256": digest.hexdigest()}
-    record |= {} if missed is None else {"faces_not_found": missed}
-    run.put("labels", {**record, "counts": dict(labels.most_common())})
+    counts = dict(labels.most_common())
+    run.put(labels=LabelsRecord(total - skipped, skipped, count, digest.hexdigest(), missed, counts))
     return skipped
 
 

@@ -50,14 +50,14 @@ class FaceReader:
         if Path(name).name != name:  # a table that somebody else wrote must not reach out of the folder
             raise DataError(f"{printable(name)}: is no name of a picture in {printable(self.run.faces)}")
         path = self.run.faces / name
-        kept = self.run.record.get("images")
+        kept = self.run.record.images
         made = self.run.generate
         if kept == "tar" and made and not path.exists():
-            plan = made.faces()
+            plan = FacePlan.of(made)
             place = plan.place(name)
             tar = f"faces/{tar_name(shard_of(plan, place))}"
             return read_image(tar_member(self._store.read(tar), place % shard_size(len(plan))), name=name)
-        if path.exists() or "storage" not in self.run.record:
+        if path.exists() or self.run.record.storage is None:
             if kept not in (None, "all") and not path.exists():
                 raise DataError(
                     f"{printable(path)}: its picture was not kept (--pictures {printable(kept)}); "
@@ -68,15 +68,15 @@ class FaceReader:
 
     @cached_property
     def _store(self) -> Store:
-        return Store(self.run.record.get("storage") or self.run.path)
+        return Store(self.run.record.storage or self.run.path)
 
 
 def kept_rows(run: RunFolder, table: LabelTable) -> Sequence[int] | None:
     """Rows of the faces whose pictures were kept, ascending, an empty list where none were; None where all were."""
-    asked, made = run.record.get("images"), run.generate
+    asked, made = run.record.images, run.generate
     if asked is None or made is None:
         return None
-    plan = made.faces()
+    plan = FacePlan.of(made)
     kept = KeptPictures.parse(asked, len(plan))
     if kept.mode in ("all", "tar"):
         return None

@@ -12,12 +12,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ...data.run_record.run import RunRecord
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import make_folder, printable
 from .folder import RunFolder
-
-_OWN = ("classify", "labels", "failed")
-"""Entries of ``run.json`` for each judge: its settings, its counts, and why it failed."""
 
 
 class JudgeFolder(RunFolder):
@@ -32,28 +30,26 @@ class JudgeFolder(RunFolder):
         return self.run.faces
 
     @property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> RunRecord:
         """``run.json`` with this judge's entries in place of the first one's."""
-        shared = {key: value for key, value in self.run.record.items() if key not in (*_OWN, "judges")}
-        return {**shared, **_entries(self.run).get(self.judge, {})}
+        return self.run.record.of_judge(self.judge)
 
-    def put(self, name: str, value: Any) -> None:
-        if name not in _OWN:
-            self.run.put(name, value)
-            return
+    def put(self, **entries: Any) -> None:
+        """Record entries of this judge."""
         make_folder(self.path)
-        entries = _entries(self.run)
-        own = {**entries.get(self.judge, {}), name: value}
-        self.run.put("judges", {**entries, self.judge: {key: own[key] for key in own if own[key] is not None}})
+        self.run.keep(self.run.record.changed(self.judge, **entries))
 
 
 def seats(run: RunFolder) -> list[RunFolder]:
     """The folders of all judges of a run, the first one's first.
 
     Raises:
-        DataError: ``run.json`` is damaged.
+        DataError: a name is no judge's.
     """
-    return [run, *(JudgeFolder(run, name) for name in _entries(run))]
+    names = list(run.record.judges or ())
+    if any(folder_name(name) != name for name in names):
+        raise DataError(f"{printable(run.path / 'run.json')}: the judges in it are damaged")
+    return [run, *(JudgeFolder(run, name) for name in names)]
 
 
 def judge_name(seat: RunFolder) -> str:
@@ -80,12 +76,6 @@ def find_seat(run: RunFolder, name: str | None) -> RunFolder:
     return found[name]
 
 
-def failure(seat: RunFolder) -> str | None:
-    """Why a judge has no whole table, None where nothing went wrong."""
-    reason = seat.record.get("failed")
-    return None if reason is None else str(reason)
-
-
 def folder_name(name: str) -> str:
     """The name of a judge as that of a folder: letters, digits, dots, dashes and underscores, none of them first a dot.
 
@@ -95,12 +85,4 @@ def folder_name(name: str) -> str:
     found = re.sub(r"[^\w.-]", "_", name).lstrip(".")[:100]
     if not found.strip("_"):
         raise UsageError(f"--model: {printable(name)!r} is no name for a judge; give one: --model NAME=FILE")
-    return found
-
-
-def _entries(run: RunFolder) -> dict[str, dict[str, Any]]:
-    found = run.record.get("judges", {})
-    fine = isinstance(found, dict) and all(isinstance(entry, dict) for entry in found.values())
-    if not fine or any(folder_name(name) != name for name in found):
-        raise DataError(f"{printable(run.path / 'run.json')}: the judges in it are damaged")
     return found

@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...data.run_record.run import Agreement, Rate, SelectedRecord, SteeredRate
+from ...data.run_record.settings import GenerateRecord, Steering, parse_quotas
 from ...reports.statistics.shares import wilson_interval
 from ...runtime.errors import DataError
 from ...runtime.files import read_regular, write_atomically
-from .faces import Steering
 from .folder import RunFolder
-from .records import GenerateRecord
 from .seeds import face_name
 
 COLUMNS = ("face", "seed", "want", "label_a", "confidence_a", "label_b", "confidence_b", "edit")
@@ -86,6 +86,11 @@ class Selection:
         found = Counter(one.label for one in self.kept)
         self._missing = {label: n - found[label] for label, n in self.wanted.items()}
 
+    @classmethod
+    def of(cls, record: GenerateRecord) -> Selection:
+        """The empty selection of a search with these settings."""
+        return cls(parse_quotas(record.want or ""), record.classes is not None, record.steering())
+
     def found(self) -> dict[str, int]:
         """Label -> how many faces are kept."""
         return {label: n - self._missing[label] for label, n in self.wanted.items()}
@@ -147,49 +152,50 @@ class Selection:
             writer.writerow([face_name(one.seed), one.seed, one.label, one.label, sure, one.second, second, moved])
         return text.getvalue().encode()
 
-    def summary(self, max_seeds: int, related: bool) -> dict[str, Any]:
-        """The entry ``selected`` of ``run.json``."""
+    def summary(self, max_seeds: int, related: bool) -> SelectedRecord:
+        """What was found, for ``run.json``."""
         found = self.found()
         rates, agreement = {}, {}
         alone = self.steering.unmoved(self.seen) if self.steering else self.seen
         for label in self.wanted:
             n, k = self.drawn.get(label, 0) if self.by_class else alone, self.counts.get(label, 0)
-            rates[label] = {"seen": k, "n": n, **_share(k, n)}
+            rates[label] = Rate(k, n, *_share(k, n))
             agree = sum(one.second == label for one in self.kept if one.label == label)
-            agreement[label] = {"agree": agree, "n": found[label], **_share(agree, found[label])}
+            agreement[label] = Agreement(agree, found[label], *_share(agree, found[label]))
         agree = sum(one.second == one.label for one in self.kept)
-        return {
-            "seeds_seen": self.seen,
-            "max_seeds": max_seeds,
-            "by_class": self.by_class,
-            "filled": not self.open(),
-            "kept": len(self.kept),
-            "wanted": dict(self.wanted),
-            "found": found,
-            "rates": rates,
-            "agreement": agreement,
-            "agreement_of_all": {"agree": agree, "n": len(self.kept), **_share(agree, len(self.kept))},
-            "judges_are_related": related,
-            **({"steered": self._steered(), "steered_after": self.steering.after} if self.steering else {}),
-        }
+        return SelectedRecord(
+            seeds_seen=self.seen,
+            max_seeds=max_seeds,
+            by_class=self.by_class,
+            filled=not self.open(),
+            kept=len(self.kept),
+            wanted=dict(self.wanted),
+            found=found,
+            rates=rates,
+            agreement=agreement,
+            agreement_of_all=Agreement(agree, len(self.kept), *_share(agree, len(self.kept))),
+            judges_are_related=related,
+            steered=self._steered() if self.steering else None,
+            steered_after=self.steering.after if self.steering else None,
+        )
 
-    def _steered(self) -> dict[str, Any]:
+    def _steered(self) -> dict[str, SteeredRate]:
         """By label the seeds moved towards it, how many have it, and what the second judge says of those kept."""
         found = {}
         for label in self.wanted:
             n, k = self.drawn.get(label, 0), self.hits.get(label, 0)
             kept = [one for one in self.kept if one.label == label and self.steered(one.seed)]
             agree = sum(one.second == label for one in kept)
-            found[label] = {"seen": k, "n": n, **_share(k, n), "kept": len(kept), "agree": agree}
+            found[label] = SteeredRate(k, n, *_share(k, n), len(kept), agree)
         return found
 
 
-def _share(k: int, n: int) -> dict[str, float | None]:
+def _share(k: int, n: int) -> tuple[float | None, float | None, float | None]:
     """A share with its Wilson interval (95 %); None for each where there is nothing to divide by."""
     if not n:
-        return {"share": None, "low": None, "high": None}
+        return None, None, None
     low, high = wilson_interval(k, n)
-    return {"share": k / n, "low": float(low), "high": float(high)}
+    return k / n, float(low), float(high)
 
 
 def _text(sure: float) -> str:
@@ -199,7 +205,7 @@ def _text(sure: float) -> str:
 
 def read_selection(run: RunFolder, record: GenerateRecord) -> Selection:
     """Where an earlier call came to; an empty selection where there is none, or it is damaged or of other settings."""
-    empty = Selection(parse_quotas(record.want or ""), record.classes is not None, record.steering())
+    empty = Selection.of(record)
     try:
         found = json.loads(read_regular(run.selection))
         if found.pop("sha256") != _digest(found, record):
@@ -230,13 +236,3 @@ def _digest(state: Mapping[str, Any], record: GenerateRecord) -> str:
     """SHA-256 of a state and of what decides it, so that neither a flipped byte nor other settings pass for it."""
     settings = replace(record, seeds=None, n=0).to_json()
     return hashlib.sha256(json.dumps([settings, state], sort_keys=True).encode()).hexdigest()
-
-
-def parse_quotas(text: str) -> dict[str, int]:
-    """``happy=50,neutral=50`` as :func:`format_quotas` wrote it."""
-    return {label: int(n) for label, _, n in (part.rpartition("=") for part in text.split(",") if part)}
-
-
-def format_quotas(quotas: Mapping[str, int]) -> str:
-    """The text of quotas for ``run.json``."""
-    return ",".join(f"{label}={n}" for label, n in quotas.items())

@@ -39,13 +39,18 @@ def read_table(run: RunFolder) -> tuple[LabelTable, pd.DataFrame | None]:
             f"{printable(run.labels_csv)}: holds {found} faces, run.json says {expected}; "
             f"run 'fergan classify --run {run.name}' to label them again"
         )
-    return read_labels(labels, run.record), skipped
+    return read_labels(labels, _classes(run)), skipped
 
 
 def _expected(run: RunFolder) -> int:
     """How many faces the run has by its settings; 0 where they do not tell it."""
     settings = run.generate or run.classify
     return (settings.n if settings else 0) or 0
+
+
+def _classes(run: RunFolder) -> tuple[str, ...] | None:
+    judged = run.record.classify
+    return judged.labels if judged else None
 
 
 def _read_parts(run: RunFolder) -> tuple[LabelTable, pd.DataFrame | None]:
@@ -56,7 +61,7 @@ def _read_parts(run: RunFolder) -> tuple[LabelTable, pd.DataFrame | None]:
     Raises:
         DataError: a part is damaged or holds something else than labels, or the parts are not all there.
     """
-    expected, count = _expected(run), count_parts(run)
+    expected, count, classes = _expected(run), count_parts(run), _classes(run)
     table: LabelTable | None = None
     names: list[pa.ChunkedArray] = []
     lost, done = [], 0
@@ -68,7 +73,7 @@ def _read_parts(run: RunFolder) -> tuple[LabelTable, pd.DataFrame | None]:
             rows, frame = rows.filter((~skipped).to_numpy()), frame[~skipped]
         if not len(frame):
             continue
-        part = read_labels(frame.drop(columns="skipped"), run.record)
+        part = read_labels(frame.drop(columns="skipped"), classes)
         if table is None:
             table = _empty(part, max(expected, len(part)))
         if done + len(part) > len(table.codes) or (part.seeds is None) != (table.seeds is None):

@@ -15,11 +15,11 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from ... import __version__
 from ...data.detection.detectors import open_detector
 from ...data.detection.squares import face_squares
 from ...data.faces import FFHQ_BOX, Preparation, cut_faces, part_of_square
 from ...runtime.errors import DataError, UsageError
+from ...runtime.version import __version__
 from .refusal import Refusal
 from .repository import Repository
 from .settings import ServeSettings

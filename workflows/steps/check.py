@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ...data.run_record.settings import ClassifyRecord
 from ...reports.correction import tested_label_shift, unseen
 from ...reports.formatting import listed, plural
 from ...reports.statistics.clusters import clustered_distance, clustered_shares
@@ -28,7 +29,6 @@ from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
 from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import read_validation
-from ..run_folder.records import ClassifyRecord
 from ..run_folder.seats import judge_name, seats
 from ..run_folder.table import read_table
 
@@ -269,7 +269,7 @@ def read_reference(
             raise DataError(f"{printable(path)}: cannot be read as a CSV ({printable(error)})") from error
         return reference_from_table(table, classes, path.name)
     run = RunFolder(text)
-    if not run.record:
+    if not run.record.values:
         raise UsageError(
             f"--reference {printable(text)}: is no file and no run; give {', '.join(NAMED_REFERENCES)}, "
             "a CSV with the columns label and share, or the name of a run"

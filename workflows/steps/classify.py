@@ -12,19 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from ...data.faces import Preparation
 from ...data.image_source import ImageSource
 from ...data.images import read_image
+from ...data.run_record.settings import ClassifyRecord
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
 from ..progress import OnProgress, Tell, no_progress, say_nothing
-from ..run_folder.faces import Face
+from ..run_folder.faces import Face, FacePlan
 from ..run_folder.folder import RunFolder
 from ..run_folder.labels import labelled_names, merge_parts, whole_part, write_part
-from ..run_folder.records import ClassifyRecord
 from ..run_folder.seeds import shards
 from .generate import missing_faces
-from .judge import ClassifyOptions, Prepared, Seat, close, fail, open_judges, prepare, take_seats
+from .judge import ClassifyOptions, Seat, claim_seats, close, fail, label_shard, open_judges, prepare_each, take_seats
 
 
 def classify(
@@ -53,7 +52,7 @@ def classify(
             f"{printable(run.path)} holds generated faces and --images names others; choose another folder with --run"
         )
     seats = take_seats(run, judges, tell)
-    _claim(seats, source)
+    claim_seats(seats, source.settings(), lambda folder, record: _grown(folder, record, source))
     worked, count, done = False, 0, 0
     for number, faces in shards(source.faces):
         names = [face.name for face in faces]
@@ -68,18 +67,6 @@ def classify(
     if worked:
         run.note("classify", time.monotonic() - started)
     return _outcome(seats, skipped, source)
-
-
-def _claim(seats: Sequence[Seat], source: _RunPictures | _ForeignPictures) -> None:
-    """Fix the settings of all judges, or of none."""
-    claims = []
-    for one in seats:
-        record = one.judge.record(source.settings())
-        claims.append((one, record, _grown(one.folder, record, source)))
-        one.folder.check(record, claims[-1][2])
-    for one, record, grown in claims:
-        one.folder.claim(record, grown)
-        one.judge.keep_validation(one.folder)
 
 
 def _outcome(
@@ -110,15 +97,11 @@ def _label_shard(
             pictures.append(source.read(face.name))
         except DataError as error:
             skipped[face.name] = str(error)
-    prepared: dict[Preparation, Prepared] = {}
-    for one in todo:
-        preparation = one.judge.preparation
-        if preparation not in prepared:
-            prepared[preparation] = prepare(pictures, preparation)
-        try:
-            table = one.judge.label(faces, prepared[preparation], skipped)
-        except DataError as error:
-            fail(seats, one, error)
+    prepared = prepare_each(pictures, (one.judge.preparation for one in todo))
+    answers = label_shard((one.judge for one in todo), faces, prepared, skipped)
+    for one, table in zip(todo, answers, strict=True):
+        if isinstance(table, DataError):
+            fail(seats, one, table)
             continue
         write_part(one.folder, number, table)
         one.look(table)
@@ -136,7 +119,7 @@ class _RunPictures:
                 "or name a folder of pictures with --images"
             )
         self.run = run
-        self.faces: Sequence[Face] = made.faces()
+        self.faces: Sequence[Face] = FacePlan.of(made)
         if missing := missing_faces(run, self.faces):
             raise DataError(
                 f"{self.place}: {len(missing)} of {len(self.faces)} faces are missing or damaged; "

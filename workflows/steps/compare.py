@@ -43,7 +43,7 @@ def _samples(names: Sequence[str]) -> list[Sample]:
     for name in names:
         run = existing_run(name)
         inputs = read_inputs(run)
-        samples += split_by_psi(Sample(run.name, inputs.table, inputs.settings, FaceReader(run), inputs.validation))
+        samples += split_by_psi(Sample(run.name, inputs.table, run.record, FaceReader(run), inputs.validation))
     if not 2 <= len(samples) <= MOST:
         raise UsageError(
             f"--compare: {len(samples)} set(s) of faces; give 2 to {MOST}, where a run over several truncations counts "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,18 +15,17 @@ import numpy as np
 
 from ...data.images import write_png
 from ...data.labels import canonical_label
-from ...runtime.errors import UsageError
+from ...data.run_record.settings import STEPS, GenerateRecord, Steering, parse_quotas
+from ...runtime.errors import DataError, UsageError
 from ...runtime.files import make_folder, printable
 from ...stylegan.directions import Direction
 from ...stylegan.drawing import Drawing
 from ...stylegan.generator import Generator
 from ..background import PictureWriter
 from ..progress import OnProgress, no_progress
-from ..run_folder.faces import STEPS, Face, FacePlan, Steering
+from ..run_folder.faces import Face, FacePlan, grows_from
 from ..run_folder.folder import RunFolder
-from ..run_folder.records import GenerateRecord
 from ..run_folder.seeds import format_seeds
-from ..run_folder.selection import parse_quotas
 from ..run_folder.store import whole_pictures
 from .projected import read_projected_w
 
@@ -49,7 +48,7 @@ class GenerateOptions(Drawing):
             its own; ascending, each once.
         steer: directions that move faces of wanted labels, where drawing alone has not found them all.
         steer_after: seeds from here on are moved.
-        chosen: where ``seeds`` are those of wanted faces, how they were chosen, by the names of the record.
+        chosen: where ``seeds`` are those of wanted faces, how they were chosen, and nothing else.
     """
 
     seeds: Sequence[int]
@@ -61,7 +60,7 @@ class GenerateOptions(Drawing):
     edit_sweep: tuple[float, ...] | None = None
     steer: tuple[Direction, ...] = ()
     steer_after: int = STEER_AFTER
-    chosen: Mapping[str, Any] | None = None
+    chosen: GenerateRecord = GenerateRecord()
 
 
 class FaceMaker:
@@ -101,12 +100,12 @@ class FaceMaker:
 
     def _settle(self) -> None:
         self.record = self._record()
-        self.faces = self.record.faces() if self.record.n else FacePlan(())
+        self.faces = FacePlan.of(self.record) if self.record.n else FacePlan(())
 
-    def choosing(self, seeds: Sequence[int], chosen: Mapping[str, Any]) -> FaceMaker:
-        """The same generator for the seeds of wanted faces, as far as they are found; ``chosen``: see the options."""
+    def choosing(self, seeds: Sequence[int]) -> FaceMaker:
+        """The same generator for the seeds of wanted faces, as far as they are found."""
         other = copy(self)
-        other.options = replace(self.options, seeds=seeds, chosen=chosen)
+        other.options = replace(self.options, seeds=seeds)
         other._settle()
         return other
 
@@ -130,9 +129,9 @@ class FaceMaker:
             styles, sha256 = self._projected
             name = printable(Path(options.projected_w or "").name)
             return GenerateRecord(**common, projected_w=name, projected_w_sha256=sha256, n=len(styles))
-        return GenerateRecord(
+        return replace(
+            options.chosen,
             **common,
-            **(options.chosen or {}),
             seeds=format_seeds(options.seeds) or None,
             n=len(options.seeds) * len(options.psi_sweep or (1,)) * len(swept or (1,)),
             psi_sweep=options.psi_sweep or None,
@@ -145,7 +144,7 @@ class FaceMaker:
         """The directions of the wanted labels, by the names of the record."""
         if not self._toward:
             return {}
-        labels = parse_quotas((self.options.chosen or {})["want"])
+        labels = parse_quotas(self.options.chosen.want or "")
         directions = [self._toward.get(label) for label in labels]
         return {
             "steer": tuple(printable(one.name) if one else "" for one in directions),
@@ -216,7 +215,7 @@ class FaceMaker:
             UsageError: two lead to the same label, or none to a wanted one.
         """
         found: dict[str, Direction] = {}
-        want = (self.options.chosen or {}).get("want")
+        want = self.options.chosen.want
         for one in self.options.steer if want else ():
             one.offset(1, self.generator)
             if one.label in found:
@@ -253,7 +252,7 @@ def _classes_of(generator: Generator, options: GenerateOptions) -> tuple[int, ..
     Raises:
         UsageError: a label is no class of the generator.
     """
-    want = (options.chosen or {}).get("want")
+    want = options.chosen.want
     if not want or not generator.c_dim or options.class_index is not None:
         return ()
     names = [canonical_label(name) for name in generator.class_names]
@@ -297,6 +296,15 @@ def missing_faces(run: RunFolder, faces: Sequence[Face]) -> list[Face]:
     return [face for face in faces if face.name not in whole]
 
 
+def refuse_other(what: str, differing: Iterable[str]) -> None:
+    """Refuse, by a DataError, to work for a run with another ``what``, where settings differ."""
+    if differing := list(differing):
+        raise DataError(
+            f"a worker has another {what} than the run ({', '.join(differing)}); install the same fergan everywhere "
+            "and give files by a path that all machines share"
+        )
+
+
 def claim_faces(run: RunFolder, record: GenerateRecord) -> None:
     """Fix the settings of a run's faces; more seeds after those of before make the run grow.
 
@@ -308,7 +316,7 @@ def claim_faces(run: RunFolder, record: GenerateRecord) -> None:
     before = run.generate
     if record.want and not record.seeds and before:
         record = replace(record, seeds=before.seeds, n=before.n)
-    run.claim(record, grown=before is not None and record.grows_from(before))
+    run.claim(record, grown=before is not None and grows_from(record, before))
 
 
 def generate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +14,7 @@ from ...classify.card import GivenRange, View, refuse_for_several
 from ...classify.classifier import Classifier, load_classifier
 from ...data.faces import Preparation
 from ...data.labels import canonical_label
+from ...data.run_record.settings import ClassifyRecord
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable, write_atomically
 from ..progress import Tell
@@ -21,7 +22,6 @@ from ..run_folder.faces import Face
 from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import read_validation
 from ..run_folder.labels import NO_FACE, face_table
-from ..run_folder.records import ClassifyRecord
 from ..run_folder.seats import JudgeFolder, folder_name, judge_name, seats
 
 
@@ -180,6 +180,26 @@ def prepare(pictures: Sequence[np.ndarray] | np.ndarray, preparation: Preparatio
     return Prepared(faces, found)
 
 
+Views = Mapping[Preparation, Prepared]
+"""The faces of a shard, prepared in each way that a judge of them needs."""
+
+
+def prepare_each(pictures: Sequence[np.ndarray], preparations: Iterable[Preparation]) -> Views:
+    """Pictures, uint8 [H, W, 1|3] each, prepared once in each way."""
+    return {preparation: prepare(pictures, preparation) for preparation in dict.fromkeys(preparations)}
+
+
+def label_shard(
+    judges: Iterable[Judge], faces: Sequence[Face], prepared: Views, skipped: dict[str, str] | None = None
+) -> Iterator[pd.DataFrame | DataError]:
+    """What each judge says of a shard, or why it cannot label it; arguments as for :meth:`Judge.label`."""
+    for judge in judges:
+        try:
+            yield judge.label(faces, prepared[judge.preparation], skipped)
+        except DataError as error:
+            yield error
+
+
 class FirstLook:
     """Looks at the first labels of somebody else's network, and warns where one label takes them all with certainty.
 
@@ -279,6 +299,30 @@ def take_seats(run: RunFolder, judges: Sequence[Judge], tell: Tell) -> list[Seat
     return found
 
 
+def claim_seats(
+    taken: Sequence[Seat],
+    pictures: Mapping[str, Any] | None = None,
+    grown: Callable[[RunFolder, ClassifyRecord], bool] = lambda folder, record: False,
+    between: Callable[[], object] = lambda: None,
+) -> None:
+    """Fix the settings of all judges, or of none.
+
+    Args:
+        taken: the judges.
+        pictures: as for :meth:`Judge.record`.
+        grown: whether a record may take the place of the one that a folder has.
+        between: called when the settings of all are known to fit, before any is fixed.
+    """
+    records = [(seat, seat.judge.record(pictures)) for seat in taken]
+    claims = [(seat, record, grown(seat.folder, record)) for seat, record in records]
+    for seat, record, more in claims:
+        seat.folder.check(record, more)
+    between()
+    for seat, record, more in claims:
+        seat.folder.claim(record, more)
+        seat.judge.keep_validation(seat.folder)
+
+
 def fail(taken: Sequence[Seat], seat: Seat, error: DataError) -> None:
     """A judge cannot go on: it costs its own labels; or, where there is no other judge left, the error is raised."""
     seat.failed = str(error)
@@ -289,7 +333,7 @@ def fail(taken: Sequence[Seat], seat: Seat, error: DataError) -> None:
 def close(taken: Sequence[Seat], tell: Tell) -> None:
     """Record which judges failed, and say so."""
     for seat in taken:
-        seat.folder.put("failed", seat.failed)
+        seat.folder.put(failed=seat.failed)
         if seat.failed:
             tell(
                 f"the judge {printable(seat.judge.name)} failed and has no whole table of labels: {seat.failed}; the "

@@ -36,7 +36,7 @@ def report(run: RunFolder, pictures: Mapping[str, Picture] | None = None, out: P
     shown = kept is None or len(kept) > 0
     result = build_report(
         inputs.table,
-        settings=inputs.run.record,
+        settings=inputs.run.record.values,
         load_face=FaceReader(run, pictures) if shown else None,
         prepare=preparer(inputs.run),
         among=kept if shown else None,
@@ -54,11 +54,11 @@ def report_markdown(run: RunFolder) -> str:
         DataError: as for :func:`report`.
     """
     inputs, known = _known(run)
-    findings = evaluate(inputs.table, settings=inputs.settings, **known)
+    findings = evaluate(inputs.table, record=inputs.run.record, **known)
     return markdown(
         report_data(
             findings,
-            settings=inputs.settings,
+            record=inputs.run.record,
             created=now(),
             title=f"Facial expressions in {plural(len(inputs.table), 'face')}",
             notes=quality_notes(findings),

@@ -11,6 +11,7 @@ from ...classify.card import bundled_classifiers
 from ...classify.classifier import Classifier, load_classifier
 from ...classify.feature_reference import mahalanobis, read_feature_reference
 from ...data.faces import CROPS, FFHQ_BOX, FILTER, Box, Preparation, detect_faces, part_of_square
+from ...data.run_record.settings import ClassifyRecord
 from ...reports.settings import plain
 from ...reports.statistics.preparation import preparation_record
 from ...runtime.errors import DataError, UsageError
@@ -19,7 +20,6 @@ from ..progress import OnProgress, no_progress
 from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import read_inputs, sensitivity_path
 from ..run_folder.pictures import FaceReader, Picture
-from ..run_folder.records import ClassifyRecord
 
 FACES = 200
 _SHARD = 32

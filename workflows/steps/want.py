@@ -12,22 +12,22 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ...classify.card import member_checksums
 from ...classify.classifier import Classifier
+from ...data.run_record.run import Rate
+from ...data.run_record.settings import GenerateRecord, class_of_seed, format_quotas
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import make_folder, printable, write_atomically
 from ..background import PictureWriter
 from ..progress import OnProgress, no_progress
-from ..run_folder.faces import Face, class_of_seed
+from ..run_folder.faces import Face
 from ..run_folder.folder import RunFolder
-from ..run_folder.records import GenerateRecord, refuse_other
 from ..run_folder.seeds import SHARD, face_name
-from ..run_folder.selection import Kept, Scanned, Selection, format_quotas, keep_selection, parse_quotas, read_selection
-from .generate import FaceMaker, GenerateOptions, claim_faces, generate
+from ..run_folder.selection import Kept, Scanned, Selection, keep_selection, read_selection
+from .generate import FaceMaker, GenerateOptions, claim_faces, generate, refuse_other
 from .judge import ClassifyOptions, Judge, prepare
 
 MAX_SEEDS = 100_000
@@ -123,25 +123,25 @@ class Judges:
         one, other = self.first.classifier, self.second.classifier
         return one.sha256 in member_checksums(other.card) or other.sha256 in member_checksums(one.card)
 
-    def chosen(self, want: WantOptions) -> dict[str, Any]:
-        """What decides the choice, by the names of :class:`GenerateRecord`."""
+    def chosen(self, want: WantOptions) -> GenerateRecord:
+        """What decides the choice, and nothing else."""
         first, second = self.first.classifier, self.second.classifier
         order = [label for label in first.labels if label in want.quotas]
-        return {
-            "want": format_quotas({label: want.quotas[label] for label in order}),
-            "judge": first.name,
-            "judge_sha256": first.sha256,
-            "judge_crop": want.judge.crop,
-            "judge_no_face": self.first.no_face,
-            "judge_view": None
+        return GenerateRecord(
+            want=format_quotas({label: want.quotas[label] for label in order}),
+            judge=first.name,
+            judge_sha256=first.sha256,
+            judge_crop=want.judge.crop,
+            judge_no_face=self.first.no_face,
+            judge_view=None
             if not first.foreign
             else json.dumps(
                 {**self.first.preparation.as_dict(), "input_range": first.input_range, "labels": first.labels}
             ),
-            "min_confidence": want.min_confidence or None,
-            "second_judge": second.name,
-            "second_judge_sha256": second.sha256,
-        }
+            min_confidence=want.min_confidence or None,
+            second_judge=second.name,
+            second_judge_sha256=second.sha256,
+        )
 
 
 class Searcher:
@@ -161,12 +161,10 @@ class Searcher:
         held: Callable[[int, np.ndarray], None] | None = None,
     ) -> None:
         self.judges = judges or Judges(job.want)
-        chosen = self.judges.chosen(job.want)
-        self.maker = maker or FaceMaker(replace(job.generate, seeds=(), chosen=chosen))
+        self.maker = maker or FaceMaker(replace(job.generate, seeds=(), chosen=self.judges.chosen(job.want)))
         refuse_other("generator or judge", job.made.differences(self.maker.record))
         self._least, self._held = np.float32(job.want.min_confidence), held
-        record = self.maker.record
-        self._turns = Selection(parse_quotas(str(chosen["want"])), record.classes is not None, record.steering())
+        self._turns = Selection.of(self.maker.record)
 
     def __call__(self, task: SearchTask) -> Scanned:
         classes = self.maker.record.classes or ()
@@ -231,8 +229,7 @@ class Wanted:
                 "give fewer"
             )
         self.run, self.want, self.judges = run, want, Judges(want, judge)
-        self._chosen = self.judges.chosen(want)
-        self.maker = FaceMaker(replace(options, seeds=(), chosen=self._chosen))
+        self.maker = FaceMaker(replace(options, seeds=(), chosen=self.judges.chosen(want)))
         claim_faces(run, self.maker.record)
         self.job = SearchJob(options, want, self.maker.record)
         self.selection = read_selection(run, self.maker.record)
@@ -278,10 +275,10 @@ class Wanted:
     def _finish(self) -> FaceMaker:
         selection = self.selection
         keep_selection(self.run, self.maker.record, selection)
-        self.run.put("selected", selection.summary(self.want.max_seeds, self.judges.related))
+        self.run.put(selected=selection.summary(self.want.max_seeds, self.judges.related))
         if not selection.kept:
             raise DataError(shortfall(self.run) or "no face was found")
-        chosen = self.maker.choosing([one.seed for one in selection.kept], self._chosen)
+        chosen = self.maker.choosing([one.seed for one in selection.kept])
         write_atomically(self.run.manifest, selection.manifest(" ".join(chosen.record.edits or ())))
         claim_faces(self.run, chosen.record)
         return chosen
@@ -320,40 +317,39 @@ def generate_wanted(
 
 def shortfall(run: RunFolder) -> str | None:
     """What a search did not find, with what it would take, as one line; None where everything was found."""
-    selected = run.record.get("selected")
-    if not isinstance(selected, Mapping) or selected.get("filled"):
+    selected = run.record.selected
+    if selected is None or selected.filled:
         return None
-    parts = []
-    for label, n in selected["wanted"].items():
-        found, rate = selected["found"][label], selected["rates"][label]
-        if found < n:
-            steered = selected.get("steered", {}).get(label, {"n": 0})
-            moved = f" and {steered['n']:,} moved towards it ({_percent(steered)})" if steered["n"] else ""
-            takes = (
-                _takes(n, steered, len(selected["wanted"]), selected["steered_after"])
-                if steered["n"]
-                else _takes(n, rate, len(selected["wanted"]) if selected["by_class"] else 1)
-            )
-            drawn = f"{rate['n']:,} seeds ({_percent(rate)})" if rate["n"] else "no seeds as they are"
-            parts.append(f"{label}: {found} of {n} found in {drawn}{moved}; {takes}")
+    parts, turns = [], len(selected.wanted)
+    for label, n in selected.wanted.items():
+        found, rate, steered = selected.found[label], selected.rates[label], (selected.steered or {}).get(label)
+        if found >= n:
+            continue
+        drawn = f"{rate.n:,} seeds ({_percent(rate)})" if rate.n else "no seeds as they are"
+        if steered and steered.n:
+            drawn += f" and {steered.n:,} moved towards it ({_percent(steered)})"
+            takes = _takes(n, steered, turns, selected.steered_after or 0)
+        else:
+            takes = _takes(n, rate, turns if selected.by_class else 1)
+        parts.append(f"{label}: {found} of {n} found in {drawn}; {takes}")
     return (
         f"{printable(run.path)}: {'. '.join(parts)}. What was found is kept; give the same command with a larger "
-        f"--max-seeds than {selected['max_seeds']:,} to go on"
+        f"--max-seeds than {selected.max_seeds:,} to go on"
     )
 
 
-def _percent(rate: Mapping[str, float]) -> str:
-    share, low, high = (f"{100 * rate[name]:.2g}" for name in ("share", "low", "high"))
+def _percent(rate: Rate) -> str:
+    share, low, high = (f"{100 * value:.2g}" for value in rate.limits or ())
     return f"{share} %, 95 % interval {low} to {high} %"
 
 
-def _takes(n: int, rate: Mapping[str, float], turns: int = 1, after: int = 0) -> str:
+def _takes(n: int, rate: Rate, turns: int = 1, after: int = 0) -> str:
     """How many seeds it would take to find ``n``, where one of so many ``turns`` counts, and none before ``after``."""
 
     def seeds(share: float) -> str:
         return f"{after + turns * n / share:,.0f}"
 
-    least = seeds(rate["high"])
-    if not rate["share"]:
-        return f"{n} would take {least} seeds or more"
-    return f"{n} would take about {seeds(rate['share'])} seeds ({least} to {seeds(rate['low'])})"
+    share, low, high = rate.limits or (0, 0, 1)
+    if not share:
+        return f"{n} would take {seeds(high)} seeds or more"
+    return f"{n} would take about {seeds(share)} seeds ({seeds(high)} to {seeds(low)})"

@@ -14,7 +14,7 @@ import pytest
 import torch
 from fergan.classify.backend import keras
 from fergan.classify.card import WEIGHTS
-from fergan.classify.files.keras3 import KerasFile
+from fergan.classify.keras_files.keras3 import KerasFile
 from fergan.classify.networks.fernet import fernet
 from fergan.classify.networks.freezing import backbone_layers, set_trainable
 from fergan.classify.networks.registry import ARCHITECTURES, build_model, multiply_adds

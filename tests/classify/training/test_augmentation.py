@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 import torch
-from fergan.classify.training.augmentation import Augmentation
-from fergan.runtime.errors import UsageError
+from fergan.classify.recipes import Augmentation
+from fergan.classify.training.augmentation import augment
 
 OFF = Augmentation(flip=0, rotation=0, shift=0, zoom=0, erase=0)
 RAMP = torch.arange(48.0).repeat(64, 1, 48, 1)  # column x is of gray value x
@@ -13,7 +13,7 @@ RAMP = torch.arange(48.0).repeat(64, 1, 48, 1)  # column x is of gray value x
 
 def once(faces: torch.Tensor = RAMP, seed: int = 0, **changes: float) -> torch.Tensor:
     how = dataclasses.replace(OFF, **changes)
-    return how(faces, [], torch.Generator().manual_seed(seed))[0]
+    return augment(faces, [], how, torch.Generator().manual_seed(seed))[0]
 
 
 def test_it_is_a_function_of_its_generator() -> None:
@@ -82,15 +82,9 @@ def test_mixup_mixes_faces_and_targets_alike() -> None:
     targets[0, 1], targets[1:, 0] = 1, 1
     how = dataclasses.replace(OFF, mixup=1.0)
     for seed in range(4):
-        mixed, (mixed_targets,) = how(faces, [targets], torch.Generator().manual_seed(seed))
+        mixed, (mixed_targets,) = augment(faces, [targets], how, torch.Generator().manual_seed(seed))
         assert torch.allclose(mixed[:, 0, 0, 0] / 200, mixed_targets[:, 1], atol=1e-5)
         assert torch.allclose(mixed_targets.sum(dim=1), torch.ones(4))
-
-
-@pytest.mark.parametrize("bad", [{"flip": 1.5}, {"crop": 60}, {"crop": 4}, {"mixup": -1}, {"rotation": 200}])
-def test_what_cannot_be_is_refused(bad: dict) -> None:
-    with pytest.raises(UsageError, match=next(iter(bad))):
-        Augmentation(**bad)
 
 
 def test_each_face_gets_one_of_seven_changes_of_tone() -> None:
@@ -109,8 +103,8 @@ def test_each_face_gets_one_of_seven_changes_of_tone() -> None:
 def test_cutmix_targets_tell_the_area_of_each_face() -> None:
     faces = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 48, 48) * 10
     for seed in range(20):
-        mixed, (targets,) = dataclasses.replace(OFF, cutmix=1)(
-            faces, [torch.eye(8)], torch.Generator().manual_seed(seed)
+        mixed, (targets,) = augment(
+            faces, [torch.eye(8)], dataclasses.replace(OFF, cutmix=1), torch.Generator().manual_seed(seed)
         )
         for row, target in zip(mixed, targets, strict=True):
             seen = torch.bincount((row / 10).round().long().flatten(), minlength=8) / row.numel()

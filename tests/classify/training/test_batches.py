@@ -2,9 +2,8 @@
 
 import numpy as np
 import torch
-from fergan.classify.training.augmentation import Augmentation
+from fergan.classify.recipes import Augmentation, TrainingSettings
 from fergan.classify.training.batches import Batches
-from fergan.classify.training.settings import TrainingSettings
 from fergan.data.face_set import FaceSet
 
 PLAIN = Augmentation(flip=0, rotation=0, shift=0, zoom=0, erase=0)

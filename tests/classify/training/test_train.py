@@ -17,14 +17,12 @@ from fergan.classify import load_classifier
 from fergan.classify.backend import keras
 from fergan.classify.evaluation.scores import summary
 from fergan.classify.networks.registry import build_model
-from fergan.classify.recipes import ModelSettings, Recipe
-from fergan.classify.training.augmentation import Augmentation
+from fergan.classify.recipes import Augmentation, ModelSettings, Recipe, TrainingSettings
 from fergan.classify.training.batches import Batches, with_voted_labels
 from fergan.classify.training.callbacks import EarlyStopping
 from fergan.classify.training.fast_layers import fast_clone
 from fergan.classify.training.losses import FocalCrossEntropy, class_weights
 from fergan.classify.training.optimizers import LearningRate, make_optimizer
-from fergan.classify.training.settings import TrainingSettings
 from fergan.classify.training.train import predict, train_classifier
 from fergan.data.face_set import FaceSet
 from fergan.data.labels import FERPLUS

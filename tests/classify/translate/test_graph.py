@@ -14,9 +14,9 @@ import pytest
 import torch
 from fergan.classify import load_classifier, save_classifier
 from fergan.classify.backend import keras
-from fergan.classify.files.errors import Untranslatable
-from fergan.classify.files.keras3 import KerasFile
-from fergan.classify.files.safety import Refused
+from fergan.classify.keras_files.errors import Untranslatable
+from fergan.classify.keras_files.keras3 import KerasFile
+from fergan.classify.keras_files.safety import Refused
 from fergan.classify.translate.graph import TorchNetwork, translate
 
 L = keras.layers

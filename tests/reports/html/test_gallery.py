@@ -4,6 +4,8 @@ import shlex
 
 import numpy as np
 import pytest
+from fergan.data.run_record.run import RunRecord
+from fergan.data.run_record.settings import GenerateRecord
 from fergan.reports.html.gallery import SCALE, command, gallery_data
 from fergan.reports.html.selection import PER_LABEL, Selection
 from fergan.reports.html.sprites import Cell, Sprites
@@ -15,8 +17,8 @@ from ..conftest import CLASSES, make_table
 
 
 def test_the_data_is_that_of_the_table(settings: dict) -> None:
-    table = read_labels(make_table(50), settings)
-    data = gallery_data(table, [3, 7, 40], Sprites({"seed0007.png": Cell(0, 1, 2)}), Sprites(), settings)
+    table = read_labels(make_table(50))
+    data = gallery_data(table, [3, 7, 40], Sprites({"seed0007.png": Cell(0, 1, 2)}), Sprites(), RunRecord.of(settings))
     assert data["seed"] == [3, 7, 40] and data["label"] == table.codes[[3, 7, 40]].tolist()
     assert np.array(data["p"]) / SCALE == pytest.approx(table.probabilities[[3, 7, 40]], abs=0.5 / SCALE)
     assert data["cell"] == [None, "face s0 c1 r2", None] and data["input"] == [None] * 3
@@ -24,26 +26,21 @@ def test_the_data_is_that_of_the_table(settings: dict) -> None:
 
 
 def test_the_command_names_every_setting_that_decides_the_pixels() -> None:
-    made = {
-        "network": "my net;rm -rf ~",
-        "truncation_psi": -0.5,
-        "truncation_cutoff": 8,
-        "noise_mode": "random",
-        "class": 0,
-        "sha256": "ab",
-    }
-    words = shlex.split(command({"generate": made}, 7, 0.25) or "")
+    made = GenerateRecord(
+        network="my net;rm -rf ~", truncation_psi=-0.5, truncation_cutoff=8, noise_mode="random", class_index=0
+    )
+    words = shlex.split(command(made, 7, 0.25) or "")
     assert words[:4] == ["fergan", "generate", "--seeds", "7"]
     options = dict(zip(words[2::2], words[3::2], strict=True))
     assert options["--network"] == "my net;rm -rf ~" and options["--psi"] == "0.25"
     assert (options["--psi-cutoff"], options["--noise-mode"], options["--class"]) == ("8", "random", "0")
-    assert "--psi -0.5" in (command({"generate": made}, 7) or "")
-    assert command({"classify": {"images": "x"}}, 1) is None
-    assert command({"generate": {"projected_w": "w.npz", "network": "n"}}, 1) is None
+    assert "--psi -0.5" in (command(made, 7) or "")
+    assert command(None, 1) is None
+    assert command(GenerateRecord(projected_w="w.npz", network="n"), 1) is None
 
 
-def test_a_selection_of_a_large_run_is_the_first_of_each_label(settings: dict) -> None:
-    table = read_labels(make_table(3000), settings)
+def test_a_selection_of_a_large_run_is_the_first_of_each_label() -> None:
+    table = read_labels(make_table(3000))
     chosen = Selection.of(table)
     assert not chosen.complete
     for k, rows in enumerate(chosen.by_label):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from fergan.data.run_record.run import RunRecord
 from fergan.reports.pages.comparison import build_comparison
 from fergan.reports.pages.label_audit import build_audit_page
 from fergan.reports.pages.report import build_report
@@ -55,8 +56,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         created="2025-01-31T12:00:00+00:00",
     )
     (folder / "report.html").write_text(report.html, encoding="utf-8")
-    checked = read_labels(table, settings)
-    both = [Sample("a", checked, settings, noise_face), Sample(HOSTILE[2], checked, {}, noise_face)]
+    checked = read_labels(table, CLASSES)
+    records = {"a": RunRecord.of(settings), HOSTILE[2]: RunRecord()}
+    both = [Sample(name, checked, record, noise_face) for name, record in records.items()]
     (folder / "compare.html").write_text(build_comparison(both, created="x").html, encoding="utf-8")
     audit = build_audit_page(
         run="r", digest="d", classes=CLASSES, faces=HOSTILE, pictures=[noise_face(name) for name in HOSTILE]

@@ -1,7 +1,11 @@
 """Several sets of faces on one page."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from fergan.data.run_record.run import RunRecord
+from fergan.data.run_record.settings import ClassifyRecord, GenerateRecord
 from fergan.reports.markdown import comparison_markdown
 from fergan.reports.pages.comparison import build_comparison
 from fergan.reports.samples import Sample, compare_samples, split_by_psi
@@ -16,8 +20,8 @@ from ..simulated import ANSWERS, HAPPY_AND_NEUTRAL, LABELS, faces, labelled
 
 
 def sample(name: str, n: int = 120, seed: int = 0, sha256: str = "ab", classes: tuple[str, ...] = CLASSES) -> Sample:
-    settings = {"generate": {"sha256": sha256}, "classify": {"labels": list(classes), "sha256": "c", "crop": "none"}}
-    return Sample(name, read_labels(make_table(n, classes, seed), settings), settings, noise_face)
+    record = RunRecord(generate=GenerateRecord(sha256=sha256), classify=ClassifyRecord(sha256="c", crop="none"))
+    return Sample(name, read_labels(make_table(n, classes, seed)), record, noise_face)
 
 
 def test_the_same_seeds_of_one_network_are_compared_face_by_face_and_others_are_not() -> None:
@@ -29,6 +33,15 @@ def test_the_same_seeds_of_one_network_are_compared_face_by_face_and_others_are_
     assert paired.changed == (a.table.codes != b.table.codes).sum()
     fewer = sample("fewer", n=119)
     assert not isinstance(compare_samples([a, fewer]).pairs[0].result, PairedComparison)
+
+
+def test_the_same_seeds_drawn_in_other_classes_are_other_faces() -> None:
+    a, same, other = (
+        replace(one, record=RunRecord(generate=GenerateRecord(sha256="ab", classes=turns)))
+        for one, turns in ((sample("a"), (3, 4)), (sample("same", seed=1), (3, 4)), (sample("other", seed=2), (3, 5)))
+    )
+    kinds = [isinstance(pair.result, PairedComparison) for pair in compare_samples([a, same, other]).pairs]
+    assert kinds == [True, False, False]
 
 
 def test_labels_are_matched_by_name() -> None:
@@ -48,7 +61,7 @@ def test_a_sweep_becomes_one_sample_for_each_truncation() -> None:
     table = make_table(90)
     table.insert(2, "psi", np.repeat([1.0, 0.5], 45))
     table["seed"] = np.tile(np.arange(45), 2)
-    swept = Sample("run", read_labels(table, whole.settings), whole.settings)
+    swept = Sample("run", read_labels(table, CLASSES), whole.record)
     parts = split_by_psi(swept)
     assert [part.name.replace("\xa0", " ") for part in parts] == ["run ψ 0.5", "run ψ 1"]
     assert [len(part.table) for part in parts] == [45, 45]
@@ -76,13 +89,13 @@ def test_the_page_is_whole_and_its_numbers_are_those_of_the_tables() -> None:
 
 def test_runs_that_were_judged_differently_come_with_a_warning() -> None:
     a, b = sample("a"), sample("b", sha256="cd")
-    b.settings["classify"]["crop"] = "ffhq"
+    b = replace(b, record=replace(b.record, classify=ClassifyRecord(sha256="c", crop="ffhq")))
     assert "different crops" in compare_samples([a, b]).warnings[0]
 
 
 def by_answers(name: str, p: np.ndarray, validation: Validation) -> Sample:
     table = LabelTable(CLASSES, tuple(f"{i}.png" for i in range(len(p))), None, p.argmax(axis=1), p.max(axis=1), p)
-    return Sample(name, table, {}, None, validation)
+    return Sample(name, table, RunRecord(), None, validation)
 
 
 def test_refuted_corrections_are_struck_and_left_out_of_the_chart() -> None:

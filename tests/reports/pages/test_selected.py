@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import numpy as np
+from fergan.data.run_record.run import RunRecord
 from fergan.reports.markdown import markdown
 from fergan.reports.pages.report import build_report
 from fergan.reports.report_json import schema
@@ -30,11 +31,13 @@ def selected(settings: dict) -> dict[str, Any]:
         },
         "selected": {
             "seeds_seen": 200,
+            "max_seeds": 200,
+            "filled": True,
             "kept": 40,
             "by_class": False,
             "wanted": {"happy": 30, "sad": 10},
             "found": {"happy": 30, "sad": 10},
-            "rates": {"happy": {"seen": 50, **limits}, "sad": {"seen": 10, **limits}},
+            "rates": {"happy": {"seen": 50, "n": 200, **limits}, "sad": {"seen": 10, "n": 200, **limits}},
             "agreement": {
                 "happy": {"agree": 24, "n": 30, **limits},
                 "sad": {"agree": 3, "n": 10, "share": 0.3, "low": 0.1, "high": 0.6},
@@ -86,7 +89,7 @@ def test_a_selection_that_tells_nothing_or_nonsense_is_still_one(settings: dict)
 
 def test_a_comparison_with_a_selected_set_is_warned_of_and_not_corrected(settings: dict) -> None:
     samples = [
-        Sample(name, read_labels(make_table(40, seed=seed), given), given, validation=validation())
+        Sample(name, read_labels(make_table(40, seed=seed)), RunRecord.of(given), validation=validation())
         for seed, (name, given) in enumerate({"drawn": settings, "chosen": selected(settings)}.items())
     ]
     found = compare_samples(samples)

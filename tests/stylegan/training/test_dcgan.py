@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,19 +154,31 @@ def test_refusals(tmp_path: Path) -> None:
         train(tmp_path, 0.32)
 
 
-def test_diverged_training_keeps_the_last_snapshot(tmp_path: Path) -> None:
-    path = train(tmp_path, 0.16)
+@pytest.mark.parametrize("c_dim", [0, 2])
+def test_diverged_training_keeps_the_last_snapshot(tmp_path: Path, c_dim: int) -> None:
+    """Where D is conditional, it breaks while it learns alone."""
+    classes = np.eye(2, dtype=np.float32)[np.arange(128) % 2] if c_dim else None
+
+    def train(kimg: float, broken: bool) -> Path:
+        config = DCGANConfig(z_dim=8, img_resolution=32, base_channels=8, c_dim=c_dim)
+        settings = DCGANSettings(learning_rate=2e-3, head_start=100 * c_dim)
+        shares = None if classes is None else classes.mean(axis=0)
+        trainer = seeded(0, lambda: DCGANTrainer(config, settings, torch.device("cpu"), shares))
+        step = trainer.step
+
+        def break_and_step(*given: Any) -> dict[str, torch.Tensor]:
+            next(trainer.modules["D"].parameters()).data.fill_(math.nan)
+            scalars: dict[str, torch.Tensor] = step(*given)
+            return scalars
+
+        trainer.step = break_and_step if broken else step
+        loop = LoopSettings(total_kimg=kimg, batch_size=16, snapshot_kimg=0.16, ema_kimg=(0.2,))
+        return train_gan(trainer, discs(128), tmp_path, loop, classes=classes)
+
+    path = train(0.16, broken=False)
     good = path.read_bytes()
-    trainer = seeded(0, lambda: DCGANTrainer(CONFIG, DCGANSettings(learning_rate=2e-3), torch.device("cpu")))
-    broken_step = trainer.step
-    trainer.step = lambda *given: {k: v * float("nan") for k, v in broken_step(*given).items()}  # type: ignore
     with pytest.raises(DataError, match="diverged"):
-        train_gan(
-            trainer,
-            discs(128),
-            tmp_path,
-            LoopSettings(total_kimg=0.48, batch_size=16, snapshot_kimg=0.16, ema_kimg=(0.2,)),
-        )
+        train(0.48, broken=True)
     assert path.read_bytes() == good
 
 

@@ -5,12 +5,15 @@ import math
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from fergan.data.images import write_png
 from fergan.runtime.errors import DataError
 from fergan.stylegan.generator import load_generator
@@ -18,9 +21,11 @@ from fergan.stylegan.metrics import kid
 from fergan.stylegan.networks import StyleGAN2Config
 from fergan.stylegan.training import ada
 from fergan.stylegan.training import loop as loop_module
+from fergan.stylegan.training.feature_judge import FeatureJudge
 from fergan.stylegan.training.images import load_training_set
 from fergan.stylegan.training.loop import LoopSettings, Progress, seeded, train_gan
-from fergan.stylegan.training.stylegan2 import StyleGAN2Settings, StyleGAN2Trainer
+from fergan.stylegan.training.start import grown, read_start, take_over
+from fergan.stylegan.training.stylegan2 import StyleGAN2Settings, StyleGAN2Trainer, default_r1_gamma
 
 CONFIG = StyleGAN2Config(img_resolution=16, img_channels=1, z_dim=8, w_dim=8, channels=(8, 8, 8), num_mapping_layers=2)
 CPU = torch.device("cpu")
@@ -43,9 +48,29 @@ def blobs(n: int, size: int = 16) -> np.ndarray:
     return np.where(inside, 220, 30).astype(np.uint8)[..., None]
 
 
-def train(folder: Path, kimg: float, on_step: object = None, **changes: object) -> Path:
+def train(folder: Path, kimg: float, it: StyleGAN2Trainer, on_step: Callable[[Progress], None] | None = None) -> Path:
     loop = LoopSettings(kimg, batch_size=8, snapshot_kimg=0.08, ema_kimg=(0.1, 0.02), ema_rampup=0.5, final_rate=0.2)
-    return train_gan(trainer(**changes), blobs(64), folder, loop, on_step=on_step)  # type: ignore[arg-type]
+    return train_gan(it, blobs(64), folder, loop, on_step=on_step)
+
+
+def grown_trainer(folder: Path) -> StyleGAN2Trainer:
+    """A trainer that takes over networks of 8 pixels, which were trained for a moment."""
+    few = StyleGAN2Config(img_resolution=8, img_channels=1, z_dim=8, w_dim=8, channels=(8, 8), num_mapping_layers=2)
+    start = read_start(train_gan(trainer(few), blobs(64, 8), folder / "small", LoopSettings(0.016, batch_size=8)))
+    it = trainer(grown(start.config, CONFIG))
+    assert take_over(start, it.G, it.D)
+    return it
+
+
+def judged_trainer(folder: Path) -> StyleGAN2Trainer:
+    """A trainer with a second judge, which sees coarse pixels from the fifth step on."""
+
+    def build() -> StyleGAN2Trainer:
+        judge = FeatureJudge(lambda images: F.avg_pool2d(images, 4).flatten(1), 16, weight=0.2, first_step=5)
+        return StyleGAN2Trainer(CONFIG, StyleGAN2Settings(part_size=4), CPU, None, judge)
+
+    it: StyleGAN2Trainer = seeded(0, build)
+    return it
 
 
 def test_training_brings_the_faces_nearer_to_real_ones(data_folder: Path, tmp_path: Path) -> None:
@@ -112,15 +137,18 @@ def test_styles_are_mixed_from_a_random_layer_on() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "make",
     [
         # snapshots fall between the path-length updates (4 steps), R1's (16) and ADA's (4), and ADA moves fast
-        {"augment": "diffaugment"},
-        {"augment": "ada", "ada_kimg": 0.2, "ada_target": -0.5},
-        {"precision": "bfloat16", "relativistic": True},
+        lambda folder: trainer(augment="diffaugment"),
+        lambda folder: trainer(augment="ada", ada_kimg=0.2, ada_target=-0.5),
+        lambda folder: trainer(precision="bfloat16", relativistic=True),
+        lambda folder: trainer(pl_weight=0.0, style_mixing=0.0),
+        grown_trainer,
+        judged_trainer,
     ],
 )
-def test_a_killed_training_ends_with_the_same_bytes(tmp_path: Path, changes: dict[str, object]) -> None:
+def test_a_killed_training_ends_with_the_same_bytes(tmp_path: Path, make: Callable[[Path], StyleGAN2Trainer]) -> None:
     class Killed(BaseException):
         pass
 
@@ -128,29 +156,45 @@ def test_a_killed_training_ends_with_the_same_bytes(tmp_path: Path, changes: dic
         if progress.kimg > 0.1:  # after the first snapshot, before the second
             raise Killed
 
-    straight = train(tmp_path / "straight", 0.32, **changes)
+    straight = train(tmp_path / "straight", 0.32, make(tmp_path))
     with pytest.raises(Killed):
-        train(tmp_path / "killed", 0.32, kill, **changes)
-    resumed = train(tmp_path / "killed", 0.32, **changes)
+        train(tmp_path / "killed", 0.32, make(tmp_path), kill)
+    resumed = train(tmp_path / "killed", 0.32, it := make(tmp_path))
     assert straight.read_bytes() == resumed.read_bytes()
     for name in ("generator-ema0.02.safetensors", "discriminator.safetensors"):
         assert straight.with_name(name).read_bytes() == resumed.with_name(name).read_bytes()
     assert straight.read_bytes() != straight.with_name("generator-ema0.02.safetensors").read_bytes()
     last = json.loads((tmp_path / "killed" / "log.jsonl").read_text().splitlines()[-1])
-    wanted = {"loss/D", "loss/G", "loss/R1", "loss/path_length", "logits/real_sign", "speed/kimg_per_hour"}
-    assert wanted <= last.keys()
+    assert {"loss/D", "loss/G", "loss/R1", "logits/real_sign", "speed/kimg_per_hour"} <= last.keys()
+    assert ("loss/path_length" in last) == (it.settings.pl_weight > 0)
+    assert ("loss/features" in last) == ("features" in it.modules)
     assert load_generator(resumed, device="cpu").generate([0]).shape == (1, 16, 16, 1)
 
 
-def test_a_diverged_training_keeps_its_networks(tmp_path: Path) -> None:
-    path = train(tmp_path, 0.08)
+@pytest.mark.parametrize(
+    ("make", "broken"),
+    [
+        (lambda folder: trainer(), "D"),
+        (lambda folder: trainer(pl_weight=0.0, style_mixing=0.0), "G"),
+        (grown_trainer, "D"),
+        (judged_trainer, "features"),
+    ],
+)
+def test_a_diverged_training_keeps_its_networks(
+    tmp_path: Path, make: Callable[[Path], StyleGAN2Trainer], broken: str
+) -> None:
+    path = train(tmp_path, 0.08, make(tmp_path))
     good = {file: file.read_bytes() for file in tmp_path.glob("*.safetensors")}
-    it = trainer()
+    it = make(tmp_path)
     step = it.step
-    it.step = lambda *given: {name: value * math.nan for name, value in step(*given).items()}  # type: ignore[method-assign]
-    loop = LoopSettings(0.32, batch_size=8, snapshot_kimg=0.08, ema_kimg=(0.1, 0.02), ema_rampup=0.5, final_rate=0.2)
+
+    def break_and_step(*given: Any) -> dict[str, torch.Tensor]:
+        next(it.modules[broken].parameters()).data.fill_(math.nan)
+        return step(*given)
+
+    it.step = break_and_step  # type: ignore[method-assign]
     with pytest.raises(DataError, match="diverged"):
-        train_gan(it, blobs(64), tmp_path, loop)
+        train(tmp_path, 0.32, it)
     assert path in good and len(good) == 3
     assert {file: file.read_bytes() for file in good} == good
 
@@ -332,8 +376,6 @@ def test_labels_of_a_dataset_zip(tmp_path: Path) -> None:
 
 
 def test_r1_default_follows_pixels_and_batch() -> None:
-    from fergan.stylegan.training.stylegan2 import default_r1_gamma
-
     assert default_r1_gamma(64, 16) == pytest.approx(0.3)
     assert default_r1_gamma(256, 8) == pytest.approx(9.6)  # DiffAugment's low-shot recipe: 10
     assert math.isclose(default_r1_gamma(128, 16) / default_r1_gamma(64, 16), 4)

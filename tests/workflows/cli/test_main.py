@@ -68,7 +68,8 @@ def test_every_help_has_an_example(command: list[str], invoke: Invoke) -> None:
         ("generate --network no-such-network", 2, "no-such-network"),
         ("generate --network gone.pkl", 1, "gone.pkl"),
         ("generate --network empty.pkl", 1, "empty.pkl"),
-        ("generate --n 2 --class 3", 2, "no classes"),
+        ("generate --n 2 --network dcgan-fer2013-48 --class 3", 2, "no classes"),
+        ("generate --n 2 --class bored", 2, "dcgan-fer2013-48-cond draws classes 0 to 6 (angry"),
         ("classify", 1, "fergan generate"),
         ("classify --images gone", 1, "gone"),
         ("classify --images nothing", 1, "no images"),
@@ -95,7 +96,7 @@ def test_bad_input_gets_one_clear_error(arguments: str, code: int, said: str, tm
 
 
 def test_a_wrong_class_leaves_no_settings_behind(tmp_path: Path, invoke: Invoke) -> None:
-    assert invoke("generate", "--n", "2", "--class", "3").returncode == 2
+    assert invoke("generate", "--n", "2", "--class", "9").returncode == 2
     assert invoke("generate", "--n", "2").returncode == 0
 
 

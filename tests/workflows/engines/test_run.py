@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fergan.data.images import read_image
+from fergan.data.run_record.run import LabelsRecord
+from fergan.data.run_record.settings import GenerateRecord
 from fergan.runtime.errors import DataError
 from fergan.workflows.engines.options import EngineOptions
 from fergan.workflows.engines.run import run_all
+from fergan.workflows.run_folder.faces import FacePlan
 from fergan.workflows.run_folder.folder import RunFolder
 from fergan.workflows.run_folder.inputs import read_inputs
 from fergan.workflows.run_folder.labels import label_table, labels_hash, merge_parts, whole_part, write_part
 from fergan.workflows.run_folder.pictures import FaceReader, KeptPictures
-from fergan.workflows.run_folder.records import GenerateRecord
 from fergan.workflows.run_folder.seeds import shard_size
 from fergan.workflows.steps.generate import GenerateOptions
 from fergan.workflows.steps.judge import ClassifyOptions
@@ -46,7 +48,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 def test_two_processes_give_the_same_labels_and_a_sample_of_pictures(alone: RunFolder, tmp_path: Path) -> None:
     two = run(tmp_path / "run", EngineOptions(workers=2, keep="sample:20"))
     assert two.labels_csv.read_bytes() == alone.labels_csv.read_bytes()
-    assert two.record["labels"] == alone.record["labels"]
+    assert two.record.labels == alone.record.labels
     names = {path.name for path in two.faces.iterdir()}
     assert names == {f"seed{seed:04d}.png" for seed in range(0, N, 10)}
     assert all((two.faces / name).read_bytes() == (alone.faces / name).read_bytes() for name in names)
@@ -118,12 +120,12 @@ def test_what_images_to_keep() -> None:
         rows = list(kept.rows(n))
         assert len(rows) == len(set(rows)) == count
         if n <= 1000:
-            faces = GenerateRecord(seeds=f"0-{n - 1}", n=n).faces()
+            faces = FacePlan.of(GenerateRecord(seeds=f"0-{n - 1}", n=n))
             assert kept.files(0, 0, faces[:], n) == [faces[row].name for row in rows]
 
 
 def test_a_plan_of_ten_million_faces_takes_no_memory() -> None:
-    plan = GenerateRecord(seeds="5-10000004", psi_sweep=(0.5, 1.0)).faces()
+    plan = FacePlan.of(GenerateRecord(seeds="5-10000004", psi_sweep=(0.5, 1.0)))
     assert len(plan) == 20_000_000
     assert plan[-1].name == "seed10000004_psi1.00.png"
     assert plan.place("seed10000004_psi1.00.png") == 19_999_999
@@ -134,7 +136,7 @@ def test_a_plan_of_ten_million_faces_takes_no_memory() -> None:
 def written(folder: Path, size: int, n: int = 1000) -> tuple[RunFolder, int]:
     """A run of made-up labels in parts of ``size``, one face skipped."""
     made = RunFolder(folder)
-    made.put("generate", {"seeds": f"0-{n - 1}", "n": n})
+    made.put(generate=GenerateRecord(seeds=f"0-{n - 1}", n=n))
     p = np.random.default_rng(0).dirichlet(np.ones(3), n).astype(np.float32)
     starts = range(0, n, size)
     for number, start in enumerate(starts):
@@ -151,7 +153,7 @@ def test_the_hash_is_of_the_labels_and_not_of_the_parts(tmp_path: Path) -> None:
     assert labels_hash(one) == labels_hash(other)
     assert merge_parts(one, parts) == 1
     counts = {"b": 348, "c": 334, "a": 317}
-    assert one.record["labels"] == {"n": 999, "skipped": 1, "parts": 16, "sha256": labels_hash(one), "counts": counts}
+    assert one.record.labels == LabelsRecord(999, 1, 16, labels_hash(one), None, counts)
     assert re.fullmatch("[0-9a-f]{64}", labels_hash(one))
     names = [f"seed{seed:04d}.png" for seed in range(64)]
     assert whole_part(one, 0, names)

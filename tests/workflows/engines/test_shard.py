@@ -20,7 +20,7 @@ class _Judge:
     def record(self) -> Any:
         return SimpleNamespace(differences=lambda other: {})
 
-    def label(self, faces: Any, prepared: Any) -> pd.DataFrame:
+    def label(self, faces: Any, prepared: Any, skipped: Any = None) -> pd.DataFrame:
         self.asked += 1
         if self.fails:
             raise DataError("its network fails")

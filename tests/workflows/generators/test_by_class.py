@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from fergan.stylegan.dcgan import ClassNorm, DCGANConfig, DCGANGenerator
 from fergan.stylegan.generator import load_generator
 from fergan.workflows.generators.features import MetricsOptions
 from fergan.workflows.generators.metrics import judge
+from PIL import Image
 
 from ..conftest import Invoke
 
@@ -72,6 +74,21 @@ def test_the_grid_has_a_row_for_each_class(tmp_path: Path, invoke: Invoke) -> No
     (face,) = load_generator(tmp_path / "cond.safetensors", device="cpu").generate([2], class_index="b")
     assert np.array_equal(grid[34:66, 67:99], face)
     assert not np.array_equal(grid[1:33, 67:99], face)
+
+
+def test_a_class_without_a_network_is_of_the_bundled_conditional_generator(tmp_path: Path, invoke: Invoke) -> None:
+    assert invoke("generate", "--n", "1", "--class", "disgust", "--run", "shown").returncode == 0
+    record = json.loads((tmp_path / "runs" / "shown" / "run.json").read_text())["generate"]
+    assert (record["network"], record["class"]) == ("dcgan-fer2013-48-cond", 1)
+    (face,) = load_generator("dcgan-fer2013-48-cond", device="cpu").generate([0], class_index="disgust")
+    assert np.array_equal(read_image(tmp_path / "runs" / "shown" / "faces" / "seed0000.png"), face)
+    done = invoke("metrics", "--grid", "grid.png", "--class", "happy")
+    assert "64 samples of dcgan-fer2013-48-cond" in done.stdout, done.stderr
+    done = invoke("interpolate", "--seeds", "0,1", "--frames", "2", "--class", "1", "--out", "film.webp")
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "film.webp").size == (48, 48)
+    other = invoke("generate", "--n", "1", "--class", "disgust", "--network", "dcgan-fer2013-48", "--run", "other")
+    assert other.returncode == 2 and "dcgan-fer2013-48 has no classes" in other.stderr
 
 
 def test_the_bundled_conditional_generator_draws_classes_and_differs_within_each() -> None:

@@ -17,6 +17,7 @@ from fergan.stylegan.generator import load_generator
 from fergan.workflows.generators.direction import DirectionOptions, _across, learn_direction
 from fergan.workflows.generators.edited import by_strength
 from fergan.workflows.generators.features import identity_features
+from fergan.workflows.run_folder.folder import RunFolder
 from jsonschema import Draft202012Validator
 
 from ..conftest import Invoke
@@ -96,8 +97,7 @@ def test_a_sweep_draws_each_seed_at_each_strength_and_the_report_measures_it(
     assert edited["rising"] == pytest.approx(np.mean(rises))
     page = (run / "report.html").read_text()
     assert "Strengths of an edit" in page
-    settings = json.loads((run / "run.json").read_bytes())
-    assert (command(settings, 7, strength=2.0) or "").count("--edit happy.npz:2 ") == 1
+    assert (command(RunFolder(run).generate, 7, strength=2.0) or "").count("--edit happy.npz:2 ") == 1
 
 
 def test_half_of_broken_faces_lie_outside_those_of_other_seeds() -> None:
@@ -105,12 +105,10 @@ def test_half_of_broken_faces_lie_outside_those_of_other_seeds() -> None:
     faces = rng.standard_normal((64, 4))
     far = np.where(np.arange(64)[:, None] % 4 < 2, faces, faces + 100)
     start, end = by_strength({0.0: faces, 2.0: far})
-    assert start["moved"] == 0
-    assert start["precision"] > 0.7
-    assert end["precision"] == pytest.approx(start["precision"] / 2, abs=0.15)
-    assert end["moved"] == pytest.approx(
-        np.sqrt(4 * 100**2) / 2 / np.linalg.norm(np.diff(faces, axis=0), axis=1).mean()
-    )
+    assert start.moved == 0
+    assert start.precision > 0.7
+    assert end.precision == pytest.approx(start.precision / 2, abs=0.15)
+    assert end.moved == pytest.approx(np.sqrt(4 * 100**2) / 2 / np.linalg.norm(np.diff(faces, axis=0), axis=1).mean())
 
 
 def test_a_film_goes_from_a_face_to_the_face_moved(happy: Path, tmp_path: Path, invoke: Invoke) -> None:

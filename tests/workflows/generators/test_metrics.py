@@ -70,8 +70,9 @@ def test_a_perfect_generator_reaches_the_floor(real: Path, tmp_path: Path, invok
 
 def test_bad_pictures_are_told_from_good_ones(real: Path, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (80, 48, 48, 1), np.uint8)
-    options = MetricsOptions(str(real), images=str(_write(tmp_path / "noise", noise)), repeats=2, device="cpu")
+    options = MetricsOptions(str(real), images=str(_write(tmp_path / "noise", noise)), n=80, repeats=2, device="cpu")
     scores = {record["metric"]: record for record in judge(options)}
+    assert (scores["kid"]["n_real"], scores["kid"]["n_floor"]) == (80, 60)  # of 120 real pictures
     assert scores["kid"]["value"] > 100 * abs(scores["kid"]["floor"]["value"])
     assert scores["fid"]["value"] > 10 * scores["fid"]["floor"]["value"]
     assert scores["coverage"]["value"] < 0.1 < scores["coverage"]["floor"]["value"]
@@ -167,10 +168,10 @@ def test_inception_needs_torch_fidelity(real: Path, monkeypatch: pytest.MonkeyPa
     ("arguments", "code", "message"),
     [
         ([], 2, "--data is missing"),
-        (["--data", "REAL", "--n", "61"], 2, "has 120 pictures; give at most 60"),
+        (["--data", "REAL", "--n", "121"], 2, "has 120 pictures; give at most that"),
         (["--data", "REAL", "--n", "5"], 2, "give at least 6"),
         (["--data", "few"], 1, "8 pictures, too few; at least 12"),
-        (["--data", "REAL", "--images", "few", "--n", "9"], 2, "has 8 pictures; give at most 8"),
+        (["--data", "REAL", "--images", "few", "--n", "9"], 2, "has 8 pictures; give at most that"),
         (["--data", "broken"], 1, "3.png: is truncated or damaged"),
         (
             ["--data", "REAL", "--images", "mixed"],
@@ -179,7 +180,7 @@ def test_inception_needs_torch_fidelity(real: Path, monkeypatch: pytest.MonkeyPa
         ),
         (["--data", "nowhere"], 1, "nowhere: does not exist"),
         (["--data", "REAL", "--network", "dcgan-fer2013"], 2, "did you mean dcgan-fer2013-48"),
-        (["--data", "REAL", "--class", "1"], 2, "has no classes"),
+        (["--data", "REAL", "--network", "dcgan-fer2013-48", "--class", "1"], 2, "has no classes"),
         (["--data", "REAL", "--images", "few", "--psi", "0.5"], 2, "--images and --psi exclude each other"),
         (["--grid", "grid.png", "--neighbours", "sheet.png"], 2, "--neighbours needs --data"),
         (["--data", "REAL", "--out", "no/where.jsonl"], 1, "make the folder first"),

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fergan.classify.classifier import load_classifier
 from fergan.data.images import write_png
 from fergan.runtime.errors import UsageError
 from fergan.stylegan.checkpoints import save_generator
@@ -14,6 +16,9 @@ from fergan.stylegan.dcgan import DCGANConfig, DCGANGenerator
 from fergan.stylegan.generator import load_generator
 from fergan.stylegan.ops import setup_filter
 from fergan.stylegan.ops.upfirdn2d import upsample2d
+from fergan.stylegan.training import loop as loop_module
+from fergan.stylegan.training.loop import Progress
+from fergan.workflows.generators.fernet import fernet_features
 from fergan.workflows.generators.train import train_dcgan, train_stylegan2
 from safetensors.torch import load_file
 
@@ -30,6 +35,7 @@ OPTIONS = {
     "path_length": 2.0,
     "style_mixing": 0.9,
     "relativistic": False,
+    "feature_loss": 0.0,
     "ema_kimg": None,
     "gamma": None,
     "augment": "diffaugment",
@@ -102,16 +108,60 @@ def test_a_training_grows_from_a_lower_resolution(images: Path, tmp_path: Path, 
     assert torch.allclose(*blocks, atol=1e-6)
 
 
+def test_the_feature_loss_changes_the_last_fifth_alone_and_is_recorded(images: Path, tmp_path: Path) -> None:
+    def train(out: str, weight: float) -> Path:
+        options = {**OPTIONS, "resolution": 8, "snapshot_kimg": 0.064, "feature_loss": weight}
+        return train_stylegan2(str(images), str(tmp_path / out), lambda progress: None, kimg=0.08, **options)
+
+    def tensors(out: str) -> dict[str, torch.Tensor]:
+        state: dict[str, torch.Tensor] = torch.load(tmp_path / out / "training-state.pt")["modules"]["G"]
+        return state
+
+    kept: dict[str, list[dict[str, torch.Tensor]]] = {"off": [], "on": []}
+    for out, weight in (("off", 0.0), ("on", 0.2)):
+        with pytest.MonkeyPatch.context() as patch:
+            save = loop_module.save_state
+            patch.setattr(loop_module, "save_state", lambda *given: (save(*given), kept[out].append(tensors(out))))  # noqa: B023
+            path = train(out, weight)
+    same = [all(torch.equal(a[name], b[name]) for name in a) for a, b in zip(kept["off"], kept["on"], strict=True)]
+    assert same == [True, False]  # after four of five steps, and after the fifth
+    metadata = load_generator(path, device="cpu").metadata["feature_loss"]
+    assert metadata["weight"] == 0.2 and metadata["network"] == "fernet"
+    with pytest.raises(UsageError, match="feature_loss was .*fernet.*, is now null"):
+        train("on", 0.0)
+
+
+def test_fernets_features_are_those_of_the_classifier_and_have_gradients() -> None:
+    features, width, about = fernet_features()
+    classifier = load_classifier(device="cpu")
+    faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48), np.uint8)
+    images = ((torch.from_numpy(faces)[:, None].float() - 127.5) / 127.5).requires_grad_(True)
+    found = features(images)
+    assert found.shape == (3, width) and about["sha256"] == classifier.sha256
+    np.testing.assert_allclose(found.detach().numpy(), classifier.features(faces), rtol=1e-3, atol=1e-4)
+    found.sum().backward()
+    assert images.grad is not None and images.grad.abs().sum() > 0
+    gray = images.detach()
+    torch.testing.assert_close(features(gray.expand(-1, 3, -1, -1)), features(gray), rtol=1e-3, atol=1e-4)
+
+
 def test_a_conditional_dcgan_begins_with_the_weights_of_an_unconditional_one(images: Path, tmp_path: Path) -> None:
     (images / "dataset.json").write_text(json.dumps({"labels": [[f"{i}.png", i % 4] for i in range(40)]}))
     torch.manual_seed(0)
     save_generator(tmp_path / "start.safetensors", DCGANGenerator(DCGANConfig(100, 32, 3, 4)))
 
-    def train(out: str, init: str, epochs: float = 0.8) -> Path:  # two steps, in which D learns alone
+    class Killed(BaseException):
+        pass
+
+    def kill(progress: Progress) -> None:
+        if progress.kimg > 0.05:  # after the first snapshot, before D has learnt alone for its five steps
+            raise Killed
+
+    def train(out: str, init: str, epochs: float = 0.8, on_step: Callable[[Progress], None] = lambda _: None) -> Path:
         return train_dcgan(
             str(images),
             str(tmp_path / out),
-            lambda progress: None,
+            on_step,
             epochs=epochs,
             cond=True,
             base_channels=4,
@@ -123,7 +173,7 @@ def test_a_conditional_dcgan_begins_with_the_weights_of_an_unconditional_one(ima
         )
 
     start = load_generator(tmp_path / "start.safetensors", "cpu")
-    generator = load_generator(train("out", str(tmp_path / "start.safetensors")), "cpu")
+    generator = load_generator(train("out", str(tmp_path / "start.safetensors")), "cpu")  # two steps: D's alone
     assert generator.c_dim == 4
     weights = generator.network.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in start.network.named_parameters())
@@ -131,7 +181,12 @@ def test_a_conditional_dcgan_begins_with_the_weights_of_an_unconditional_one(ima
     shutil.copy(tmp_path / "start.safetensors", tmp_path / "same.safetensors")
     with pytest.raises(UsageError, match="init was .*start.safetensors"):
         train("out", str(tmp_path / "same.safetensors"))
-    later = load_generator(train("out", str(tmp_path / "start.safetensors"), 2.8), "cpu").network.state_dict()
+    straight = train("straight", str(tmp_path / "start.safetensors"), 2.8)
+    with pytest.raises(Killed):
+        train("out", str(tmp_path / "start.safetensors"), 2.8, kill)
+    resumed = train("out", str(tmp_path / "start.safetensors"), 2.8)
+    assert resumed.read_bytes() == straight.read_bytes()
+    later = load_generator(resumed, "cpu").network.state_dict()
     assert not any(torch.equal(later[name], value) for name, value in start.network.named_parameters())
     with pytest.raises(UsageError, match="is no DCGAN of this size, channels and width"):
         train("other", "dcgan-fer2013-48")

@@ -25,7 +25,7 @@ def test_any_flipped_byte_is_harmless_redone_or_said(tmp_path: Path, invoke: Inv
     assert invoke(*RUN, "4").returncode == 0
     good, run = tmp_path / "good", tmp_path / "runs" / "default"
     shutil.copytree(run, good)
-    labels = RunFolder(good).record["labels"]["sha256"]
+    labels = RunFolder(good).record.labels.sha256
     rng = random.Random(0)
     for name in [path.relative_to(good) for path in files(good) if path.suffix != ".png"]:
         content = (good / name).read_bytes()
@@ -38,7 +38,7 @@ def test_any_flipped_byte_is_harmless_redone_or_said(tmp_path: Path, invoke: Inv
             done = invoke(*RUN, "4")
             assert "Traceback" not in done.stderr, (name, place)
             if done.returncode == 0:
-                assert RunFolder(run).record["labels"]["sha256"] == labels, (name, place)
+                assert RunFolder(run).record.labels.sha256 == labels, (name, place)
             else:
                 assert done.stderr.count("\n") == 1, (name, place, done.stderr)
 
@@ -96,7 +96,7 @@ def test_a_run_grows_and_force_starts_over(tmp_path: Path, invoke: Invoke) -> No
     first = (run / "faces/seed0000.png").stat().st_mtime_ns
     assert invoke(*RUN, "5").returncode == 0
     assert (run / "faces/seed0000.png").stat().st_mtime_ns == first
-    assert invoke(*RUN, "5", "--run", "whole").stdout.split()[-1] == RunFolder(run).record["labels"]["sha256"]
+    assert invoke(*RUN, "5", "--run", "whole").stdout.split()[-1] == RunFolder(run).record.labels.sha256
     (run / "notes.txt").write_text("mine")
     fewer = invoke(*RUN, "2")
     assert fewer.returncode == 2 and "--force" in fewer.stderr and "delet" not in fewer.stderr

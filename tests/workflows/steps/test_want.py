@@ -22,6 +22,7 @@ from fergan.stylegan.directions import Direction, read_direction, save_direction
 from fergan.stylegan.generator import load_generator
 from fergan.workflows.engines.options import EngineOptions
 from fergan.workflows.engines.run import run_all
+from fergan.workflows.run_folder.faces import FacePlan
 from fergan.workflows.run_folder.folder import RunFolder
 from fergan.workflows.run_folder.selection import Scanned, Selection
 from fergan.workflows.steps import want as step
@@ -69,11 +70,11 @@ def test_only_wanted_faces_are_written_and_classify_says_the_same_of_them(found:
     assert judged == {row["face"]: (row["label_a"], row["confidence_a"]) for row in kept}
     assert found.generate is not None
     assert found.generate.n == 32
-    selected = found.record["selected"]
-    assert selected["seeds_seen"] == int(kept[-1]["seed"]) + 1
-    assert sum(rate["seen"] for rate in selected["rates"].values()) >= 32
-    assert selected["agreement"]["sad"]["agree"] == sum(row["label_b"] == "sad" == row["want"] for row in kept)
-    assert selected["judges_are_related"]  # fernet is a member of fernet-ensemble
+    selected = found.record.selected
+    assert selected.seeds_seen == int(kept[-1]["seed"]) + 1
+    assert sum(rate.k for rate in selected.rates.values()) >= 32
+    assert selected.agreement["sad"].k == sum(row["label_b"] == "sad" == row["want"] for row in kept)
+    assert selected.judges_are_related  # fernet is a member of fernet-ensemble
 
 
 def interrupting(monkeypatch: pytest.MonkeyPatch, shard: int) -> Callable[[int], None]:
@@ -141,7 +142,7 @@ def test_every_engine_finds_the_same(found: RunFolder, tmp_path: Path, engine: E
     with run.lock():
         run_all(run, OPTIONS, ClassifyOptions(), engine=engine, want=WANT)
     assert contents(run) == contents(found)
-    assert run.record["selected"] == found.record["selected"]
+    assert run.record.selected == found.record.selected
     assert run.labels_csv.read_text().count("\n") == 33
 
 
@@ -175,19 +176,19 @@ def test_a_conditional_generator_draws_each_wanted_label_in_its_class(tmp_path: 
     run = RunFolder(tmp_path / "run")
     with run.lock():
         generate_wanted(run, options, WantOptions({label: 3, other: 2}, max_seeds=20))
-    kept, selected = rows(run), run.record["selected"]
+    kept, selected = rows(run), run.record.selected
     order = [name for name in classifier.labels if name in (label, other)]
     assert [int(row["seed"]) % 2 for row in kept] == 3 * [order.index(label)]
-    assert selected["rates"][label]["n"] == 3  # its class is not drawn any more
-    assert (selected["rates"][other]["seen"], selected["rates"][other]["n"]) == (0, 10)
+    assert selected.rates[label].n == 3  # its class is not drawn any more
+    assert (selected.rates[other].k, selected.rates[other].n) == (0, 10)
     assert "0 of 2 found in 10 seeds" in (shortfall(run) or "")
     assert run.generate is not None
-    assert [face.class_index for face in run.generate.faces()] == 3 * [NAMED["fer2013"].index(label)]
+    assert [face.class_index for face in FacePlan.of(run.generate)] == 3 * [NAMED["fer2013"].index(label)]
     index = NAMED["fer2013"].index(label)
     drawn = load_generator(options.network).generate([int(row["seed"]) for row in kept], class_index=index)
     for row, picture in zip(kept, drawn, strict=True):
         assert np.array_equal(np.squeeze(read_image(run.faces / row["face"])), picture.squeeze())
-    assert f"--class {index}" in (command(run.record, int(kept[0]["seed"])) or "")
+    assert f"--class {index}" in (command(run.generate, int(kept[0]["seed"])) or "")
 
 
 @pytest.fixture(scope="module")
@@ -232,16 +233,16 @@ def test_what_drawing_does_not_find_is_steered_and_the_list_says_by_what(
             assert edit == f"{row['want']}.npz:{1 + (seed - 4) // 3 % 3}"
             vector = read_direction(directions[row["want"]]).vector
             styles = styles + np.float32(edit.rpartition(":")[2]) * vector
-            assert f" --edit {edit} " in (command(run.record, seed) or "")
+            assert f" --edit {edit} " in (command(run.generate, seed) or "")
         picture = read_image(run.faces / row["face"])
         assert np.array_equal(np.squeeze(picture), next(generator.draw(styles)).squeeze())
-    selected = run.record["selected"]
-    assert selected["rates"]["sad"]["n"] == 4 + sum((seed - 4) % 3 == 2 for seed in range(4, selected["seeds_seen"]))
+    selected = run.record.selected
+    assert selected.rates["sad"].n == 4 + sum((seed - 4) % 3 == 2 for seed in range(4, selected.seeds_seen))
     for label in ("happy", "sad"):
-        assert selected["steered"][label]["kept"] == sum(row["want"] == label and bool(row["edit"]) for row in kept)
+        assert selected.steered[label].kept == sum(row["want"] == label and bool(row["edit"]) for row in kept)
     report = json.loads((run.path / "report.json").read_bytes())
     assert not list(Draft202012Validator(schema()).iter_errors(report))
-    assert report["selected"]["steered"]["sad"]["kept"] == selected["steered"]["sad"]["kept"]
+    assert report["selected"]["steered"]["sad"]["kept"] == selected.steered["sad"].kept
     assert "moved along directions" in (run.path / "report.html").read_text()
 
 

@@ -1,17 +1,71 @@
-"""Settings, which decide the outcome of a classifier's training besides the data. Imports no Keras."""
+"""Settings, which decide the outcome of a classifier's training besides the data. Imports no torch and no Keras."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ...data.readers.ferplus import MODES
+from ...data.labels import FERPLUS_MODES
 from ...runtime.errors import UsageError
-from .augmentation import Augmentation
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("cosine", "plateau", "step", "constant")
 PRECISIONS = ("float32", "bfloat16", "float16")
-VOTES_MODES = ("auxiliary", *MODES)
+VOTES_MODES = ("auxiliary", *FERPLUS_MODES)
+_SHARES = ("flip", "shift", "zoom", "contrast", "brightness", "tone_strength", "salt_and_pepper", "erase")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a training face may be changed.
+
+    Attributes:
+        flip: probability of a mirror image.
+        rotation: largest rotation, degrees.
+        shift: largest shift along each axis, as a share of the side.
+        zoom: largest relative change of size.
+        crop: side of a square cut out at a random place and resized back to 48, 44 for example; 0 for none.
+        contrast: largest relative change of the distance of gray values from the image's mean.
+        brightness: largest gray value added or taken away, as a share of 255.
+        tones: changes of tone that each face gets, one after the other, each drawn from seven: contrast, brightness,
+            gamma, sharpness or blur, fewer gray levels, stretched contrast, noise (as RandAugment draws its own, Cubuk
+            et al. 2019, arXiv:1909.13719; turning and shifting are done above).
+        tone_strength: the largest strength of those, 0 to 1.
+        salt_and_pepper: share of pixels that become 0 or 255.
+        erase: probability that a random rectangle (2 % to 20 % of the area) is filled with the image's mean
+            (Zhong et al. 2020, arXiv:1708.04896).
+        mixup: alpha of mixup's Beta distribution (Zhang et al. 2018, arXiv:1710.09412); 0 turns it off.
+        cutmix: alpha of CutMix's Beta distribution (Yun et al. 2019, arXiv:1905.04899), by which a rectangle of each
+            face comes from another one; 0 turns it off. With mixup too, every batch gets one of the two, by chance.
+
+    Raises:
+        UsageError: a value that cannot be.
+    """
+
+    flip: float = 0.5
+    rotation: float = 12.0
+    shift: float = 0.08
+    zoom: float = 0.12
+    crop: int = 0
+    contrast: float = 0.0
+    brightness: float = 0.0
+    tones: int = 0
+    tone_strength: float = 0.5
+    salt_and_pepper: float = 0.0
+    erase: float = 0.3
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in _SHARES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"augmentation {name} {getattr(self, name)} is not from 0 to 1")
+        if not (0 <= self.rotation <= 180 and (self.crop == 0 or 8 <= self.crop <= 48)):
+            raise UsageError(
+                f"augmentation rotation {self.rotation} or crop {self.crop} cannot be; rotation is from 0 to 180, crop "
+                "from 8 to 48 (0: none)"
+            )
+        if min(self.mixup, self.cutmix, self.tones) < 0:
+            raise UsageError("augmentation mixup, cutmix and tones cannot be below 0")
 
 
 @dataclass(frozen=True)

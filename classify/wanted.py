@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ...runtime.errors import DataError
+from ..runtime.errors import DataError
 
 Shape = tuple[int | None, ...]
 

@@ -1,100 +1,77 @@
-"""The settings of the steps as ``run.json`` keeps them: one typed record a step, written and read here alone.
+"""The settings of the steps as ``run.json`` keeps them.
 
 Keys that say nothing of a run are left out, so that a folder of format 1 gives the same record when it is read again.
 """
 
 from __future__ import annotations
 
-import json
-import types
-import typing
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from ...data.faces import CROPS, SIZE, Preparation
-from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable
-from .faces import STEPS, FacePlan, Steering
-from .seeds import seed_sequence
+from ...runtime.errors import DataError
+from ..faces import CROPS, SIZE, Preparation
+from .record import Record
 
-_KEYS = {"class_index": "class"}
-_ALWAYS = ("class_index",)
-"""Names in ``run.json`` that are not the attribute's, and attributes that are written even where they are None."""
+STEPS = (1.0, 2.0, 3.0)
+"""Strengths by which steered faces are moved, in turn."""
 
 
-class Record:
-    """The base of the records: JSON values in and out."""
+@dataclass(frozen=True)
+class Steering:
+    """Which faces of a search are moved, and by what: told by the seed alone.
 
-    step: ClassVar[str]
-    other: Mapping[str, Any]
+    Attributes:
+        after: seeds from here on are moved.
+        labels: that they are moved towards, in turn.
+        edits: the name of the direction towards each label; empty where there is none, and
+            its turns are drawn as they are, for any label.
+        strengths: by which they are moved, in turn.
+    """
 
-    @classmethod
-    def from_json(cls, values: object) -> Self:
-        """Read a record.
+    after: int
+    labels: tuple[str, ...]
+    edits: tuple[str, ...]
+    strengths: tuple[float, ...] = STEPS
 
-        Raises:
-            DataError: a value is of the wrong type; the message names the key.
-        """
-        if not isinstance(values, Mapping):
-            raise DataError(f"the settings of {cls.step!r} are not a table")
-        hints = typing.get_type_hints(cls)
-        rest = dict(values)
-        given: dict[str, Any] = {}
-        for name in _names(cls):
-            key = _KEYS.get(name, name)
-            if key not in rest:
-                continue
-            value = rest.pop(key)
-            value = tuple(value) if isinstance(value, list) else value
-            if not _fits(value, hints[name]):
-                raise DataError(f"the setting {printable(key)} of {cls.step!r} is damaged")
-            given[name] = value
-        return cls(**given, other=rest)  # type: ignore[call-arg]
+    def of(self, seed: int) -> tuple[int, float] | None:
+        """The number of the label that a seed is moved towards, and the strength; None if it is drawn as it is."""
+        if seed < self.after:
+            return None
+        turn, number = divmod(seed - self.after, len(self.labels))
+        return (number, self.strengths[turn % len(self.strengths)]) if self.edits[number] else None
 
-    def to_json(self) -> dict[str, Any]:
-        """The record as ``run.json`` keeps it."""
-        found: dict[str, Any] = {}
-        for item in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, item.name)
-            if item.name == "other":
-                found.update(value)
-            elif value is not None or item.name in _ALWAYS:
-                found[_KEYS.get(item.name, item.name)] = list(value) if isinstance(value, tuple) else value
-        return found
+    def unmoved(self, seeds: int) -> int:
+        """How many of the first ``seeds`` seeds are drawn as they are."""
+        turns, rest = divmod(max(0, seeds - self.after), len(self.labels))
+        return min(seeds, self.after) + turns * self.edits.count("") + self.edits[:rest].count("")
 
-    def differences(self, other: Self) -> dict[str, tuple[Any, Any]]:
-        """Keys whose values differ, each with the value here and the one of ``other``."""
-        # through JSON, which turns tuples into lists
-        mine, theirs = (json.loads(json.dumps(record.to_json())) for record in (self, other))
-        return {key: (mine.get(key), theirs.get(key)) for key in {**mine, **theirs} if mine.get(key) != theirs.get(key)}
+    def edit(self, seed: int) -> str:
+        """What moves a seed, as the manifest says it: ``happy.npz:2``, or nothing."""
+        moved = self.of(seed)
+        return f"{self.edits[moved[0]]}:{moved[1]:g}" if moved else ""
 
 
-def refuse_other(what: str, differing: Iterable[str]) -> None:
-    """Refuse, by a DataError, to work for a run with another ``what``, where settings differ."""
-    if differing := list(differing):
-        raise DataError(
-            f"a worker has another {what} than the run ({', '.join(differing)}); install the same fergan everywhere "
-            "and give files by a path that all machines share"
-        )
+def class_of_seed(seed: int, classes: Sequence[int]) -> int | None:
+    """Which of several classes a seed is drawn in; None where there are none."""
+    return classes[seed % len(classes)] if classes else None
 
 
-def _names(kind: type) -> list[str]:
-    return [item.name for item in fields(kind) if item.name != "other"]
+def parse_quotas(text: str) -> dict[str, int]:
+    """``happy=50,neutral=50`` as :func:`format_quotas` wrote it.
+
+    Raises:
+        DataError: a quota is no number.
+    """
+    try:
+        return {label: int(n) for label, _, n in (part.rpartition("=") for part in text.split(",") if part)}
+    except ValueError as error:
+        raise DataError("the setting want of 'generate' is damaged") from error
 
 
-def _fits(value: object, hint: Any) -> bool:
-    """Whether a JSON value is of a type such as ``int | None`` or ``tuple[str, ...] | None``."""
-    for option in typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,):
-        if typing.get_origin(option) is tuple:
-            inner = typing.get_args(option)[0]
-            if isinstance(value, tuple) and value and all(_fits(item, inner) for item in value):
-                return True
-            continue
-        kind = (int, float) if option is float else typing.get_origin(option) or option
-        if isinstance(value, kind) and not isinstance(value, bool):
-            return True
-    return False
+def format_quotas(quotas: Mapping[str, int]) -> str:
+    """The text of quotas for ``run.json``."""
+    return ",".join(f"{label}={n}" for label, n in quotas.items())
 
 
 @dataclass(frozen=True)
@@ -103,7 +80,7 @@ class GenerateRecord(Record):
 
     Attributes:
         network, sha256: name and checksum of the generator's file.
-        seeds: as :func:`~.seeds.format_seeds` writes them; None where styles were projected.
+        seeds: such as ``0-2,7``; None where styles were projected.
         projected_w, projected_w_sha256: the file of projected styles, in place of seeds.
         n: pictures.
         truncation_psi: of all faces; None with ``psi_sweep`` or projected styles.
@@ -128,7 +105,9 @@ class GenerateRecord(Record):
         other: keys that this fergan does not know.
     """
 
-    step: ClassVar[str] = "generate"
+    entry: ClassVar[str] = "generate"
+    keys: ClassVar[Mapping[str, str]] = {"class_index": "class"}
+    always: ClassVar[tuple[str, ...]] = ("class_index",)
 
     network: str | None = None
     sha256: str | None = None
@@ -164,47 +143,14 @@ class GenerateRecord(Record):
     second_judge_sha256: str | None = None
     other: Mapping[str, Any] = field(default_factory=dict)
 
-    def faces(self) -> FacePlan:
-        """All faces of the run, in the order in which they are drawn and labelled.
-
-        Raises:
-            DataError: the record names neither seeds nor projected styles, or the wanted faces are not found yet.
-
-        >>> [face.name for face in GenerateRecord(seeds="0-1", psi_sweep=(0.5, 1.0)).faces()]
-        ['seed0000_psi0.50.png', 'seed0001_psi0.50.png', 'seed0000_psi1.00.png', 'seed0001_psi1.00.png']
-        """
-        if self.projected_w:
-            return FacePlan((), projected=self.n)
-        if self.want and not self.seeds:
-            raise DataError(f"the wanted faces ({self.want}) are not all found yet; give the same command again")
-        try:
-            return FacePlan(
-                seed_sequence(self.seeds or ""),
-                self.psi_sweep or (None,),
-                classes=self.classes or (),
-                strengths=self.edit_sweep or (None,),
-            )
-        except UsageError as error:
-            raise DataError("the setting seeds of 'generate' is damaged") from error
-
     def steering(self) -> Steering | None:
         """How the faces of a search are moved; None where they are not."""
         if self.steer is None or self.steer_after is None or not self.want:
             return None
-        labels = tuple(part.rpartition("=")[0] for part in self.want.split(","))
+        labels = tuple(parse_quotas(self.want))
         if len(labels) != len(self.steer):
             raise DataError("the setting steer of 'generate' is damaged")
         return Steering(self.steer_after, labels, self.steer, self.steer_strengths or STEPS)
-
-    def grows_from(self, before: GenerateRecord) -> bool:
-        """Whether this is the run ``before`` with more seeds after its own: its faces and labels then stay."""
-        if self.psi_sweep or self.edit_sweep or self.n <= before.n:
-            return False
-        if self.seeds is None or (before.seeds is None and not before.want):
-            return False
-        if replace(self, seeds=before.seeds, n=before.n).differences(before):
-            return False
-        return not before.seeds or list(self.faces()[: before.n]) == list(before.faces())
 
 
 @dataclass(frozen=True)
@@ -223,7 +169,7 @@ class ClassifyRecord(Record):
         images, n, pictures_sha256: the foreign pictures that were judged in place of the run's own faces.
     """
 
-    step: ClassVar[str] = "classify"
+    entry: ClassVar[str] = "classify"
 
     model: str | None = None
     sha256: str | None = None
@@ -240,11 +186,22 @@ class ClassifyRecord(Record):
     n: int | None = None
     pictures_sha256: str | None = None
 
+    @property
+    def size(self) -> Any:
+        """The side of a prepared face, or height and width; None where the record does not tell it."""
+        return self.other.get("size")
+
+    @property
+    def filter(self) -> str | None:
+        """How faces were made smaller."""
+        found = self.other.get("filter")
+        return None if found is None else str(found)
+
     def preparation(self) -> Preparation | None:
         """How the faces were prepared; None where the record does not tell it."""
         if self.crop not in CROPS:
             return None
-        size = self.other.get("size", SIZE)
+        size = SIZE if self.size is None else self.size
         both = [size, size] if isinstance(size, int) else size
         if not isinstance(both, list) or len(both) != 2 or not all(type(n) is int and 0 < n < 2**14 for n in both):
             return None
