@@ -19,7 +19,7 @@ import numpy as np
 from fergan.data.labels import FER2013
 from fergan.reports.statistics.bayes import credible_limits, mixing, under_both_priors
 from fergan.reports.statistics.comparison import compare_to_reference
-from fergan.reports.statistics.confusion import confusion_counts
+from fergan.reports.statistics.confusion import answers_by_class
 from fergan.reports.statistics.distance import corrected_distance
 from fergan.reports.statistics.fit import ALARM, label_shift_test
 from fergan.reports.statistics.label_audit import prediction_powered, stratified_sample
@@ -99,7 +99,7 @@ class Reports:
         p = population.probabilities[faces]
         validation = Validation("simulated", population.labels[drawn], population.probabilities[drawn])
         counts = np.bincount(p.argmax(axis=1), minlength=K)
-        confusion = confusion_counts(validation.probabilities, validation.labels)
+        confusion = answers_by_class(validation.probabilities, validation.labels)
         if "corrected" in self.wanted:
             corrected = estimate_prevalence(
                 p, validation.labels, validation.probabilities, methods=("ACC", "PACC", "EM"), seed=number

@@ -65,17 +65,16 @@ def main() -> None:
         models = options.model or ["fernet", "fernet-ensemble", str(efficientnet(folder / "efficientnet.onnx"))]
 
         def spent(models: list[str]) -> float:
-            first, *others = models
-            wanted = ClassifyOptions(first, pictures, "ffhq", "cpu", further=tuple((None, model) for model in others))
+            wanted = ClassifyOptions(tuple((None, model) for model in models), pictures, "ffhq", "cpu")
             started = time.process_time()
             classify(RunFolder(folder / "-".join(str(len(path)) for path in models)), wanted)
             return time.process_time() - started
 
         for model in models:
-            judge = Judge(ClassifyOptions(model, device="cpu"))
+            judge = Judge(ClassifyOptions(((None, model),), device="cpu"))
             first_picture = ImageSource(pictures).read(f"00000{_suffix(pictures)}")
             judge.classifier.predict(judge.preparation.prepare([first_picture]))
-        preparation = Judge(ClassifyOptions(models[-1], crop="ffhq", device="cpu")).preparation
+        preparation = Judge(ClassifyOptions(((None, models[-1]),), crop="ffhq", device="cpu")).preparation
         reading = preparing = 0.0
         source = ImageSource(pictures)
         for name in source.names:
@@ -107,7 +106,7 @@ def _opening(models: list[str]) -> float:
 
     started = time.process_time()
     for model in models:
-        Judge(ClassifyOptions(model, device="cpu"))
+        Judge(ClassifyOptions(((None, model),), device="cpu"))
     return time.process_time() - started
 
 

@@ -18,7 +18,7 @@ from statistics import NormalDist
 import numpy as np
 from fergan.benchmarks.coverage import FER2013, SCENARIOS, K, Population
 from fergan.reports.statistics.bayes import bayesian_shares
-from fergan.reports.statistics.confusion import confusion_counts
+from fergan.reports.statistics.confusion import answers_by_class
 from fergan.reports.statistics.label_audit import prediction_powered, stratified_sample
 from fergan.reports.statistics.prevalence import confusion_matrix, estimate_prevalence, hard_outputs
 from fergan.reports.statistics.table import LabelTable
@@ -57,7 +57,7 @@ def classical(method: str) -> Callable[[World, int], Limits]:
 
 def bayesian(world: World, seed: int) -> Limits:
     counts = np.bincount(world.p.argmax(axis=1), minlength=K)
-    found = bayesian_shares(counts, confusion_counts(world.v, world.labels), seed=seed)
+    found = bayesian_shares(counts, answers_by_class(world.v, world.labels), seed=seed)
     return found.shares, found.low, found.high
 
 

@@ -6,7 +6,6 @@ needs them; and for classifiers that fergan trained their settings, data and sco
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +13,9 @@ from typing import Any, Literal
 import numpy as np
 
 from ..data.faces import SIZE
-from ..data.labels import AFFECTNET, FER2013, FERPLUS, RAFDB, canonical_label
+from ..data.labels import AFFECTNET, ALPHABETIC, FER2013, FERPLUS, RAFDB, canonical_label
 from ..runtime.errors import DataError, UsageError
-from ..runtime.files import printable, read_regular
+from ..runtime.files import printable, read_json
 from .known import BESIDES, KNOWN_JUDGES
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -42,7 +41,7 @@ _ORDERS = (
     ("of RAF-DB", RAFDB),
     ("of FER+", FERPLUS),
     ("of AffectNet", AFFECTNET),
-    ("of folders, which is alphabetical,", tuple(sorted(FERPLUS))),
+    ("of folders, which is alphabetical,", ALPHABETIC),
 )
 """Orders in which published models number the expressions, to choose from; never one to assume."""
 _RANGES = (
@@ -101,14 +100,9 @@ def read_card(path: Path, labels: Sequence[str] | None = None, input_range: Give
         DataError: it is no JSON object, or its ``outputs`` are neither ``probabilities`` nor ``logits``.
     """
     sidecar = path.with_suffix(".json")
-    card: Any = {}
-    if sidecar.exists():
-        try:
-            card = json.loads(read_regular(sidecar, 2**24))  # bytes: UTF-16 and byte order marks too
-        except (OSError, ValueError, RecursionError) as error:
-            raise DataError(f"{printable(sidecar)}: is not readable as JSON ({printable(error)})") from error
-        if not isinstance(card, dict):
-            raise DataError(f"{printable(sidecar)}: holds no JSON object")
+    card = read_json(sidecar, "write it again, or delete it", 2**24) if sidecar.exists() else {}
+    if not isinstance(card, dict):
+        raise DataError(f"{printable(sidecar)}: holds no JSON object")
     if labels is not None:
         card["labels"] = list(labels)
     if input_range is not None:

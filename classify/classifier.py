@@ -42,7 +42,7 @@ from .wanted import Wanted
 if TYPE_CHECKING:
     from .backend import keras
 
-_BATCH = {"cpu": 16, "cuda": 512}
+BATCH = {"cpu": 16, "cuda": 512}
 """Faces that a network sees at once. On CPUs more are no faster, and a single face waits for a whole batch."""
 _SMALL = 96
 """Pixels of the side above which a network sees an eighth of that."""
@@ -99,7 +99,7 @@ class Classifier:
         height, width, channels = network.input_shape
         self.input_shape: tuple[int, int, int] = (int(height or 0), int(width or 0), int(channels or 0))
         self._network, self.device = network, device
-        size = _BATCH[device] if max(self.input_shape[:2]) <= _SMALL else _BATCH[device] // 8
+        size = BATCH[device] if max(self.input_shape[:2]) <= _SMALL else BATCH[device] // 8
         self._batch = network.batch or size
         alone = network.engine == "keras" or device != "cpu"  # Keras, and _exact, have settings of the whole process
         self._lock = threading.Lock() if alone else nullcontext()

@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from ..data.labels import FER2013, FERPLUS
+from ..data.labels import ALPHABETIC, FER2013, FERPLUS
 
 Shape = tuple[int, ...]
 
@@ -145,10 +145,6 @@ def _xception(stem: tuple[int, int], modules: Iterable[int]) -> tuple[Shape, ...
     return (*kernels, (3, 3, before, 7))
 
 
-_ALPHABET = ("angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
-"""HSEmotion's order: Anger, Contempt, Disgust, Fear, Happiness, Neutral, Sadness, Surprise."""
-
-
 def _oarriaga(name: str, file: str, kernels: tuple[Shape, ...], megabytes: float, **more: Any) -> KnownJudge:
     return KnownJudge(
         name,
@@ -189,17 +185,17 @@ def _hsemotion(name: str, labels: tuple[str, ...], size: int, features: int) -> 
     )
 
 
-_SEVEN = tuple(name for name in _ALPHABET if name != "contempt")
+_SEVEN = tuple(sorted(FER2013))
 _FACES = "https://github.com/oarriaga/face_classification/raw/master/trained_models/"
 _ZOO = "https://github.com/onnx/models/raw/main/validated/vision/body_analysis/emotion_ferplus/model/"
 
 KNOWN_JUDGES: dict[str, KnownJudge] = {
     judge.name: judge
     for judge in (
-        _hsemotion("enet_b0_8_best_vgaf", _ALPHABET, 224, 1280),
-        _hsemotion("enet_b0_8_best_afew", _ALPHABET, 224, 1280),
-        _hsemotion("enet_b0_8_va_mtl", (*_ALPHABET, *BESIDES), 224, 1280),
-        _hsemotion("enet_b2_8", _ALPHABET, 260, 1408),
+        _hsemotion("enet_b0_8_best_vgaf", ALPHABETIC, 224, 1280),
+        _hsemotion("enet_b0_8_best_afew", ALPHABETIC, 224, 1280),
+        _hsemotion("enet_b0_8_va_mtl", (*ALPHABETIC, *BESIDES), 224, 1280),
+        _hsemotion("enet_b2_8", ALPHABETIC, 260, 1408),
         _hsemotion("enet_b2_7", _SEVEN, 260, 1408),
         KnownJudge(
             "emotion-ferplus-8",

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from ..runtime.errors import UsageError
+from .crops import CROPS as CROPS
 from .detection.cascades import HAAR, HAAR_ENLARGE
 from .detection.detectors import SMALLEST, open_detector
 from .detection.face import FaceDetector
@@ -27,9 +28,6 @@ from .images import image_pixels, read_image
 
 SIZE = 48
 """Side of a prepared face in pixels: that of FER2013."""
-
-CROPS = ("none", "ffhq", "detect")
-"""``none``: the whole picture. ``ffhq``: :data:`FFHQ_BOX`. ``detect``: the largest face that OpenCV finds."""
 
 COLOURS = ("gray", "rgb")
 

@@ -12,6 +12,9 @@ FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 FERPLUS = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt")
 """The eight emotions in the column order of FER+'s fer2013new.csv (Barsoum et al. 2016, arXiv:1608.01041)."""
 
+ALPHABETIC = tuple(sorted(FERPLUS))
+"""The eight emotions in the order of folders; that of HSEmotion's networks too."""
+
 FERPLUS_MODES = ("majority", "probability", "crossentropy", "multi_target")
 """FER+'s four ways from votes to training targets, see :func:`fergan.data.readers.ferplus.ferplus_targets`."""
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .formatting import listed, percent, plural, printable
 from .statistics.agreement import Agreement, agreement_test
-from .statistics.confusion import FEW, confusion_counts
+from .statistics.confusion import FEW, answers_by_class
 from .statistics.depth import DepthCheck, compare_confidence
 from .statistics.fit import ALARM, LabelShiftTest, label_shift_test
 from .statistics.preparation import PreparationSensitivity
@@ -99,7 +99,7 @@ def correct(table: LabelTable, validation: Validation, preparation: PreparationS
 def tested_label_shift(table: LabelTable, validation: Validation, acc: PrevalenceEstimate) -> LabelShiftTest:
     """Whether these labels refute a correction by these validation faces, by the fit or by ACC's shares themselves."""
     counts = np.bincount(table.codes, minlength=len(table.classes))
-    test = label_shift_test(counts, confusion_counts(validation.probabilities, validation.labels))
+    test = label_shift_test(counts, answers_by_class(validation.probabilities, validation.labels))
     return replace(test, verdict="refuted") if len(acc.outside) else test
 
 

@@ -1,39 +1,14 @@
 """How numbers and foreign text are written in the report: one spelling each, for page, figures and sentences."""
 
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 
+from ..runtime.files import printable as printable
+
 NBSP = "\N{NO-BREAK SPACE}"
 EN_DASH = "\N{EN DASH}"
-
-# Controls, lone surrogates and the characters that reorder or hide their neighbours: a file name that holds one could
-# show itself as another name, and a lone surrogate (os.fsdecode makes them) cannot be written as UTF-8 at all.
-_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-_PLAIN = re.compile(r"[ -~]*")
-
-
-def printable(text: object, limit: int = 2000) -> str:
-    """`text` as a string that shows every character: invisible ones become `\\u202e`, the middle of a long one `…`.
-
-    This is for reading, not for safety: the templates escape whatever comes out of here.
-
-    >>> printable("a\\x00b")
-    'a\\\\x00b'
-    """
-    shown = str(text)
-    if len(shown) > limit:
-        half = max(1, (limit - 1) // 2)
-        shown = f"{shown[:half]}\N{HORIZONTAL ELLIPSIS}{shown[-half:]}"
-    if _PLAIN.fullmatch(shown):  # nearly every name; the loop below is slow for a hundred thousand of them
-        return shown
-    return "".join(
-        char.encode("unicode_escape").decode("ascii") if unicodedata.category(char) in _INVISIBLE else char
-        for char in shown
-    )
 
 
 def count(n: int) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from .settings import plain
 from .statistics.answers import AnsweredConfusion
 from .statistics.bayes import BayesianShares, bayesian_shares
-from .statistics.confusion import confusion_counts
+from .statistics.confusion import answers_by_class
 from .statistics.label_audit import AuditEstimate
 from .statistics.planning import Plan, plan
 from .statistics.prevalence import Validation
@@ -35,7 +35,7 @@ class Further:
 def further(table: LabelTable, validation: Validation) -> Further:
     """The posterior of the shares of a table of labels, and a plan at its means."""
     k = len(table.classes)
-    confusion = confusion_counts(validation.probabilities, validation.labels)
+    confusion = answers_by_class(validation.probabilities, validation.labels)
     posterior = bayesian_shares(np.bincount(table.codes, minlength=k), confusion)
     try:
         planned = plan(table.classes, confusion, posterior.shares, n=len(table))

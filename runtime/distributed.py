@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import torch
-import torch.distributed as dist
+if TYPE_CHECKING:
+    import torch
 
 
 def rank() -> int:
@@ -29,6 +30,9 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     if world_size() == 1:
         yield device
         return
+    import torch
+    import torch.distributed as dist
+
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
@@ -40,16 +44,19 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
         dist.destroy_process_group()
 
 
-@torch.no_grad()
 def average(tensors: Sequence[torch.Tensor]) -> None:
     """Replace every tensor (all of one dtype) by its mean over the processes, in one message."""
     if world_size() == 1 or not tensors:
         return
-    flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
-    dist.all_reduce(flat)
-    flat /= world_size()
-    for tensor, part in zip(tensors, flat.split_with_sizes([tensor.numel() for tensor in tensors]), strict=True):
-        tensor.copy_(part.view_as(tensor))
+    import torch
+    import torch.distributed as dist
+
+    with torch.no_grad():
+        flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
+        dist.all_reduce(flat)
+        flat /= world_size()
+        for tensor, part in zip(tensors, flat.split_with_sizes([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(part.view_as(tensor))
 
 
 def mean_over_ranks(value: torch.Tensor) -> torch.Tensor:

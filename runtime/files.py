@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -13,10 +14,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 from .errors import DataError
 
 _TEMPORARY = re.compile(r"\.fergan-[0-9a-f]{16}\.tmp")
+
+
+_NO_FOLDER = "its folder does not exist; make the folder first"
 
 
 def temporary_path(path: str | os.PathLike[str], suffix: str = "") -> Path:
@@ -52,6 +57,16 @@ def require_folder(folder: str | os.PathLike[str], advice: str) -> Path:
     return folder
 
 
+def require_folder_of(path: str | os.PathLike[str]) -> None:
+    """Refuse a file's name before the work that fills the file.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    if not Path(path).parent.is_dir():
+        raise DataError(f"{printable(path)}: cannot be written: {_NO_FOLDER}")
+
+
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file so that its name only ever stands for complete contents, even if the process is killed midway.
 
@@ -82,7 +97,7 @@ def writing(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             reason = "the disk is full; free some space and run again"
         elif not path.parent.is_dir():
-            reason = "its folder does not exist; make the folder first"
+            reason = _NO_FOLDER
         else:
             reason = f"{error.strerror or error}; check the folder and its permissions"
         raise DataError(f"{printable(path)}: cannot be written: {reason}") from error
@@ -101,9 +116,23 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def printable(text: object) -> str:
-    """Text on one line that any terminal and log can take: odd characters (line ends, lone bytes) as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+def printable(text: object, limit: int = 2000) -> str:
+    r"""Text on one line that shows every character to any terminal, log and page.
+
+    Line ends, lone bytes and the characters that reorder or hide their neighbours become escapes, such as ``\u202e``:
+    a file name that holds one could show itself as another name. The middle of a long text becomes ``…``.
+    """
+    shown = str(text)
+    if len(shown) > limit:
+        half = max(1, (limit - 1) // 2)
+        shown = f"{shown[:half]}\N{HORIZONTAL ELLIPSIS}{shown[-half:]}"
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() or category(c) == "Zs" else _escaped(c) for c in shown)
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()
 
 
 def utf8_text(text: str) -> str:
@@ -144,14 +173,14 @@ def read_bytes(path: str | os.PathLike[str], advice: str = "") -> bytes:
         raise DataError(f"{printable(path)}: cannot be read ({reason}){advice and f'; {advice}'}") from error
 
 
-def read_json(path: Path, advice: str = "delete it") -> Any:
-    """The JSON values of a file, None where there is no such file.
+def read_json(path: Path, advice: str = "delete it", most: int = 2**33) -> Any:
+    """The JSON values of a file of at most so many bytes, None where there is no such file.
 
     Raises:
         DataError: it cannot be read or is no JSON; the message then ends with ``advice``.
     """
     try:
-        return json.loads(read_regular(path, advice=advice))
+        return json.loads(read_regular(path, most, advice))  # bytes: UTF-16 and byte order marks too
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -193,6 +222,11 @@ def npz_bytes(**arrays: Any) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
+
+
+def json_digest(data: Any) -> str:
+    """Half of the SHA-256 of plain JSON values, which tells whether they are the same again."""
+    return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
 
 
 def json_text(data: Any) -> str:

@@ -17,14 +17,16 @@ from ..runtime.devices import choose_device
 from ..runtime.errors import DataError, UsageError
 from .checkpoints import read_checkpoint
 from .networks import StyleGAN2
+from .noise import NOISE_MODES
 from .synthesis.cpu import CPUSynthesis
 from .synthesis.cuda_graphs import GraphedSynthesis
 from .zoo import ZOO, find_checkpoint
 
 _MOST_PSI = 1000
 
-NOISE_MODES = ("const", "random", "none")
 MAX_SEED = 2**32 - 1
+
+Classes = int | str | None | Sequence[int | str | None]
 
 T = TypeVar("T")
 
@@ -165,7 +167,7 @@ class Generator:
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
         noise_mode: str = "const",
-        class_index: int | str | None = None,
+        class_index: Classes = None,
     ) -> np.ndarray:
         """Draw the faces of ``seeds`` into one array, uint8 [N, H, W, C]; :meth:`faces` takes the same arguments."""
         seeds = list(seeds)
@@ -182,7 +184,7 @@ class Generator:
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
         noise_mode: str = "const",
-        class_index: int | str | None = None,
+        class_index: Classes = None,
     ) -> Iterator[np.ndarray]:
         """Draw one face a seed, by NVIDIA's convention: z = ``numpy.random.RandomState(seed).randn(1, z_dim)``.
 
@@ -195,7 +197,7 @@ class Generator:
             truncation_psi: as in :meth:`mapping`.
             truncation_cutoff: as in :meth:`mapping`.
             noise_mode: as in :meth:`synthesis`; ``random`` is drawn from the face's seed.
-            class_index: 0 .. c_dim - 1 or a name, for a conditional generator.
+            class_index: 0 .. c_dim - 1 or a name, for a conditional generator; or a list, one a seed.
 
         Yields:
             uint8 [H, W, C], rounded as the published programs do: (x * 127.5 + 128), clamped, truncated.
@@ -205,32 +207,42 @@ class Generator:
                 not (when its batch is drawn).
             DataError: the network draws NaN or infinity.
         """
-        index = self.find_class(class_index)
-        _check_noise_mode(noise_mode)
-
-        def drawn() -> Iterator[np.ndarray]:
-            for count, batch in _padded(seeds, self.batch_size):
-                ws = self._seed_styles(batch, truncation_psi, truncation_cutoff, index)
-                yield from self._images(ws, noise_mode, batch)[:count]
-
-        return drawn()
+        drawn, noise_seeds = itertools.tee(seeds)
+        styles = self.each_style(drawn, truncation_psi, truncation_cutoff, class_index)
+        return self.draw(styles, noise_mode, noise_seeds)
 
     def styles(
         self,
         seeds: Iterable[int],
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
-        class_index: int | str | None = None,
+        class_index: Classes = None,
     ) -> np.ndarray:
         """The truncated styles of seeds, float32 [N, num_ws, w_dim], of which :meth:`draw` makes the same faces."""
-        index = self.find_class(class_index)
-        seeds = list(seeds)
-        styles = np.empty((0, self.num_ws, self.w_dim), np.float32)
-        parts = [
-            self._seed_styles(batch, truncation_psi, truncation_cutoff, index)[:count].cpu().numpy()
-            for count, batch in _padded(seeds, self.batch_size)
-        ]
-        return np.concatenate([styles, *parts])
+        styles = list(self.each_style(seeds, truncation_psi, truncation_cutoff, class_index))
+        return np.stack(styles) if styles else np.empty((0, self.num_ws, self.w_dim), np.float32)
+
+    def each_style(
+        self,
+        seeds: Iterable[int],
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        class_index: Classes = None,
+    ) -> Iterator[np.ndarray]:
+        """The styles that :meth:`styles` returns, float32 [num_ws, w_dim] each, made as they are taken."""
+        if isinstance(class_index, Sequence) and not isinstance(class_index, str):
+            pairs = zip(seeds, [self.find_class(one) for one in class_index], strict=True)
+        else:
+            pairs = zip(seeds, itertools.repeat(self.find_class(class_index)))  # noqa: B905 - one is endless
+
+        def mapped() -> Iterator[np.ndarray]:
+            for count, batch in _padded(pairs, self.batch_size):
+                z = np.concatenate([np.random.RandomState(_seed(seed)).randn(1, self.z_dim) for seed, _ in batch])
+                classes = [index for _, index in batch if index is not None]
+                c = np.eye(self.c_dim)[classes] if classes else None
+                yield from self.mapping(z, c, truncation_psi, truncation_cutoff)[:count].cpu().numpy()
+
+        return mapped()
 
     def draw(
         self, styles: Iterable[np.ndarray], noise_mode: str = "const", noise_seeds: Iterable[int] | None = None
@@ -257,13 +269,6 @@ class Generator:
                 yield from self._images(ws, noise_mode, [seed for _, seed in batch])[:count]
 
         return drawn()
-
-    def _seed_styles(
-        self, seeds: Sequence[int], truncation_psi: float, truncation_cutoff: int | None, class_index: int | None
-    ) -> torch.Tensor:
-        z = np.concatenate([np.random.RandomState(_seed(seed)).randn(1, self.z_dim) for seed in seeds])
-        c = None if class_index is None else np.eye(self.c_dim)[[class_index] * len(seeds)]
-        return self.mapping(z, c, truncation_psi, truncation_cutoff)
 
     def _images(self, ws: torch.Tensor | np.ndarray, noise_mode: str, noise_seeds: Sequence[int]) -> np.ndarray:
         noise = [torch.Generator().manual_seed(seed) for seed in noise_seeds] if noise_mode == "random" else None

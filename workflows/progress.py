@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..runtime.distributed import rank
 from ..runtime.files import printable
 
 if TYPE_CHECKING:
@@ -78,8 +79,7 @@ def progress(title: str, unit: str = "faces", into: Path | str | None = None) ->
     from rich.progress import TimeRemainingColumn as TimeToGo
 
     console = Console(stderr=True)
-    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
-    if quiet() or not console.is_terminal or not first:
+    if quiet() or not console.is_terminal or rank() > 0:
         yield no_progress
         return
     text = title if into is None else f"{title}: {printable(into)}"

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from .arrays import Floats, Ints
 from .bayes import dirichlet, highest_density
+from .judges import cohens_kappa
 from .table import LabelTable
 
 NO_ANSWER = -1
@@ -144,8 +145,8 @@ def confusion_from_answers(
     return AnsweredConfusion(matrix, asked.votes.sum(axis=0), shares, low, high, level)
 
 
-def cohens_kappa(a: ArrayLike, b: ArrayLike) -> float | None:
-    """Agreement of two people beyond chance: 1 in full, 0 as by chance (Cohen 1960); 'cannot tell' is a class too.
+def kappa_of_people(a: ArrayLike, b: ArrayLike) -> float | None:
+    """Cohen's kappa of two people: 1 in full agreement, 0 as by chance; 'cannot tell' is a class too.
 
     Args:
         a: codes [n] of one person, `NO_ANSWER` where there is none.
@@ -158,12 +159,10 @@ def cohens_kappa(a: ArrayLike, b: ArrayLike) -> float | None:
     both = (one != NO_ANSWER) & (other != NO_ANSWER)
     if not both.any():
         return None
-    codes = np.union1d(one[both], other[both])
-    shares = [(x[both][:, None] == codes).mean(axis=0) for x in (one, other)]
-    chance = float(shares[0] @ shares[1])
-    if chance >= 1:
-        return None
-    return float(((one == other)[both].mean() - chance) / (1 - chance))
+    codes, places = np.unique(np.stack([one[both], other[both]]), return_inverse=True)
+    first, second = places.reshape(2, -1)
+    kappa = cohens_kappa(first, second, len(codes))
+    return None if kappa is None else kappa.value
 
 
 def _merged(strata: Ints, rows: Ints) -> Ints:

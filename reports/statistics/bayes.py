@@ -64,7 +64,7 @@ def bayesian_shares(counts: ArrayLike, confusion: ArrayLike, *, level: float = 0
 
     Args:
         counts: faces of each label, whole numbers [K].
-        confusion: whole numbers [K, K] from :func:`~.confusion.confusion_counts`.
+        confusion: whole numbers [K, K] from :func:`~.confusion.answers_by_class`.
         level: of each interval; see :func:`credible_limits`.
         seed: of the draws; the same inputs and seed give the same posterior.
 

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ...data.face_set import confusion_counts
 from .arrays import Floats, Ints
 
 FEW = 50
@@ -35,11 +36,10 @@ def confusion_matrix(outputs: ArrayLike, labels: ArrayLike, smoothing: ArrayLike
     return (p.T @ np.eye(k)[y] + extra) / (per_class + k * extra)
 
 
-def confusion_counts(probabilities: ArrayLike, labels: ArrayLike) -> Ints:
-    """Validation faces by answer (row) and true class (column): int [K, K]."""
-    p, y = np.asarray(probabilities), np.asarray(labels, np.int64)
-    k = p.shape[1]
-    return np.bincount(p.argmax(axis=1) * k + y, minlength=k * k).reshape(k, k).astype(np.int64)
+def answers_by_class(probabilities: ArrayLike, labels: ArrayLike) -> Ints:
+    """Validation faces by answer (row) and true class (column): int [K, K], the transpose of a confusion's counts."""
+    p = np.asarray(probabilities)
+    return confusion_counts(np.asarray(labels), p.argmax(axis=1), p.shape[1]).T
 
 
 def smoothing_for(per_class: ArrayLike) -> Floats:

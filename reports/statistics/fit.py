@@ -55,20 +55,20 @@ class LabelShiftTest:
 
 
 def label_shift_test(
-    counts: ArrayLike, confusion_counts: ArrayLike, *, draws: int = _DRAWS, seed: int = 0
+    counts: ArrayLike, answers_by_class: ArrayLike, *, draws: int = _DRAWS, seed: int = 0
 ) -> LabelShiftTest:
     """Test whether labels can come from validation faces in other proportions.
 
     Args:
         counts: labels of the faces in question, whole numbers [K], not all 0.
-        confusion_counts: [K, K], validation faces by answer (row) and true class (column); every class has some.
+        answers_by_class: [K, K], validation faces by answer (row) and true class (column); every class has some.
         draws: of the bootstrap.
         seed: of the draws; the same counts and seed give the same p-value.
 
     Raises:
         ValueError: shapes that do not fit, no faces, or a class without validation faces.
     """
-    c, v = np.asarray(counts, np.int64), np.asarray(confusion_counts, np.int64)
+    c, v = np.asarray(counts, np.int64), np.asarray(answers_by_class, np.int64)
     if v.shape != (len(c), len(c)) or c.ndim != 1 or not c.sum():
         raise ValueError(f"shapes do not fit or no faces: counts {c.shape}, confusion {v.shape}")
     if (v.sum(axis=0) == 0).any():
@@ -93,12 +93,12 @@ def label_shift_test(
     return LabelShiftTest(float(statistic[0]), p_value, power, verdict, n * matrix @ shares[0])
 
 
-def smoothed_columns(confusion_counts: ArrayLike) -> Floats:
+def smoothed_columns(answers_by_class: ArrayLike) -> Floats:
     """Answers by true class [.., K, K] as columns that sum to 1, with half a face more in each cell (Jeffreys' prior).
 
     An answer that a few validation faces never got is then rare, not impossible.
     """
-    v = np.asarray(confusion_counts, np.float64) + 0.5
+    v = np.asarray(answers_by_class, np.float64) + 0.5
     return v / v.sum(axis=-2, keepdims=True)
 
 

@@ -13,6 +13,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ...data.face_set import confusion_counts
 from .arrays import Floats, Ints
 from .distance import Interval
 from .shares import LabelShares, label_shares, wilson_interval
@@ -155,9 +156,9 @@ def cohens_kappa(a: ArrayLike, b: ArrayLike, classes: int, level: float = 0.95) 
     Args:
         a, b: codes [N], 0..classes - 1.
     """
-    pairs = np.asarray(a, np.int64) * classes + np.asarray(b, np.int64)
-    n = len(pairs)
-    joint = np.bincount(pairs, minlength=classes**2).reshape(classes, classes) / n
+    one = np.asarray(a, np.int64)
+    n = len(one)
+    joint = confusion_counts(one, np.asarray(b, np.int64), classes) / n
     rows, columns = joint.sum(axis=1), joint.sum(axis=0)
     chance = float(rows @ columns)
     if chance >= 1:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .answers import AnsweredConfusion, AuditDesign, Votes, cohens_kappa, confusion_from_answers
+from .answers import AnsweredConfusion, AuditDesign, Votes, confusion_from_answers, kappa_of_people
 from .arrays import Floats, Ints
 from .shares import wilson_interval
 from .table import LabelTable
@@ -157,7 +157,7 @@ def prediction_powered(
     return AuditEstimate(
         shares, low, high, human, power, int((told > 0).sum()), float(weight @ (y * judged).sum(axis=1)) / nameable,
         effective, level, unsure, unsure_low, unsure_high, worst_low, worst_high,
-        len(codes), cohens_kappa(codes[0], codes[1]) if len(codes) == 2 else None,
+        len(codes), kappa_of_people(codes[0], codes[1]) if len(codes) == 2 else None,
         confusion_from_answers(table, design, answers, level=level),
     )  # fmt: skip
 

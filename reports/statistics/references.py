@@ -12,7 +12,7 @@ from ...data.labels import FER2013, canonical_label
 from ...runtime.errors import DataError
 from ..formatting import listed, printable
 from .arrays import Floats, Ints
-from .confusion import confusion_counts, confusion_matrix, hard_outputs, smoothing_for
+from .confusion import answers_by_class, confusion_matrix, hard_outputs, smoothing_for
 from .prevalence import Validation
 
 FER2013_TRAINING = (3995, 436, 4097, 7215, 4830, 3171, 4965)
@@ -49,7 +49,7 @@ def as_labelled(expressions: Reference, validation: Validation, *, seed: int = 0
     Raises:
         ValueError: a class without validation faces.
     """
-    counts = confusion_counts(validation.probabilities, validation.labels)
+    counts = answers_by_class(validation.probabilities, validation.labels)
     smoothing = smoothing_for(counts.sum(axis=0))
     matrix = confusion_matrix(hard_outputs(validation.probabilities), validation.labels, smoothing)
     rng = np.random.default_rng(seed)

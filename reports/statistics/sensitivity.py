@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arrays import Floats
-from .confusion import confusion_counts, confusion_matrix, hard_outputs, simplex_least_squares, smoothing_for
+from .confusion import answers_by_class, confusion_matrix, hard_outputs, simplex_least_squares, smoothing_for
 from .prevalence import Validation
 from .score import score_interval
 
@@ -51,7 +51,7 @@ def sensitivity_band(
     Raises:
         ValueError: a class without validation faces.
     """
-    per_class = confusion_counts(validation.probabilities, validation.labels).sum(axis=0)
+    per_class = answers_by_class(validation.probabilities, validation.labels).sum(axis=0)
     k, labels, smoothing = len(per_class), np.asarray(codes, np.int64), smoothing_for(per_class)
     raw = np.bincount(labels, minlength=k) / labels.size
     matrix = confusion_matrix(hard_outputs(validation.probabilities), validation.labels, smoothing)

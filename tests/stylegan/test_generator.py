@@ -75,6 +75,25 @@ def test_classes(layouts, generator):
         generator.generate([1], class_index=0)
 
 
+def test_seeds_of_several_classes_share_batches_and_draw_what_each_class_alone_draws(layouts, monkeypatch):
+    conditional = Generator(layouts.tiny_generator(c_dim=3))
+    seeds, classes = [5, 6, 5, 7, 5, 8], [0, 2, 2, 0, 1, 2]
+    mixed = conditional.generate(seeds, class_index=classes, noise_mode="random")
+    for index in range(3):
+        rows = [row for row, one in enumerate(classes) if one == index]
+        alone = conditional.generate([seeds[row] for row in rows], class_index=index, noise_mode="random")
+        assert np.array_equal(mixed[rows], alone)
+    assert np.array_equal(conditional.styles(seeds, class_index=classes)[2:3], conditional.styles([5], class_index=2))
+    for wrong, error in (([0, 3], UsageError), ([0], ValueError)):
+        with pytest.raises(error):
+            conditional.generate([1, 2], class_index=wrong)
+    monkeypatch.setattr(Generator, "batch_size", 4)
+    seen, synthesis = [], Generator.synthesis
+    monkeypatch.setattr(Generator, "synthesis", lambda self, ws, *a: seen.append(len(ws)) or synthesis(self, ws, *a))
+    in_batches = conditional.generate(seeds, class_index=classes, noise_mode="random").astype(int)
+    assert seen == [4, 4] and np.abs(in_batches - mixed).max() <= 1
+
+
 def test_wrong_requests_are_usage_errors(generator):
     for seed in (-1, 2**32, 1.5, True):
         with pytest.raises(UsageError, match="seed"):

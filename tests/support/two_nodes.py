@@ -54,7 +54,7 @@ def two_nodes(n: int, folder: Path, network: str | None) -> dict[str, Any]:
                 GenerateOptions(range(n), network=network),
                 ClassifyOptions(),
                 watch,
-                EngineOptions("ray", workers=2, address=cluster.address, keep="none"),
+                EngineOptions("ray", workers=2, address=cluster.address, pictures="none"),
             )
         while (left := sum(node["Alive"] for node in ray.nodes())) > 1 and time.perf_counter() - began < 60:
             time.sleep(0.5)  # a loss is seen some seconds later

@@ -42,11 +42,12 @@ class EvaluateOptions:
     Attributes:
         data: one or more data sets, as :func:`fergan.data.readers.read_faces` takes them.
         model, labels, input_range, view, device: as :func:`fergan.classify.classifier.load_classifier` takes them.
-        split: ``validation``, ``test``, ``train``, ``all``, or what the set itself calls a split, such as
+        on: the split, ``validation``, ``test``, ``train``, ``all``, or what the set itself calls a split, such as
             ``PublicTest``; None for the validation rows, or all rows where there is no split.
         views: see :func:`fergan.classify.evaluation.views.predict_views`; a single view is always evaluated too.
         log: the training's ``log.csv``; None for one beside the model's file.
-        leaks: whether to look for the evaluated faces among the training rows of the data.
+        without_leaks: whether to look for the evaluated faces among the training rows of the data, and to score without
+            those found too.
         explain: whether to make heat maps.
         seed: of the halves that the temperature is fitted on, and of the sample of training rows.
     """
@@ -56,10 +57,10 @@ class EvaluateOptions:
     labels: Sequence[str] | None = None
     input_range: GivenRange | None = None
     view: View | None = None
-    split: str | None = None
+    on: str | None = None
     views: str = "single"
     log: str | None = None
-    leaks: bool = True
+    without_leaks: bool = True
     explain: bool = True
     seed: int = 0
     device: str = "auto"
@@ -84,7 +85,7 @@ def run_evaluation(
         DataError, UsageError: as the readers say; no such split; no label in common.
     """
     faces = _read(options.data)
-    split, rows = _rows(faces, options.split)
+    split, rows = _rows(faces, options.on)
     classifier = load_classifier(
         options.model, options.device, labels=options.labels, input_range=options.input_range, view=options.view
     )
@@ -104,7 +105,7 @@ def run_evaluation(
             "view_list": [list(view) for view in TEN] if "ten" in views else None,
             **by_class(answers),
             "calibration": calibration(answers, options.seed),
-            "leaks": leak_scores(faces, answers, views, options.leaks),
+            "leaks": leak_scores(faces, answers, views, options.without_leaks),
             "training_sample": training_sample(answers, options.seed),
             "learning": _learning(classifier, options.log),
             "speed": _speed(classifier, answers),

@@ -32,7 +32,6 @@ from .signals import stop_on_signal
 )
 @click.option(
     "--min-face",
-    "smallest",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.1,
     help="Leave out faces smaller than this part of the shorter side.",

@@ -55,7 +55,7 @@ def check(
     level: float,
     sequential: str | None,
     judge: str | None,
-    kind: str,
+    format: str,
 ) -> None:
     """Fail when a run's expressions have drifted from a reference.
 
@@ -75,11 +75,11 @@ def check(
         from ..steps.sequential import check_again
 
         look, sentence = check_again(run, reference, max_tv, Path(sequential), alpha=round(1 - level, 12))
-        click.echo(json.dumps({**look.as_dict(), "sentence": sentence}, indent=1) if kind == "json" else sentence)
+        click.echo(json.dumps({**look.as_dict(), "sentence": sentence}, indent=1) if format == "json" else sentence)
         sys.exit(DRIFTED if look.alarm else 0)
     result = step(run, reference, max_tv, level=level, corrected=corrected)
     for warning in result.warnings:
         click.echo(f"fergan: {warning}", err=True)
-    click.echo(json.dumps(result.as_dict(), indent=1) if kind == "json" else result.sentence)
+    click.echo(json.dumps(result.as_dict(), indent=1) if format == "json" else result.sentence)
     if not result.passed(strict):
         sys.exit(DRIFTED if result.verdict == "drifted" else UNDECIDED)

@@ -15,6 +15,7 @@ from .options import (
     images_option,
     models_option,
     run_option,
+    taken,
     together,
     view_option,
 )
@@ -84,12 +85,4 @@ def to_classify(options: dict[str, Any]) -> ClassifyOptions:
         raise UsageError("--no-face goes with --crop detect: without it no face is looked for")
     from ..steps.judge import ClassifyOptions
 
-    (name, model), *further = options["models"] or ((None, None),)
-    return ClassifyOptions(
-        model=model,
-        name=name,
-        further=tuple(further),
-        images=options.get("images"),
-        no_face=options["no_face"] or "whole",
-        **{name: options[name] for name in ("crop", "device", "labels", "input_range", "view")},
-    )
+    return taken(ClassifyOptions, options, no_face=options["no_face"] or "whole")

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 @data_sets_option
 @click.option(
     "--on",
-    "split",
     metavar="SPLIT",
     help="Score this split: validation, test, train, all, or one of the set's own, such as PublicTest.  "
     "[default: validation]",
 )
-@click.option("--split", "once_split", hidden=True)  # the name of --on in earlier versions
+@click.option("--split", hidden=True)  # the name of --on in earlier versions
 @click.option(
     "--views",
     type=VIEWS,
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 @click.option("--log", metavar="CSV", help="Draw the learning curves of this log.  [default: log.csv beside the model]")
 @click.option(
     "--without-leaks/--with-leaks",
-    "leaks",
     default=True,
     help="Look for the evaluated faces among the training rows, and score without those found too.",
 )
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
 @seed_option("the halves for calibration")
 @click.option("--out", metavar="DIR", help="Write into this folder.  [default: runs/evaluation/MODEL-SPLIT]")
 @device_option
-def evaluate(out: str | None, once_split: str | None, **options: Any) -> None:
+def evaluate(out: str | None, split: str | None, **options: Any) -> None:
     """Score a classifier on labelled faces: evaluation.json and one HTML page.
 
     Accuracy with its interval, scores of each class, confusion, ROC curves, calibration, leaks, learning curves, the
@@ -53,9 +51,9 @@ def evaluate(out: str | None, once_split: str | None, **options: Any) -> None:
     from ..classifiers.evaluate import EvaluateOptions, run_evaluation
     from ..progress import progress
 
-    if options["split"] and once_split:
+    if options["on"] and split:
         raise UsageError("--split is the older name of --on; give one of them")
-    options["split"] = options["split"] or once_split
+    options["on"] = options["on"] or split
     with progress("Evaluating") as show:
         data, files = run_evaluation(EvaluateOptions(**options), out, show)
     faces = "synthetic faces" if data["data"]["synthetic"] else "faces"
@@ -76,7 +74,7 @@ def evaluate(out: str | None, once_split: str | None, **options: Any) -> None:
 @click.argument("evaluations", nargs=-1, required=True, metavar="JSON|DIR...")
 @format_option("table", "md", "html", "json", help="Print in this form, or write it to --out; json is for programs.")
 @click.option("--out", metavar="FILE", help="Write md, html or json here.")
-def leaderboard(evaluations: tuple[str, ...], kind: str, out: str | None) -> None:
+def leaderboard(evaluations: tuple[str, ...], format: str, out: str | None) -> None:
     """Compare evaluations that 'fergan evaluate' wrote: files, or folders to look through.
 
     Those of other faces stand in tables of their own. p is McNemar's exact test against the best of its table, face by
@@ -86,10 +84,10 @@ def leaderboard(evaluations: tuple[str, ...], kind: str, out: str | None) -> Non
     from ..classifiers.leaderboard import read_tables, render_tables
 
     tables = read_tables(evaluations)
-    if kind == "table":
+    if format == "table":
         _print_tables(tables)
         return
-    text = render_tables(tables, kind)
+    text = render_tables(tables, format)
     if out is None:
         click.echo(text, nl=False)
     else:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...runtime.errors import UsageError, counted
+from ...stylegan.noise import NOISE_MODES
 from .options import (
     AT_LEAST_ONE,
-    NOISE_MODES,
     class_option,
     crop_option,
     device_option,
@@ -24,6 +24,7 @@ from .options import (
     read_edit_sweep,
     read_edits,
     run_option,
+    taken,
     together,
 )
 from .want import tell_wanted, to_steer, to_want, want_options
@@ -89,7 +90,7 @@ def generate(run_name: str, force: bool, **options: Any) -> None:
         with run.lock(), progress("Generating", into=run.path) as show:
             folder, count = step(run, wanted, show)
     else:
-        ensure_judges(want.judge.model, want.second)
+        ensure_judges(want.judge.model, want.second_judge)
         from ..steps.want import generate_wanted
 
         with run.lock(), progress("Finding", into=run.path) as show:
@@ -121,12 +122,4 @@ def to_generate(options: dict[str, Any]) -> GenerateOptions:
         if name := first_given(options, "psi_sweep", "projected_w"):
             raise UsageError(f"--edit-sweep and {name} exclude each other; leave one out")
         edits, strengths = read_edit_sweep(options["edit_sweep"], options["edit"], network)
-    same = ("network", "truncation_psi", "truncation_cutoff", "projected_w", "noise_mode", "class_index", "device")
-    return GenerateOptions(
-        seeds=seeds,
-        psi_sweep=sweep,
-        edits=edits,
-        edit_sweep=strengths,
-        **steer,
-        **{name: options[name] for name in same},
-    )
+    return taken(GenerateOptions, options, seeds=seeds, psi_sweep=sweep, edit=edits, edit_sweep=strengths, **steer)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from ...runtime.errors import DataError, UsageError
+from ...runtime.errors import UsageError
+from ...runtime.files import require_folder_of
 from .options import (
     AT_LEAST_ONE,
     CROP,
@@ -18,6 +18,7 @@ from .options import (
     network_option,
     psi_option,
     seed_option,
+    taken,
 )
 from .output import print_table
 
@@ -95,8 +96,8 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
         return
     _require_sense(data, out, grid, options)
     for path in (out, grid, options["neighbours"]):
-        if path is not None and not Path(path).absolute().parent.is_dir():  # told now, not after minutes of work
-            raise DataError(f"{path}: cannot be written: its folder does not exist; make the folder first")
+        if path is not None:
+            require_folder_of(path)  # told now, not after minutes of work
     from ...stylegan.drawing import Drawing
     from ..generators.catalogue import ensure_network
     from ..generators.features import MetricsOptions
@@ -106,8 +107,7 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
     if options["images"] is None:
         ensure_network(options["network"])
     if grid is not None:
-        names = ("network", "truncation_psi", "class_index", "device")
-        drawn = write_sample_grid(grid, Drawing(**{name: options[name] for name in names}), options["seed"])
+        drawn = write_sample_grid(grid, taken(Drawing, options), options["seed"])
         click.echo(f"{drawn} in {grid}")
     if data is None:
         return

@@ -35,7 +35,7 @@ def models(name: str | None) -> None:
 @click.command(epilog="Example: fergan inspect ffhq.pkl")
 @click.argument("file", metavar="FILE|NAME")
 @format_option("table", "json")
-def inspect(file: str, kind: str) -> None:
+def inspect(file: str, format: str) -> None:
     """Show what a checkpoint holds, or a network that 'fergan models' lists; nothing in it is run."""
     from ...classify.card import bundled_classifiers
     from ...stylegan.checkpoints import describe
@@ -46,7 +46,7 @@ def inspect(file: str, kind: str) -> None:
         raise UsageError(f"{file} is a classifier, no generator; 'fergan models {file}' shows its card")
     ensure_network(file)
     found = describe(find_checkpoint(file))
-    if kind == "json":
+    if format == "json":
         click.echo(json.dumps(found, indent=2))
         return
     print_table(["", ""], _facts(found))
@@ -68,18 +68,21 @@ def convert(file: str, out: str, force: bool) -> None:
         raise UsageError(f"{out}: is the file to be converted itself; give another name")
     refuse_existing(target, force)
     from ...stylegan.checkpoints import convert as step
+    from ..generators.catalogue import megabytes
 
     step(source, target)
     before, after = source.stat().st_size, target.stat().st_size
-    click.echo(f"{out}: {_megabytes(after)} from {_megabytes(before)}; G_ema alone, its weights the same to the bit")
+    click.echo(f"{out}: {megabytes(after)} from {megabytes(before)}; G_ema alone, its weights the same to the bit")
 
 
 def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
     """The result of :func:`describe` for people, as names and values."""
+    from ..generators.catalogue import megabytes
+
     config = {key: value for key, value in found["config"].items() if value not in (None, [], ())}
     facts: dict[str, Any] = {
         "File": found["path"],
-        "Size": _megabytes(found["size"]),
+        "Size": megabytes(found["size"]),
         "SHA-256": found["sha256"],
         "Format": found["format"],
         "Architecture": found["architecture"],
@@ -100,7 +103,3 @@ def _lines(values: dict[str, Any]) -> str:
     return "\n".join(
         f"{key}: {value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items()
     )
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from ...data.crops import CROPS
 from ...data.labels import NAMED, parse_labels
 from ...runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from ...stylegan.directions import Direction
 
-NOISE_MODES = ("const", "random", "none")
 Decorator = Callable[[Any], Any]
+T = TypeVar("T")
 
 
 def together(*options: Decorator) -> Decorator:
@@ -32,15 +34,17 @@ def together(*options: Decorator) -> Decorator:
 
 AT_LEAST_ONE = click.IntRange(1)
 POSITIVE = click.FloatRange(0, min_open=True)
-CROP = click.Choice(["none", "ffhq", "detect"])
+CROP = click.Choice(CROPS)
 VIEWS = click.Choice(["single", "flip", "ten"])
 
-_SPELLED = {
-    "truncation_psi": "psi",
-    "truncation_cutoff": "psi-cutoff",
-    "class_index": "class",
-    "directions": "direction",
-}
+_SPELLED = {"truncation_psi": "psi", "truncation_cutoff": "psi-cutoff", "class_index": "class"}
+"""Keywords with another name than their option: those of run.json and of the generator's methods in Python."""
+
+
+def taken(kind: type[T], options: Mapping[str, Any], **own: Any) -> T:
+    """Typed options: each field from the option of its name, but for ``own`` values."""
+    found = {field.name: options[field.name] for field in fields(cast(Any, kind)) if field.name in options}
+    return kind(**{**found, **own})
 
 
 def first_given(options: Mapping[str, Any], *names: str) -> str | None:
@@ -73,7 +77,6 @@ class_option = click.option(
 )
 directions_option = click.option(
     "--direction",
-    "directions",
     multiple=True,
     metavar="FILE",
     help="Use this direction of 'fergan direction'. Repeat it for several.  [default: those that come with the "
@@ -271,8 +274,8 @@ open_option = click.option("--open", "show_page", is_flag=True, help="Open the r
 
 
 def format_option(*kinds: str, help: str = "Print in this form; json is for programs.") -> Decorator:
-    """``--format`` with the forms of a command, the first by default: keyword ``kind``."""
-    return click.option("--format", "kind", type=click.Choice(kinds), default=kinds[0], help=help)
+    """``--format`` with the forms of a command, the first by default: keyword ``format``."""
+    return click.option("--format", type=click.Choice(kinds), default=kinds[0], help=help)
 
 
 def noise_option(*modes: str) -> Decorator:

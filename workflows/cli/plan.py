@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 plan_options = together(
-    click.option("--plan", "planned", is_flag=True, help="Estimate time, storage and cost; run nothing."),
+    click.option("--plan", is_flag=True, help="Estimate time, storage and cost; run nothing."),
     click.option("--gpus", type=AT_LEAST_ONE, metavar="G", help="With --plan, count on G GPUs, one for each worker."),
     click.option("--machines", type=AT_LEAST_ONE, metavar="M", help="With --plan, count on M machines without GPUs."),
     click.option("--measured", metavar="FILE", help="With --plan, read figures of 'python -m benchmarks.pipeline'."),
@@ -35,7 +35,7 @@ def print_plan(options: dict[str, Any]) -> bool:
     Raises:
         UsageError: an option goes with ``--plan``, which was not given, or the plan cannot be made.
     """
-    planned, kind = options.pop("planned"), options.pop("kind")
+    planned, form = options.pop("plan"), options.pop("format")
     given = {name: options.pop(name) for name in ("gpus", "machines", "measured", "tflops", "price")}
     if not planned:
         if name := first_given(given, *given):
@@ -53,11 +53,11 @@ def print_plan(options: dict[str, Any]) -> bool:
     wanted = PlanOptions(
         n=n,
         network=options["network"],
-        keep=options["keep"],
+        pictures=options["pictures"],
         **{name: value for name, value in given.items() if value is not None},
     )
     figures, result = step(wanted)
-    if kind == "json":
+    if form == "json":
         click.echo(json.dumps({"estimate": asdict(result), "figures": asdict(figures)}, indent=1))
         return True
     for line in _lines(wanted.n, figures, result, "GPUs" if wanted.gpus is not None else "machines"):

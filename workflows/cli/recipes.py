@@ -16,7 +16,7 @@ from .output import print_table
 @click.command(epilog="Example: fergan recipes mobilenetv2")
 @click.argument("name", required=False)
 @format_option("table", "json")
-def recipes(name: str | None, kind: str) -> None:
+def recipes(name: str | None, format: str) -> None:
     """List the classifiers that 'fergan train classifier --recipe NAME' can train, or show one recipe.
 
     A recipe is a TOML file; save one under another name, change it, and give it to --recipe. Weights
@@ -29,13 +29,13 @@ def recipes(name: str | None, kind: str) -> None:
         path = recipe_path(name)
         try:
             click.echo(
-                json.dumps(read_recipe(path), indent=2) if kind == "json" else path.read_text("utf-8-sig").rstrip()
+                json.dumps(read_recipe(path), indent=2) if format == "json" else path.read_text("utf-8-sig").rstrip()
             )
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be read as a recipe ({error})") from error
         return
     listed = summaries()
-    if kind == "json":
+    if format == "json":
         click.echo(json.dumps([dataclasses.asdict(one) for one in listed], indent=2))
         return
     rows = [

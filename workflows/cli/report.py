@@ -40,7 +40,7 @@ from .output import say_labels
 def report(
     run_name: str,
     compare: tuple[str, ...],
-    kind: str,
+    format: str,
     out: str | None,
     sensitivity: bool,
     sensitivity_faces: int,
@@ -52,7 +52,7 @@ def report(
 
     The page is complete in itself and loads nothing.
     """
-    if show_page and kind == "md":
+    if show_page and format == "md":
         raise UsageError("--open shows the page; leave out --format md")
     if model and not sensitivity:
         raise UsageError("--model goes with --sensitivity: a report by itself needs no classifier")
@@ -61,7 +61,7 @@ def report(
             raise UsageError("--compare and --sensitivity exclude each other; measure each run by itself first")
         from ..steps.compare import compare_markdown, compare_runs
 
-        if kind == "md":
+        if format == "md":
             _give(compare_markdown(compare), out)
         else:
             _tell("comparison", compare_runs(compare, Path(out or "comparison.html")), show_page)
@@ -80,7 +80,7 @@ def report(
             with progress("Judging again") as show:
                 measure_sensitivity(run, sensitivity_faces, model, device, show)
         measure_edited(run, device=device)
-        if kind == "md":
+        if format == "md":
             _give(report_markdown(run), out)
         else:
             page = step(run, out=None if out is None else Path(out))

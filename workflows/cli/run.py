@@ -8,7 +8,7 @@ import click
 
 from .classify import classify_options, to_classify
 from .generate import generate_options, to_generate
-from .options import AT_LEAST_ONE, device_option, force_option, open_option, run_option, together
+from .options import AT_LEAST_ONE, device_option, force_option, open_option, run_option, taken, together
 from .output import say_labels
 from .plan import plan_options, print_plan
 from .signals import stopped_by_sigterm
@@ -41,7 +41,6 @@ engine_options = together(
     ),
     click.option(
         "--pictures",
-        "keep",
         metavar="WHICH",
         help="Keep these pictures: all, none, tar (WebDataset), sample:1000.  [default: all, beyond 100,000 a sample]",
     ),
@@ -53,8 +52,7 @@ def to_engine(options: dict[str, Any]) -> EngineOptions:
     """The typed options of :func:`engine_options`."""
     from ..engines.options import EngineOptions
 
-    names = ("engine", "workers", "address", "gpus_per_worker", "keep", "storage")
-    return EngineOptions(**{name: options[name] for name in names})
+    return taken(EngineOptions, options)
 
 
 @click.command(epilog="Example: fergan run --n 500 --run first")
@@ -84,7 +82,9 @@ def run(run_name: str, force: bool, show_page: bool, **options: Any) -> None:
 
     folder = RunFolder(run_name, force=force)
     ensure_network(faces.network)
-    ensure_judges(*(one.model for one in labels.each()), *([] if want is None else (want.judge.model, want.second)))
+    ensure_judges(
+        *(one.model for one in labels.each()), *([] if want is None else (want.judge.model, want.second_judge))
+    )
     with stopped_by_sigterm(), folder.lock(), progress("Running", into=folder.path) as show:
         page = run_all(folder, faces, labels, show, engine, want, warn)
     say_labels(folder)

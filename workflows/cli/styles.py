@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from ...runtime.errors import counted
+from ...stylegan.noise import NOISE_MODES
 from .options import (
-    NOISE_MODES,
     class_option,
     device_option,
     edit_option,
@@ -82,7 +82,7 @@ def interpolate(seeds: str, out: str, edit: tuple[str, ...], **options: Any) -> 
     from ..progress import progress
 
     ensure_network(options["network"])
-    wanted = InterpolateOptions(keys, edits=read_edits(edit, options["network"]), **options)
+    wanted = InterpolateOptions(keys, edit=read_edits(edit, options["network"]), **options)
     with progress("Drawing", unit="frames", into=out) as show:
         path = step(wanted, out, show)
     click.echo(f"{counted(wanted.total, 'frame')} in {path}")

@@ -117,7 +117,6 @@ def _gan_options(
 @click.option("--base-channels", type=click.IntRange(4), default=32, help="Set the width of the networks.")
 @click.option(
     "--diffaugment",
-    "augment",
     default="color,translation",
     metavar="LIST",
     help="Show D pictures with these changes of DiffAugment: color,translation,cutout.",

@@ -89,29 +89,26 @@ def to_want(options: dict[str, Any], judge: ClassifyOptions | None = None) -> Wa
     from dataclasses import replace
 
     from ..steps.judge import ClassifyOptions
-    from ..steps.want import MAX_SEEDS, WantOptions
+    from ..steps.want import WantOptions
 
     chooses = (judge or ClassifyOptions(crop=options["crop"] or "none", device=options["device"])).each()[0]
     if given["judge"] is not None:
-        chooses = replace(chooses, model=given["judge"], name=None, labels=None, input_range=None, view=None)
-    return WantOptions(
-        quotas=parse_want(text),
-        judge=chooses,
-        second=given["second_judge"],
-        min_confidence=given["min_confidence"] or 0.0,
-        max_seeds=given["max_seeds"] or MAX_SEEDS,
-    )
+        chooses = replace(chooses, models=((None, given["judge"]),), labels=None, input_range=None, view=None)
+    others = {name: value for name, value in given.items() if name != "judge" and value is not None}
+    return WantOptions(parse_want(text), chooses, **others)
 
 
 def to_steer(options: dict[str, Any]) -> dict[str, Any]:
-    """What ``--steer`` and its companions say, by the names of :class:`GenerateOptions`; nothing without ``--steer``.
+    """What ``--steer`` and its companions say, which are taken out, by the names of :class:`GenerateOptions`; nothing
+    without ``--steer``.
 
     Raises:
         UsageError: options that do not fit, or there is no direction.
         DataError: a file is missing or is no direction.
     """
-    if not options["steer"]:
-        if name := first_given(options, "directions", "steer_after"):
+    given = {name: options.pop(name) for name in ("steer", "direction", "steer_after")}
+    if not given["steer"]:
+        if name := first_given(given, "direction", "steer_after"):
             raise UsageError(f"{name} goes with --steer")
         return {}
     if options["edit"]:
@@ -119,14 +116,14 @@ def to_steer(options: dict[str, Any]) -> dict[str, Any]:
     from ...stylegan.directions import find_directions, networks_with_directions, read_direction
 
     network = options["network"]
-    files = find_directions(options["directions"], network)
+    files = find_directions(given["direction"], network)
     if not files:
         raise UsageError(
             f"--steer: no directions come with this network; give --network {' or '.join(networks_with_directions())}, "
             "or make some by 'fergan direction' and give them with --direction"
         )
     found: dict[str, Any] = {"steer": tuple(map(read_direction, files))}
-    return found if options["steer_after"] is None else {**found, "steer_after": options["steer_after"]}
+    return found if given["steer_after"] is None else {**found, "steer_after": given["steer_after"]}
 
 
 def parse_want(text: str) -> dict[str, int]:

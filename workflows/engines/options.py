@@ -17,7 +17,7 @@ class EngineOptions:
         address: of a Ray cluster: ``local`` starts one here, ``auto`` finds the one that this machine belongs to,
             ``ray://HOST:PORT`` goes there as a client; None takes ``RAY_ADDRESS`` or else ``local``.
         gpus_per_worker: 0 for none, up to 1 for a whole one; None: 1 where the cluster has GPUs.
-        keep: see :meth:`KeptPictures.parse`.
+        pictures: which are kept, see :meth:`KeptPictures.parse`.
         storage: a URI (``s3://``, ``gs://``, ``file://`` ...) where the whole run folder is kept as well; pictures only
             there.
 
@@ -29,7 +29,7 @@ class EngineOptions:
     workers: int | None = None
     address: str | None = None
     gpus_per_worker: float | None = None
-    keep: str | None = None
+    pictures: str | None = None
     storage: str | None = None
 
     def __post_init__(self) -> None:

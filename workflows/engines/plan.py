@@ -101,7 +101,7 @@ class PlanOptions:
         network: name or file of the generator; its name, or else its resolution, chooses among :data:`BUILT_IN`.
         gpus: so many GPUs, one a worker; None for machines without.
         machines: so many machines as the one that was measured, if ``gpus`` is None.
-        keep: which pictures, as for ``fergan run --pictures``.
+        pictures: which are kept, as for ``fergan run --pictures``.
         measured: the file of ``python -m benchmarks.pipeline --out``; None for :data:`BUILT_IN`.
         tflops: 10**12 operations a second that a GPU is assumed to reach where the figures are of CPUs.
         price: of a GPU or machine for an hour, in any currency; None for no cost.
@@ -111,7 +111,7 @@ class PlanOptions:
     network: str | None = None
     gpus: int | None = None
     machines: int = 1
-    keep: str | None = None
+    pictures: str | None = None
     measured: str | None = None
     tflops: float = 10.0
     price: float | None = None
@@ -161,7 +161,7 @@ def plan(options: PlanOptions) -> tuple[Figures, Estimate]:
     """
     figures, assumptions = _figures(options)
     workers = options.gpus if options.gpus is not None else options.machines
-    kept = KeptPictures.parse(options.keep, options.n)
+    kept = KeptPictures.parse(options.pictures, options.n)
     return figures, estimate(figures, options.n, workers, kept, options.price, assumptions)
 
 

@@ -70,11 +70,11 @@ def run_all(
     away = Store(engine.storage) if engine.storage else None
     if away:
         _fetch(run, away)
-    KeptPictures.parse(engine.keep, 1)  # a slip is told before a search, not after it
+    KeptPictures.parse(engine.pictures, 1)  # a slip is told before a search, not after it
     maker, judges = _networks(run, generate, classify, engine, want, on_progress)
     generate = replace(generate, seeds=maker.options.seeds, chosen=maker.options.chosen)
     plan, made = maker.faces, maker.record
-    kept = KeptPictures.parse(engine.keep, len(plan))
+    kept = KeptPictures.parse(engine.pictures, len(plan))
     seats = take_seats(run, judges, tell)
     claim_seats(seats, between=lambda: claim_faces(run, made))
     run.put(images=str(kept))
@@ -128,7 +128,7 @@ def _job(
     """The job of all workers."""
     return Job(
         everywhere(generate),
-        tuple(replace(one, model=absolute(one.model)) for one in classify.each()),
+        tuple(one.with_model(absolute(one.model)) for one in classify.each()),
         tuple(seat.judge.preparation for seat in seats),
         made,
         tuple(seat.judge.record() for seat in seats),

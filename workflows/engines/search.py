@@ -62,7 +62,7 @@ def find_wanted(
 
             return run_here(search_one, tasks)
         judges = replace(
-            want, judge=replace(want.judge, model=absolute(want.judge.model)), second=absolute(want.second)
+            want, judge=want.judge.with_model(absolute(want.judge.model)), second_judge=absolute(want.second_judge)
         )
         job = replace(wanted.job, generate=everywhere(generate), want=judges)
         if engine.engine == "local":

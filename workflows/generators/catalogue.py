@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from ...classify.card import bundled_classifiers, read_card, read_model_card
 from ...classify.known import KNOWN_JUDGES, KnownJudge
 from ...classify.published import cached_judge, fetch_judge
@@ -61,19 +63,17 @@ def list_models() -> list[Listed]:
         found, resolution = _header(path)
         about = f"generator, {found['architecture']}"
         licence = str(found["metadata"].get("licence") or "not stated")
-        listed.append(Listed(name, about, resolution, _megabytes(path.stat().st_size), licence, "bundled"))
+        listed.append(Listed(name, about, resolution, megabytes(path.stat().st_size), licence, "bundled"))
     for name, path in bundled_classifiers().items():
         licence = str(read_card(path).get("licence") or "not stated")
-        listed.append(
-            Listed(name, "classifier of expressions", 48, _megabytes(path.stat().st_size), licence, "bundled")
-        )
+        listed.append(Listed(name, "classifier of expressions", 48, megabytes(path.stat().st_size), licence, "bundled"))
     published: list[tuple[Published | KnownJudge, Path | None, str, int]] = [
         (judge, cached_judge(name), f"classifier, {judge.about.split(', ')[0]}", judge.input_shape[0])
         for name, judge in KNOWN_JUDGES.items()
     ]
     published += [(entry, cached(name), entry.about, entry.resolution) for name, entry in ZOO.items()]
     for one, here, about, pixels in published:
-        size = _megabytes(here.stat().st_size) if here else f"~{one.megabytes:g} MB" if one.megabytes else ""
+        size = megabytes(here.stat().st_size) if here else f"~{one.megabytes:g} MB" if one.megabytes else ""
         place = "downloaded" if here else "to download"
         listed.append(Listed(one.name, about, pixels, size, one.licence.partition(",")[0], place))
     return listed
@@ -82,10 +82,9 @@ def list_models() -> list[Listed]:
 def _header(path: Path) -> tuple[dict[str, Any], int]:
     """What a generator's file of ours says about itself, and its resolution, read without torch; only for what comes
     with fergan."""
-    with open(path, "rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    found = dict(json.loads(header["__metadata__"]["fergan"]))
-    blocks = [int(block[1]) for name in header if (block := re.match(r"synthesis\.b(\d+)\.", name))]
+    with safe_open(path, "np") as file:
+        found, names = dict(json.loads(file.metadata()["fergan"])), file.keys()
+    blocks = [int(block[1]) for name in names if (block := re.match(r"synthesis\.b(\d+)\.", name))]
     return found, int(found["config"].get("img_resolution") or max(blocks))
 
 
@@ -158,5 +157,6 @@ def _bundled_without_card(name: str, path: Path) -> str:
     return _card(name, {key.replace("_", " "): found.get(key) for key in keys}, "It has no model card.")
 
 
-def _megabytes(size: int) -> str:
+def megabytes(size: int) -> str:
+    """The size of a file in bytes, for people."""
     return f"{size / 1e6:.1f} MB"

@@ -20,7 +20,7 @@ import torch
 
 from ...data.images import write_png
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable
+from ...runtime.files import printable, require_folder_of
 from ...stylegan.directions import Direction, save_direction
 from ...stylegan.drawing import Drawing
 from ...stylegan.generator import load_generator
@@ -87,8 +87,7 @@ def learn_direction(options: DirectionOptions, out: str | Path, on_progress: OnP
     path = Path(out)
     if path.suffix.lower() != ".npz":
         raise UsageError(f"--out {printable(out)}: a direction is an .npz file; give a name that ends so")
-    if not path.parent.is_dir():
-        raise DataError(f"{printable(path)}: its folder does not exist; make the folder first")
+    require_folder_of(path)
     learner = _Learner(options, on_progress)
     vector = learner.learn()
     measured, strip = learner.measure(vector)

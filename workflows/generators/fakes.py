@@ -56,22 +56,12 @@ def fakes_of_generator(
         reals: the data.
     """
     psi = default_psi(generator, psi)
-    if class_index is not None or not generator.c_dim:
-        class_index = generator.find_class(class_index)
-        classes = None
-    else:
-        classes = classes_like(generator, reals, count, seed)
+    like_data = bool(generator.c_dim) and class_index is None
+    one = None if like_data else generator.find_class(class_index)
+    classes = classes_like(generator, reals, count, seed).tolist() if like_data else [one] * count
 
-    def draw(places: range) -> np.ndarray:
-        if classes is None:
-            return generator.generate([seed + i for i in places], psi, class_index=class_index)
-        shape = (len(places), generator.img_resolution, generator.img_resolution, generator.img_channels)
-        pictures = np.empty(shape, np.uint8)
-        for index in np.unique(classes[places.start : places.stop]):
-            rows = [row for row, i in enumerate(places) if classes[i] == index]
-            seeds = [seed + places[row] for row in rows]
-            pictures[rows] = generator.generate(seeds, psi, class_index=int(index))
-        return pictures
+    def draw(places: slice) -> Iterator[np.ndarray]:
+        return generator.faces(range(seed, seed + count)[places], psi, class_index=classes[places])
 
     about: dict[str, Any] = {
         "network": generator.name,
@@ -79,7 +69,7 @@ def fakes_of_generator(
         "truncation_psi": psi,
         "seeds": f"{seed}-{seed + count - 1}",
         "count": count,
-        **({"class": class_index if classes is None else "as in the data"} if generator.c_dim else {}),
+        **({"class": "as in the data" if like_data else one} if generator.c_dim else {}),
     }
     return Fakes(
         title=f"{generator.name}, psi {psi:g}",
@@ -87,9 +77,9 @@ def fakes_of_generator(
         count=count,
         side=generator.img_resolution,
         channels=generator.img_channels,
-        pictures=lambda: (face for i in range(0, count, 64) for face in draw(range(i, min(i + 64, count)))),
+        pictures=lambda: draw(slice(count)),
         name=lambda index: f"seed {seed + index}",
-        picture=lambda index: draw(range(index, index + 1))[0],
+        picture=lambda index: next(draw(slice(index, index + 1))),
     )
 
 

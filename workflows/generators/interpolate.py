@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...runtime.errors import DataError, UsageError
-from ...runtime.files import printable, write_atomically
+from ...runtime.errors import UsageError
+from ...runtime.files import printable, require_folder_of, write_atomically
 from ...runtime.films import FILMS, VideoFile
 from ...stylegan.directions import Direction
 from ...stylegan.drawing import Drawing
@@ -28,13 +28,13 @@ class InterpolateOptions(Drawing):
     """Options of a film.
 
     Attributes:
-        seeds: the key frames, two or more; a seed may come again. With ``edits`` each gives two: the face as it is,
+        seeds: the key frames, two or more; a seed may come again. With ``edit`` each gives two: the face as it is,
             and moved.
         frames: from one key frame to the next, the first of them included.
         fps: frames a second.
         loop: go back from the last seed to the first.
         noise_mode: ``const`` or ``none``.
-        edits: directions, each with its strength.
+        edit: directions, each with its strength.
     """
 
     seeds: Sequence[int]
@@ -42,12 +42,12 @@ class InterpolateOptions(Drawing):
     fps: float = 30
     loop: bool = True
     noise_mode: str = "const"
-    edits: tuple[tuple[Direction, float], ...] = ()
+    edit: tuple[tuple[Direction, float], ...] = ()
 
     @property
     def keys(self) -> int:
         """Key frames of the film."""
-        return len(self.seeds) * (2 if self.edits else 1)
+        return len(self.seeds) * (2 if self.edit else 1)
 
     @property
     def total(self) -> int:
@@ -67,8 +67,7 @@ def interpolate(options: InterpolateOptions, out: str | Path, on_progress: OnPro
         raise UsageError(f"--out {printable(out)}: the ending decides the format; give one of {', '.join(SUFFIXES)}")
     if options.keys < 2:
         raise UsageError("--seeds: a film needs two seeds or more, such as 0,1,2")
-    if not path.parent.is_dir():
-        raise DataError(f"{printable(path)}: its folder does not exist; make the folder first")
+    require_folder_of(path)
     generator, _ = options.open()
     pictures = film(generator, options, on_progress)
     if path.suffix.lower() == ".webp":
@@ -89,8 +88,8 @@ def film(
     """
     psi = default_psi(generator, options.truncation_psi)
     keys = generator.styles(options.seeds, psi, class_index=options.class_index)
-    if options.edits:
-        moved = keys + sum(direction.offset(strength, generator) for direction, strength in options.edits)
+    if options.edit:
+        moved = keys + sum(direction.offset(strength, generator) for direction, strength in options.edit)
         keys = np.stack([keys, moved], axis=1).reshape(-1, *keys.shape[1:])
 
     def path() -> Iterator[np.ndarray]:

@@ -226,8 +226,9 @@ def write_sample_grid(path: str | Path, drawing: Drawing, seed: int) -> str:
     generator, psi = drawing.open()
     class_index = drawing.class_index
     if generator.c_dim and class_index is None:
-        seeds, classes = range(seed, seed + _GRID), range(min(generator.c_dim, _GRID))
-        faces = np.concatenate([generator.generate(seeds, psi, class_index=index) for index in classes])
+        rows = min(generator.c_dim, _GRID)
+        classes = [row for row in range(rows) for _ in range(_GRID)]
+        faces = generator.generate([*range(seed, seed + _GRID)] * rows, psi, class_index=classes)
         left = f" (the first {_GRID} of {generator.c_dim} classes)" if generator.c_dim > _GRID else ""
         shown = f", one row for each of {', '.join(generator.class_names[:_GRID])}{left}"
     else:

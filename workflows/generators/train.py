@@ -46,14 +46,14 @@ def train_dcgan(
     base_channels: int,
     batch_size: int,
     learning_rate: float,
-    augment: str,
+    diffaugment: str,
     precision: str | None,
     init: str | None,
     seed: int,
     device: str,
 ) -> Path:
     """Read the images and train; one snapshot and one sample grid an epoch. Options as in ``fergan train dcgan``."""
-    policy = tuple(name.strip() for name in augment.split(",") if name.strip())
+    policy = tuple(name.strip() for name in diffaugment.split(",") if name.strip())
     unknown = [name for name in policy if name not in POLICIES]
     if unknown:
         raise UsageError(f"--diffaugment: {unknown[0]!r} is not one of {', '.join(POLICIES)}")

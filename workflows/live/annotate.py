@@ -23,7 +23,7 @@ from ...data.detection.squares import face_squares
 from ...data.image_source import SUFFIXES, ImageSource
 from ...data.images import read_image, write_png
 from ...runtime.errors import DataError, UsageError, counted
-from ...runtime.files import make_folder, printable, utf8_text
+from ...runtime.files import make_folder, printable, require_folder_of, utf8_text
 from ...runtime.films import FILMS, VideoFile
 from ..background import OrderedWorker, ReadAhead, until
 from ..progress import OnProgress, no_progress
@@ -40,7 +40,7 @@ SEARCH_EVERY = 0.2
 SHOWN = 0.3
 """Seconds for which a face that is not found stays drawn where it is expected."""
 
-_BATCH = 32  # faces that are labelled at once: what the classifier takes on a CPU
+_BATCH = 32  # faces that are labelled at once: two batches of the classifier on a CPU
 _BYTES = 96 * 2**20  # of frames that wait at each place
 
 
@@ -56,7 +56,7 @@ class AnnotateOptions:
         show: in a window.
         models: (name, source) of each classifier, as for :func:`.panel.open_panel`; the labels of the first are drawn.
         labels, input_range, view, device: likewise.
-        detector, smallest: as for :func:`fergan.data.detection.detectors.open_detector`.
+        detector, min_face: as for :func:`fergan.data.detection.detectors.open_detector`.
         smooth: time constant in seconds by which drawn probabilities follow those of the frames; 0 for at once.
     """
 
@@ -70,7 +70,7 @@ class AnnotateOptions:
     view: View | None = None
     device: str = "auto"
     detector: str = "auto"
-    smallest: float = SMALLEST
+    min_face: float = SMALLEST
     smooth: float = 0.5
 
 
@@ -121,7 +121,7 @@ def annotate(
             source: _Pictures | _Film = _Pictures(path, single, options)
         else:
             source = _Film(options, stack)
-        detector = open_detector(options.detector, options.smallest)
+        detector = open_detector(options.detector, options.min_face)
         panel = open_panel(options.models, options.device, options.labels, options.input_range, options.view)
         labels = panel.first.labels
         table = stack.enter_context(FaceTable(Path(options.csv), panel)) if options.csv else None
@@ -384,7 +384,7 @@ def _check_outputs(options: AnnotateOptions, pictures: bool, single: bool) -> No
             raise UsageError(f"--out {printable(given)}: is a file; give a folder for the pictures")
         if name == "--out" and pictures and not single and path.suffix.lower() in (".png", *FILMS):
             raise UsageError(f"--out {printable(given)}: pictures are written to a folder; give its name")
-        if folder != path and not folder.is_dir():
-            raise DataError(f"{printable(path)}: its folder does not exist; make the folder first")
-        if folder != path and path.is_dir():
-            raise UsageError(f"{name} {printable(given)}: is a folder; give a file's name")
+        if folder != path:
+            require_folder_of(path)
+            if path.is_dir():
+                raise UsageError(f"{name} {printable(given)}: is a folder; give a file's name")

@@ -59,7 +59,7 @@ def serve_app(
     models: Sequence[tuple[str | None, str | None]],
     *,
     network: str | None = None,
-    directions: Sequence[str] = (),
+    direction: Sequence[str] = (),
     host: str = "127.0.0.1",
     port: int = 7860,
     device: str = "auto",
@@ -71,7 +71,7 @@ def serve_app(
     Args:
         models: (name, source) of each classifier, as for :func:`open_panel`.
         network: of the generator, as for :func:`load_generator`.
-        directions: files or labels of bundled ones; none for all that come with the generator.
+        direction: files or labels of bundled ones; none for all that come with the generator.
         host, port: where to listen.
         device: ``auto``, ``cpu`` or ``cuda``.
         ready: called with the app's address.
@@ -87,7 +87,7 @@ def serve_app(
             import gradio
         except ModuleNotFoundError as error:
             raise UsageError("the app needs Gradio; run: pip install 'fergan[app]'") from error
-        edits = [read_direction(path) for path in find_directions(directions, network)]
+        edits = [read_direction(path) for path in find_directions(direction, network)]
         panel = open_panel(models, device)
         for remark in panel.remarks:
             tell(remark)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import FastAPI, Query, Request
@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
+from ...data.crops import Crop
 from ...data.detection.detectors import open_detector
 from ...data.detection.squares import face_squares
 from ...data.faces import FFHQ_BOX, Preparation, cut_faces, part_of_square
@@ -28,7 +29,6 @@ from .uploads import read_picture
 ANALYZE = "/v1/faces:analyze"
 SMALLEST = 0.05
 """Smallest face that is searched for, as a part of the picture's shorter side: groups too, not only portraits."""
-Crop = Literal["detect", "none", "ffhq"]
 
 
 class Box(BaseModel):

@@ -90,7 +90,12 @@ class Repository:
 
     def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
-        self._workers = settings.workers or _suitable_workers(settings.device)
+        from ...classify.classifier import BATCH
+        from ...runtime.devices import choose_device
+
+        device = choose_device(settings.device).type
+        self._workers = settings.workers or _suitable_workers(device)
+        self._max_batch = settings.max_batch or BATCH[device]
         self._network, self._loader = _threads(self._workers, "network"), _threads(1, "loader")
         self._models: dict[str, dict[int, Version]] = {name: {} for name in settings.models}
         self._watcher: asyncio.Task[None] | None = None
@@ -259,7 +264,7 @@ class Repository:
         batcher = Batcher(
             self._network,
             workers=self._workers,
-            max_batch=self._settings.max_batch or _suitable_batch(self._settings.device),
+            max_batch=self._max_batch,
             wait=self._settings.batch_wait,
             max_queue=self._settings.max_queue,
             observe=self._metrics.batch_observer(name),
@@ -281,20 +286,9 @@ def _suitable_workers(device: str) -> int:
     Each has one core to itself. torch would rather split every operation of one batch among the cores, and there all
     wait for the slowest: a client on the same machine that takes a core for a moment stops the whole network then.
     """
-    if _on_gpu(device):
+    if device != "cpu":
         return 1
     return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
-
-
-def _suitable_batch(device: str) -> int:
-    """Rows: as many as the network is given at once anyway."""
-    return 512 if _on_gpu(device) else 16
-
-
-def _on_gpu(device: str) -> bool:
-    import torch
-
-    return device != "cpu" and torch.cuda.is_available()
 
 
 def _threads(count: int, name: str) -> ThreadPoolExecutor:

@@ -43,8 +43,8 @@ class GenerateOptions(Drawing):
         psi_sweep: make the seeds once for each of these psi, in place of ``truncation_psi``; ascending, each once.
         projected_w: a ``.npz`` of styles to draw in place of seeds; they are not truncated.
         noise_mode: ``const``, ``random`` (seeded by the face's seed) or ``none``.
-        edits: directions, each with the strength by which every face is moved.
-        edit_sweep: make the seeds once for each of these strengths along the one direction of ``edits``, in place of
+        edit: directions, each with the strength by which every face is moved.
+        edit_sweep: make the seeds once for each of these strengths along the one direction of ``edit``, in place of
             its own; ascending, each once.
         steer: directions that move faces of wanted labels, where drawing alone has not found them all.
         steer_after: seeds from here on are moved.
@@ -56,7 +56,7 @@ class GenerateOptions(Drawing):
     psi_sweep: tuple[float, ...] | None = None
     projected_w: str | None = None
     noise_mode: str = "const"
-    edits: tuple[tuple[Direction, float], ...] = ()
+    edit: tuple[tuple[Direction, float], ...] = ()
     edit_sweep: tuple[float, ...] | None = None
     steer: tuple[Direction, ...] = ()
     steer_after: int = STEER_AFTER
@@ -84,11 +84,11 @@ class FaceMaker:
         if cutoff is not None and cutoff > styles:
             raise UsageError(f"--psi-cutoff {cutoff}: {self.generator.name} has {styles} styles; give at most {styles}")
         self._offset: np.ndarray | None = None
-        for direction, strength in options.edits:
+        for direction, strength in options.edit:
             moved = direction.offset(strength, self.generator)
             self._offset = moved if self._offset is None else self._offset + moved
         self._toward = self._directions()
-        self._swept = options.edits[0][0].offset(1, self.generator) if options.edit_sweep else None
+        self._swept = options.edit[0][0].offset(1, self.generator) if options.edit_sweep else None
         self.class_index: int | None = None
         self._classes = _classes_of(self.generator, options)
         self._projected: tuple[np.ndarray, str] | None = None
@@ -120,10 +120,10 @@ class FaceMaker:
             "resolution": generator.img_resolution,
             "channels": generator.img_channels,
             "licence": generator.metadata.get("licence") or None,
-            "edits": tuple(_edit_text(one, None if swept else strength) for one, strength in options.edits) or None,
-            "edits_sha256": tuple(one.sha256 or "" for one, _ in options.edits) or None,
+            "edits": tuple(_edit_text(one, None if swept else strength) for one, strength in options.edit) or None,
+            "edits_sha256": tuple(one.sha256 or "" for one, _ in options.edit) or None,
             "edit_sweep": swept,
-            "edit_toward": options.edits[0][0].label if swept else None,
+            "edit_toward": options.edit[0][0].label if swept else None,
         }
         if self._projected is not None:
             styles, sha256 = self._projected
@@ -161,41 +161,26 @@ class FaceMaker:
             yield next(fresh) if known is None else known
 
     def _draw(self, faces: Sequence[Face]) -> Iterator[np.ndarray]:
-        options = self.options
         if self._projected is not None:
             rows = [face.row or 0 for face in faces]
-            styles = self._projected[0][rows]
-            moved = styles if self._offset is None else styles + self._offset
-            yield from self.generator.draw(moved, options.noise_mode, rows)
-            return
-        if self._classes or self._toward or self._swept is not None or self._offset is not None:
-            seeds = [face.seed or 0 for face in faces]
-            yield from self.generator.draw(self._styles(faces), options.noise_mode, seeds)
-            return
-        for psi, group in groupby(faces, key=lambda face: face.psi):
-            yield from self.generator.faces(
-                (face.seed for face in group if face.seed is not None),
-                truncation_psi=self.psi if psi is None else psi,
-                truncation_cutoff=options.truncation_cutoff,
-                noise_mode=options.noise_mode,
-                class_index=self.class_index,
-            )
+            styles, noise_seeds = iter(self._projected[0][rows]), rows
+        else:
+            styles, noise_seeds = self._styles(faces), [face.seed or 0 for face in faces]
+        steering = self.record.steering()
+        offsets = (self._offset_of(face, steering) for face in faces)
+        moved = (w if offset is None else w + offset for w, offset in zip(styles, offsets, strict=True))
+        return self.generator.draw(moved, self.options.noise_mode, noise_seeds)
 
     def _styles(self, faces: Sequence[Face]) -> Iterator[np.ndarray]:
-        """The styles of faces that differ in class, or are moved, in order: float32 [num_ws, w_dim] each."""
-        steering = self.record.steering()
-        for start in range(0, len(faces), _STYLES):
-            part = faces[start : start + _STYLES]
-            kinds = [(face.psi, face.class_index if self._classes else self.class_index) for face in part]
-            styles = np.empty((len(part), self.generator.num_ws, self.generator.w_dim), np.float32)
-            for kind in dict.fromkeys(kinds):
-                rows = [row for row, other in enumerate(kinds) if other == kind]
-                seeds = [part[row].seed or 0 for row in rows]
-                psi = self.psi if kind[0] is None else kind[0]
-                styles[rows] = self.generator.styles(seeds, psi, self.options.truncation_cutoff, kind[1])
-            for face, style in zip(part, styles, strict=True):
-                offset = self._offset_of(face, steering)
-                yield style if offset is None else style + offset
+        """The styles of the faces of seeds, in order, before they are moved: float32 [num_ws, w_dim] each."""
+        for psi, group in groupby(faces, key=lambda face: face.psi):
+            members = list(group)
+            yield from self.generator.each_style(
+                [face.seed or 0 for face in members],
+                self.psi if psi is None else psi,
+                self.options.truncation_cutoff,
+                [face.class_index for face in members] if self._classes else self.class_index,
+            )
 
     def _offset_of(self, face: Face, steering: Steering | None) -> np.ndarray | None:
         """What moves a face: float32 [w_dim] or [num_ws, w_dim]; None where nothing does."""
@@ -239,10 +224,6 @@ class FaceMaker:
 def _edit_text(direction: Direction, strength: float | None) -> str:
     name = printable(direction.name)
     return name if strength is None else f"{name}:{strength:.9g}"
-
-
-_STYLES = 256
-"""Faces whose styles are held at a time."""
 
 
 def _classes_of(generator: Generator, options: GenerateOptions) -> tuple[int, ...]:

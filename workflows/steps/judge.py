@@ -30,18 +30,18 @@ class ClassifyOptions:
     """How to judge.
 
     Attributes:
-        model: a model file or the name of a bundled or published classifier; None for fernet.
+        models: one or more judges of the same faces, as (what the run calls the judge, or None for the model's own
+            name; a model file or the name of a bundled or published classifier, or None for fernet). None of them:
+            fernet.
         images: a folder or zip of pictures to judge in place of the run's own.
         crop: which part of a picture is the face: ``none``, ``ffhq`` or ``detect``.
         no_face: what becomes of a picture in which ``detect`` finds no face: ``whole``, judged as a whole, or ``skip``.
         device: ``auto``, ``cpu`` or ``cuda``.
         labels, input_range: what the model file cannot say (see :func:`fergan.classify.classifier.load_classifier`).
         view: ``48`` or ``own``; None as the model asks for.
-        name: what the run calls the judge; None for the model's own name.
-        further: more judges of the same faces, as (name or None, model).
     """
 
-    model: str | None = None
+    models: tuple[tuple[str | None, str | None], ...] = ()
     images: str | None = None
     crop: str = "none"
     no_face: str = "whole"
@@ -49,8 +49,20 @@ class ClassifyOptions:
     labels: tuple[str, ...] | None = None
     input_range: GivenRange | None = None
     view: View | None = None
-    name: str | None = None
-    further: tuple[tuple[str | None, str], ...] = ()
+
+    @property
+    def name(self) -> str | None:
+        """What the run calls the first judge."""
+        return self.models[0][0] if self.models else None
+
+    @property
+    def model(self) -> str | None:
+        """The first judge's model."""
+        return self.models[0][1] if self.models else None
+
+    def with_model(self, model: str | None) -> ClassifyOptions:
+        """The same for one judge, of this model."""
+        return replace(self, models=((self.name, model),))
 
     def each(self) -> tuple[ClassifyOptions, ...]:
         """The options of each judge by itself, the first one first.
@@ -58,10 +70,9 @@ class ClassifyOptions:
         Raises:
             UsageError: labels or an input range were given for several judges at once.
         """
-        if self.further:
+        if len(self.models) > 1:
             refuse_for_several(self.labels, self.input_range)
-        others = (replace(self, model=model, name=name, further=()) for name, model in self.further)
-        return replace(self, further=()), *others
+        return tuple(replace(self, models=(one,)) for one in self.models or ((None, None),))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from ...reports.statistics.label_audit import (
 )
 from ...reports.statistics.table import LabelTable
 from ...runtime.errors import DataError, UsageError, counted
-from ...runtime.files import json_text, printable, read_json, write_atomically, write_together
+from ...runtime.files import json_digest, json_text, printable, read_json, write_atomically, write_together
 from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import RunInputs, read_inputs
 from ..run_folder.pictures import FaceReader
@@ -70,7 +69,7 @@ def write_audit_page(run: RunFolder, n: int = 200, seed: int = 0) -> tuple[Path,
     reader = FaceReader(run)
     html = build_audit_page(
         run=run.name,
-        digest=_digest(names),
+        digest=json_digest(names),
         classes=inputs.table.classes,
         faces=names,
         pictures=[reader(inputs.table.faces[row]) for row in design.rows],
@@ -197,10 +196,6 @@ def _sample(table: LabelTable, n: int, seed: int, form: int) -> AuditDesign:
 
 def _names(table: LabelTable, design: AuditDesign) -> list[str]:
     return [str(plain(table.faces[row])) for row in design.rows]
-
-
-def _digest(names: list[str]) -> str:
-    return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
 
 
 def _read_answers(path: Path) -> dict[str, Answer]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from filelock import FileLock, Timeout
 from ...reports.formatting import plural
 from ...reports.statistics.sequential import Look, label_excess, sample_excess, spending
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import json_text, printable, write_atomically
+from ...runtime.files import json_digest, json_text, printable, write_atomically
 from ..run_folder.folder import RunFolder
 from ..run_folder.table import read_table
 from .check import read_reference
@@ -86,7 +85,7 @@ def check_again(
 def _look(run: RunFolder, counts: np.ndarray, state: Path, limit: _Limit) -> Look:
     """The last look of `state` if it saw these labels, else a new one, which is added to it."""
     looks = _read(state, limit.terms)
-    digest = _digest([run.name, counts.tolist()])
+    digest = json_digest([run.name, counts.tolist()])
     if looks and looks[-1]["labels"] == digest:
         return Look(*(looks[-1][key] for key in ("number", "spends", "p_value")))
     try:
@@ -119,7 +118,7 @@ def _limit(run: RunFolder, against: str, classes: tuple[str, ...], max_tv: float
         sample, shares, warning = theirs.counts, theirs.shares, theirs.warning
     terms = {
         "reference": theirs.name,
-        "reference_digest": _digest([list(classes), shares.tolist(), None if sample is None else sample.tolist()]),
+        "reference_digest": json_digest([list(classes), shares.tolist(), None if sample is None else sample.tolist()]),
         "max_tv": max_tv,
         "alpha": alpha,
     }
@@ -160,7 +159,3 @@ def _damaged(state: Path, error: Exception) -> DataError:
         f"--sequential {printable(state)}: holds no looks of a sequential check, or is damaged ({printable(error)}); "
         "restore it from a copy, or begin another file, whose looks have a chance of a false alarm of their own"
     )
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]

@@ -42,17 +42,17 @@ class WantOptions:
     """Which faces are wanted.
 
     Attributes:
-        quotas: label -> how many faces, at least 1.
+        want: label -> how many faces, at least 1.
         judge: the classifier that chooses.
-        second: name or file of a classifier with no say in the choice, whose labels stand beside; None for
+        second_judge: name or file of a classifier with no say in the choice, whose labels stand beside; None for
             fernet-ensemble, or fernet where that one chooses.
         min_confidence: the least probability of its label that a face needs, 0 to 1.
         max_seeds: the search ends after so many seeds.
     """
 
-    quotas: Mapping[str, int]
+    want: Mapping[str, int]
     judge: ClassifyOptions = ClassifyOptions()
-    second: str | None = None
+    second_judge: str | None = None
     min_confidence: float = 0.0
     max_seeds: int = MAX_SEEDS
 
@@ -103,10 +103,10 @@ class Judges:
     def __init__(self, want: WantOptions, judge: Judge | None = None) -> None:
         self.first = judge or Judge(want.judge)
         chosen = self.first.classifier
-        second = want.second or ("fernet" if chosen.name == "fernet-ensemble" else "fernet-ensemble")
-        self.second = Judge(ClassifyOptions(second, crop=want.judge.crop, device=want.judge.device))
+        second = want.second_judge or ("fernet" if chosen.name == "fernet-ensemble" else "fernet-ensemble")
+        self.second = Judge(ClassifyOptions(((None, second),), crop=want.judge.crop, device=want.judge.device))
         for option, one in (("--judge", self.first), ("--second-judge", self.second)):
-            if missing := [label for label in want.quotas if label not in one.classifier.labels]:
+            if missing := [label for label in want.want if label not in one.classifier.labels]:
                 raise UsageError(
                     f"--want {printable(missing[0])}: the judge {one.classifier.name} does not know this label, only "
                     f"{', '.join(one.classifier.labels)}; want one of these, or give another {option}"
@@ -126,9 +126,9 @@ class Judges:
     def chosen(self, want: WantOptions) -> GenerateRecord:
         """What decides the choice, and nothing else."""
         first, second = self.first.classifier, self.second.classifier
-        order = [label for label in first.labels if label in want.quotas]
+        order = [label for label in first.labels if label in want.want]
         return GenerateRecord(
-            want=format_quotas({label: want.quotas[label] for label in order}),
+            want=format_quotas({label: want.want[label] for label in order}),
             judge=first.name,
             judge_sha256=first.sha256,
             judge_crop=want.judge.crop,
@@ -220,7 +220,7 @@ class Wanted:
     """
 
     def __init__(self, run: RunFolder, options: GenerateOptions, want: WantOptions, judge: Judge | None = None) -> None:
-        total = sum(want.quotas.values())
+        total = sum(want.want.values())
         if want.max_seeds < total:
             raise UsageError(f"--max-seeds {want.max_seeds}: are fewer than the {total} faces that are wanted")
         if options.steer and options.steer_after >= want.max_seeds:
@@ -245,7 +245,7 @@ class Wanted:
         Raises:
             DataError: none was found, or the state cannot be written.
         """
-        selection, total = self.selection, sum(self.want.quotas.values())
+        selection, total = self.selection, sum(self.want.want.values())
         waiting: dict[int, Scanned] = {}
         last = time.monotonic()
         on_progress(len(selection.kept), total)

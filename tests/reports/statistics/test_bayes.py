@@ -8,7 +8,7 @@ from fergan.reports.statistics.bayes import (
     posterior_draws,
     under_both_priors,
 )
-from fergan.reports.statistics.confusion import confusion_counts
+from fergan.reports.statistics.confusion import answers_by_class
 from scipy.stats import beta
 
 from ..simulated import ANSWERS, LABELS
@@ -61,7 +61,7 @@ def test_a_share_of_zero_is_held() -> None:
 def test_chains_agree_where_many_faces_show_few_expressions() -> None:
     """Mistakes on common faces and a few faces of a rare expression explain the same labels: a slow direction."""
     truth = np.array([0, 0, 0, 0.6, 0.05, 0, 0.35])
-    confusion = confusion_counts(ANSWERS, LABELS)
+    confusion = answers_by_class(ANSWERS, LABELS)
     counts = np.random.default_rng(0).multinomial(50_000, confusion / confusion.sum(axis=0) @ truth)
     found = bayesian_shares(counts, confusion)
     assert found.mixing < 1.15
@@ -97,7 +97,7 @@ def test_limits_leave_equal_tails_but_reach_the_edge() -> None:
 def test_few_faces_hold_a_common_expression_beside_five_that_are_rare() -> None:
     """30 faces: highest-density limits under Dirichlet 1/2 alone hold the neutral third in three reports of four."""
     truth, rng = np.array([0.005, 0.005, 0.01, 0.60, 0.03, 0.02, 0.33]), np.random.default_rng(3)
-    confusion = confusion_counts(ANSWERS, LABELS)
+    confusion = answers_by_class(ANSWERS, LABELS)
     columns, sizes = confusion / confusion.sum(axis=0), confusion.sum(axis=0)
     counts = rng.multinomial(30, columns @ truth, 60)
     drawn = np.stack([rng.multinomial(sizes[y], columns[:, y], 60) for y in range(7)], axis=2)
@@ -109,7 +109,7 @@ def test_few_faces_hold_a_common_expression_beside_five_that_are_rare() -> None:
 
 
 def test_wrong_counts_are_refused() -> None:
-    assert confusion_counts(np.eye(2)[[0, 1, 1]], [0, 0, 1]).tolist() == [[1, 0], [1, 1]]
+    assert answers_by_class(np.eye(2)[[0, 1, 1]], [0, 0, 1]).tolist() == [[1, 0], [1, 1]]
     for counts, confusion in (([0, 0], np.eye(2)), ([1, 1], np.eye(3)), ([-1, 2], np.eye(2))):
         with pytest.raises(ValueError):
             bayesian_shares(counts, confusion)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from fergan.reports.statistics.confusion import confusion_counts
+from fergan.reports.statistics.confusion import answers_by_class
 from fergan.reports.statistics.fit import best_mixture, label_shift_test, smoothed_columns
 from scipy.optimize import minimize
 from scipy.special import xlogy
@@ -8,7 +8,7 @@ from scipy.special import xlogy
 from ..simulated import ANSWERS, FER2013_SHARES, HAPPY_AND_NEUTRAL, LABELS, faces, validation
 
 ALONE = np.eye(7)[3]
-CONFUSION = confusion_counts(ANSWERS, LABELS)
+CONFUSION = answers_by_class(ANSWERS, LABELS)
 
 
 def counts(probabilities: np.ndarray) -> np.ndarray:
@@ -50,7 +50,7 @@ def test_under_label_shift_alarms_are_as_rare_as_promised(n: int) -> None:
         for number in range(reports):
             v = validation(rng)
             test = label_shift_test(
-                counts(faces(shares, n, rng)), confusion_counts(v.probabilities, v.labels), draws=199, seed=number
+                counts(faces(shares, n, rng)), answers_by_class(v.probabilities, v.labels), draws=199, seed=number
             )
             p_values.append(test.p_value)
         alarms[name] = np.mean(np.array(p_values) < 0.05)

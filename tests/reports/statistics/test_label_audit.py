@@ -1,6 +1,12 @@
 import numpy as np
 import pytest
-from fergan.reports.statistics.answers import CANNOT_TELL, NO_ANSWER, AuditDesign, cohens_kappa, confusion_from_answers
+from fergan.reports.statistics.answers import (
+    CANNOT_TELL,
+    NO_ANSWER,
+    AuditDesign,
+    confusion_from_answers,
+    kappa_of_people,
+)
 from fergan.reports.statistics.label_audit import prediction_powered, stratified_sample
 from fergan.reports.statistics.shares import wilson_interval
 from fergan.reports.statistics.table import LabelTable
@@ -136,7 +142,7 @@ def test_two_raters_share_a_vote_and_kappa_is_that_of_scikit_learn() -> None:
     assert found.raters == 2 and found.kappa == pytest.approx(cohen_kappa_score(one, other))
     halves = (prediction_powered(table, design, one).human + prediction_powered(table, design, other).human) / 2
     assert found.human == pytest.approx(halves)
-    assert cohens_kappa([0, NO_ANSWER], [NO_ANSWER, 1]) is None
+    assert kappa_of_people([0, NO_ANSWER], [NO_ANSWER, 1]) is None
 
 
 def test_neyman_asks_more_where_the_judge_is_unsure() -> None:

@@ -137,7 +137,7 @@ def test_model_and_data_meet_on_common_classes(folder: Path, tmp_path: Path) -> 
 
     labels = ("sad", "disgust", "fear", "happy", "contempt", "surprise", "neutral")  # its 'sad' is now 'contempt'
     options = EvaluateOptions(
-        [str(folder / "faces.csv")], str(folder / "good.keras"), labels=labels, leaks=False, explain=False
+        [str(folder / "faces.csv")], str(folder / "good.keras"), labels=labels, without_leaks=False, explain=False
     )
     data, _ = run_evaluation(options, tmp_path)
     assert data["data"]["labels"] == ["disgust", "fear", "happy", "sad", "surprise", "neutral"]
@@ -206,7 +206,7 @@ def test_a_set_without_splits_has_validation_rows_beside_one_with(folder: Path, 
     for i in range(40):
         write_png(tmp_path / "more" / f"{i}.png", rng.integers(0, 100, (48, 48), dtype=np.uint8))
     sets = [str(folder / "faces.csv"), f"sad={tmp_path / 'more'}"]
-    options = EvaluateOptions(sets, str(folder / "good.keras"), split="validation", leaks=False, explain=False)
+    options = EvaluateOptions(sets, str(folder / "good.keras"), on="validation", without_leaks=False, explain=False)
     data, _ = run_evaluation(options, tmp_path / "out")
     assert data["data"]["n"] == 40 + 4  # PublicTest, and a tenth of the others
     assert any("shared out" in note for note in data["notes"])

@@ -33,6 +33,13 @@ CONCEPTS = {
 MODELS = {"--model", "--judge"}
 """The classifier that a command works with; each command says for what."""
 
+OTHER_KEYWORDS = {
+    "truncation_psi": "--psi", "truncation_cutoff": "--psi-cutoff", "class_index": "--class",  # those of run.json
+    "run_name": "--run", "show_page": "--open", "overrides": "--set",  # names that Python or the command has already
+    "models": "--model", "labels": "--label",  # where it may be repeated
+}  # fmt: skip
+"""Keywords with another name than their option."""
+
 NO_SENTENCE = ("Of", "As", "For", "In", "With", "What", "Where", "Who", "How", "[default:")
 
 
@@ -82,6 +89,15 @@ def test_every_help_is_a_sentence() -> None:
         if said.startswith(tuple(f"{word} " for word in NO_SENTENCE)) or not said:
             bad[f"{path} {name}"] = text
     assert not bad
+
+
+def test_a_keyword_is_its_option() -> None:
+    found = {}
+    for _, name, option in options():
+        keyword = option.name or ""
+        if name == option.opts[0] and name.startswith("--") and keyword != name[2:].replace("-", "_"):
+            found[keyword] = name
+    assert found == OTHER_KEYWORDS
 
 
 def _kind(option: click.Option) -> str:

@@ -46,7 +46,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 def test_two_processes_give_the_same_labels_and_a_sample_of_pictures(alone: RunFolder, tmp_path: Path) -> None:
-    two = run(tmp_path / "run", EngineOptions(workers=2, keep="sample:20"))
+    two = run(tmp_path / "run", EngineOptions(workers=2, pictures="sample:20"))
     assert two.labels_csv.read_bytes() == alone.labels_csv.read_bytes()
     assert two.record.labels == alone.record.labels
     names = {path.name for path in two.faces.iterdir()}
@@ -66,7 +66,7 @@ def test_ray_gives_the_same_labels_though_a_node_is_killed_half_way(tmp_path: Pa
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["lost_at"] is not None
     assert found["left"] == 1
-    here = run(tmp_path / "run", EngineOptions(keep="none"), 512)
+    here = run(tmp_path / "run", EngineOptions(pictures="none"), 512)
     assert not here.faces.exists()
     assert found["sha256"] == labels_hash(here)
 
@@ -80,7 +80,7 @@ def test_ray_missing_says_what_to_install(invoke: Invoke, monkeypatch: pytest.Mo
 
 
 def test_tars_hold_the_pictures_and_the_report_finds_them(alone: RunFolder, tmp_path: Path) -> None:
-    tars = run(tmp_path / "run", EngineOptions(keep="tar"))
+    tars = run(tmp_path / "run", EngineOptions(pictures="tar"))
     assert sorted(path.name for path in tars.faces.iterdir()) == [f"faces-{number:06d}.tar" for number in range(4)]
     with tarfile.open(tars.faces / "faces-000001.tar") as tar:
         assert tar.getnames() == [f"seed{seed:04d}.png" for seed in range(64, 128)]
@@ -97,7 +97,7 @@ def test_a_run_lives_on_in_its_storage(alone: RunFolder, tmp_path: Path) -> None
     import fsspec
 
     storage = f"memory://{tmp_path.name}/run"
-    first = run(tmp_path / "here", EngineOptions(keep="sample:10", storage=storage))
+    first = run(tmp_path / "here", EngineOptions(pictures="sample:10", storage=storage))
     assert not list(first.faces.iterdir())
     files = fsspec.filesystem("memory")
     place = f"/{tmp_path.name}/run"
@@ -105,7 +105,7 @@ def test_a_run_lives_on_in_its_storage(alone: RunFolder, tmp_path: Path) -> None
         f"seed{seed:04d}.png" for seed in range(0, N, 20)
     }
     files.rm(f"{place}/labels/part-00002.parquet")
-    second = run(tmp_path / "elsewhere", EngineOptions(keep="sample:10", storage=storage))  # another machine
+    second = run(tmp_path / "elsewhere", EngineOptions(pictures="sample:10", storage=storage))  # another machine
     assert labels_hash(second) == labels_hash(alone)
     assert files.exists(f"{place}/labels/part-00002.parquet")
     assert files.cat(f"{place}/report.html").startswith(b"<!")

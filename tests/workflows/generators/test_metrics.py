@@ -14,6 +14,7 @@ from fergan.data.image_source import ImageSource
 from fergan.data.images import read_image, write_png
 from fergan.runtime.errors import UsageError
 from fergan.stylegan.checkpoints import save_generator
+from fergan.stylegan.drawing import Drawing
 from fergan.stylegan.generator import load_generator
 from fergan.stylegan.networks import StyleGAN2, StyleGAN2Config
 from fergan.workflows.generators import fakes as fakes_module
@@ -149,6 +150,13 @@ def test_the_grid_shows_the_first_seeds(tmp_path: Path, invoke: Invoke) -> None:
     assert grid.shape == (8 * 49 + 1, 8 * 49 + 1, 1)
     tenth = load_generator(NETWORK, device="cpu").generate([9], truncation_psi=0.7)[0]
     assert np.array_equal(grid[50:98, 50:98], tenth)
+
+
+def test_the_grid_of_a_conditional_generator_has_a_row_for_each_class(tmp_path: Path) -> None:
+    said = metrics.write_sample_grid(tmp_path / "grid.png", Drawing(network="dcgan-fer2013-48-cond", device="cpu"), 0)
+    assert said.startswith("56 samples") and "one row for each of angry, disgust" in said
+    second = load_generator("dcgan-fer2013-48-cond", device="cpu").generate([1], class_index="disgust")[0]
+    assert np.array_equal(read_image(tmp_path / "grid.png")[50:98, 50:98], second)
 
 
 def test_a_file_of_lines_is_never_cut_short(tmp_path: Path) -> None:

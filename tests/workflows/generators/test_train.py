@@ -165,7 +165,7 @@ def test_a_conditional_dcgan_begins_with_the_weights_of_an_unconditional_one(ima
             epochs=epochs,
             cond=True,
             base_channels=4,
-            augment="color",
+            diffaugment="color",
             init=init,
             **{name: OPTIONS[name] for name in ("channels", "resolution", "precision", "seed", "device")},
             batch_size=16,
