@@ -122,7 +122,7 @@ def plain_torch(model: keras.Model, settings: dict[str, Any]) -> Plain:
 
 
 def multiply_adds(model: keras.Model) -> float:
-    """Of one face, in millions: convolutions and dense layers."""
+    """Multiply-adds for one face, in millions: convolutions and dense layers."""
     total = 0
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
@@ -179,11 +179,11 @@ def main() -> None:
             }
             expected = ways["keras"](faces)
             assert np.abs(ways["plain"](faces) - expected).max() < 1e-4, "the three are not one network"
-            apart = np.abs(classifier.predict(faces) - expected).max()
+            difference = np.abs(classifier.predict(faces) - expected).max()
             speed = measure(ways, faces, options.turns)
             print(
                 f"| {path.stem} | {multiply_adds(model):.1f} | {speed['keras']:.0f} | {speed['plain']:.0f} "
-                f"| **{speed['ours']:.0f}** | {classifier.engine} | {apart:.1e} |"
+                f"| **{speed['ours']:.0f}** | {classifier.engine} | {difference:.1e} |"
             )
     print("\nFaces a second, 48x48 gray.")
 

@@ -66,7 +66,7 @@ def ours(model: keras.Model, head: list[np.ndarray], settings: TrainingSettings)
 
 
 def stock(model: keras.Model, head: list[np.ndarray], settings: TrainingSettings) -> Run:
-    """What one would write with Keras alone."""
+    """The training that one would write with Keras alone."""
     policy = "float32" if settings.precision == "float32" else f"mixed_{settings.precision}"
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -146,7 +146,7 @@ def main() -> None:
     for precision in ("float32", "bfloat16"):
         settings = dataclasses.replace(training, precision=precision)
         keras.utils.set_random_seed(0)
-        model = build_model(recipe.model, len(FER2013))
+        model = build_model(recipe.model)
         head = [rng.normal(0, 0.05, (model.output.shape[-1], 7)), np.zeros(7)]
         runs: dict[str, Run] = {
             "plain": plain(model, head, settings, dict(recipe.model.options)),
@@ -155,8 +155,8 @@ def main() -> None:
         if options.stock:
             runs["keras"] = stock(model, head, settings)
         first = {name: run(data[:1]) for name, run in runs.items()}  # warms up, too
-        apart = max(first.values()) - min(first.values())
-        assert apart < (1e-3 if precision == "float32" else 2e-2), f"these are not one network: {first}"
+        difference = max(first.values()) - min(first.values())
+        assert difference < (1e-3 if precision == "float32" else 2e-2), f"these are not one network: {first}"
         runs["augmentation"] = lambda given: float(len([batches[index] for index in range(len(given))]))
         times: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(options.turns):

@@ -48,7 +48,7 @@ def run(folder: Path, n: int, arguments: list[str]) -> dict[str, Any]:
 
 
 def compare(n: int, workers: int, engines: list[str], network: list[str]) -> None:
-    told = {
+    options = {
         "local": ["--engine", "local", "--workers", str(workers)],
         "one process": ["--engine", "local"],
         "ray": ["--engine", "ray", "--address", "local", "--workers", str(workers)],
@@ -59,7 +59,7 @@ def compare(n: int, workers: int, engines: list[str], network: list[str]) -> Non
     found = {}
     for engine in engines:
         with tempfile.TemporaryDirectory() as folder:
-            found[engine] = run(Path(folder) / "run", n, told[engine] + network)
+            found[engine] = run(Path(folder) / "run", n, options[engine] + network)
         row = found[engine]
         seconds = row["seconds"]
         print(

@@ -68,7 +68,7 @@ class Watch:
             os.makedirs(self.marker / f"{event} {args}".replace("/", "_")[:200], exist_ok=True)
 
     def seen(self):
-        """What happened since the last call."""
+        """The events since the last call."""
         if not self.marker.exists():
             return None
         events = [place.name for place in self.marker.iterdir()]

@@ -1,4 +1,4 @@
-"""What several judges of one run cost: ``python -m benchmarks.judges --faces DIR --n 500`` prints a Markdown table.
+"""Costs of several judges of one run: ``python -m benchmarks.judges --faces DIR --n 500`` prints a Markdown table.
 
 Pictures of ``--faces`` are linked until there are ``--n``. Each judge labels them in a run of its own, then all do in
 one. That reads the pictures once, so it should cost the sum of the single passes less the reading that it saves; the

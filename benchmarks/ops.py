@@ -19,7 +19,16 @@ from dataclasses import dataclass
 
 import torch
 from fergan.runtime.memory import tune_malloc
-from fergan.stylegan.ops import bias_act, build, downsample2d, setup_filter, styled_conv2d, upfirdn2d, upsample2d
+from fergan.stylegan.ops import (
+    Resampling,
+    bias_act,
+    build,
+    downsample2d,
+    setup_filter,
+    styled_conv2d,
+    upfirdn2d,
+    upsample2d,
+)
 
 Step = Callable[[], object]
 
@@ -60,7 +69,7 @@ def cases(device: str, dtype: torch.dtype, n: int, channels: int, resolution: in
         return lambda x, w, s, b: styled_conv2d(x, w, s, b, up=up, kernel=kernel, noise=noise, clamp=256)
 
     yield Case("bias_act lrelu", lambda x, b: bias_act(x, b, activation="lrelu", clamp=256), (x, bias), 2)
-    yield Case("upfirdn2d 4x4", lambda x: upfirdn2d(x, kernel, padding=(2, 1, 2, 1)), (x,), 2)
+    yield Case("upfirdn2d 4x4", lambda x: upfirdn2d(x, kernel, Resampling(padding=(2, 1, 2, 1))), (x,), 2)
     yield Case("upfirdn2d 4x4, up 2", lambda x: upsample2d(x, kernel), (half,), 5)
     yield Case("upfirdn2d 4x4, down 2", lambda x: downsample2d(x, kernel), (x,), 1.25)
     yield Case("styled_conv2d 3x3", layer(1), (x, weight, styles, bias), None)
@@ -175,8 +184,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     settings = parser.parse_args()
     tune_malloc()  # else clearing memory for large results is most of what is timed
-    here = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    for device in [settings.device] if settings.device else here:
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    for device in [settings.device] if settings.device else devices:
         table(device, settings)
 
 

@@ -80,7 +80,7 @@ def driver_costs(rows: tuple[int, int]) -> dict[str, float]:
 
 
 def ray_cost(shards: int, shard: int) -> float:
-    """Measure what Ray Data takes for a shard that is no work: two actor stages with a shard's bytes between them.
+    """Measure what Ray Data takes for a shard that holds no work: two actor stages with a shard's bytes between them.
 
     Each shard is a block of its own here, as with so many workers that none gets more than a few.
     """

@@ -46,7 +46,7 @@ VARIANTS = (
 
 
 def gflop(size: int, width: str) -> float:
-    """Of one image: twice the multiply-adds of the direct form."""
+    """Gflop for one image: twice the multiply-adds of the direct form."""
     from fergan.stylegan.networks import channel_table, resolutions
 
     channels = channel_table(size, WIDTHS[width])

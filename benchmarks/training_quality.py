@@ -1,4 +1,4 @@
-"""What each choice of a StyleGAN2 training is worth: ``python -m benchmarks.training_quality --data faces.zip``.
+"""The worth of each choice of a StyleGAN2 training: ``python -m benchmarks.training_quality --data faces.zip``.
 
 Trainings of equal length differ in one choice each from the recipe of the bundled wide generator. Equal are the minutes
 of CPU time on one thread, not the images: what makes a step dearer has to pay for it. Each is judged at its last
@@ -43,7 +43,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "feature loss in the last fifth": {"feature_loss": 0.2},
 }
 TO_THE_END = {"final_learning_rate", "feature_loss"}
-"""What depends on where a training ends: such a one is as long as the recipe's was."""
+"""Changes that depend on where a training ends: these trainings are as long as the recipe's was."""
 SMALL_SHARE = 0.35  # of the time goes into the small networks that a training grows from
 stylegan2.WIDTHS["deep"] = (*stylegan2.WIDTHS["wide"][:3], 8)
 

@@ -97,7 +97,7 @@ def read_card(path: Path, labels: Sequence[str] | None = None, input_range: Give
     """``NAME.json`` beside a model file, an empty one where there is none; what is given takes the place of its own.
 
     Raises:
-        DataError: it is no JSON object, or its ``outputs`` are neither ``probabilities`` nor ``logits``.
+        DataError: it is not a JSON object, or its ``outputs`` are neither ``probabilities`` nor ``logits``.
     """
     sidecar = path.with_suffix(".json")
     card = read_json(sidecar, "write it again, or delete it", 2**24) if sidecar.exists() else {}
@@ -118,13 +118,13 @@ def read_model_card(path: Path) -> str | None:
     Raises:
         DataError: it cannot be read.
     """
-    beside = path.with_suffix(".md")
+    notes = path.with_suffix(".md")
     try:
-        return beside.read_text(encoding="utf-8-sig")
+        return notes.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{printable(beside)}: cannot be read ({error})") from error
+        raise DataError(f"{printable(notes)}: cannot be read ({error})") from error
 
 
 def member_checksums(card: Mapping[str, Any]) -> set[str]:
@@ -138,8 +138,8 @@ def member_checksums(card: Mapping[str, Any]) -> set[str]:
 
 def made_here(path: Path, card: Mapping[str, Any]) -> bool:
     """Whether fergan made a model: it is bundled, or its card tells of a training or an ensemble."""
-    told = any(isinstance(card.get(key), Mapping) and inner in card[key] for key, inner in _MADE_HERE.items())
-    return told or path.parent == WEIGHTS
+    recorded = any(isinstance(card.get(key), Mapping) and inner in card[key] for key, inner in _MADE_HERE.items())
+    return recorded or path.parent == WEIGHTS
 
 
 def card_labels(
@@ -176,7 +176,7 @@ def card_labels(
     if len(labels) != count:
         raise DataError(
             f"{path}: maps {shapes}; expected one output for each label, of which there are {len(labels)}"
-            + (f" (call outputs that are no expressions {' and '.join(BESIDES)})" if len(labels) < count else "")
+            + (f" (call outputs that are not expressions {' and '.join(BESIDES)})" if len(labels) < count else "")
         )
     if len(set(labels) - set(BESIDES)) < 2:
         raise DataError(f"{path}: has the labels {','.join(labels)}; a classifier has two expressions or more")
@@ -193,7 +193,7 @@ def card_range(path: Path, card: Mapping[str, Any], channels: int, *, whole: boo
         whole: whether the input is of whole numbers 0..255 (uint8), which says the range by itself.
 
     Raises:
-        DataError: nothing says it, or what says it is no range.
+        DataError: nothing says it, or what says it is not a range.
     """
     given = card.get("input_range")
     if given is None:

@@ -57,7 +57,7 @@ class Classifier:
     Attributes:
         name: the model's file name without its ending.
         labels: the K class names, in the order of the probabilities.
-        outputs: names of all numbers that the network gives, of which valence and arousal are no labels.
+        outputs: names of all numbers that the network gives, of which valence and arousal are not labels.
         view: ``48`` if it is shown 48x48 gray faces, ``own`` if faces of its own size and colours.
         foreign: whether others than fergan made it.
         remarks: what a person should know before using it, a line each.
@@ -69,7 +69,7 @@ class Classifier:
         input_name, output_name: what the network calls its input and its output.
         card: what is recorded beside the model: settings, data, scores, confusion matrix.
         source: the model file, None where there was none.
-        validation: contents of ``NAME.validation.npz`` (see :func:`validation_bytes`), or None if there is none.
+        validation: contents of ``NAME.validation.npz`` (see :func:`.saving.validation_bytes`), or None.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Classifier:
 
         Raises:
             UsageError: another dtype or shape.
-            DataError: what the network says are no probabilities, and its card does not say what they are.
+            DataError: what the network says are not probabilities, and its card does not say what they are.
         """
         outputs = self._apply(self._network.outputs, self._checked(faces), self.prepared)[:, self._columns]
         if self.card.get("outputs") == "logits":
@@ -133,10 +133,10 @@ class Classifier:
             return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
         if not (np.all(outputs >= 0) and np.allclose(outputs.sum(axis=1), 1, atol=1e-3)):
             where = f"{self.source}: " if self.source else ""
-            beside = self.source.with_suffix(".json").name if self.source else "the card"
+            card = self.source.with_suffix(".json").name if self.source else "the card"
             raise DataError(
-                f"{where}its outputs are no probabilities (a row is {np.round(outputs[0], 3).tolist()}); if they are "
-                f'logits, which a softmax makes probabilities, write "outputs": "logits" into {beside}'
+                f"{where}its outputs are not probabilities (a row is {np.round(outputs[0], 3).tolist()}); if they are "
+                f'logits, which a softmax makes probabilities, write "outputs": "logits" into {card}'
             )
         return outputs
 
@@ -197,7 +197,7 @@ class Classifier:
         """The network as Keras has it, on the CPU, with gradients; of several outputs the expressions alone.
 
         Raises:
-            DataError: it is no Keras model, or Keras cannot open it.
+            DataError: it is not a Keras model, or Keras cannot open it.
         """
         where = printable(self.source or self.name)
         if self.source is None or self.engine == "onnxruntime":
@@ -297,11 +297,11 @@ def load_classifier(
     Args:
         source: a ``.keras``, ``.h5``, ``.hdf5`` (Keras 1 to 3) or ``.onnx`` file, or the name of a bundled model; None
             for fernet. ``NAME.json`` beside the file says what the file itself cannot: ``labels``, the names of
-            the outputs in order (``valence`` and ``arousal`` are outputs that are no labels); ``input_range``, what
+            the outputs in order (``valence`` and ``arousal`` are outputs that are not labels); ``input_range``, what
             black and white are to the network (three such pairs where the channels differ, or ``"imagenet"`` for
-            :data:`IMAGENET`); ``outputs``, ``"logits"`` where no softmax follows the last layer; ``output``, the name
-            of the expressions' output among several; ``input_size``, of a network that takes any; ``view``. Published
-            networks that fergan recognises (:mod:`.known`) need none of it.
+            :data:`.card.IMAGENET`); ``outputs``, ``"logits"`` where no softmax follows the last layer; ``output``, the
+            name of the expressions' output among several; ``input_size``, of a network that takes any; ``view``.
+            Published networks that fergan recognises (:mod:`.known`) need none of it.
         device: ``auto``, ``cpu`` or ``cuda``.
         labels: in place of those in ``NAME.json``.
         input_range: in place of that in ``NAME.json``.
@@ -309,8 +309,8 @@ def load_classifier(
             from the full picture; None as :func:`.card.card_view` says.
 
     Raises:
-        DataError: the file is missing, damaged, asks for code, or is no network from pictures of 1 or 3 channels to one
-            output for each label; or nothing says what its labels or its input range are.
+        DataError: the file is missing, damaged, asks for code, or is not a network from pictures of 1 or 3 channels to
+            one output for each label; or nothing says what its labels or its input range are.
         UsageError: an unknown device or name.
     """
     device = choose_device(device, numbered=False).type
@@ -343,7 +343,7 @@ def _described(
             "not as FER2013 has them; --view 48 shows it those"
         )
     # answers on validation faces correct labels only of faces that were shown in the same way
-    beside = path.with_suffix(".validation.npz") if shown == card.get("view", "48") else None
+    validation = path.with_suffix(".validation.npz") if shown == card.get("view", "48") else None
     return Classifier(
         network,
         names,
@@ -352,7 +352,7 @@ def _described(
         card=card,
         device=device,
         source=path,
-        validation=read_regular(beside) if beside and beside.exists() else None,
+        validation=read_regular(validation) if validation and validation.exists() else None,
         input_range=span,
         view=shown,
         foreign=not made_here(path, card),
@@ -361,7 +361,7 @@ def _described(
 
 
 def _overruled(known: dict[str, Any], card: dict[str, Any]) -> str:
-    """What was said in place of what is known of a published network, for its remark."""
+    """Remark on what a card says otherwise than is known of a published network."""
     names = {"labels": "labels", "input_range": "input range", "outputs": "kind of outputs"}
     given = [names[key] for key in names if key in card and not _same(card[key], known[key])]
     return f"; but its {' and '.join(given)} were given otherwise, which is followed" if given else ""

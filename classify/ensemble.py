@@ -38,7 +38,7 @@ def soft_vote(members: Sequence[Classifier], weights: Sequence[float] | None = N
         first member's labels. Its features (:meth:`.classifier.Classifier.features`) are those of the last member.
 
     Raises:
-        DataError: a member is no Keras file, or names other labels.
+        DataError: a member is not a Keras file, or names other labels.
         UsageError: fewer than two members, or weights that do not fit.
     """
     from .backend import keras
@@ -183,7 +183,7 @@ def _network(member: Classifier) -> keras.Model:
             "are saved together as one"
         )
     if member.outputs != member.labels:
-        raise DataError(f"{member.source}: has outputs that are no labels (valence, arousal); it cannot be a member")
+        raise DataError(f"{member.source}: has outputs that are not labels (valence, arousal); it cannot be a member")
     content = member.source.read_bytes()
     if hashlib.sha256(content).hexdigest() != member.sha256:
         raise DataError(f"{member.source}: has changed since it was opened")

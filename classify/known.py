@@ -29,7 +29,7 @@ from ..data.labels import ALPHABETIC, FER2013, FERPLUS
 Shape = tuple[int, ...]
 
 BESIDES = ("valence", "arousal")
-"""Outputs that stand beside expressions in some networks, and are no labels."""
+"""Outputs that stand beside expressions in some networks, and are not labels."""
 
 
 class Layers(Protocol):
@@ -55,7 +55,7 @@ class KnownJudge:
     Attributes:
         name: what fergan calls it.
         about: what it is.
-        labels: of its outputs, in order; :data:`BESIDES` for what is no expression.
+        labels: of its outputs, in order; :data:`BESIDES` for what is not an expression.
         input_range: what black and white are to it.
         input_shape: (height, width, channels).
         outputs: ``probabilities`` or ``logits``.

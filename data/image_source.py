@@ -37,7 +37,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     ``__MACOSX`` folders are passed over. Links to folders are followed; a folder reached twice is listed once.
 
     Raises:
-        DataError: the folder is missing, is no folder, cannot be read or holds no image.
+        DataError: the folder is missing, is not a folder, cannot be read or holds no image.
     """
     folder = Path(folder)
     label = printable(folder)
@@ -48,14 +48,14 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 
     found: list[PurePosixPath] = []
     seen: set[tuple[int, int]] = set()
-    for here, folders, files in os.walk(folder, followlinks=True, onerror=unreadable):
-        status = os.stat(here)
+    for current, folders, files in os.walk(folder, followlinks=True, onerror=unreadable):
+        status = os.stat(current)
         if (status.st_dev, status.st_ino) in seen:  # a link that leads back would never end
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
         folders.sort(key=_natural_part)  # which of two routes to a folder comes first must not depend on the disk
-        relative = PurePosixPath(Path(here).relative_to(folder).as_posix())
+        relative = PurePosixPath(Path(current).relative_to(folder).as_posix())
         found += [relative / file for file in files]
         folders[:] = [name for name in folders if _is_visible(PurePosixPath(name))]
     images = [path for path in found if _is_image(path, _begin(folder / path))]
@@ -154,12 +154,12 @@ class ImageSource:
         return not heic and (bool(self._members) or self.file(name).is_file())
 
     def _named(self, file: Path) -> str:
-        here = file.relative_to(self.path).as_posix()
-        name = utf8_text(here)
-        if name != here:
+        path = file.relative_to(self.path).as_posix()
+        name = utf8_text(path)
+        if name != path:
             while name in self._on_disk or (self.path / name).exists():
                 name += "_"
-            self._on_disk[name] = here
+            self._on_disk[name] = path
         return name
 
     def _is_image(self, info: zipfile.ZipInfo, name: str) -> bool:

@@ -77,12 +77,12 @@ def read_image(
     Raises:
         DataError: missing, empty, truncated, damaged or oversized, not an image, or pixels without a known range
             (32-bit integer or floating point).
-        UsageError: ``background`` is no colour.
+        UsageError: ``background`` is not a colour.
     """
     try:
         backdrop = ImageColor.getrgb(background)[:3]
     except ValueError as error:
-        raise UsageError(f"background {background!r} is no colour; give a name such as 'white', or #rrggbb") from error
+        raise UsageError(f"background {background!r} is not a colour; give a name like white, or #rrggbb") from error
     if isinstance(source, bytes):
         data = source
         label = printable(name or "image")
@@ -110,7 +110,7 @@ def read_image(
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError(f"{label}: is no readable {READABLE} image (begins with {data[:8]!r}); replace it") from error
+        raise DataError(f"{label}: is not a readable {READABLE} image (it begins {data[:8]!r}); replace it") from error
     except Image.DecompressionBombError as error:
         raise _too_large(label, "its pixel count") from error
     except MemoryError as error:
@@ -289,7 +289,7 @@ def _upright(image: Image.Image, original: Image.Image) -> Image.Image:
     """``image`` turned as the EXIF data of ``original`` (loaded: Pillow turns TIFFs itself while loading) says."""
     try:
         orientation = original.getexif().get(0x0112, 1)
-    except Exception:  # damaged metadata is no reason to refuse a good picture
+    except Exception:  # damaged metadata is not a reason to refuse a good picture
         orientation = 1
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)

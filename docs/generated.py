@@ -69,8 +69,8 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 
 def _add(files: Files, file: File) -> None:
-    if (there := files.get_file_from_path(file.src_uri)) is not None:
-        files.remove(there)
+    if (former := files.get_file_from_path(file.src_uri)) is not None:
+        files.remove(former)
     files.append(file)
 
 

@@ -20,7 +20,7 @@ class Conclusion:
 
 
 def conclude(findings: Findings) -> tuple[Conclusion, ...]:
-    """What was counted, what that says of expressions, how sure the classifier was, and what depends on the judge."""
+    """Conclude what was counted, what it says of expressions, how sure the classifier was, and what a judge changes."""
     judges = findings.judges
     among = () if judges is None else (Conclusion("What depends on the judge", judges_sentence(judges)),)
     if findings.selected is not None:

@@ -78,13 +78,13 @@ def correct(table: LabelTable, validation: Validation, preparation: PreparationS
         table.probabilities, validation.labels, validation.probabilities, methods=("ACC", "PACC", "EM")
     )
     acc = prevalence["ACC"]
-    far = preparation is not None and len(preparation.validation_distances or ()) == len(validation.labels)
+    complete = preparation is not None and len(preparation.validation_distances or ()) == len(validation.labels)
     depth = compare_confidence(
         table.probabilities,
         validation,
         acc.shares,
-        distances=preparation.distances if far and preparation else None,
-        validation_distances=preparation.validation_distances if far and preparation else None,
+        distances=preparation.distances if complete and preparation else None,
+        validation_distances=preparation.validation_distances if complete and preparation else None,
     )
     return Correction(
         validation.name,
@@ -163,7 +163,7 @@ def refutation(test: LabelShiftTest, classes: tuple[str, ...], counts: np.ndarra
 
 
 def label_shift_sentence(test: LabelShiftTest, classes: tuple[str, ...], counts: np.ndarray) -> str:
-    """What the fit test found, with the labels that are furthest from what the correction explains."""
+    """Sentence on what the fit test found, with the labels that are furthest from what the correction explains."""
     if test.verdict == "refuted":
         return f"These labels refute the correction: {refutation(test, classes, counts)}."
     if test.verdict == "holds":

@@ -85,7 +85,7 @@ class Edited:
 
 
 def strengths_of(made: GenerateRecord | None, table: LabelTable) -> np.ndarray | None:
-    """By which strength each face was moved, float64 [N]; None where the run is no sweep over strengths."""
+    """By which strength each face was moved, float64 [N]; None where the run is not a sweep over strengths."""
     if made is None or made.edit_sweep is None:
         return None
     found = [_STRENGTH.search(str(name)) for name in table.faces]

@@ -133,7 +133,7 @@ def _skipped_rows(skipped: pd.DataFrame | None) -> tuple[tuple[str, str], ...]:
 
 
 def quality_notes(findings: Findings, unreadable: Sequence[tuple[str, str]] = ()) -> list[str]:
-    """What a reader should know about the data before quoting a number; plain sentences, not escaped.
+    """Notes that a reader should know before quoting a number; plain sentences, not escaped.
 
     Args:
         findings: the numbers.

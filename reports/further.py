@@ -85,7 +85,7 @@ def plan_data(names: list[str], found: Further | None) -> dict[str, Any] | None:
 
 
 def answers_data(names: list[str], audit: AuditEstimate) -> dict[str, Any]:
-    """What people could not tell, how far they agreed, and the shares corrected by their answers."""
+    """Data on what people could not tell, how far they agreed, and the shares corrected by their answers."""
     found: AnsweredConfusion = audit.confusion
     return {
         "raters": audit.raters,

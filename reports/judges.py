@@ -122,7 +122,7 @@ def judges_sentence(judges: Judges) -> str:
 
 
 def judge_notes(judges: Judges | None, failed: Sequence[tuple[str, str]]) -> list[str]:
-    """What a reader should know of the comparison, and of judges that ``failed`` (name, reason); plain sentences."""
+    """Notes on the comparison, and on judges that ``failed`` (name, reason); plain sentences."""
     notes = [
         f"The judge {printable(name, 60)} has no whole table of labels: {printable(reason, 200)}."
         for name, reason in failed

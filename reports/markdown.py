@@ -169,7 +169,7 @@ def _shares(data: Mapping[str, Any], names: list[str]) -> str:
 
 
 def _selected(selected: Mapping[str, Any]) -> str:
-    """That the faces were selected, with the labels by the judge that had no say."""
+    """Say that the faces were selected, with the labels by the judge that had no say."""
     text = f"**Selected, not drawn at random.** {_text(selected['sentence'], 2000)}"
     if not selected["labels"]:
         return text

@@ -150,7 +150,7 @@ def _corrected(samples: Sequence[Sample], classes: tuple[str, ...]) -> tuple[Cor
 
 
 def _warnings(samples: Sequence[Sample], corrected: Sequence[Correction] | None) -> tuple[str, ...]:
-    """What makes a difference between runs something else than a difference between generators."""
+    """Warnings where a difference between runs may be another than one between generators."""
     found = []
     judged = [sample.record.classify or ClassifyRecord() for sample in samples]
     seen: dict[str, list[Any]] = {

@@ -47,13 +47,13 @@ class Selected:
     def why_uncorrected(self) -> str:
         """Why no corrected shares are quoted, as a sentence."""
         return (
-            f"No shares are corrected: these faces were selected by {self.judge}, so their labels are no sample of "
+            f"No shares are corrected: these faces were selected by {self.judge}, so their labels are not a sample of "
             "what the generator makes, and nothing that corrects for mistakes holds for them."
         )
 
     @property
     def sentence(self) -> str:
-        """What was selected, by whom and from what."""
+        """Sentence on what was selected, by whom and from what."""
         sure = f" with a confidence of {percent(self.min_confidence, 0)} or more" if self.min_confidence else ""
         if self.found is None:
             return f"These faces were selected by {self.judge}{sure}; its shares are what somebody asked for."
@@ -86,7 +86,7 @@ class Selected:
 
     @property
     def check(self) -> str:
-        """What the judge says that had no say."""
+        """Answer of the judge that had no say, in a sentence or two."""
         text = f"The labels are those by which {self.judge} selected the faces; they are right to it whatever they are."
         agreement = self.found.agreement_of_all.limits if self.found else None
         if agreement is None:
@@ -102,7 +102,7 @@ class Selected:
 
     @property
     def caution(self) -> str:
-        """What makes the second judge less of a check than it looks; empty where nothing is known."""
+        """Reason why the second judge is less of a check than it looks; empty where none is known."""
         if self.found is None or not self.found.judges_are_related:
             return ""
         return "One of the two is a member of the other, so they err together and agree more than strangers would."

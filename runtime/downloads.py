@@ -80,7 +80,7 @@ class Remote:
             return "a web page (an error or a login, perhaps)"
         if beginning.startswith(b"version https://git-lfs"):
             return "a pointer of Git LFS"
-        return f"something that is no {self.kind}"
+        return f"something that is not a {self.kind}"
 
 
 def download(remote: Remote, path: Path, progress: OnProgress | None = None) -> Path:
@@ -222,8 +222,8 @@ class _Download:
         request = urllib.request.Request(self.remote.url, headers=headers)
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             if answer.status == 206:
-                told = answer.headers.get("Content-Range", "").strip()
-                fits = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", told)
+                sent = answer.headers.get("Content-Range", "").strip()
+                fits = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", sent)
                 if not fits or int(fits[1]) != have or (total is not None and fits[3] not in ("*", str(total))):
                     self._forget()
                     return False

@@ -151,7 +151,7 @@ def read_regular(path: Path, most: int = 2**33, advice: str = "put one in its pl
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"{printable(path)}: is no regular file (a pipe, device or folder); {advice}")
+            raise DataError(f"{printable(path)}: is not a regular file (a pipe, device or folder); {advice}")
         if status.st_size > most:
             raise DataError(f"{printable(path)}: has {status.st_size} bytes; at most {most} are read")
         with open(descriptor, "rb", closefd=False) as file:
@@ -177,7 +177,7 @@ def read_json(path: Path, advice: str = "delete it", most: int = 2**33) -> Any:
     """The JSON values of a file of at most so many bytes, None where there is no such file.
 
     Raises:
-        DataError: it cannot be read or is no JSON; the message then ends with ``advice``.
+        DataError: it cannot be read or is not JSON; the message then ends with ``advice``.
     """
     try:
         return json.loads(read_regular(path, most, advice))  # bytes: UTF-16 and byte order marks too

@@ -59,7 +59,7 @@ class Direction:
         return not self.reach[0] <= strength <= self.reach[1]
 
     def offset(self, strength: float, generator: Generator) -> np.ndarray:
-        """What moves the styles of a face by a strength: float32 [w_dim] or [num_ws, w_dim].
+        """The step that moves the styles of a face by a strength: float32 [w_dim] or [num_ws, w_dim].
 
         Raises:
             DataError: this is a direction of another network.
@@ -169,4 +169,4 @@ def read_direction(path: str | Path) -> Direction:
             hashlib.sha256(content).hexdigest(),
         )
     except Exception as error:  # zipfile, zlib, numpy and json raise many types on damaged files
-        raise DataError(f"{label}: is no direction ({printable(error)}); {_AGAIN}") from error
+        raise DataError(f"{label}: is not a direction ({printable(error)}); {_AGAIN}") from error

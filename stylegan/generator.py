@@ -347,7 +347,7 @@ def load_generator(source: str | Path | None = None, device: str = "auto") -> Ge
 
 def _seed(seed: int) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= MAX_SEED:
-        raise UsageError(f"seed {seed!r} is no integer from 0 to {MAX_SEED}")
+        raise UsageError(f"seed {seed!r} is not an integer from 0 to {MAX_SEED}")
     return int(seed)
 
 
@@ -374,7 +374,7 @@ def default_psi(generator: Generator, wanted: float | None) -> float:
     """The truncation that was asked for, or else the generator's own.
 
     Raises:
-        UsageError: it is no number, or not finite.
+        UsageError: it is not a number, or not finite.
         DataError: the same of the generator's own.
     """
     if wanted is not None:

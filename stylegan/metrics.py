@@ -56,7 +56,7 @@ def fid(real: np.ndarray, fake: np.ndarray) -> float:
     |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), the covariances divided by N - 1 as in the authors' program
     (StyleGAN2-ADA divides by N). With centred features A1 = Q1 R1 and A2 = Q2 R2, the trace of the root is the sum of
     the singular values of R1 R2^T: no covariance is formed and no root of a rounding error taken, so fewer images than
-    features are no numerical problem, and are not refused.
+    features are not a numerical problem, and are not refused.
 
     They are a statistical one. The estimate is biased upwards, the more the fewer images there are (Chong and Forsyth
     2020, arXiv:1911.07023): compare values of equal N and M only, and with that of two sets of real images.
@@ -221,8 +221,8 @@ def nearest(
             squares = _squared_distances(queries[rows], block)
             if exclude is not None:
                 own = exclude[rows] - start
-                here = np.flatnonzero((own >= 0) & (own < len(block)))
-                squares[here, own[here]] = np.inf
+                inside = np.flatnonzero((own >= 0) & (own < len(block)))
+                squares[inside, own[inside]] = np.inf
             found = np.argpartition(squares, min(k, len(block)) - 1, axis=1)[:, :k]
             candidates = np.hstack([best[rows], np.take_along_axis(squares, found, axis=1)])
             order = np.argsort(candidates, axis=1, kind="stable")[:, :k]

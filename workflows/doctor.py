@@ -69,8 +69,8 @@ def missing_packages() -> dict[str, list[str]]:
 
 def _extras(missing: Mapping[str, Sequence[str]]) -> str:
     """Which extras are here, and the command that brings each other one."""
-    here = [extra for extra, packages in missing.items() if not packages]
-    lines = [f"here: {', '.join(sorted(here))}"] if here else []
+    complete = [extra for extra, packages in missing.items() if not packages]
+    lines = [f"here: {', '.join(sorted(complete))}"] if complete else []
     lines += [f"{extra}: pip install 'fergan[{extra}]'" for extra in sorted(missing) if missing[extra]]
     return "\n".join(lines) or "not known: fergan was not installed by pip"
 
@@ -173,8 +173,8 @@ def _cache() -> str:
         content = f"{len(files)} built, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
     else:
         content = "nothing yet"
-    there = next(parent for parent in [folder, *folder.parents] if parent.exists())
-    writable = there.is_dir() and os.access(there, os.W_OK)
+    nearest = next(parent for parent in [folder, *folder.parents] if parent.exists())
+    writable = nearest.is_dir() and os.access(nearest, os.W_OK)
     return f"{folder}, {content}" + ("" if writable else "; cannot be written: set FERGAN_CACHE to another")
 
 

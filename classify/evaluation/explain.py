@@ -113,7 +113,7 @@ def _leaves(model: keras.Model) -> list[Any]:
 
 
 def _calls(model: keras.Model, inputs: np.ndarray) -> list[_Call]:
-    """Every call of a layer that is no network itself, in the order in which the network makes them."""
+    """Every call of a layer that is not a network itself, in the order in which the network makes them."""
     calls: list[_Call] = []
 
     def note(layer: Any, entering: Any, leaving: Any) -> Any:

@@ -86,11 +86,11 @@ def class_scores(confusion: np.ndarray) -> ClassScores:
     )
 
 
-def accuracy_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval of a share of right answers, as fractions (Wilson 1927, JASA 22:209)."""
+def accuracy_interval(correct: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of right answers, as fractions (Wilson 1927, JASA 22:209)."""
     from scipy.stats import binomtest
 
-    interval = binomtest(correct, n).proportion_ci(level, method="wilson")
+    interval = binomtest(correct, n).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
 
 

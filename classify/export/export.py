@@ -275,7 +275,7 @@ def _provenance(classifier: Classifier) -> dict[str, Any]:
 
 
 def _properties(classifier: Classifier) -> dict[str, str]:
-    """The provenance as ONNX metadata: strings; what is no string is JSON."""
+    """The provenance as ONNX metadata: strings; what is not a string is JSON."""
     facts = _provenance(classifier)
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
 

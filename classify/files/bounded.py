@@ -34,7 +34,7 @@ _GLANCE, _IDLE = 1.0, 4
 
 
 class Limits:
-    """What opening one file may take, all its tries in child processes together.
+    """Memory and time that opening one file may take, all its tries in child processes together.
 
     Args:
         size: bytes of the file, which raise the limits.
@@ -92,7 +92,7 @@ def try_in_child(
         )
     if kind == "crash":
         raise DataError(f"{path}: makes its reader crash ({text}); it is damaged or hostile")
-    raise DataError(f"{path}: is no model that can be opened safely ({first_line(text) or kind})")
+    raise DataError(f"{path}: is not a model that can be opened safely ({first_line(text) or kind})")
 
 
 def _attempt(limits: Limits, action: Callable[[], object]) -> dict[str, Any]:

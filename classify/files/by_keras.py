@@ -112,7 +112,7 @@ class KerasFormat:
             raise
         except Exception as error:  # on damaged files Keras raises almost any type
             reason = first_line(error)
-            raise DataError(f"{path}: is no model that can be opened safely ({reason})") from error
+            raise DataError(f"{path}: is not a model that can be opened safely ({reason})") from error
 
 
 def _load(copy: Path, content: bytes, device: str) -> keras.Model:

@@ -63,7 +63,7 @@ def open_tried(path: Path, limits: Limits, make: Callable[[str], Network], devic
         device: ``cpu`` or ``cuda``; the child uses the CPU.
 
     Raises:
-        DataError: the child met one of its limits, or the network's outputs are no numbers.
+        DataError: the child met one of its limits, or the network's outputs are not numbers.
         Refused, Untranslatable: as ``make``.
     """
     try_first(path, limits, lambda: _run_once(path, make("cpu")))
@@ -80,7 +80,7 @@ def _run_once(path: Path, network: Network) -> None:
     """Run a network on black and on noise, once with a batch as large as it will see.
 
     Raises:
-        DataError: it fails, or says something that is no number.
+        DataError: it fails, or says something that is not a number.
     """
     shape = tuple(int(n or 0) for n in network.input_shape)
     if len(shape) != 3 or not all(shape):

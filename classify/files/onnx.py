@@ -50,8 +50,8 @@ def read(path: Path, content: bytes, device: str, wanted: Wanted) -> Network:
         wanted: what the file leaves open.
 
     Raises:
-        DataError: onnx or onnxruntime is missing, or the file is damaged, needs foreign operators or files, or is no
-            network of one picture, or has several outputs of which nothing says which is meant.
+        DataError: onnx or onnxruntime is missing, or the file is damaged, needs foreign operators or files, or is not
+            a network of one picture, or has several outputs of which nothing says which is meant.
     """
     size = len(content) + _external_bytes(path, content)
     return open_tried(path, Limits(size), lambda device: _open(path, content, device, wanted), device)
@@ -67,7 +67,7 @@ def _open(path: Path, content: bytes, device: str, wanted: Wanted) -> OnnxNetwor
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's errors have no common base
-        raise DataError(f"{path}: is no ONNX file, or a damaged one ({error})") from error
+        raise DataError(f"{path}: is not an ONNX file, or a damaged one ({error})") from error
     _check_operators(path, model)
     _embed(path, model)
     _check_sizes(path, model)

@@ -49,7 +49,7 @@ def open_network(path: Path, content: bytes, device: str, wanted: Wanted | None 
 
     Raises:
         DataError: the file is damaged, asks for code, for far more memory or time than its size gives reason for, or
-            what it needs is not installed; or the network's outputs are no numbers.
+            what it needs is not installed; or the network's outputs are not numbers.
     """
     for form in FORMATS:
         if form.recognise(path, content):

@@ -56,7 +56,7 @@ class KerasFile:
                     raise Untranslatable("the weights are compressed")
                 weights = archive.read("model.weights.h5")
         except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, RecursionError, zlib.error) as error:
-            raise Refused(f"it is no zip of a Keras model, or a damaged one ({first_line(error)})") from error
+            raise Refused(f"it is not a zip of a Keras model, or a damaged one ({first_line(error)})") from error
         version = str(metadata.get("keras_version") if isinstance(metadata, dict) else None)
         if not version.startswith(("2.", "3.")):
             raise Untranslatable(f"was written by Keras {version}")
@@ -94,7 +94,7 @@ class KerasFile:
             if group is None:
                 return []
             if not isinstance(group, h5py.Group):
-                raise Untranslatable(f"{path}: is no group")
+                raise Untranslatable(f"{path}: is not a group")
         written = group.attrs.get("name", name)
         if written != name:
             raise Untranslatable(f"{path}: holds the weights of {written}, not of {name}")
@@ -136,7 +136,7 @@ def array(group: h5py.Group, name: str, path: str) -> np.ndarray:
     """A member that is a plain array of numbers, stored in full; ``path`` names its layer in errors."""
     data = hard_link(group, name)
     if not isinstance(data, h5py.Dataset) or data.is_virtual or data.external or "dtype" in data.attrs:
-        raise Untranslatable(f"{path}: variable {name} is no plain array")
+        raise Untranslatable(f"{path}: variable {name} is not a plain array")
     # what is not stored in full would be filled up while reading, to any size that the file claims
     if data.dtype.kind not in "fiu" or data.id.get_storage_size() != data.nbytes:
         raise Untranslatable(f"{path}: variable {name} is not stored in full")

@@ -102,14 +102,14 @@ def _read_config(file: h5py.File) -> Any:
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
     if not isinstance(text, str) or len(text) > _MOST_CONFIG:
-        raise Refused("its model_config is no text, or larger than any network's")
+        raise Refused("its model_config is not text, or larger than any network's")
     backend = file.attrs.get("backend", b"")
     if backend in ("theano", b"theano"):
         raise Untranslatable("was written with the Theano backend, whose kernels are mirrored")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Refused(f"its model_config is no JSON ({error})") from error
+        raise Refused(f"its model_config is not JSON ({error})") from error
 
 
 def _version_of(file: h5py.File) -> int:

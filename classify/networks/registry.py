@@ -31,15 +31,11 @@ ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
 """By name: from ``size`` and options to a model from ``pixels`` to the layer ``features``."""
 
 
-def build_model(model: ModelSettings, classes: int) -> keras.Model:
+def build_model(model: ModelSettings) -> keras.Model:
     """The network of a recipe without its head.
 
     Its weights may be pretrained, and a backbone's layers may depend on where they come from, so a trainer that needs a
     copy should clone the model and set its weights rather than build it again.
-
-    Args:
-        model: what to build.
-        classes: of the head to come; nothing before it depends on them.
 
     Returns:
         A flat model of stock layers from ``pixels`` float32 [N, 48, 48, 1] in 0..255 to float32 [N, D]: the layer
@@ -50,8 +46,6 @@ def build_model(model: ModelSettings, classes: int) -> keras.Model:
         UsageError: an unknown architecture or option, or one that Keras refuses.
         DataError: weights that cannot be fetched or do not fit.
     """
-    if classes < 2:
-        raise UsageError(f"a classifier tells at least 2 classes apart, not {classes}")
     name = model.architecture
     if name not in ARCHITECTURES:
         raise UsageError(f"no architecture is called {name!r}; known are: {', '.join(ARCHITECTURES)}")

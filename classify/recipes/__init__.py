@@ -45,7 +45,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             has them.
 
     Raises:
-        DataError: the file is missing, no TOML, or holds something that no recipe has.
+        DataError: the file is missing, is not TOML, or holds something that no recipe has.
         UsageError: no recipe has this name; an override's key is unknown, or its value of the wrong type or range.
     """
     path = recipe_path(name)
@@ -164,7 +164,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     """The tables of a recipe's file, with what it takes over from the recipe that it extends.
 
     Raises:
-        DataError: a file is missing, no TOML, or no recipe; or recipes extend one another in a circle.
+        DataError: a file is missing, or is not TOML or not a recipe; or recipes extend one another in a circle.
     """
     return _read(path, ())
 
@@ -176,7 +176,7 @@ def _read(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
     try:
         table = tomllib.loads(read_bytes(path, "give a recipe's name or its .toml file").decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: is no TOML ({error})") from error
+        raise DataError(f"{path}: is not TOML ({error})") from error
     unknown = set(table) - {"extends", "title", "source", "notes", "model", "training"}
     if unknown:
         raise DataError(
@@ -186,7 +186,7 @@ def _read(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
         table = _merged(_read(_extended(path, table.pop("extends")), (*below, path.resolve())), table)
     for key, kind in {"title": str, "source": str, "model": dict}.items():
         if not isinstance(table.get(key), kind):
-            raise DataError(f"{path}: {key} is missing or no {'table' if kind is dict else 'text'}")
+            raise DataError(f"{path}: {key} is missing or not a {'table' if kind is dict else 'string'}")
     return table
 
 

@@ -83,14 +83,14 @@ def _parsed(text: str, settings: Mapping[str, Any]) -> Dimension:
     try:
         low, high = float(low_text), float(high_text)
     except ValueError as error:
-        raise UsageError(f"--search {text!r}: {values} is no range; write LOW:HIGH, LOW:HIGH:log or A|B") from error
+        raise UsageError(f"--search {text!r}: {values} is not a range; write LOW:HIGH, LOW:HIGH:log or A|B") from error
     own = settings[key]
     if isinstance(own, bool) or not isinstance(own, int | float):
-        raise UsageError(f"--search {text!r}: {key} is no number (it is {own!r}); write its values as A|B")
+        raise UsageError(f"--search {text!r}: {key} is not a number (it is {own!r}); write its values as A|B")
     whole = isinstance(own, int)
     if not low < high or scale not in ("", "log") or (scale and low <= 0) or (whole and (low % 1 or high % 1)):
         raise UsageError(
-            f"--search {text!r}: is no range; LOW must be below HIGH, above 0 for log, and both whole numbers if "
+            f"--search {text!r}: is not a range; LOW must be below HIGH, above 0 for log, and both whole numbers if "
             f"{key} is one"
         )
     return Dimension(key, low, high, bool(scale), whole)

@@ -68,7 +68,7 @@ class ModelSettings:
         try:
             re.compile(self.freeze_matching)
         except re.error as error:
-            raise UsageError(f"freeze_matching {self.freeze_matching!r} is no regular expression ({error})") from error
+            raise UsageError(f"freeze_matching {self.freeze_matching!r}: not a regular expression ({error})") from error
 
     @property
     def phase_one_epochs(self) -> int:

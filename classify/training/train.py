@@ -108,7 +108,9 @@ def _train(
     fitted_votes, judged_votes = (None if votes is None else votes[roles == part] for part in ("train", "validation"))
     keras.utils.set_random_seed(settings.seed)
     classes = len(faces.label_names)
-    plain = build_model(recipe.model, classes)
+    if classes < 2:
+        raise UsageError(f"a classifier tells at least 2 classes apart, not {classes}")
+    plain = build_model(recipe.model)
     second_head = votes is not None and settings.votes_mode == "auxiliary"
     network = training_network(plain, classes, second_head, settings)
     batches = Batches(fitted, fitted_votes, settings, device, None if teacher is None else teacher[roles == "train"])

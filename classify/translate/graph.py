@@ -155,7 +155,7 @@ class _Translation:
             return self._model(layer, f"{path}/", inputs[0])
         module, registered = layer.get("module"), layer.get("registered_name")
         if (module, registered) != ("keras.layers", None) and (module, registered) != (HOMES.get(kind), kind):
-            raise Untranslatable(f"{config['name']}: {kind} is no layer of Keras")
+            raise Untranslatable(f"{config['name']}: {kind} is not a layer of Keras")
         if not _is_float32(config.get("dtype")):
             raise Untranslatable(f"{config['name']}: computes in {config['dtype']}")
         if kind in IDENTITIES:

@@ -75,7 +75,7 @@ def audit(
 
     Args:
         faces: any set.
-        threshold: of near duplicates (:func:`fergan.data.audit.audit.duplicates.near_duplicates`).
+        threshold: of near duplicates (:func:`fergan.data.audit.duplicates.near_duplicates`).
         probabilities: [N, K] out-of-fold predictions in the order of ``label_names``; rows of NaN are not judged.
         not_a_face: [N], the share of people who said that a row shows no face, as FER+'s column NF does.
 
@@ -169,13 +169,13 @@ class _Table:
             **values,
         }
         if other is not None:
-            apart = (self.roles[rows] != self.roles[other]) & (self.roles[rows] != "") & (self.roles[other] != "")
+            leak = (self.roles[rows] != self.roles[other]) & (self.roles[rows] != "") & (self.roles[other] != "")
             part |= {
                 "other_row": other,
                 "other_name": self.names[other],
                 "other_split": self.usage[other],
                 "other_label": self.labels[other],
-                "leak": apart,
+                "leak": leak,
                 "conflict": self.labels[rows] != self.labels[other],
             }
         self.parts.append(pd.DataFrame(part).reindex(columns=COLUMNS).astype(_TYPES))

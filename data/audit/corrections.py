@@ -97,7 +97,7 @@ def _rows(faces: FaceSet, table: pd.DataFrame, path: str | Path) -> np.ndarray:
     if "row" in table.columns:
         bad = ~table["row"].str.fullmatch("[0-9]+")
         if bad.any():
-            raise DataError(f"{printable(path)}: {printable(table['row'][bad].iloc[0])!r} is no row number")
+            raise DataError(f"{printable(path)}: {printable(table['row'][bad].iloc[0])!r} is not a row number")
         rows = table["row"].astype(np.int64).to_numpy()
         if len(rows) and rows.max() >= len(faces):
             raise DataError(f"{printable(path)}: names row {rows.max()} of {len(faces)}; it belongs to other data")

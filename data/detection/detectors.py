@@ -59,4 +59,4 @@ def open_detector(name: str = "auto", smallest: float = SMALLEST) -> FaceDetecto
     try:
         return Cascade(read_cascade(path.read_text(encoding="utf-8")), path.name, HAAR_ENLARGE, smallest)
     except (OSError, ValueError) as error:
-        raise DataError(f"{printable(path)}: is no cascade that OpenCV can read ({printable(error)})") from error
+        raise DataError(f"{printable(path)}: is not a cascade that OpenCV can read ({printable(error)})") from error

@@ -17,7 +17,7 @@ from .face import WINDOW, Face, largest_first, scaled, shrunk
 YUNET_FILE = "face_detection_yunet_2023mar.onnx"
 YUNET_URL = f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/{YUNET_FILE}"
 YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
-"""As in the Git LFS pointer of opencv/opencv_zoo. Licence of the file: MIT."""
+"""Checksum in the Git LFS pointer of opencv/opencv_zoo. Licence of the file: MIT."""
 
 
 def yunet_path() -> Path:
@@ -58,7 +58,7 @@ class YuNet:
                 "detector yunet needs OpenCV 4.8 or later; run: pip install 'opencv-python-headless>=4.8,<5'"
             ) from error
         except cv2.error as error:
-            raise DataError(f"{printable(path)}: is no YuNet that OpenCV can run; fetch {YUNET_URL}") from error
+            raise DataError(f"{printable(path)}: is not a YuNet that OpenCV can run; fetch {YUNET_URL}") from error
 
     def find(self, picture: np.ndarray) -> list[Face]:
         small, scale = shrunk(picture, self._side)

@@ -205,4 +205,4 @@ def _code(file: Path) -> int:
             raise ValueError(f"expression {code}")
         return code
     except (OSError, ValueError) as error:
-        raise DataError(f"{printable(file)}: is missing or no expression of AffectNet ({printable(error)})") from error
+        raise DataError(f"{printable(file)}: is missing or not an AffectNet expression ({printable(error)})") from error

@@ -40,7 +40,7 @@ def read_fer2013(path: str | Path) -> FaceSet:
         The faces in file order, labels in FER2013 numbering (:data:`fergan.data.labels.FER2013`).
 
     Raises:
-        DataError: the file is missing, is no FER2013 CSV, or has a bad row; the message names the line.
+        DataError: the file is missing, is not a FER2013 CSV, or has a bad row; the message names the line.
     """
     return read_pixel_csv(path, FER2013)
 

@@ -1,1 +1,1 @@
-"""What ``run.json`` holds, as frozen dataclasses: the run folder writes them, reports and readers take them."""
+"""The entries of ``run.json`` as frozen dataclasses: the run folder writes them, reports and readers take them."""

@@ -20,7 +20,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class LabelsRecord(Record):
-    """What the labels of a judge are.
+    """The labels of a judge.
 
     Attributes:
         n, skipped: faces with a label and without.
@@ -81,7 +81,7 @@ class SteeredRate(Rate):
 
 @dataclass(frozen=True)
 class SelectedRecord(Record):
-    """What a search for wanted faces found.
+    """The outcome of a search for wanted faces.
 
     Attributes:
         seeds_seen, max_seeds: seeds that were judged or passed over, and how many were to be.
@@ -126,7 +126,7 @@ class EditedStrength(Record):
 
 @dataclass(frozen=True)
 class EditedRecord(Record):
-    """What was measured on the pictures of a sweep over strengths: in which features, of so many seeds."""
+    """Measurements on the pictures of a sweep over strengths: in which features, of so many seeds."""
 
     features: str
     seeds: int

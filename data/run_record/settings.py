@@ -47,7 +47,7 @@ class Steering:
         return min(seeds, self.after) + turns * self.edits.count("") + self.edits[:rest].count("")
 
     def edit(self, seed: int) -> str:
-        """What moves a seed, as the manifest says it: ``happy.npz:2``, or nothing."""
+        """Direction and strength that move a seed, as the manifest says them: ``happy.npz:2``, or nothing."""
         moved = self.of(seed)
         return f"{self.edits[moved[0]]}:{moved[1]:g}" if moved else ""
 
@@ -61,7 +61,7 @@ def parse_quotas(text: str) -> dict[str, int]:
     """``happy=50,neutral=50`` as :func:`format_quotas` wrote it.
 
     Raises:
-        DataError: a quota is no number.
+        DataError: a quota is not a number.
     """
     try:
         return {label: int(n) for label, _, n in (part.rpartition("=") for part in text.split(",") if part)}
@@ -164,7 +164,7 @@ class ClassifyRecord(Record):
         other: what else the preparation of the faces records of itself.
         input_range, outputs, licence: of the classifier, where they are not the usual ones.
         no_face: what becomes of a picture in which ``detect`` finds no face: ``whole`` or ``skip``; else None.
-        columns: names of all its outputs, where some are no labels.
+        columns: names of all its outputs, where some are not labels.
         name: of the judge in the run, where that is not the model's.
         images, n, pictures_sha256: the foreign pictures that were judged in place of the run's own faces.
     """

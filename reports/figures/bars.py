@@ -205,7 +205,7 @@ def confidence_chart(summary: ConfidenceSummary, *, ident: str, title: str) -> M
     )
 
 
-def probability_chart(probabilities: ArrayLike, given: ArrayLike, *, ident: str, title: str, bins: int = 20) -> Markup:
+def probability_chart(probabilities: ArrayLike, given: ArrayLike, *, ident: str, title: str) -> Markup:
     """The histogram of one class's probability over all faces, with the faces that got the label in front.
 
     The height is the square root of the count, so that a few likely faces show beside many impossible ones.
@@ -215,7 +215,8 @@ def probability_chart(probabilities: ArrayLike, given: ArrayLike, *, ident: str,
         given: bool [N], True where the face got this label.
     """
     values, mask = np.asarray(probabilities, np.float64), np.asarray(given, bool)
-    every, labelled = histogram(values, bins), histogram(values[mask], bins)
+    every, labelled = histogram(values), histogram(values[mask])
+    bins = len(every)
     peak = max(1, int(every.max()))
     plot = 64.0
     columns = [
@@ -246,7 +247,7 @@ def sweep_chart(sweep: Sweep, k: int, *, ident: str, title: str) -> Markup:
     limit = _limit([shares.high for shares in sweep.shares])
     spread = float(sweep.psi[-1] - sweep.psi[0])
     points: list[dict[str, Any]] = []
-    told = -100.0
+    ticked = -100.0
     for psi, shares in zip(sweep.psi.tolist(), sweep.shares, strict=True):
         x = margin + (100 - 2 * margin) * (psi - float(sweep.psi[0])) / spread
         interval = percent_range(shares.low[k], shares.high[k])
@@ -260,11 +261,11 @@ def sweep_chart(sweep: Sweep, k: int, *, ident: str, title: str) -> Markup:
                 "y": height["shares"],
                 "low": height["low"],
                 "high": height["high"],
-                "tick": f"{psi:g}" if x - told >= 12 else "",
+                "tick": f"{psi:g}" if x - ticked >= 12 else "",
                 "tip": f"ψ {psi:g}: {value} ({interval})",
             }
         )
-        told = x if points[-1]["tick"] else told
+        ticked = x if points[-1]["tick"] else ticked
     steps = [{"x1": a["x"], "y1": a["y"], "x2": b["x"], "y2": b["y"]} for a, b in zip(points, points[1:], strict=False)]
     return render(
         "sweep_chart.svg.j2",

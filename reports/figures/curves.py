@@ -1,4 +1,4 @@
-"""Line charts as inline SVG: ROC and learning curves, and reliability diagrams; see :mod:`figures` for the manner."""
+"""Line charts as inline SVG: ROC and learning curves, and reliability diagrams; see :mod:`.bars` for the manner."""
 
 import math
 from collections.abc import Sequence

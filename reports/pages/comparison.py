@@ -24,7 +24,7 @@ _PER_LABEL = 12
 _FACES_BYTES = 2_600_000  # of all runs together
 
 
-def build_comparison(samples: Sequence[Sample], *, created: str, title: str | None = None) -> Report:
+def build_comparison(samples: Sequence[Sample], *, created: str) -> Report:
     """The page of a comparison and its numbers, in memory.
 
     Raises:
@@ -32,7 +32,7 @@ def build_comparison(samples: Sequence[Sample], *, created: str, title: str | No
     """
     compared = compare_samples(samples)
     names = [printable(sample.name, 60) for sample in compared.samples]
-    heading = title or f"Facial expressions: {' / '.join(names)}"
+    heading = f"Facial expressions: {' / '.join(names)}"
     order = compared.ranking()
     pictures = [_pictures(sample, number, len(samples)) for number, sample in enumerate(compared.samples)]
     standing = {number: one.prevalence["ACC"] for number, one in enumerate(compared.corrected or ()) if not one.refuted}
@@ -65,21 +65,21 @@ def build_comparison(samples: Sequence[Sample], *, created: str, title: str | No
 
 
 def _conclude(compared: Compared, names: Sequence[str]) -> tuple[Conclusion, ...]:
-    far = max(compared.pairs, key=lambda pair: pair.result.total_variation.value)
-    near = min(compared.pairs, key=lambda pair: pair.result.total_variation.value)
-    a, b = names[far.first], names[far.second]
-    distance = far.result.total_variation
-    row = max(far.result.labels, key=lambda row: abs(row.difference))
-    apart = (
+    farthest = max(compared.pairs, key=lambda pair: pair.result.total_variation.value)
+    nearest = min(compared.pairs, key=lambda pair: pair.result.total_variation.value)
+    a, b = names[farthest.first], names[farthest.second]
+    distance = farthest.result.total_variation
+    row = max(farthest.result.labels, key=lambda row: abs(row.difference))
+    text = (
         f"{percent(distance.value)} of the labels ({percent_range(distance.low, distance.high)}) would have to change "
         f"to turn {a} into {b}. The largest difference is {printable(row.label, 60)}: {percent(row.a)} against "
         f"{percent(row.b)}."
     )
-    if len(compared.pairs) > 1 and near is not far:
-        apart = "Farthest apart: " + apart[0].lower() + apart[1:]
-        apart += (
-            f" Nearest are {names[near.first]} and {names[near.second]}, with "
-            f"{percent(near.result.total_variation.value)}."
+    if len(compared.pairs) > 1 and nearest is not farthest:
+        text = "Farthest apart: " + text[0].lower() + text[1:]
+        text += (
+            f" Nearest are {names[nearest.first]} and {names[nearest.second]}, with "
+            f"{percent(nearest.result.total_variation.value)}."
         )
     different = [pair for pair in compared.pairs if pair.adjusted_p < 0.05]
     if not different:
@@ -109,7 +109,7 @@ def _conclude(compared: Compared, names: Sequence[str]) -> tuple[Conclusion, ...
     smallest = _p_value(min(pair.adjusted_p for pair in compared.pairs))
     tested = ", the smallest, by Holm over all pairs" if len(compared.pairs) > 1 else ""
     return (
-        Conclusion("How far apart", apart),
+        Conclusion("How far apart", text),
         Conclusion("Chance or not", f"{chance} (p {smallest}{tested})."),
         Conclusion("What to keep in mind", caveat),
     )

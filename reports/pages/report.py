@@ -132,12 +132,12 @@ def _heading(found: Findings) -> str:
 
 
 class _Pictures(NamedTuple):
-    """The faces of `rows` and what the classifier saw of them; `there` is whether the page has pictures at all."""
+    """The faces of `rows` and what the classifier saw of them; `available` is whether the page has any."""
 
     rows: list[int]
     sprites: Sprites
     inputs: Sprites
-    there: bool
+    available: bool
 
     @property
     def places(self) -> dict[int, int]:
@@ -183,9 +183,9 @@ def _page(
     return render_document(
         "report.html.j2",
         *("page.css", "page.js"),
-        *(["gallery.js"] if shown.there else []),
+        *(["gallery.js"] if shown.available else []),
         css=shown.sprites.css + "\n" + shown.inputs.css,  # sprites: numbers and base64 only
-        data=gallery_data(table, shown.rows, shown.sprites, shown.inputs, record) if shown.there else None,
+        data=gallery_data(table, shown.rows, shown.sprites, shown.inputs, record) if shown.available else None,
         title=printable(heading, 200),
         created=moment(created),
         facts=run_facts(record, table),
@@ -245,7 +245,7 @@ def _gallery(found: Findings, chosen: Selection, shown: _Pictures) -> dict[str, 
     """The template's values on single faces."""
     table, sprites, index = found.table, shown.sprites, shown.places
     return {
-        "pictures": shown.there,
+        "pictures": shown.available,
         "shown": len(shown.rows),
         "sample": make_tiles(table, chosen.sample, sprites, label_only, index),
         "sections": _sections(found, chosen, sprites, index),
@@ -278,7 +278,7 @@ def _judges(found: Findings, judges: Judges, disputed: list[int], shown: _Pictur
         "sentence": judges_sentence(judges),
         "legend": [(figures.legend_mark(i), one.name) for i, one in enumerate(series)],
         "chart": chart,
-        "tiles": tiles if shown.there else [],
+        "tiles": tiles if shown.available else [],
         "corrected": corrected,
     }
 
@@ -292,7 +292,7 @@ def _pictures(
 ) -> _Pictures:
     """The faces and, where they can be prepared, what the classifier saw of them; each face is loaded once."""
     if load_face is None:
-        return _Pictures(rows, Sprites(), Sprites(), there=False)
+        return _Pictures(rows, Sprites(), Sprites(), available=False)
     seen: dict[str, Face] = {}
 
     def load(name: str) -> Face:
@@ -306,7 +306,7 @@ def _pictures(
     in_order = [name for name in names if name in seen]  # threads fill `seen` in the order in which they finish
     edge = max((max(np.asarray(face).shape[:2]) for face in seen.values()), default=0)
     inputs = make_sprites(in_order, seen.__getitem__, size=min(edge, size), budget=_INPUT_BYTES, prefix="i")
-    return _Pictures(rows, sprites, inputs, there=True)
+    return _Pictures(rows, sprites, inputs, available=True)
 
 
 def _label_chart(found: Findings) -> Markup:

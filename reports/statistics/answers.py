@@ -1,4 +1,4 @@
-"""What people's answers on generated faces say about the classifier, and the shares corrected by that.
+"""The classifier's confusion on generated faces by people's answers, and the shares corrected by it.
 
 A correction by photographs assumes that generated faces are mistaken as photographs are. Answers on a sample of the
 generated faces need no such assumption: they tell how often people see each expression behind each label, and all
@@ -36,7 +36,7 @@ class AuditDesign:
 
 @dataclass(frozen=True)
 class Votes:
-    """The answered faces of an audit: `rows` [n] of the table, `votes` [n, K] and `told` [n], their sums.
+    """The answered faces of an audit: `rows` [n] of the table, `votes` [n, K] and `named` [n], their sums.
 
     A vote is the share of the raters of a face who chose the class; those who cannot tell choose none. `weight` [n]
     is the share of all faces that an answer stands for, by the inverse of its probability of being asked; `strata`
@@ -45,7 +45,7 @@ class Votes:
 
     rows: Ints
     votes: Floats
-    told: Floats
+    named: Floats
     weight: Floats
     strata: Ints
     spread: Floats
@@ -82,7 +82,7 @@ class Votes:
     @property
     def equal(self) -> float:
         """How many equally weighted answers the weighted ones are worth: Kish's effective size of those that tell."""
-        return float((self.weight @ self.told) ** 2 / (self.weight**2 @ self.told))
+        return float((self.weight @ self.named) ** 2 / (self.weight**2 @ self.named))
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def confusion_from_answers(
     """
     asked, k = Votes.of(table, design, answers), len(table.classes)
     label = np.eye(k)[table.codes[asked.rows]]
-    seen = np.column_stack([asked.votes, 1 - asked.told])  # what nobody can name is one more expression
+    seen = np.column_stack([asked.votes, 1 - asked.named])  # what nobody can name is one more expression
     weighted = (label * asked.weight[:, None]).T @ seen  # [label, seen]
     per_label = weighted.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -130,7 +130,7 @@ def confusion_from_answers(
         behind = np.nan_to_num(weighted / per_label[:, None])
         effective = np.nan_to_num(per_label**2 / (label.T @ asked.weight**2))
     counts = np.bincount(table.codes, minlength=k)
-    possible = np.append(np.ones(k), float((asked.told < 1).any()))
+    possible = np.append(np.ones(k), float((asked.named < 1).any()))
     prior = possible / possible.sum()
     rng = np.random.default_rng(seed)
     labels = dirichlet(np.tile(counts + 0.5, (_DRAWS, 1)), rng)

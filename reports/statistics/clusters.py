@@ -73,9 +73,9 @@ def _drawn(times: Ints, kinds: Ints, draws: int, rng: np.random.Generator) -> In
     """How often each pattern occurs in samples of as many units of each kind as there are, [draws, patterns]."""
     drawn = np.zeros((draws, len(times)), np.int64)
     for kind in np.unique(kinds):
-        here = np.flatnonzero(kinds == kind)
-        total = int(times[here].sum())
-        drawn[:, here] = rng.multinomial(total, times[here] / total, draws)
+        members = np.flatnonzero(kinds == kind)
+        total = int(times[members].sum())
+        drawn[:, members] = rng.multinomial(total, times[members] / total, draws)
     return drawn
 
 

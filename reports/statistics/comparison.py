@@ -180,7 +180,7 @@ def compare_counts(
 
 
 def compare_paired(
-    codes_a: ArrayLike, codes_b: ArrayLike, classes: Sequence[str], *, level: float = 0.95, seed: int = 0
+    codes_a: ArrayLike, codes_b: ArrayLike, classes: Sequence[str], *, seed: int = 0
 ) -> PairedComparison:
     """Does a setting shift the labels of the same faces (one seed at two psi, one face under two crops)?
 
@@ -228,11 +228,11 @@ def compare_paired(
     test = TestResult("Stuart-Maxwell test", statistic, df, p_value, method)
     drawn = rng.multinomial(n, table.ravel() / n, NOISE_DRAWS).reshape(-1, k, k) / n
     noise = drawn.sum(axis=2) - drawn.sum(axis=1) - difference / n
-    z = NormalDist().inv_cdf(0.5 + level / 2)
+    z = NormalDist().inv_cdf(0.975)
     centre = difference / (n + 2)
     half = z * np.sqrt(moved + 1 - difference**2 / (n + 2)) / (n + 2)
     p_values = [binomtest(int(x), int(m)).pvalue if m else 1.0 for x, m in zip(lost, moved, strict=True)]
-    distance = total_variation_interval(difference / n, noise, level)
+    distance = total_variation_interval(difference / n, noise)
     p, q = table.sum(axis=1) / n, table.sum(axis=0) / n
     labels = _differences(classes, p, q, np.maximum(centre - half, -1), np.minimum(centre + half, 1), p_values)
     changed = n - int(np.trace(table))

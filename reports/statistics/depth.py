@@ -6,7 +6,7 @@ carries over. The validation faces are weighted to the expressions that these fa
 expressions are easier than others. Equal confidence proves nothing: a network can be sure and wrong.
 
 Only probabilities are kept of a run. The energy score (Liu et al. 2020, arXiv:2010.03759) needs the logits before
-they are normalised and cannot be had from these; confidence and entropy can.
+they are normalised and cannot be computed from these; confidence and entropy can.
 """
 
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ class ScoreComparison:
 
     `name` is 'confidence' (probability of the likeliest class, 0..1), 'entropy' (bits) or 'distance' (to the training
     faces, in standard deviations); `observed` and `expected` are the means; `superiority` is the chance that a face
-    drawn here scores above one drawn there (ties half; 0.5 is no difference); `ks` is the Kolmogorov-Smirnov distance
-    of the two distributions, in 0..1, with its asymptotic p-value.
+    drawn here scores above one drawn there (ties half; 0.5 means no difference); `ks` is the Kolmogorov-Smirnov
+    distance of the two distributions, in 0..1, with its asymptotic p-value.
     """
 
     name: str
@@ -86,7 +86,7 @@ def compare_confidence(
     pairs = [("confidence", p.max(axis=1), v.max(axis=1)), ("entropy", entropy_bits(p), entropy_bits(v))]
     if distances is not None and validation_distances is not None:
         pairs.append(("distance", np.asarray(distances), np.asarray(validation_distances)))
-    scores = tuple(compare_scores(name, here, there, weights) for name, here, there in pairs)
+    scores = tuple(compare_scores(name, own, other, weights) for name, own, other in pairs)
     verdict = _verdict(scores[0])
     return DepthCheck(scores, float(1 / (weights**2).sum()), verdict, _sentence(scores[0], verdict, validation.name))
 
@@ -98,21 +98,21 @@ def compare_scores(name: str, observed: ArrayLike, expected: ArrayLike, weights:
     """
     from scipy.stats import kstwobign
 
-    here = np.sort(np.asarray(observed, np.float64))
-    there, w = np.asarray(expected, np.float64), np.asarray(weights, np.float64)
-    order = np.argsort(there, kind="stable")
-    there, w = there[order], w[order] / w.sum()
-    n, m = len(here), 1 / (w**2).sum()
-    below, up_to = (np.searchsorted(here, there, side) / n for side in ("left", "right"))
+    own = np.sort(np.asarray(observed, np.float64))
+    other, w = np.asarray(expected, np.float64), np.asarray(weights, np.float64)
+    order = np.argsort(other, kind="stable")
+    other, w = other[order], w[order] / w.sum()
+    n, m = len(own), 1 / (w**2).sum()
+    below, up_to = (np.searchsorted(own, other, side) / n for side in ("left", "right"))
     superiority = float(w @ (1 - (below + up_to) / 2))
     reached = np.concatenate([[0.0], np.cumsum(w)])
     ks = 0.0
-    for points in (there, *np.split(here, range(_CHUNK, n, _CHUNK))):
-        at_here = np.searchsorted(here, points, "right") / n
-        at_there = reached[np.searchsorted(there, points, "right")]
-        ks = max(ks, float(np.abs(at_here - at_there).max()))
+    for points in (other, *np.split(own, range(_CHUNK, n, _CHUNK))):
+        at_own = np.searchsorted(own, points, "right") / n
+        at_other = reached[np.searchsorted(other, points, "right")]
+        ks = max(ks, float(np.abs(at_own - at_other).max()))
     p_value = float(kstwobign.sf(ks * np.sqrt(n * m / (n + m))))
-    return ScoreComparison(name, float(here.mean()), float(w @ there), superiority, ks, p_value)
+    return ScoreComparison(name, float(own.mean()), float(w @ other), superiority, ks, p_value)
 
 
 def _verdict(score: ScoreComparison) -> str:

@@ -81,7 +81,7 @@ class JudgeAgreement:
 
 
 def compare_judges(
-    names: Sequence[str], tables: Sequence[LabelTable], canonical: Sequence[Sequence[str]], level: float = 0.95
+    names: Sequence[str], tables: Sequence[LabelTable], canonical: Sequence[Sequence[str]]
 ) -> JudgeAgreement:
     """Compare the labels of several judges, on the labels and the faces that they share.
 
@@ -105,13 +105,13 @@ def compare_judges(
         total = p.sum(axis=1, keepdims=True)
         probabilities.append(np.where(total > 0, p / np.where(total > 0, total, 1), 1 / len(classes)))
     codes = np.stack([p.argmax(axis=1) for p in probabilities])
-    shares = tuple(label_shares(row, classes, level=level) for row in codes)
+    shares = tuple(label_shares(row, classes) for row in codes)
     pairs = tuple(
-        Pair(a, b, agreement_of(codes[a], codes[b], level), cohens_kappa(codes[a], codes[b], len(classes), level))
+        Pair(a, b, agreement_of(codes[a], codes[b]), cohens_kappa(codes[a], codes[b], len(classes)))
         for a in range(len(codes))
         for b in range(a + 1, len(codes))
     )
-    apart = [0.5 * np.abs(probabilities[pair.first] - probabilities[pair.second]).sum(axis=1) for pair in pairs]
+    distances = [0.5 * np.abs(probabilities[pair.first] - probabilities[pair.second]).sum(axis=1) for pair in pairs]
     every = np.stack([one.shares for one in shares])
     same = (codes == codes[0]).all(axis=0)
     return JudgeAgreement(
@@ -122,9 +122,9 @@ def compare_judges(
         codes=codes,
         shares=shares,
         pairs=pairs,
-        all_agree=_share(int(same.sum()), len(same), level),
-        kappa=fleiss_kappa(codes, len(classes), level),
-        disagreement=np.mean(apart, axis=0),
+        all_agree=_share(int(same.sum()), len(same)),
+        kappa=fleiss_kappa(codes, len(classes)),
+        disagreement=np.mean(distances, axis=0),
         spread=every.max(axis=0) - every.min(axis=0),
     )
 
@@ -139,18 +139,18 @@ def _common_faces(tables: Sequence[LabelTable]) -> list[Ints]:
     return [np.array([place[name] for name in common], np.int64) for place in places]
 
 
-def agreement_of(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Interval:
+def agreement_of(a: ArrayLike, b: ArrayLike) -> Interval:
     """The share of faces with equal labels, with Wilson's interval."""
     same = np.asarray(a) == np.asarray(b)
-    return _share(int(same.sum()), len(same), level)
+    return _share(int(same.sum()), len(same))
 
 
-def _share(count: int, n: int, level: float) -> Interval:
-    low, high = wilson_interval(count, n, level)
-    return Interval(count / n, float(low), float(high), level)
+def _share(count: int, n: int) -> Interval:
+    low, high = wilson_interval(count, n)
+    return Interval(count / n, float(low), float(high), 0.95)
 
 
-def cohens_kappa(a: ArrayLike, b: ArrayLike, classes: int, level: float = 0.95) -> Interval | None:
+def cohens_kappa(a: ArrayLike, b: ArrayLike, classes: int) -> Interval | None:
     """Cohen's kappa of two judges with its large-sample interval; None where both say one and the same throughout.
 
     Args:
@@ -168,10 +168,10 @@ def cohens_kappa(a: ArrayLike, b: ArrayLike, classes: int, level: float = 0.95) 
     across = joint * (columns[:, None] + rows[None]) ** 2
     others = (1 - kappa) ** 2 * float(across.sum() - np.trace(across))
     variance = (own + others - (kappa - chance * (1 - kappa)) ** 2) / (n * (1 - chance) ** 2)
-    return _normal(kappa, variance, level)
+    return _normal(kappa, variance)
 
 
-def fleiss_kappa(codes: ArrayLike, classes: int, level: float = 0.95) -> Interval | None:
+def fleiss_kappa(codes: ArrayLike, classes: int) -> Interval | None:
     """Fleiss' kappa of M judges with its large-sample interval; None where all say one and the same throughout.
 
     Args:
@@ -189,9 +189,9 @@ def fleiss_kappa(codes: ArrayLike, classes: int, level: float = 0.95) -> Interva
     by_lot = counts @ shares / m
     influence = (alike - chance) / (1 - chance) - 2 * (1 - kappa) * (by_lot - chance) / (1 - chance)
     variance = float(((influence - kappa) ** 2).sum()) / (n * (n - 1)) if n > 1 else np.inf
-    return _normal(kappa, variance, level)
+    return _normal(kappa, variance)
 
 
-def _normal(value: float, variance: float, level: float) -> Interval:
-    half = NormalDist().inv_cdf((1 + level) / 2) * float(np.sqrt(max(variance, 0.0)))
-    return Interval(value, max(-1.0, value - half), min(1.0, value + half), level)
+def _normal(value: float, variance: float) -> Interval:
+    half = NormalDist().inv_cdf(0.975) * float(np.sqrt(max(variance, 0.0)))
+    return Interval(value, max(-1.0, value - half), min(1.0, value + half), 0.95)

@@ -1,4 +1,4 @@
-"""What people say about a few hundred faces, and what follows for all of them.
+"""The shares of expressions in all faces, by what people say about a few hundred of them.
 
 Of all estimates in a report this is the only one that does not assume that the classifier errs on these faces as it
 does elsewhere: people label a random sample, and the classifier's probabilities for all faces only make the estimate
@@ -136,26 +136,26 @@ def prediction_powered(
         ValueError: fewer than two answers, or answers that do not fit the design.
     """
     asked = Votes.of(table, design, answers)
-    y, weight, told = asked.votes, asked.weight, asked.told
+    y, weight, named = asked.votes, asked.weight, asked.named
     f = np.asarray(table.probabilities, np.float64)[asked.rows]
-    nameable = float(weight @ told)
+    nameable = float(weight @ named)
     human = weight @ y / nameable
-    seen = y - human * told[:, None]  # the share among nameable faces is a ratio; this is its linear part
+    seen = y - human * named[:, None]  # the share among nameable faces is a ratio; this is its linear part
     of_predictions = asked.spread @ asked.within(f, f)
     with np.errstate(divide="ignore", invalid="ignore"):
         power = np.clip(np.nan_to_num(asked.spread @ asked.within(seen, f) / of_predictions, posinf=0, neginf=0), 0, 1)
     everyone = np.asarray(table.probabilities).mean(axis=0, dtype=np.float64)
     shares = np.maximum(power * everyone + weight @ (y - power * f), 0)
     shares /= shares.sum()
-    effective = _effective(table, asked, shares, y - shares * told[:, None] - power * f)
+    effective = _effective(table, asked, shares, y - shares * named[:, None] - power * f)
     low, high = wilson_interval(shares * effective, effective, level)
     # The predictions alone must not rule out a share of 0 that every answer agrees with.
-    low, high = np.where(y.any(axis=0), low, 0.0), np.where((y == told[:, None]).all(axis=0), 1.0, high)
+    low, high = np.where(y.any(axis=0), low, 0.0), np.where((y == named[:, None]).all(axis=0), 1.0, high)
     unsure, unsure_low, unsure_high, worst_low, worst_high = _unsure(asked, shares, low, high, level)
     judged = np.eye(len(table.classes))[table.codes[asked.rows]]
     codes = np.atleast_2d(np.asarray(answers, np.int64))
     return AuditEstimate(
-        shares, low, high, human, power, int((told > 0).sum()), float(weight @ (y * judged).sum(axis=1)) / nameable,
+        shares, low, high, human, power, int((named > 0).sum()), float(weight @ (y * judged).sum(axis=1)) / nameable,
         effective, level, unsure, unsure_low, unsure_high, worst_low, worst_high,
         len(codes), kappa_of_people(codes[0], codes[1]) if len(codes) == 2 else None,
         confusion_from_answers(table, design, answers, level=level),
@@ -164,7 +164,7 @@ def prediction_powered(
 
 def _effective(table: LabelTable, asked: Votes, shares: Floats, rest: Floats) -> Floats:
     """How many faces of a plain random sample [K] would say as much; `rest` [n, K] are what the predictions leave."""
-    n, nameable = len(asked.rows), float(asked.weight @ asked.told)
+    n, nameable = len(asked.rows), float(asked.weight @ asked.named)
     judged = np.eye(len(shares))[table.codes[asked.rows]]
     mistaken = ((asked.votes != judged).sum(axis=0) + 1) / (n + 2)
     free = np.maximum(np.bincount(asked.strata, minlength=len(asked.spread)) - 1, 0)[:, None]
@@ -174,7 +174,7 @@ def _effective(table: LabelTable, asked: Votes, shares: Floats, rest: Floats) ->
     loss = (variance / nameable**2 + inner / (len(table) * nameable)) / (inner / asked.equal)
     loss = np.minimum(loss, max(1.0, asked.equal * float(asked.weight.max())))
     chosen = asked.votes.sum(axis=0)
-    fewer = np.minimum(chosen, asked.told.sum() - chosen)
+    fewer = np.minimum(chosen, asked.named.sum() - chosen)
     trust = fewer**2 / (fewer**2 + _RARE**2)
     return asked.equal / (trust * loss + (1 - trust))
 
@@ -184,8 +184,8 @@ def _unsure(
 ) -> tuple[float, float, float, Floats, Floats]:
     """The share that people cannot name, with limits, and bounds [K] that hold whatever those faces show."""
     n = float(1 / (asked.weight**2).sum())
-    unsure = float(np.clip(1 - asked.weight @ asked.told, 0, 1))
-    unsure = 0.0 if (asked.told == 1).all() else unsure
+    unsure = float(np.clip(1 - asked.weight @ asked.named, 0, 1))
+    unsure = 0.0 if (asked.named == 1).all() else unsure
     below, above = (float(x) for x in wilson_interval(unsure * n, n, level))
     if not unsure:
         return unsure, below, above, low, high

@@ -21,9 +21,7 @@ class Calibration:
     bias: Floats
 
 
-def expectation_maximisation(
-    probabilities: ArrayLike, prior: ArrayLike, tolerance: float = 1e-8, max_iterations: int = 200
-) -> Floats:
+def expectation_maximisation(probabilities: ArrayLike, prior: ArrayLike) -> Floats:
     """The maximum likelihood shares [K]: the fixed point of EM (Saerens et al. 2002, eq. 2.9).
 
     The log likelihood, the sum of log(p_i . (shares / prior)) over faces, is concave. EM creeps towards shares of 0,
@@ -33,15 +31,13 @@ def expectation_maximisation(
     Args:
         probabilities: calibrated posteriors [N, K] under the shares `prior`.
         prior: the class shares [K] for which the posteriors are calibrated, all > 0.
-        tolerance: stop when no share moves by more.
-        max_iterations: Newton steps at most.
     """
     base = np.asarray(prior, np.float64)
     rows = np.asarray(probabilities)
     ratio = _Ratio(rows, base.astype(rows.dtype))
     shares = base / base.sum()
     likelihood = _log_likelihood(ratio, shares)
-    for _ in range(max_iterations):
+    for _ in range(200):
         curvature = np.zeros((len(base), len(base)))
         for part in ratio.chunks():
             scaled = part / np.maximum(part @ shares, _TINY)[:, None]
@@ -60,7 +56,7 @@ def expectation_maximisation(
         if not reached:
             return shares
         shares, likelihood = shares + step, new
-        if np.abs(step).max() < tolerance:
+        if np.abs(step).max() < 1e-8:
             return shares
     return shares
 

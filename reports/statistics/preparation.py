@@ -55,7 +55,7 @@ def preparation_record(
     variants: Any,
     distances: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> dict[str, Any]:
-    """What is kept in the run folder: the labels of each variant as class numbers, the run's own variant first.
+    """Record for the run folder: the labels of each variant as class numbers, the run's own variant first.
 
     Args:
         model_sha256: of the classifier.
@@ -81,10 +81,10 @@ def read_preparation(record: Any, classes: Sequence[str], model_sha256: object) 
     """Check a record of :func:`preparation_record` and compare its variants.
 
     Raises:
-        DataError: it is no such record, or of another classifier.
+        DataError: it is not such a record, or of another classifier.
     """
     if not isinstance(record, Mapping) or record.get("format") != FORMAT:
-        raise DataError(f"is no record of format {FORMAT}")
+        raise DataError(f"is not a record of format {FORMAT}")
     if record.get("labels") != list(classes) or record.get("model_sha256") != model_sha256:
         raise DataError("was made with another classifier")
     faces, listed = record.get("faces"), record.get("variants")
@@ -112,12 +112,12 @@ def _distances(record: Mapping[str, Any], n: int) -> tuple[tuple[float, ...] | N
     if not any(name in record for name in _DISTANCES):
         return None, None
     try:
-        here, there = (np.asarray(record[name], np.float64) for name in _DISTANCES)
-        if here.shape != (n,) or there.ndim != 1 or not (np.isfinite(here).all() and np.isfinite(there).all()):
+        own, expected = (np.asarray(record[name], np.float64) for name in _DISTANCES)
+        if own.shape != (n,) or expected.ndim != 1 or not (np.isfinite(own).all() and np.isfinite(expected).all()):
             raise ValueError("distances")
     except (TypeError, KeyError, ValueError) as error:
         raise DataError("holds distances that are not one number for each face") from error
-    return tuple(here.tolist()), tuple(there.tolist())
+    return tuple(own.tolist()), tuple(expected.tolist())
 
 
 def _parsed(entry: Any, n: int, k: int) -> tuple[str, str, Ints, int]:

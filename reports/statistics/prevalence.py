@@ -171,7 +171,7 @@ def estimate_prevalence(
 
 
 def method_outputs(method: str, probabilities: ArrayLike, validation: Validation) -> "Outputs":
-    """What `method` counts on these faces and on validation faces, for tests that need more than the estimate."""
+    """The outputs that `method` counts on these faces and on validation faces, for tests that need them all."""
     return Outputs.of(method, *_checked(probabilities, validation.labels, validation.probabilities))
 
 
@@ -211,7 +211,7 @@ def unmixed_shares(
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a method counts: `values` [R, K], each of them `counts` [R] times, and the same on validation faces."""
+    """The outputs that a method counts: `values` [R, K], each `counts` [R] times, and the same on validation faces."""
 
     method: str
     values: NDArray[np.floating]

@@ -85,7 +85,7 @@ def reference_from_table(table: pd.DataFrame, classes: Sequence[str], name: str)
     Shares are taken as exact. Counts are a sample of their own, whose luck counts as well.
 
     Raises:
-        DataError: missing columns, labels that are not exactly the classes, values that are no shares or counts.
+        DataError: missing columns, labels that are not exactly the classes, values that are not shares or counts.
     """
     where = printable(name, 120)
     columns = {str(column).strip().lower(): column for column in table.columns}
@@ -108,10 +108,10 @@ def reference_from_table(table: pd.DataFrame, classes: Sequence[str], name: str)
     values = pd.to_numeric(table[columns[kind]], errors="coerce").to_numpy(np.float64, na_value=np.nan)
     values = values[[labels.index(label) for label in wanted]]
     if not np.isfinite(values).all() or values.min() < 0 or values.sum() <= 0:
-        raise DataError(f"{where}: its column '{kind}' holds what is no number from 0 on, or nothing but zeros")
+        raise DataError(f"{where}: its column '{kind}' must hold numbers from 0 on that are not all zero")
     if kind == "count":
         if (values != np.round(values)).any():
-            raise DataError(f"{where}: its column 'count' holds what is no whole number; call it 'share' if it is one")
+            raise DataError(f"{where}: its column 'count' must hold whole numbers; call it 'share' if it is one")
         return Reference(name, values / values.sum(), values.astype(np.int64))
     if abs(values.sum() - 1) > 0.01:
         raise DataError(f"{where}: its shares sum to {values.sum():.4g}, not to 1; write fractions, not per cent")

@@ -81,7 +81,7 @@ def _moments(
     skew = (cubes - 3 * own * squares + 2 * own) / sizes**2
 
     def parts(table: Floats, power: int = 1) -> tuple[Floats, Floats]:
-        """Of class k itself, and of the others together."""
+        """Sums over class k itself, and over the others together."""
         return np.diag(table), np.einsum("ky,yk->k", rest**power, table)
 
     (s, s_rest), (t, t_rest), (v, v_rest), (w, w_rest) = parts(squares), parts(cubes), parts(spread, 2), parts(skew, 3)

@@ -27,7 +27,7 @@ class SensitivityRow:
 
 @dataclass(frozen=True)
 class SensitivityBand:
-    """What the corrected shares would be under other confusions: `low` and `high` [K] hold the intervals of `rows`."""
+    """The corrected shares under other confusions: `low` and `high` [K] hold the intervals of `rows`."""
 
     rows: tuple[SensitivityRow, ...]
     low: Floats
@@ -35,9 +35,9 @@ class SensitivityBand:
 
 
 def sensitivity_band(
-    codes: ArrayLike, validation: Validation, *, errors: Sequence[float] = (0.75, 1.0, 1.25), level: float = 0.95
+    codes: ArrayLike, validation: Validation, *, errors: Sequence[float] = (0.75, 1.0, 1.25)
 ) -> SensitivityBand:
-    """The union of the ACC intervals under fewer and under more mistakes than on the validation faces.
+    """The union of the 95 % ACC intervals under fewer and under more mistakes than on the validation faces.
 
     The mistakes are of the same kinds: an `errors` of 1.25 means that a face of any expression is a quarter more often
     mistaken.
@@ -46,7 +46,6 @@ def sensitivity_band(
         codes: labels of the faces in question, int [N] in 0..K-1.
         validation: labelled faces, same classifier and classes.
         errors: factors on the off-diagonal of the confusion matrix; a class never gets more mistakes than faces.
-        level: of each interval.
 
     Raises:
         ValueError: a class without validation faces.
@@ -56,7 +55,7 @@ def sensitivity_band(
     raw = np.bincount(labels, minlength=k) / labels.size
     matrix = confusion_matrix(hard_outputs(validation.probabilities), validation.labels, smoothing)
     wrong = matrix - np.diag(np.diag(matrix))
-    z = NormalDist().inv_cdf(0.5 + level / 2)
+    z = NormalDist().inv_cdf(0.975)
     rows = []
     for factor in errors:
         scaled = wrong * np.minimum(factor, 1 / np.maximum(wrong.sum(axis=0), _TINY))

@@ -34,7 +34,7 @@ class Look:
 
 
 def spending(number: int, alpha: float) -> float:
-    """What look `number`, from 1 on, may spend of alpha.
+    """The part of alpha that look `number`, from 1 on, may spend.
 
     Raises:
         ValueError: no such look, or alpha outside (0, 1).

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 from .arrays import Floats, Ints
 
 _CHUNK = 1 << 16
+_UNCERTAIN = 0.5
+_BINS = 20  # of histograms over [0, 1]
 
 
 @dataclass(frozen=True)
@@ -132,33 +134,28 @@ def label_shares(codes: ArrayLike, classes: Sequence[str], level: float = 0.95) 
     return LabelShares(tuple(classes), counts, counts / array.size, low, high, int(array.size), level)
 
 
-def confidence_summary(
-    confidence: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5, bins: int = 20
-) -> ConfidenceSummary:
-    """Mean, median, histogram of confidences, and how many faces have no class at or above `threshold`.
+def confidence_summary(confidence: ArrayLike, probabilities: ArrayLike) -> ConfidenceSummary:
+    """Mean, median, histogram of confidences, and how many faces have no class of one half or more.
 
     Args:
         confidence: [N] in [0, 1], the probability of the given label.
         probabilities: [N, K], rows that sum to 1.
-        threshold: a face is 'uncertain' when its confidence is below this.
-        bins: equal bins over [0, 1]; the last one includes 1.
     """
     sure = np.asarray(confidence, np.float64)
-    edges = np.linspace(0, 1, bins + 1)
     return ConfidenceSummary(
         mean=float(sure.mean()),
         median=float(np.median(sure)),
-        threshold=threshold,
-        uncertain=int((sure < threshold).sum()),
+        threshold=_UNCERTAIN,
+        uncertain=int((sure < _UNCERTAIN).sum()),
         mean_entropy_bits=float(entropy_bits(probabilities).mean()),
-        bin_edges=edges,
-        histogram=histogram(sure, bins),
+        bin_edges=np.linspace(0, 1, _BINS + 1),
+        histogram=histogram(sure),
     )
 
 
-def histogram(values: ArrayLike, bins: int = 20) -> Ints:
-    """Counts [bins] of values in [0, 1] in equal bins, each closed on the left and the last one on both sides."""
-    return np.histogram(np.asarray(values, np.float64), bins=bins, range=(0.0, 1.0))[0].astype(np.int64)
+def histogram(values: ArrayLike) -> Ints:
+    """Counts [20] of values in [0, 1] in equal bins, each closed on the left and the last one on both sides."""
+    return np.histogram(np.asarray(values, np.float64), bins=_BINS, range=(0.0, 1.0))[0].astype(np.int64)
 
 
 def entropy_bits(probabilities: ArrayLike) -> Floats:

@@ -25,12 +25,12 @@ class Sweep:
         return [shares.n for shares in self.shares]
 
 
-def sweep_of(table: LabelTable, level: float = 0.95) -> Sweep | None:
+def sweep_of(table: LabelTable) -> Sweep | None:
     """The sweep in a table of labels, None where all faces have one psi or none is told."""
     if table.psi is None:
         return None
     values = np.unique(table.psi)
     if len(values) < 2:
         return None
-    parts = tuple(label_shares(table.codes[table.psi == value], table.classes, level) for value in values)
+    parts = tuple(label_shares(table.codes[table.psi == value], table.classes) for value in values)
     return Sweep(values, parts)

@@ -97,11 +97,11 @@ def read_labels(labels: pd.DataFrame, classes: Sequence[str] | None = None) -> L
 
     Args:
         labels: one row a face; `seed` may be missing or null (images that no generator of ours made); a column `psi`
-            that is no class tells the truncation of each face, and `face_found` whether a face was found in it.
+            that is not a class tells the truncation of each face, and `face_found` whether a face was found in it.
         classes: the class names, in order; None for the columns after `confidence`.
 
     Raises:
-        DataError: no rows, a missing column, a label that is no class, or a confidence or probability that is
+        DataError: no rows, a missing column, a label that is not a class, or a confidence or probability that is
             missing, not a number, or outside [0, 1]; the message names the first face concerned.
     """
     for column in ("face", "label", "confidence"):
@@ -152,8 +152,8 @@ def _psi(labels: pd.DataFrame, classes: tuple[str, ...]) -> NDArray[np.float64] 
 def _face_found(labels: pd.DataFrame, classes: tuple[str, ...]) -> NDArray[np.bool_] | None:
     if FACE_FOUND not in labels.columns or FACE_FOUND in classes:
         return None
-    told = labels[FACE_FOUND].map({True: True, False: False, "True": True, "False": False})
-    return None if told.isna().any() else told.to_numpy(bool)
+    found = labels[FACE_FOUND].map({True: True, False: False, "True": True, "False": False})
+    return None if found.isna().any() else found.to_numpy(bool)
 
 
 def _refuse(wrong: NDArray[np.bool_], faces: tuple[str, ...], what: str) -> None:

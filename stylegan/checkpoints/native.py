@@ -60,7 +60,6 @@ class LoadedTensor:
 def save_generator(
     path: str | os.PathLike[str],
     generator: Any,
-    config: Any = None,
     metadata: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> None:
@@ -70,7 +69,6 @@ def save_generator(
         path: usually ``NAME.safetensors``.
         generator: what :func:`fergan.load_generator` gives, or its network alone (:class:`StyleGAN2` or
             :class:`DCGANGenerator`), on any device.
-        config: its configuration; None takes the network's own.
         metadata: JSON values; None keeps those of a loaded generator.
         dtype: torch.float32 keeps the weights to the bit, torch.float16 halves the file.
 
@@ -84,7 +82,7 @@ def save_generator(
         metadata = getattr(generator, "metadata", None)
     architecture = next((name for name, kind in ARCHITECTURES.items() if isinstance(module, kind)), None)
     if architecture is None:
-        raise TypeError(f"{type(module).__name__} is no generator that fergan knows how to save")
+        raise TypeError(f"{type(module).__name__} is not a generator that fergan knows how to save")
     tensors = {}
     for name, tensor in module.state_dict().items():
         tensor = tensor.detach().cpu().contiguous()
@@ -93,7 +91,7 @@ def save_generator(
             if not bool(torch.isfinite(tensor).all()):
                 raise ValueError(f"{name} holds numbers that are not finite in {str(dtype).removeprefix('torch.')}")
         tensors[name] = tensor.clone()  # safetensors refuses tensors that share memory
-    values = config_to_json(config if config is not None else module.config)
+    values = config_to_json(module.config)
     if architecture == "stylegan2":
         values = {name: values[name] for name in SETTINGS}
     header = {"format": FORMAT, "architecture": architecture, "config": values, "metadata": dict(metadata or {})}

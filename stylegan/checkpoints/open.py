@@ -138,4 +138,4 @@ def convert(path: str | Path, out: str | Path) -> None:
     if checkpoint.format != native.NAME:
         metadata["converted_from"] = {"format": checkpoint.format, "sha256": checkpoint.sha256}
         metadata.setdefault("licence", checkpoint.licence_notice)
-    native.save_generator(out, checkpoint.generator, checkpoint.config, metadata)
+    native.save_generator(out, checkpoint.generator, metadata)

@@ -97,7 +97,7 @@ class Machine:
                     refuse(f"unknown instruction {opcode:#04x} at byte {self.position - 1}")
                 INSTRUCTIONS[opcode](self)
         except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
-            # An empty stack, an unknown memo entry, text that is no UTF-8, a call with too few arguments ...
+            # An empty stack, an unknown memo entry, text that is not UTF-8, a call with too few arguments ...
             refuse(f"{type(error).__name__} at byte {self.position}")
 
     def key(self, value: Any) -> Any:
@@ -157,24 +157,24 @@ class Machine:
     def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not dict or len(items) % 2:
-            refuse("items set on something that is no dictionary")
+            refuse("items set on something that is not a dictionary")
         for i in range(0, len(items), 2):
             target[self.key(items[i])] = items[i + 1]
 
     def append_items(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
-            refuse("items appended to something that is no list")
+            refuse("items appended to something that is not a list")
         self.stack[-1].extend(items)
 
     def add_items(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not set:
-            refuse("items added to something that is no set")
+            refuse("items added to something that is not a set")
         self.stack[-1].update(self.key(item) for item in items)
 
     def name(self, module: Any, name: Any) -> None:
         """GLOBAL and STACK_GLOBAL: where other readers import."""
         if type(module) is not str or type(name) is not str:
-            refuse("a Python name that is no text")
+            refuse("a Python name that is not text")
         if (module, name) not in self.table:
             raise CheckpointError(
                 f"it asks for the Python object {brief(f'{module}.{name}')}, which no generator needs, so it is of "

@@ -73,7 +73,7 @@ def read_generator(root: dict[Any, Any]) -> StoredNetwork:
     kernels: list[TorchTensor] = []
     for name, tensor in weights.items():
         if type(name) is not str or type(tensor) is not TorchTensor:
-            raise CheckpointError(f"its weight {brief(name)} is no tensor; the file is damaged, so get a fresh copy")
+            raise CheckpointError(f"its weight {brief(name)} is not a tensor; the file is damaged, so get a fresh copy")
         if name.endswith((".blur.kernel", ".upsample.kernel")):
             kernels.append(tensor)
             continue

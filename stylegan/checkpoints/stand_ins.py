@@ -158,7 +158,7 @@ def _tensor(machine: Machine, storage: Any, offset: Any, shape: Any, stride: Any
 def _parameter(machine: Machine, tensor: Any, *rest: Any) -> TorchTensor:
     """``_rebuild_parameter(tensor, requires_grad, hooks)``."""
     if type(tensor) is not TorchTensor:
-        refuse("a parameter that is no tensor")
+        refuse("a parameter that is not a tensor")
     return tensor
 
 

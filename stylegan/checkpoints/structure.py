@@ -32,7 +32,7 @@ class Shapes:
     def of(self, name: str, ndim: int) -> tuple[int, ...]:
         """The shape of a tensor that must be there and have ``ndim`` axes, none of them empty."""
         if name not in self.tensors:
-            raise CheckpointError(f"the tensor {name!r} is missing; this is no complete StyleGAN2 network")
+            raise CheckpointError(f"the tensor {name!r} is missing; this is not a complete StyleGAN2 network")
         shape = tuple(self.tensors[name].shape)
         if len(shape) != ndim or 0 in shape:
             raise CheckpointError(f"the tensor {name!r} has shape {shape}, which fits no StyleGAN2 network")
@@ -74,13 +74,13 @@ class Shapes:
             return (1, 3, 3, 1)
         shape = tuple(self.tensors[name].shape)
         if not 1 <= len(shape) <= 2 or len(set(shape)) != 1 or not 1 <= shape[0] <= MAX_TAPS:
-            raise CheckpointError(f"the tensor {name!r} has shape {shape}, which is no resampling filter")
+            raise CheckpointError(f"the tensor {name!r} has shape {shape}, which is not a resampling filter")
         kernel = self.tensors[name].numpy()
         taps = kernel.sum(axis=0) if kernel.ndim == 2 else kernel
         if taps.shape == (4,) and np.allclose(taps * 8, (1, 3, 3, 1), rtol=0, atol=1e-6):
             return (1, 3, 3, 1)
         if not np.isfinite(taps).all() or abs(taps.sum() - 1) > 0.01:
-            raise CheckpointError(f"the tensor {name!r} is no resampling filter: it does not add up to 1")
+            raise CheckpointError(f"the tensor {name!r} is not a resampling filter: it does not add up to 1")
         return tuple(float(tap) for tap in taps)
 
 

@@ -91,7 +91,7 @@ class Network:
                     if tensor is None or (group == "_buffers" and name in temporary):
                         continue
                     if type(tensor) is not TorchTensor:
-                        refuse("a parameter that is no tensor")
+                        refuse("a parameter that is not a tensor")
                     self.tensors[prefix + name] = tensor
             pending += [(f"{prefix}{name}.", child) for name, child in self._items(layer, "_modules")]
 

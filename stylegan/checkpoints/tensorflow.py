@@ -294,7 +294,7 @@ def _variables(state: dict[Any, Any]) -> dict[str, Stored]:
         elif type(value) in (float, int):
             found[name] = Array(value)
         else:
-            refuse("a variable that is no array")
+            refuse("a variable that is not an array")
     return found
 
 
@@ -322,5 +322,5 @@ def _taps(value: Any) -> tuple[float, ...]:
     if value is None:
         return (1, 3, 3, 1)
     if type(value) not in (list, tuple) or not 1 <= len(value) <= 64:
-        raise CheckpointError("its setting resample_kernel is no list of taps")
+        raise CheckpointError("its setting resample_kernel is not a list of taps")
     return tuple(number(tap, "resample_kernel") for tap in value)

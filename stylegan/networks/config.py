@@ -87,6 +87,8 @@ def _freeze_channels(config: Any) -> None:
         raise ValueError(f"architecture {config.architecture!r} is none of {', '.join(ARCHITECTURES)}")
     if not config.resample_filter:
         raise ValueError("the resampling filter has no taps")
+    if config.conv_clamp is not None and not config.conv_clamp > 0:
+        raise ValueError(f"conv_clamp is {config.conv_clamp}, not above 0")
     if config.mapping_lr_multiplier <= 0:
         raise ValueError(f"the mapping's learning-rate multiplier is {config.mapping_lr_multiplier}, not above 0")
     object.__setattr__(config, "channels", channels)

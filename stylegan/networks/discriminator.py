@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ..ops import bias_act, downsample2d, setup_filter, upfirdn2d
+from ..ops import Resampling, bias_act, downsample2d, setup_filter, upfirdn2d
 from .config import DiscriminatorConfig, is_fp16, resolutions
 from .layers import FullyConnectedLayer, SkipLayer, normal
 from .mapping import MappingNetwork
@@ -40,7 +40,7 @@ class ConvLayer(nn.Module):
         if self.down > 1:  # the filter pads for the convolution too
             taps = self.resample_filter.shape[-1]
             before, after = padding + (taps - self.down + 1) // 2, padding + (taps - self.down) // 2
-            x = upfirdn2d(x, self.resample_filter, padding=(before, after, before, after))
+            x = upfirdn2d(x, self.resample_filter, Resampling(padding=(before, after, before, after)))
             padding = 0
         x = nn.functional.conv2d(x, weight, stride=self.down, padding=padding)
         clamp = None if self.conv_clamp is None else self.conv_clamp * gain

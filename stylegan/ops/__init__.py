@@ -5,7 +5,17 @@ On a GPU, kernels of our own (``csrc/cuda``, bound by ``cuda_kernels.py``) take 
 """
 
 from .bias_act import bias_act
+from .cuda_kernels import Resampling
 from .modulated_conv2d import modulated_conv2d, styled_conv2d
 from .upfirdn2d import downsample2d, setup_filter, upfirdn2d, upsample2d
 
-__all__ = ["bias_act", "downsample2d", "modulated_conv2d", "setup_filter", "styled_conv2d", "upfirdn2d", "upsample2d"]
+__all__ = [
+    "Resampling",
+    "bias_act",
+    "downsample2d",
+    "modulated_conv2d",
+    "setup_filter",
+    "styled_conv2d",
+    "upfirdn2d",
+    "upsample2d",
+]

@@ -43,7 +43,7 @@ BUILD_TIMEOUT = 900.0  # seconds after which a compiler counts as hung
 
 # A source's own flags are in a comment line of it, where the machine is of that kind: "// build flags x86_64: -mavx2".
 CXX_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-Wall")
-# A newer host compiler than nvcc's table knows is no problem here: the sources include next to nothing.
+# A newer host compiler than nvcc's table knows is not a problem here: the sources include next to nothing.
 NVCC_FLAGS = ("-std=c++17", "-O3", "--allow-unsupported-compiler", "-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall")
 
 
@@ -231,7 +231,7 @@ def plan_build(kind: str, architectures: Sequence[str] | None = None) -> BuildPl
     targets: list[str] = []
     for architecture in architectures:
         if not re.fullmatch(r"sm_\d+[af]?", architecture):
-            raise BuildError(f"{architecture!r} is no GPU architecture such as sm_90")
+            raise BuildError(f"{architecture!r} is not a GPU architecture such as sm_90")
         targets += ["-gencode", f"arch=compute_{architecture[3:]},code={architecture}"]
     sources = sorted((CSRC / "cuda").glob("*.cu"))
     _check_sources(sources)

@@ -52,10 +52,10 @@ def _trusted(device: torch.device) -> bool:
 
 @torch.inference_mode(False)
 def disagreement(device: torch.device) -> str | None:
-    """What is wrong with a small layer and its gradient by the kernels, held against PyTorch's; None if nothing is."""
+    """Error of the kernels in a small layer and its gradient, held against PyTorch's; None if there is none."""
     rng = torch.Generator().manual_seed(0)
     kernel = torch.tensor([[1.0, 3.0, 2.0, 1.0]]).t() @ torch.tensor([[1.0, 2.0, 4.0, 1.0]]) / 56  # not symmetric
-    epilogue, how = Epilogue("lrelu", 0.2, math.sqrt(2), 1.5), Resampling(padding=(2, 1, 1, 2), gain=4.0)
+    epilogue, how = Epilogue(0.2, math.sqrt(2), 1.5), Resampling(padding=(2, 1, 1, 2), gain=4.0)
     for dtype, tolerance in ((torch.float32, 1e-4), (torch.float16, 2e-2)):
         for layout in (torch.contiguous_format, torch.channels_last):
             shapes = ((2, 16, 13, 11), (16,), (2, 16), (2, 1, 13, 11))
@@ -75,7 +75,7 @@ def disagreement(device: torch.device) -> str | None:
                 exact = x.detach().double().requires_grad_(True)
                 weight = taps.double().flip([0, 1]).expand(16, 1, 4, 4) * how.gain
                 y = F.conv2d(F.pad(exact, how.padding), weight, groups=16) * scale[:, :, None, None]
-                y = F.leaky_relu(y + noise + bias[:, None, None], epilogue.alpha) * epilogue.gain
+                y = F.leaky_relu(y + noise + bias[:, None, None], epilogue.slope) * epilogue.gain
                 y = y.clamp(-1.5, 1.5)
                 (slope,) = torch.autograd.grad(y.square().sum(), exact)
             for what, found, wanted in (("one pass", once, y), ("two passes", twice, y), ("gradient", gradient, slope)):
@@ -83,11 +83,6 @@ def disagreement(device: torch.device) -> str | None:
                 if not error_size < tolerance:
                     return f"{what}, {dtype}, {layout}: off by {error_size:.1e} of the largest value"
     return None
-
-
-def supports(activation: str, alpha: float, gain: float, clamp: float | None) -> bool:
-    """Whether the output tells the gradient, as the kernels want it: its sign must be the input's."""
-    return (clamp is None or clamp > 0) and gain > 0 and (alpha >= 0 or activation == "linear")
 
 
 def bias_act(
@@ -101,15 +96,15 @@ def bias_act(
     """``clamp(activation(x * scale + noise + bias) * gain)`` in one pass; differentiable twice.
 
     Args:
-        x: any shape; with ``scale`` or ``noise`` [N, C, H, W].
-        bias: [x.shape[epilogue.dim]].
+        x: [N, C, ...]; with ``scale`` or ``noise`` [N, C, H, W].
+        bias: [C].
         epilogue: the activation.
         scale: [N, C].
         noise: [H, W] or [N, 1, H, W]; see :func:`noise_fits`.
     """
     accurate = torch.float64 if x.dtype == torch.float64 else torch.float32
     operands = [None if t is None else t.to(accurate).contiguous() for t in (scale, noise, bias)]
-    return _BiasAct.apply(_dense(x, epilogue.dim), *operands, epilogue)
+    return _BiasAct.apply(_dense(x), *operands, epilogue)
 
 
 def noise_fits(noise: torch.Tensor | None, n: int, h: int, w: int) -> bool:
@@ -146,7 +141,7 @@ class _BiasAct(torch.autograd.Function):
                 du.sum(dim=1, keepdim=True, dtype=accurate).sum_to_size(_four(ctx.noise_shape)).reshape(ctx.noise_shape)
             )
         if needs[3]:
-            dbias = _sum_but(du, epilogue.dim)
+            dbias = du.sum(dim=(0, *range(2, du.ndim)), dtype=accurate)
         return dx, dscale, dnoise, dbias, None
 
 
@@ -227,9 +222,9 @@ def _tiles(x: torch.Tensor) -> bool:
     return _dense(x).is_contiguous() or (x.shape[1] * x.element_size() % width == 0 and x.data_ptr() % width == 0)
 
 
-def _dense(x: torch.Tensor, dim: int = 1) -> torch.Tensor:
-    """Itself where it is contiguous, or channels last and ``dim`` is its channels; else a contiguous copy."""
-    if x.ndim == 4 and dim % 4 == 1 and x.is_contiguous(memory_format=torch.channels_last):
+def _dense(x: torch.Tensor) -> torch.Tensor:
+    """Itself where it is contiguous or channels last; else a contiguous copy."""
+    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
         return x
     return x.contiguous()
 
@@ -241,9 +236,3 @@ def _as_laid_out(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 def _four(shape: torch.Size) -> tuple[int, ...]:
     """[H, W] as [1, 1, H, W]."""
     return (*(1,) * (4 - len(shape)), *shape)
-
-
-def _sum_but(x: torch.Tensor, dim: int) -> torch.Tensor:
-    """The sum over all axes but one, in float32 for float16."""
-    axes = [axis for axis in range(x.ndim) if axis != dim % x.ndim]
-    return x.sum(dim=axes, dtype=torch.float64 if x.dtype == torch.float64 else torch.float32) if axes else x

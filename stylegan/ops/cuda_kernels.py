@@ -42,30 +42,25 @@ class _UpFirDn2dArguments(ctypes.Structure):
 
 
 class Epilogue(NamedTuple):
-    """An activation with its constants, and the axis that scale and bias run along."""
+    """An activation by its slope below 0 (1 is linear), with gain and clamp: all above 0, so the output's sign is
+    the input's, by which the kernels know the gradient."""
 
-    activation: str = "linear"
-    alpha: float = 0.0
+    slope: float = 1.0
     gain: float = 1.0
     clamp: float | None = None
-    dim: int = 1
-
-    @property
-    def below(self) -> float:
-        """The activation's slope below 0."""
-        return self.alpha if self.activation == "lrelu" else 1.0
 
     @property
     def is_scaling(self) -> bool:
         """Whether nothing but the gain is left of it."""
-        return self.below == 1 and self.clamp is None
+        return self.slope == 1 and self.clamp is None
 
 
 LINEAR = Epilogue()
 
 
 class Resampling(NamedTuple):
-    """The numbers of an upfirdn2d; pairs are (x, y), the padding is left, right, top, bottom."""
+    """The numbers of an upfirdn2d: ``up`` zeros in between and ``down`` of decimation as (x, y); ``padding`` of the
+    upsampled image at left, right, top, bottom, negative to crop; ``flip`` correlates; ``gain`` on the result."""
 
     up: tuple[int, int] = (1, 1)
     down: tuple[int, int] = (1, 1)
@@ -92,9 +87,8 @@ class Resampling(NamedTuple):
 
 
 def launch_bias_act(order: int, x: torch.Tensor, epilogue: Epilogue, **tensors: torch.Tensor | None) -> torch.Tensor:
-    dim = epilogue.dim % x.ndim
-    last = x.ndim == 4 and dim == 1 and not x.is_contiguous()  # dense, so channels last
-    inner = x.shape[2:].numel() if last else x.shape[dim + 1 :].numel()
+    last = not x.is_contiguous()  # dense, so channels last
+    inner = x.shape[2:].numel()
     noise = tensors.get("noise")
     y = torch.empty_like(x)
     arguments = _BiasActArguments(
@@ -102,9 +96,9 @@ def launch_bias_act(order: int, x: torch.Tensor, epilogue: Epilogue, **tensors: 
         y=y.data_ptr(),
         numel=x.numel(),
         inner=inner,
-        channels=x.shape[dim],
+        channels=x.shape[1],
         noise_stride=0 if noise is None or count_maps(noise) == 1 else inner,
-        alpha=epilogue.below,
+        alpha=epilogue.slope,
         gain=epilogue.gain,
         clamp=-1.0 if epilogue.clamp is None else epilogue.clamp,
         order=order,
@@ -139,7 +133,7 @@ def launch_upfirdn2d(
         out_w=out_w,
         noise_stride=0 if "noise" not in tensors or count_maps(tensors["noise"]) == 1 else out_h * out_w,
         filter_gain=how.gain,
-        alpha=end.below,
+        alpha=end.slope,
         gain=end.gain,
         clamp=-1.0 if end.clamp is None else end.clamp,
         taps_x=kernel.shape[1],

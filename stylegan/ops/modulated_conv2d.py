@@ -76,7 +76,7 @@ def modulated_conv2d_reference(
     if up > 1:
         if kernel is None:
             raise ValueError("upsampling needs the FIR kernel")
-        y = upfirdn2d_reference(y, kernel, padding=_filter_padding(kernel.shape[-1], up, k), gain=up**2)
+        y = upfirdn2d_reference(y, kernel, _filter(kernel.shape[-1], up, k))
 
     if demodulation is not None and noise is not None:
         return torch.addcmul(noise.to(y.dtype), y, demodulation)
@@ -110,9 +110,9 @@ def styled_conv2d(
     Returns:
         [N, O, up*H, up*W] of ``x``'s dtype.
     """
-    alpha = ACTIVATIONS["lrelu"].alpha
-    if _fused(x, weight, styles, bias, up, kernel, noise) and cuda.supports("lrelu", alpha, gain, clamp):
-        return _on_gpu(x, weight, styles, bias, up, kernel, noise, Epilogue("lrelu", alpha, gain, clamp))
+    if _fused(x, weight, styles, bias, up, kernel, noise):
+        epilogue = Epilogue(ACTIVATIONS["lrelu"].slope, gain, clamp)
+        return _on_gpu(x, weight, styles, bias, up, kernel, noise, epilogue)
     x = modulated_conv2d(x, weight, styles, up=up, kernel=kernel, noise=noise)
     return bias_act(x, bias, activation="lrelu", gain=gain, clamp=clamp)
 
@@ -138,11 +138,11 @@ def _convolved(x: torch.Tensor, weight: torch.Tensor, up: int) -> torch.Tensor:
     return F.conv_transpose2d(x, weight.transpose(0, 1), stride=up)  # [N, O, up*(H-1)+k, up*(W-1)+k]
 
 
-def _filter_padding(taps: int, up: int, k: int) -> tuple[int, int, int, int]:
-    """Around the transposed convolution's result, so that the filtered image has ``up`` times the input's size."""
+def _filter(taps: int, up: int, k: int) -> Resampling:
+    """Pad the transposed convolution's result so that the filtered image has ``up`` times the input's size."""
     before = k // 2 + (taps + up - 1) // 2 - (k - 1)
     after = k // 2 + (taps - up) // 2 - (k - up)
-    return before, after, before, after
+    return Resampling(padding=(before, after, before, after), gain=up**2)
 
 
 def _fused(
@@ -178,8 +178,7 @@ def _on_gpu(
     if up == 1:
         return cuda.bias_act(y, bias, epilogue, scale=demodulation, noise=noise)
     assert kernel is not None
-    padding = _filter_padding(kernel.shape[-1], up, weight.shape[2])
-    how = Resampling(padding=padding, gain=up**2)
+    how = _filter(kernel.shape[-1], up, weight.shape[2])
     return cuda.filter_bias_act(y, kernel, how, bias, epilogue, scale=demodulation, noise=noise)
 
 

@@ -104,8 +104,8 @@ def toolkits() -> list[Toolkit]:
     places.append(("/usr/local/cuda", Path("/usr/local/cuda")))
     major = (torch.version.cuda or "0").split(".")[0]
     wheels = Path(sysconfig.get_path("purelib")) / "nvidia" / f"cu{major}"
-    beside = Path(torch.__file__).parents[1] / "nvidia" / f"cu{major}"
-    places += [("pip wheels", wheels), ("pip wheels", beside)]
+    torch_wheels = Path(torch.__file__).parents[1] / "nvidia" / f"cu{major}"
+    places += [("pip wheels", wheels), ("pip wheels", torch_wheels)]
 
     found: dict[Path, Toolkit] = {}
     for source, home in places:
@@ -148,8 +148,8 @@ def cuda_runtime(toolkit: Toolkit) -> Path:
     """The CUDA runtime that PyTorch has loaded; the wheels have no link ``libcudart.so`` that -lcudart would need."""
     assert toolkit.version is not None
     name = f"libcudart.so.{toolkit.version[0]}"
-    beside = Path(torch.__file__).parents[1] / "nvidia"
-    folders = [beside / f"cu{toolkit.version[0]}" / "lib", beside / "cuda_runtime" / "lib"]
+    wheels = Path(torch.__file__).parents[1] / "nvidia"
+    folders = [wheels / f"cu{toolkit.version[0]}" / "lib", wheels / "cuda_runtime" / "lib"]
     folders += [Path(torch.__file__).with_name("lib"), toolkit.home / "lib64", toolkit.home / "lib"]
     for folder in folders:
         if (folder / name).exists():

@@ -10,8 +10,6 @@ import torch.nn.functional as F
 from . import cuda
 from .cuda_kernels import Resampling
 
-Padding = int | Sequence[int]
-
 
 def setup_filter(taps: Sequence[float]) -> torch.Tensor:
     """The resampling kernel for 1-D ``taps``, normalised to sum 1, as the published networks store it.
@@ -29,16 +27,7 @@ def setup_filter(taps: Sequence[float]) -> torch.Tensor:
     return torch.from_numpy(kernel / kernel.sum())
 
 
-def upfirdn2d(
-    x: torch.Tensor,
-    kernel: torch.Tensor,
-    *,
-    up: int | Sequence[int] = 1,
-    down: int | Sequence[int] = 1,
-    padding: Padding = 0,
-    flip_filter: bool = False,
-    gain: float = 1.0,
-) -> torch.Tensor:
+def upfirdn2d(x: torch.Tensor, kernel: torch.Tensor, how: Resampling) -> torch.Tensor:
     """Insert zeros, pad or crop, convolve every channel with ``kernel``, keep every ``down``-th pixel.
 
     Along each axis: ``out = (in * up + pad_before + pad_after - taps) // down + 1``. Differentiable twice.
@@ -46,22 +35,17 @@ def upfirdn2d(
     Args:
         x: [N, C, H, W], float16, float32 or float64.
         kernel: float32 [kh, kw], or [k] for a separable kernel (outer product with itself); cast to ``x.dtype``.
-        up: zero-insertion factor, or (x, y).
-        down: decimation factor, or (x, y).
-        padding: pixels around the upsampled image: one number, (x, y) or (left, right, top, bottom); negative crops.
-        flip_filter: correlate instead of convolve.
-        gain: factor on the result.
+        how: factors, padding and gain; ``flip`` correlates instead of convolving.
 
     Returns:
         [N, C, H', W'] of ``x``'s dtype.
     """
     if not kernel.requires_grad:
-        how = Resampling(_pair(up), _pair(down), _sides(padding), flip_filter, gain)
         if cuda.takes(x, kernel):
             return cuda.upfirdn2d(x, kernel, how)
         if x.requires_grad and kernel.ndim == 2 and how.down != (1, 1):
             return _Decimation.apply(x, kernel, how)
-    return upfirdn2d_reference(x, kernel, up=up, down=down, padding=padding, flip_filter=flip_filter, gain=gain)
+    return upfirdn2d_reference(x, kernel, how)
 
 
 class _Decimation(torch.autograd.Function):
@@ -74,8 +58,7 @@ class _Decimation(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, kernel: torch.Tensor, how: Resampling) -> torch.Tensor:  # type: ignore[override]
         ctx.save_for_backward(kernel)
         ctx.how, ctx.size = how, x.shape[2:]
-        up, down, padding, flip, gain = how
-        return upfirdn2d_reference(x, kernel, up=up, down=down, padding=padding, flip_filter=flip, gain=gain)
+        return upfirdn2d_reference(x, kernel, how)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
@@ -83,21 +66,10 @@ class _Decimation(torch.autograd.Function):
         return _Decimation.apply(gradient, kernel, ctx.how.backward(*ctx.size, kernel)), None, None
 
 
-def upfirdn2d_reference(
-    x: torch.Tensor,
-    kernel: torch.Tensor,
-    *,
-    up: int | Sequence[int] = 1,
-    down: int | Sequence[int] = 1,
-    padding: Padding = 0,
-    flip_filter: bool = False,
-    gain: float = 1.0,
-) -> torch.Tensor:
+def upfirdn2d_reference(x: torch.Tensor, kernel: torch.Tensor, how: Resampling) -> torch.Tensor:
     """The reference for :func:`upfirdn2d`, in PyTorch's own operations."""
     n, c, h, w = x.shape
-    up_x, up_y = _pair(up)
-    down_x, down_y = _pair(down)
-    left, right, top, bottom = _sides(padding)
+    (up_x, up_y), (down_x, down_y), (left, right, top, bottom), flip, gain = how
 
     if up_x > 1 or up_y > 1:
         zeros = x.new_zeros(n, c, h, up_y, w, up_x)
@@ -106,7 +78,7 @@ def upfirdn2d_reference(
 
     kernel = kernel.to(x.dtype)
     kernel = kernel * (gain if kernel.ndim == 2 else gain**0.5)
-    if not flip_filter:  # conv2d correlates
+    if not flip:  # conv2d correlates
         kernel = kernel.flip(list(range(kernel.ndim)))
 
     # A pad that is equal on both sides is cheapest inside the convolution; the rest needs a padded copy.
@@ -124,28 +96,11 @@ def upsample2d(x: torch.Tensor, kernel: torch.Tensor, factor: int = 2) -> torch.
     """[N, C, H, W] -> [N, C, factor*H, factor*W], brightness kept."""
     taps = kernel.shape[-1]
     before, after = (taps + factor - 1) // 2, (taps - factor) // 2
-    return upfirdn2d(x, kernel, up=factor, padding=(before, after, before, after), gain=factor**2)
+    return upfirdn2d(x, kernel, Resampling(up=(factor, factor), padding=(before, after, before, after), gain=factor**2))
 
 
 def downsample2d(x: torch.Tensor, kernel: torch.Tensor, factor: int = 2) -> torch.Tensor:
     """[N, C, H, W] -> [N, C, H/factor, W/factor], brightness kept."""
     taps = kernel.shape[-1]
     before, after = (taps - factor + 1) // 2, (taps - factor) // 2
-    return upfirdn2d(x, kernel, down=factor, padding=(before, after, before, after))
-
-
-def _pair(value: int | Sequence[int]) -> tuple[int, int]:
-    if isinstance(value, int):
-        return value, value
-    x, y = value
-    return x, y
-
-
-def _sides(padding: Padding) -> tuple[int, int, int, int]:
-    if isinstance(padding, int):
-        return padding, padding, padding, padding
-    if len(padding) == 2:
-        x, y = padding
-        return x, x, y, y
-    left, right, top, bottom = padding
-    return left, right, top, bottom
+    return upfirdn2d(x, kernel, Resampling(down=(factor, factor), padding=(before, after, before, after)))

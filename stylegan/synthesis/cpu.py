@@ -1,6 +1,6 @@
 """StyleGAN2 synthesis on a CPU, one face at a time, by the kernels of ``ops/csrc/cpu``.
 
-:class:`.networks.SynthesisNetwork` defines the result. The kernels reach it with fewer multiplications and far less
+:class:`..networks.SynthesisNetwork` defines the result. The kernels reach it with fewer multiplications and far less
 traffic between memory and processor; ``ops/csrc/cpu/kernels.h`` says how.
 """
 
@@ -33,7 +33,7 @@ class CPUSynthesis:
 
     Args:
         network: of any kind; its weights stay as they are.
-        instruction_set: of :data:`.ops.cpu.INSTRUCTION_SETS`, or ``auto``: the best of this processor.
+        instruction_set: of :data:`.cpu_kernels.INSTRUCTION_SETS`, or ``auto``: the best of this processor.
     """
 
     def __init__(self, network: SynthesisNetwork, instruction_set: str = "auto") -> None:

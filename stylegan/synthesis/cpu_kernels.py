@@ -96,7 +96,7 @@ class Kernels:
 def kernels(instruction_set: str = "auto") -> Kernels | None:
     """The kernels of an instruction set, ``auto`` = the best of this processor.
 
-    None where there is no library (:func:`.build.why_not` says why) or the processor lacks the instructions.
+    None where there is no library (:func:`..ops.build.why_not` says why) or the processor lacks the instructions.
     """
     library = build.library("cpu")
     return None if library is None else _kernels(library, instruction_set)

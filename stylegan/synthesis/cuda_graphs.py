@@ -44,7 +44,7 @@ class GraphedSynthesis:
         noise_mode: str = "random",
         noise_generators: Sequence[torch.Generator] | None = None,
     ) -> torch.Tensor:
-        """As :meth:`.networks.SynthesisNetwork.forward`, without gradients."""
+        """Draw as :meth:`..networks.SynthesisNetwork.forward` does, without gradients."""
         if noise_mode == "random" or self._failed or not ws.is_cuda or mode() == "reference":
             return self.network(ws, noise_mode, noise_generators)
         key = (noise_mode, ws.shape, ws.dtype, ws.device)

@@ -11,7 +11,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ..ops import setup_filter, upfirdn2d
+from ..ops import Resampling, setup_filter, upfirdn2d
 
 # Low-pass filter of the orthogonal wavelet sym6 (Daubechies 1992, table 6.3), which resamples without aliasing.
 SYM6 = (
@@ -142,7 +142,7 @@ def _resample(images: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
 
     kernel = setup_filter(SYM6).to(images.device)
     before, after = (len(SYM6) + 1) // 2, (len(SYM6) - 2) // 2
-    images = upfirdn2d(images, kernel, up=2, padding=(before, after, before, after), gain=4)
+    images = upfirdn2d(images, kernel, Resampling(up=(2, 2), padding=(before, after, before, after), gain=4))
     # Sample i lies at (i + 1/2 + delay) / 2 - (size + 2 * reach) / 2 from the centre, in pixels of the image: the
     # filter is not symmetric, and delays its output by half a sample.
     wide, delay = 2 * (size + 2 * _REACH), 0.5
@@ -153,8 +153,8 @@ def _resample(images: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
     x = (source[:, 0] + (left - right - delay) / 2) * (4 / images.shape[3])
     y = (source[:, 1] + (top - bottom - delay) / 2) * (4 / images.shape[2])
     images = _GridSample.apply(images, torch.stack([x, y], dim=3))
-    crop = -2 * _REACH + (len(SYM6) - 1) // 2, -2 * _REACH + (len(SYM6) - 2) // 2
-    return upfirdn2d(images, kernel, down=2, padding=(crop[0], crop[1], crop[0], crop[1]), flip_filter=True)
+    before, after = -2 * _REACH + (len(SYM6) - 1) // 2, -2 * _REACH + (len(SYM6) - 2) // 2
+    return upfirdn2d(images, kernel, Resampling(down=(2, 2), padding=(before, after, before, after), flip=True))
 
 
 class _GridSample(torch.autograd.Function):

@@ -102,7 +102,7 @@ class DCGANTrainer(Trainer):
         return torch.autocast(self.device.type, torch.bfloat16, enabled=half, cache_enabled=False)
 
     def _heads(self, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """What D says of augmented images, float32 [N, 1 + c_dim]."""
+        """Outputs of D for augmented images, float32 [N, 1 + c_dim]."""
         augmented = diff_augment(images, self.settings.augment, rng)
         with self._precision():
             heads: torch.Tensor = self.modules["D"](augmented)

@@ -129,7 +129,7 @@ def load_state(path: Path, trainer: Trainer, averages: list[nn.Module], settings
             optimizer.load_state_dict(state["optimizers"][name])
         return int(state["step"])
     except Exception as error:
-        raise DataError(f"{path}: is no training state of this kind ({error}); delete it to start over") from error
+        raise DataError(f"{path}: is not a training state of this kind ({error}); delete it to start over") from error
 
 
 def save_networks(
@@ -145,7 +145,7 @@ def save_networks(
     for place, (half_life, average) in enumerate(zip(settings.ema_kimg, averages, strict=True)):
         name = f"generator-ema{half_life:g}.safetensors" if place else "generator.safetensors"
         about = {**(metadata or {}), "kimg": kimg, "ema_kimg": half_life, "training": training}
-        save_generator(folder / name, average, trainer.config, about)
+        save_generator(folder / name, average, about)
     discriminator = trainer.modules["D"]
     if isinstance(discriminator, Discriminator):
         save_discriminator(folder / DISCRIMINATOR_FILE, discriminator)

@@ -17,7 +17,7 @@ from torch import nn
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import write_atomically
 from ..checkpoints import read_checkpoint
-from ..checkpoints.native import LoadedTensor, config_to_json
+from ..checkpoints.native import LoadedTensor
 from ..checkpoints.structure import generator_config
 from ..networks import Discriminator, StyleGAN2, StyleGAN2Config, resolutions
 from ..networks.discriminator import ConvLayer
@@ -55,10 +55,10 @@ def read_start(path: Path) -> Start:
     checkpoint = read_checkpoint(path)
     network = checkpoint.generator
     if not isinstance(network, StyleGAN2):
-        raise UsageError(f"--init {path}: is no StyleGAN2")
-    beside = path.with_name(DISCRIMINATOR_FILE)
-    if checkpoint.format == "fergan" and beside.exists():
-        return Start(network.config, network.state_dict(), _read_discriminator(beside))
+        raise UsageError(f"--init {path}: is not a StyleGAN2")
+    discriminator = path.with_name(DISCRIMINATOR_FILE)
+    if checkpoint.format == "fergan" and discriminator.exists():
+        return Start(network.config, network.state_dict(), _read_discriminator(discriminator))
     found = checkpoint.discriminator
     return Start(network.config, network.state_dict(), None if found is None else found.state_dict())
 
@@ -156,8 +156,8 @@ def _pass_on(layer: ConvLayer, matrix: torch.Tensor) -> None:
 
 
 def save_discriminator(path: Path, discriminator: Discriminator) -> None:
-    """Write weights in float32 beside their configuration; what stands at ``path`` is replaced in one step."""
-    header = {"format": DISCRIMINATOR_FORMAT, "config": config_to_json(discriminator.config)}
+    """Write weights in float32; what stands at ``path`` is replaced in one step."""
+    header = {"format": DISCRIMINATOR_FORMAT}
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in discriminator.state_dict().items()}
     write_atomically(path, save(tensors, {"fergan": json.dumps(header)}))
 

@@ -62,7 +62,7 @@ def test_bad_model_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="one output for each label"):
         load_classifier(model)
     model.write_bytes(model.read_bytes()[:-1000])
-    with pytest.raises(DataError, match="no zip of a Keras model, or a damaged one"):
+    with pytest.raises(DataError, match="not a zip of a Keras model, or a damaged one"):
         load_classifier(model)
 
 

@@ -101,7 +101,7 @@ def test_valence_and_arousal_among_the_outputs_are_no_labels(tmp_path: Path) -> 
     expected = said(faces / 255)[:, 1:3]
     np.testing.assert_allclose(classifier.predict(faces), expected / expected.sum(axis=1, keepdims=True), atol=1e-6)
     path.with_suffix(".json").write_text(json.dumps({"labels": LABELS[:2], "input_range": [0, 1]}))
-    with pytest.raises(DataError, match="call outputs that are no expressions valence and arousal"):
+    with pytest.raises(DataError, match="call outputs that are not expressions valence and arousal"):
         load_classifier(path, "cpu")
 
 

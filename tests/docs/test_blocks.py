@@ -75,17 +75,28 @@ def test_every_command_of_a_page_parses(page: Path) -> None:
             pytest.fail(f"{' '.join(words)}: {error}")
 
 
-@pytest.mark.parametrize("page", pages(), ids=IDS)
-def test_every_extra_script_and_target_of_a_page_exists(page: Path) -> None:
+def matching(pattern: str) -> list:
+    """The pages on which a pattern occurs, each with what its group found."""
+    found = [re.findall(pattern, page.read_text(encoding="utf-8"), re.MULTILINE) for page in pages()]
+    return [pytest.param(names, id=name) for names, name in zip(found, IDS, strict=True) if names]
+
+
+@pytest.mark.parametrize("groups", matching(r"(?:fergan|\.)\[([\w,]+)\]'"))
+def test_every_extra_of_a_page_exists(groups: list[str]) -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    text = page.read_text(encoding="utf-8")
-    for extras in re.findall(r"(?:fergan|\.)\[([\w,]+)\]'", text):
-        assert set(extras.split(",")) <= set(setup["options.extras_require"])
-    for module in re.findall(r"python -m (benchmarks\.\w+)", text):
-        assert (ROOT / (module.replace(".", "/") + ".py")).is_file()
-    for target in re.findall(r"^make (\w+)", text, re.MULTILINE):
-        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(",".join(groups).split(",")) <= set(setup["options.extras_require"])
+
+
+@pytest.mark.parametrize("modules", matching(r"python -m (benchmarks\.\w+)"))
+def test_every_script_of_a_page_exists(modules: list[str]) -> None:
+    assert all((ROOT / (module.replace(".", "/") + ".py")).is_file() for module in modules)
+
+
+@pytest.mark.parametrize("targets", matching(r"^make (\w+)"))
+def test_every_make_target_of_a_page_exists(targets: list[str]) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 
 
 def _to_run(page: Path) -> list[Block]:

@@ -21,7 +21,7 @@ NAME = "tiny"
 
 @dataclass
 class Server:
-    """What the server on the other side has, how it misbehaves, and what it was asked."""
+    """The server on the other side: what it has, how it misbehaves, and what it was asked."""
 
     body: bytes = NETWORK
     etag: str | None = '"one"'
@@ -148,7 +148,7 @@ def test_a_server_that_changes_its_file_is_noticed(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("body", "said"), [(b"\xef\xbb\xbf <!DOCTYPE html>" + b" " * 999, "a web page"), (b"GIF89a", "no network")]
+    ("body", "said"), [(b"\xef\xbb\xbf <!DOCTYPE html>" + b" " * 999, "a web page"), (b"GIF89a", "not a network")]
 )
 def test_what_is_no_network_is_refused(server, tmp_path, body, said):
     server.body = body

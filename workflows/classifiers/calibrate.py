@@ -97,8 +97,8 @@ def run_calibration(
         seed: of the halves of the cross-fit.
 
     Raises:
-        DataError: no validation rows, or a model that is no Keras network with a softmax over a kernel.
-        UsageError: ``out`` is no ``.keras`` file.
+        DataError: no validation rows, or a model that is not a Keras network with a softmax over a kernel.
+        UsageError: ``out`` is not a ``.keras`` file.
     """
     out = Path(out)
     if out.suffix != ".keras":
@@ -106,7 +106,7 @@ def run_calibration(
     classifier = load_classifier(model, "cpu", labels=labels, input_range=input_range, view="48")
     if classifier.outputs != classifier.labels:
         raise DataError(
-            f"{printable(classifier.source)}: cannot be calibrated: it has outputs that are no labels (valence, "
+            f"{printable(classifier.source)}: cannot be calibrated: it has outputs that are not labels (valence, "
             "arousal)"
         )
     faces, codes, name, leaks = validation_faces(data, classifier.labels)

@@ -115,7 +115,7 @@ def read_predictions(path: str | Path, label_names: tuple[str, ...]) -> np.ndarr
             [N, K] and ``labels`` [K].
 
     Raises:
-        DataError: the file cannot be read, lacks a label, or holds what are no probabilities.
+        DataError: the file cannot be read, lacks a label, or holds what are not probabilities.
     """
     try:
         if Path(path).suffix.lower() == ".npz":
@@ -127,7 +127,7 @@ def read_predictions(path: str | Path, label_names: tuple[str, ...]) -> np.ndarr
         values = table[list(label_names)].to_numpy(np.float64)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
-            f"{printable(path)}: is no table of probabilities with the columns {', '.join(label_names)} "
+            f"{printable(path)}: is not a table of probabilities with the columns {', '.join(label_names)} "
             f"({printable(error)})"
         ) from error
     if np.nanmin(values, initial=0) < -1e-6 or np.nanmax(values, initial=0) > 1 + 1e-6:

@@ -103,11 +103,11 @@ def _described(member: Classifier) -> dict[str, Any]:
 
 def _keep_feature_reference(out: Path, last: Classifier) -> None:
     """A soft vote has the features of its last member, and so where the training faces lie in them."""
-    beside = last.source.with_suffix(".features.npz") if last.source else None
-    if beside is None or not beside.exists():
+    reference = last.source.with_suffix(".features.npz") if last.source else None
+    if reference is None or not reference.exists():
         return
     noise = np.random.default_rng(0).integers(0, 256, (4, 48, 48), dtype=np.uint8)
     ensemble = load_classifier(out, "cpu")
     ours, theirs = ensemble.features(noise), load_classifier(last.source, "cpu").features(noise)
     if ours.shape == theirs.shape and np.array_equal(ours, theirs):
-        write_atomically(out.with_suffix(".features.npz"), beside.read_bytes())
+        write_atomically(out.with_suffix(".features.npz"), reference.read_bytes())

@@ -203,12 +203,12 @@ def _rows(faces: FaceSet, split: str | None) -> tuple[str, np.ndarray]:
     roles, usage = role(faces.usage), faces.usage
     if split is None:
         split = "validation" if (roles == "validation").any() else "all" if not (usage != "").any() else None
-    there = sorted(set(usage.tolist()) - {""})
+    splits = sorted(set(usage.tolist()) - {""})
     if split is None:
-        raise UsageError(f"the data have no validation rows; give --on, one of {', '.join(there)} or all")
+        raise UsageError(f"the data have no validation rows; give --on, one of {', '.join(splits)} or all")
     chosen = np.full(len(faces), split == "all") | (roles == split if split in OWN_SPLITS else usage == split)
     if not chosen.any():
-        have = ", ".join(there) or "none"
+        have = ", ".join(splits) or "none"
         notes = "; ".join(_data_notes(faces)) if split in SPLITS else ""
         raise UsageError(f"the data have no rows of split {split!r} (they have: {have}){f'; {notes}' if notes else ''}")
     named = sorted(set(usage[chosen].tolist()))
@@ -259,7 +259,7 @@ def _learning(classifier: Classifier, log: str | None) -> dict[str, Any] | None:
     try:
         table = pd.read_csv(path).apply(pd.to_numeric, errors="coerce")
     except (OSError, ValueError) as error:
-        raise DataError(f"{printable(path)}: is no log.csv of a training ({printable(error)})") from error
+        raise DataError(f"{printable(path)}: is not a log.csv of a training ({printable(error)})") from error
     pairs: dict[str, Any] = {}
     for kind in ("accuracy", "loss"):
         names = [name for name in table.columns if name.endswith(kind) and f"val_{name}" in table.columns]

@@ -25,7 +25,7 @@ def read_tables(paths: Sequence[str | Path]) -> list[Ranking]:
         paths: ``evaluation.json`` files, or folders that hold some at any depth.
 
     Raises:
-        DataError: a file is missing or is no evaluation, or a folder holds none.
+        DataError: a file is missing or is not an evaluation, or a folder holds none.
     """
     files: list[Path] = []
     for path in map(Path, paths):
@@ -55,7 +55,7 @@ def _read(path: Path) -> Entry:
             raise ValueError("answers.npz beside it is of another evaluation")
         rank([Entry(data, right)])  # all that is needed is there
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zipfile.BadZipFile) as error:
-        raise DataError(f"{printable(path)}: is no evaluation that 'fergan evaluate' wrote ({error})") from error
+        raise DataError(f"{printable(path)}: is not an evaluation that 'fergan evaluate' wrote ({error})") from error
     return Entry(data, right)
 
 

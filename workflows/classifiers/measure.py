@@ -85,7 +85,7 @@ def _thinned(name: str, curve: numbers.Roc) -> dict[str, Any]:
 
 
 def calibration(answers: Answers, seed: int) -> dict[str, Any]:
-    """As given and scaled; the temperature comes from the validation rows, else it is cross-fitted."""
+    """Calibration as given and scaled; the temperature comes from the validation rows, else it is cross-fitted."""
     p, labels = answers.single, answers.labels
     validation = np.flatnonzero((role(answers.faces.usage) == "validation") & (answers.all_codes >= 0))
     validation = np.setdiff1d(validation, answers.rows)

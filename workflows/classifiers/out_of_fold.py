@@ -9,8 +9,10 @@ from ...data.audit.duplicates import exact_groups
 from ...data.face_set import FaceSet
 from ...runtime.errors import DataError, counted
 
+_FOLDS = 5
 
-def out_of_fold(faces: FaceSet, model: str | None = None, folds: int = 5, seed: int = 0) -> np.ndarray:
+
+def out_of_fold(faces: FaceSet, model: str | None = None, seed: int = 0) -> np.ndarray:
     """Cross-validated logistic regression on a classifier's features: float64 [N, K], in the order of ``label_names``.
 
     Faces of the same pixels are in one fold. The features themselves may have been learnt from these faces: on the
@@ -18,10 +20,9 @@ def out_of_fold(faces: FaceSet, model: str | None = None, folds: int = 5, seed: 
     them look wrong. Predictions of networks trained by folds are better, if there is time for them.
 
     Args:
-        faces: with at least ``folds`` rows of each label.
+        faces: with at least 5 rows of each label.
         model: a classifier's name or file; None: fernet.
-        folds: how many parts; each is judged by a regression fitted on the others.
-        seed: of the parts.
+        seed: of the 5 parts; each is judged by a regression fitted on the others.
 
     Raises:
         DataError: a label has too few rows.
@@ -32,12 +33,12 @@ def out_of_fold(faces: FaceSet, model: str | None = None, folds: int = 5, seed: 
     from sklearn.preprocessing import StandardScaler
 
     counts = np.bincount(faces.labels, minlength=len(faces.label_names))
-    if counts.min() < folds:
+    if counts.min() < _FOLDS:
         rare = faces.label_names[counts.argmin()]
-        raise DataError(f"{rare} has {counted(int(counts.min()), 'face')}; {folds} folds need that many of each label")
+        raise DataError(f"{rare} has {counted(int(counts.min()), 'face')}; {_FOLDS} folds need that many of each label")
     features = load_classifier(model).features(faces.images)
     probabilities = np.zeros((len(faces), len(faces.label_names)))
-    parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    parts = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed)
     for fitted, judged in parts.split(features, faces.labels, exact_groups(faces.images)):
         regression = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
         regression.fit(features[fitted], faces.labels[fitted])

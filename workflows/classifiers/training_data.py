@@ -32,7 +32,7 @@ class ClassifierOptions:
             classes of sets that have only one, as ``embarrassed=gray.zip``.
         split: ``official`` or shares, see :func:`fergan.data.splits.split`. None: see :func:`read_training_data`.
         drop_leaks: leave out training rows that are in validation or test too.
-        relabel: list of new labels, see :func:`fergan.data.audit.audit.corrections.relabel`.
+        relabel: list of new labels, see :func:`fergan.data.audit.corrections.relabel`.
         votes: FER+'s table, where one set is fer2013.csv.
         votes_mode, precision, epochs, batch_size, learning_rate, patience, seed: of the training's settings.
         weights: of the model's settings.

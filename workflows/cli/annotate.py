@@ -44,7 +44,8 @@ from .signals import stop_on_signal
     help="Smooth the drawn probabilities over this time; 0 does not. The table is never smoothed.",
 )
 @models_option(
-    "Judge with this classifier; repeatable: the first one's labels are drawn, all are in the table.  [default: fernet]"
+    "Judge with this classifier. Repeat it for several: the first one's labels are drawn, all are in the table.  "
+    "[default: fernet]"
 )
 @described_options
 @view_option

@@ -10,7 +10,7 @@ from .options import device_option, directions_option, models_option, network_op
 
 
 @click.command(epilog="Example: fergan app --model fernet --model mine=runs/mine/classifier.keras")
-@models_option("Show this classifier; repeatable, a tab each.  [default: fernet and fernet-ensemble]")
+@models_option("Show this classifier. Repeat it for several; each has a tab.  [default: fernet and fernet-ensemble]")
 @network_option
 @directions_option
 @click.option("--host", default="127.0.0.1", help="Listen here; 0.0.0.0 or :: for all networks.")
@@ -19,7 +19,7 @@ from .options import device_option, directions_option, models_option, network_op
 def app(models: tuple[tuple[str | None, str], ...], network: str | None, **options: Any) -> None:
     """Try classifiers and the generator in a browser.
 
-    Upload a picture, compare models, generate faces, or point a camera at yourself. Works without internet.
+    Upload a picture, compare models, generate faces, or point a camera at yourself. The app works without internet.
     """
     from ..generators.catalogue import ensure_judges, ensure_network
     from ..live.app import serve_app

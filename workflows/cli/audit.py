@@ -8,7 +8,7 @@ from .data_audit import audit_data
 from .label_audit import audit_labels
 
 
-@click.group()
+@click.group(epilog="Example: fergan audit data --data fer2013.csv --drop-leaks")
 def audit() -> None:
     """Look for faults in a data set, or have people check the labels of a run."""
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 classify_options = together(
     models_option(
-        "Judge with this .keras, .h5, .hdf5 or .onnx file, or a name that 'fergan models' lists; repeatable: "
-        "each labels all faces.  [default: fernet]"
+        "Judge with this .keras, .h5, .hdf5 or .onnx file, or a name that 'fergan models' lists. Repeat it for "
+        "several: each labels all faces.  [default: fernet]"
     ),
     described_options,
     view_option,

@@ -38,8 +38,8 @@ from .options import classes_option, data_sets_option, relabel_option, seed_opti
 def audit_data(out: str, **options: Any) -> None:
     """Look for what is wrong with a data set.
 
-    Duplicates and near duplicates, leaks across splits, contradicting labels, pictures of nothing, and likely wrong
-    labels: as findings.csv and audit.html in the folder --out.
+    It writes findings.csv and audit.html into the folder --out: duplicates and near duplicates, leaks across splits,
+    contradicting labels, pictures of nothing, and labels that are likely wrong.
     """
     if options["predict"] and options["predictions"] is not None:
         raise UsageError("--predict and --predictions exclude each other; --predict makes the predictions itself")

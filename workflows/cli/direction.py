@@ -41,8 +41,8 @@ from .options import (
 def direction(toward: str, keep: tuple[str, ...], out: str | None, force: bool, **options: Any) -> None:
     """Learn the step in the space of styles that makes an expression stronger: NAME.npz and NAME.png.
 
-    The picture shows eight faces at seven strengths. 'fergan generate --edit NAME.npz:2' and 'interpolate --edit'
-    use the direction. For a DCGAN, styles are latents.
+    The picture shows eight faces at seven strengths. 'fergan generate --edit NAME.npz:2' and 'fergan interpolate
+    --edit' use the direction. For a DCGAN, styles are latents.
     """
     from ..generators.catalogue import ensure_judges, ensure_network
     from ..generators.direction import DirectionOptions, learn_direction

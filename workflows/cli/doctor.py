@@ -11,7 +11,10 @@ from .output import print_table
 @click.command(epilog="Example: fergan doctor --build")
 @click.option("--build", "build", is_flag=True, help="Build the fast operations now, and say how long it took.")
 @click.option(
-    "--arch", multiple=True, metavar="sm_NN", help="With --build, build for a GPU that is not here. Repeatable."
+    "--arch",
+    multiple=True,
+    metavar="sm_NN",
+    help="With --build, build for a GPU that is not here. Repeat it for several.",
 )
 def doctor(build: bool, arch: tuple[str, ...]) -> None:
     """Show what is installed, which implementation each operation uses and why, and what to do next.

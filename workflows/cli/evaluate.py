@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     help="Score this split: validation, test, train, all, or one of the set's own, such as PublicTest.  "
     "[default: validation]",
 )
-@click.option("--split", hidden=True)  # the name of --on in earlier versions
 @click.option(
     "--views",
     type=VIEWS,
@@ -41,19 +40,15 @@ if TYPE_CHECKING:
 @seed_option("the halves for calibration")
 @click.option("--out", metavar="DIR", help="Write into this folder.  [default: runs/evaluation/MODEL-SPLIT]")
 @device_option
-def evaluate(out: str | None, split: str | None, **options: Any) -> None:
+def evaluate(out: str | None, **options: Any) -> None:
     """Score a classifier on labelled faces: evaluation.json and one HTML page.
 
-    Accuracy with its interval, scores of each class, confusion, ROC curves, calibration, leaks, learning curves, the
-    most confident mistakes, and what the network looks at.
+    They show accuracy with its interval, scores of each class, confusion, ROC curves, calibration, leaks, learning
+    curves, the most confident mistakes, and what the network looks at.
     """
-    from ...runtime.errors import UsageError
     from ..classifiers.evaluate import EvaluateOptions, run_evaluation
     from ..progress import progress
 
-    if options["on"] and split:
-        raise UsageError("--split is the older name of --on; give one of them")
-    options["on"] = options["on"] or split
     with progress("Evaluating") as show:
         data, files = run_evaluation(EvaluateOptions(**options), out, show)
     faces = "synthetic faces" if data["data"]["synthetic"] else "faces"

@@ -88,8 +88,8 @@ _TITLE = {
 def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[str, str] | None, **options: Any) -> None:
     """Judge a generator, or any pictures, against real pictures.
 
-    KID, FID, precision and recall, density and coverage, sliced Wasserstein distance and Vendi score, each with its
-    95 % confidence interval and beside its floor: the same measure between one half of the real pictures and the other.
+    The measures are KID, FID, precision and recall, density and coverage, sliced Wasserstein distance and Vendi score.
+    Each has a 95 % confidence interval and a floor: the same measure between two halves of the real pictures.
     """
     if blind is not None:
         _write_blind(blind, out, data, grid, options)

@@ -165,7 +165,7 @@ def read_edits(texts: tuple[str, ...], network: str | None = None) -> tuple[tupl
 
     Raises:
         UsageError: no strength, or none that is a number.
-        DataError: a file is missing or is no direction.
+        DataError: a file is missing or is not a direction.
     """
     found = []
     for text in texts:
@@ -188,7 +188,7 @@ def read_edit_sweep(
 
     Raises:
         UsageError: not two strengths or more, or not one direction without a strength of its own.
-        DataError: the file is missing or is no direction.
+        DataError: the file is missing or is not a direction.
     """
     several = _sweep("--edit-sweep", text, "number; write for example 0,1,2,3")
     if len(several) < 2:
@@ -218,7 +218,7 @@ def _sweep(option: str, text: str, wanted: str, most: float = math.inf) -> tuple
     for part in text.split(","):
         number = _number(part)
         if number is None or abs(number) > most:
-            raise UsageError(f"{option} {text!r}: {part.strip()!r} is no {wanted}")
+            raise UsageError(f"{option} {text!r}: {part.strip()!r} is not a {wanted}")
         found.add(number)
     return tuple(sorted(found))
 
@@ -335,7 +335,8 @@ classifier_options = together(
     click.option(
         "--model",
         metavar="FILE|NAME",
-        help="A .keras, .h5, .hdf5 or .onnx file, or a name that 'fergan models' lists.  [default: fernet]",
+        help="Judge with this .keras, .h5, .hdf5 or .onnx file, or a name that 'fergan models' lists.  "
+        "[default: fernet]",
     ),
     described_options,
 )

@@ -17,12 +17,17 @@ from .options import AT_LEAST_ONE, POSITIVE, device_option
     "models",
     multiple=True,
     metavar="NAME=PATH",
-    help="Serve a model file, a bundled name, or a folder of version folders. Repeatable.  [default: fer=fernet]",
+    help="Serve a model file, a bundled name, or a folder of version folders. Repeat it for several.  "
+    "[default: fer=fernet]",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8501, help="Listen on this port; 0 takes a free one.")
 @click.option("--host", default="127.0.0.1", help="Listen here; 0.0.0.0 or :: for all networks.")
 @click.option(
-    "--label", "labels", multiple=True, metavar="NAME:LABEL=N", help="Give a version of a model this label. Repeatable."
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="NAME:LABEL=N",
+    help="Give a version of a model this label. Repeat it for several.",
 )
 @click.option("--versions", type=AT_LEAST_ONE, default=1, help="Keep this many of the newest versions loaded.")
 @click.option(
@@ -54,7 +59,7 @@ from .options import AT_LEAST_ONE, POSITIVE, device_option
 def serve(models: tuple[str, ...], labels: tuple[str, ...], batch_wait: float, max_body: int, **options: Any) -> None:
     """Serve classifiers by TensorFlow Serving's REST API.
 
-    Also POST /v1/faces:analyze (a picture in, the expressions of its faces out), /healthz and /metrics.
+    It also answers POST /v1/faces:analyze (a picture in, the expressions of its faces out), /healthz and /metrics.
     """
     named = [_split(text, "--model", "NAME=PATH") for text in models] or [("fer", "fernet")]
     _refuse_twice([name for name, _ in named])

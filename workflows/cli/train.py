@@ -67,7 +67,7 @@ def train_classifier(out: str | None, **options: Any) -> None:
     It is fitted on the training rows, and the epoch is chosen on the validation rows. A stopped training goes on where
     it was when the same command is given again.
 
-    Several GPUs: torchrun --nproc-per-node N -m fergan train classifier ...
+    Train on several GPUs by: torchrun --nproc-per-node N -m fergan train classifier ...
     """
     from ..classifiers.train import train_classifier as step
     from ..classifiers.training_data import ClassifierOptions
@@ -237,7 +237,7 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
 def train_stylegan2(data: str, out: str, **options: Any) -> None:
     """Train a StyleGAN2 from scratch. A stopped training goes on when the same command is given again.
 
-    Several GPUs: torchrun --nproc-per-node N -m fergan train stylegan2 ...
+    Train on several GPUs by: torchrun --nproc-per-node N -m fergan train stylegan2 ...
     """
     from ..generators.train import train_stylegan2 as step
 

@@ -62,7 +62,7 @@ want_options = together(
 
 
 def to_want(options: dict[str, Any], judge: ClassifyOptions | None = None) -> WantOptions | None:
-    """What :func:`want_options` were given, which are taken out; None without ``--want``.
+    """Take out of ``options`` those of :func:`want_options`; None without ``--want``.
 
     Args:
         options: of the command.
@@ -99,12 +99,11 @@ def to_want(options: dict[str, Any], judge: ClassifyOptions | None = None) -> Wa
 
 
 def to_steer(options: dict[str, Any]) -> dict[str, Any]:
-    """What ``--steer`` and its companions say, which are taken out, by the names of :class:`GenerateOptions`; nothing
-    without ``--steer``.
+    """Take ``--steer`` and its companions out, by the names of :class:`GenerateOptions`; nothing without ``--steer``.
 
     Raises:
         UsageError: options that do not fit, or there is no direction.
-        DataError: a file is missing or is no direction.
+        DataError: a file is missing or is not a direction.
     """
     given = {name: options.pop(name) for name in ("steer", "direction", "steer_after")}
     if not given["steer"]:
@@ -138,10 +137,10 @@ def parse_want(text: str) -> dict[str, int]:
         label = canonical_label(name)
         if not label or not number:
             raise UsageError(
-                f"--want {text!r}: {part.strip()!r} is no label with its number; write happy=50,neutral=50"
+                f"--want {text!r}: {part.strip()!r} is not a label with its number; write happy=50,neutral=50"
             )
         if not (number.isascii() and number.isdecimal()) or not 0 < int(number) < 10**9:
-            raise UsageError(f"--want {text!r}: {number!r} is no number of faces; give 1 or more for each label")
+            raise UsageError(f"--want {text!r}: {number!r} is not a number of faces; give 1 or more for each label")
         if label in quotas:
             raise UsageError(f"--want {text!r}: names {label} twice; give one number for it")
         quotas[label] = int(number)

@@ -223,7 +223,7 @@ def read_figures(path: str | Path) -> Figures:
     try:
         return _from_json(data)
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise DataError(f"{label}: a figure is missing or no positive number ({error}); {again}") from error
+        raise DataError(f"{label}: a figure is missing or not a positive number ({error}); {again}") from error
 
 
 def _from_json(data: dict[str, Any]) -> Figures:
@@ -274,9 +274,9 @@ def _figures(options: PlanOptions) -> tuple[Figures, tuple[str, ...]]:
         resolution = _resolution(options.network) if options.network else 64
         near = [figures for figures in BUILT_IN if figures.resolution == resolution]
         if not near:
-            there = " and ".join(str(pixels) for pixels in sorted({figures.resolution for figures in BUILT_IN}))
+            sizes = " and ".join(str(pixels) for pixels in sorted({figures.resolution for figures in BUILT_IN}))
             raise UsageError(
-                f"--network {options.network}: nothing is built in but {there} pixels; measure it: "
+                f"--network {options.network}: nothing is built in but {sizes} pixels; measure it: "
                 f"python -m benchmarks.pipeline --network {options.network} --out FILE, then --measured FILE"
             )
         named = [figures for figures in near if (options.network or DEFAULT) in figures.about.split()]

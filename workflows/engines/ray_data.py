@@ -128,13 +128,13 @@ def _pipeline(ray: Any, job: Job, tasks: Sequence[Task], options: EngineOptions)
 
 def _staff(ray: Any, options: EngineOptions) -> tuple[int, float]:
     """How many generating actors there are, each with a judging one, and the GPUs of such a pair."""
-    there = ray.cluster_resources()
+    cluster = ray.cluster_resources()
     gpus = options.gpus_per_worker
     if gpus is None:
-        gpus = 1.0 if there.get("GPU") else 0.0
-    if gpus > there.get("GPU", 0):
-        raise UsageError(f"--gpus-per-worker {gpus:g}: the cluster has {there.get('GPU', 0):g} GPUs")
-    return options.workers or max(1, int(there["GPU"] / gpus if gpus else there.get("CPU", 1))), gpus
+        gpus = 1.0 if cluster.get("GPU") else 0.0
+    if gpus > cluster.get("GPU", 0):
+        raise UsageError(f"--gpus-per-worker {gpus:g}: the cluster has {cluster.get('GPU', 0):g} GPUs")
+    return options.workers or max(1, int(cluster["GPU"] / gpus if gpus else cluster.get("CPU", 1))), gpus
 
 
 class _Generating:

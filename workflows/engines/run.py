@@ -67,9 +67,9 @@ def run_all(
         DataError, UsageError: as the three steps; an engine is not installed or lost too many workers.
     """
     started, engine = time.monotonic(), engine or EngineOptions()
-    away = Store(engine.storage) if engine.storage else None
-    if away:
-        _fetch(run, away)
+    store = Store(engine.storage) if engine.storage else None
+    if store:
+        _fetch(run, store)
     KeptPictures.parse(engine.pictures, 1)  # a slip is told before a search, not after it
     maker, judges = _networks(run, generate, classify, engine, want, on_progress)
     generate = replace(generate, seeds=maker.options.seeds, chosen=maker.options.chosen)
@@ -78,26 +78,26 @@ def run_all(
     seats = take_seats(run, judges, tell)
     claim_seats(seats, between=lambda: claim_faces(run, made))
     run.put(images=str(kept))
-    if away:
-        run.put(storage=away.uri)
+    if store:
+        run.put(storage=store.uri)
     if kept.mode != "none":
         make_folder(run.faces)
     job = _job(generate, classify, made, seats, kept, engine.storage or str(run.path.resolve()))
-    tasks = list(missing_tasks(run, plan, kept, away or Store(run.path), seats))
+    tasks = list(missing_tasks(run, plan, kept, store or Store(run.path), seats))
     held = _Held(kept)
     if engine.here:
         results = run_here(ShardWorker(job, Maker(job, maker, held.add), Labeller(job, judges)), tasks)
     else:
         del maker
         results = _elsewhere(job, tasks, engine)
-    _collect(run, seats, results, tasks, plan, away, on_progress)
+    _collect(run, seats, results, tasks, plan, store, on_progress)
     close(seats, tell)
     if tasks:
         run.note("run", time.monotonic() - started)
     measure_edited(run, held.pictures, job.generate.device)
     page = report(run, held.pictures)
-    if away:
-        _send(run, seats, away)
+    if store:
+        _send(run, seats, store)
     return page
 
 
@@ -155,7 +155,7 @@ def _collect(
     results: Results,
     tasks: list[Task],
     plan: FacePlan,
-    away: Store | None,
+    store: Store | None,
     on_progress: OnProgress,
 ) -> None:
     """Write down the labels of the shards as they come in, then the tables made of all of them."""
@@ -169,7 +169,7 @@ def _collect(
     with closing(results):
         for task, parts in results:
             for judge, part in parts.items():
-                _take_in(seats, seats[judge], task, part, run, away)
+                _take_in(seats, seats[judge], task, part, run, store)
             done += length(task)
             on_progress(done, len(plan))
     for seat in seats:
@@ -178,7 +178,7 @@ def _collect(
 
 
 def _take_in(
-    seats: Sequence[Seat], seat: Seat, task: Task, part: bytes | str, run: RunFolder, away: Store | None
+    seats: Sequence[Seat], seat: Seat, task: Task, part: bytes | str, run: RunFolder, store: Store | None
 ) -> None:
     """Keep the part of a shard that a judge's labels make, or note why there is none."""
     if isinstance(part, str):
@@ -188,8 +188,8 @@ def _take_in(
     keep_part(seat.folder, task.number, part)
     if seat.look.open:
         seat.look(read_part(part, name).to_pandas())
-    if away:
-        away.write(_within(run, seat.folder.labels / name), part)
+    if store:
+        store.write(_within(run, seat.folder.labels / name), part)
 
 
 def _within(run: RunFolder, path: Path) -> str:
@@ -222,24 +222,24 @@ def _elsewhere(job: Job, tasks: list[Task], engine: EngineOptions) -> Results:
     return run_ray(job, tasks, engine)
 
 
-def _send(run: RunFolder, seats: Sequence[Seat], away: Store) -> None:
+def _send(run: RunFolder, seats: Sequence[Seat], store: Store) -> None:
     """Bring what was made of all shards to the storage."""
     for folder in (run, *(seat.folder for seat in seats if seat.folder is not run)):
         for name in _SUMMARY:
             if (folder.path / name).exists():
-                away.write(_within(run, folder.path / name), (folder.path / name).read_bytes())
+                store.write(_within(run, folder.path / name), (folder.path / name).read_bytes())
 
 
-def _fetch(run: RunFolder, away: Store) -> None:
+def _fetch(run: RunFolder, store: Store) -> None:
     """Bring what the storage holds of the run and this machine does not."""
-    names = away.names()
+    names = store.names()
     if "run.json" in names and not run.record.values:
-        write_atomically(run.path / "run.json", away.read("run.json"))
+        write_atomically(run.path / "run.json", store.read("run.json"))
         run.reread()
     if "selection.json" in names and not run.selection.exists():
-        write_atomically(run.selection, away.read("selection.json"))
+        write_atomically(run.selection, store.read("selection.json"))
     for folder in seats_of(run):
         place = _within(run, folder.labels)
-        for name in sorted(away.names(place)):
+        for name in sorted(store.names(place)):
             if (part := PART.fullmatch(name)) and not (folder.labels / name).exists():
-                keep_part(folder, int(part[1]), away.read(f"{place}/{name}"))
+                keep_part(folder, int(part[1]), store.read(f"{place}/{name}"))

@@ -36,7 +36,7 @@ def find_wanted(
         The generator for the seeds that are kept; pictures that were drawn here are not drawn again.
 
     Raises:
-        DataError, UsageError: as :class:`~.steps.want.Wanted` says, or the engine is lost.
+        DataError, UsageError: as :class:`..steps.want.Wanted` says, or the engine is lost.
     """
     here = engine.here
     wanted = Wanted(

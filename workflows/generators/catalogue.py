@@ -72,16 +72,15 @@ def list_models() -> list[Listed]:
         for name, judge in KNOWN_JUDGES.items()
     ]
     published += [(entry, cached(name), entry.about, entry.resolution) for name, entry in ZOO.items()]
-    for one, here, about, pixels in published:
-        size = megabytes(here.stat().st_size) if here else f"~{one.megabytes:g} MB" if one.megabytes else ""
-        place = "downloaded" if here else "to download"
+    for one, file, about, pixels in published:
+        size = megabytes(file.stat().st_size) if file else f"~{one.megabytes:g} MB" if one.megabytes else ""
+        place = "downloaded" if file else "to download"
         listed.append(Listed(one.name, about, pixels, size, one.licence.partition(",")[0], place))
     return listed
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """What a generator's file of ours says about itself, and its resolution, read without torch; only for what comes
-    with fergan."""
+    """The metadata and the resolution of a generator that comes with fergan, read without torch."""
     with safe_open(path, "np") as file:
         found, names = dict(json.loads(file.metadata()["fergan"])), file.keys()
     blocks = [int(block[1]) for name in names if (block := re.match(r"synthesis\.b(\d+)\.", name))]

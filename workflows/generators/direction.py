@@ -49,7 +49,7 @@ _JITTER = 3.0  # gray levels of noise on what the judge sees
 
 @dataclass(frozen=True)
 class DirectionOptions(Drawing):
-    """What to learn.
+    """Settings of the direction to learn.
 
     Attributes:
         toward: the label whose probability the direction raises.
@@ -153,10 +153,10 @@ class _Learner:
         rate = _PATH / self._steps
         top, gaps = (REACH, (0,)) if self.options.aim == "far" else (_WEAKER, (0, 1))
         for number in range(self._steps):
-            there = torch.from_numpy(styles[number * _BATCH : (number + 1) * _BATCH])
+            start = torch.from_numpy(styles[number * _BATCH : (number + 1) * _BATCH])
             strengths = torch.from_numpy(self._rng.uniform(0, top, (_BATCH, 1, 1))).float()
             on = torch.zeros(_BATCH, *step.shape, requires_grad=True)
-            moved = [there + (strengths + gap) * (step + on) @ spread.T for gap in gaps]
+            moved = [start + (strengths + gap) * (step + on) @ spread.T for gap in gaps]
             odds = judge(torch.cat(moved))
             for mean, label in zip(kept, others, strict=True):
                 mean += _mean_unit(torch.autograd.grad(odds[-_BATCH:, label].sum(), on, retain_graph=True)[0])
@@ -174,7 +174,7 @@ class _Learner:
         return vector if len(vector) > 1 else vector[0]
 
     def measure(self, vector: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
-        """What the direction does to seeds that it was not learnt from, and a strip of the first ones."""
+        """Measure the direction on seeds that it was not learnt from, and draw a strip of the first ones."""
         start, tested = self.options.n, self.options.tested
         styles, label = self._of(range(start, start + tested)), self._labels.index(self.options.toward)
         at = {strength: list(self._draw(styles + np.float32(strength) * vector)) for strength in STRENGTHS}

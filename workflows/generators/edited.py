@@ -49,7 +49,7 @@ def measure_edited(run: RunFolder, held: Mapping[str, Picture] | None = None, de
 
 
 def by_strength(features: Mapping[float, np.ndarray]) -> tuple[EditedStrength, ...]:
-    """What the features of the same seeds at several strengths say.
+    """Compare the features of the same seeds at several strengths.
 
     Args:
         features: strength -> [N, D], at least 2 rows, those of one seed in the same place.

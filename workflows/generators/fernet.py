@@ -1,4 +1,4 @@
-"""What a classifier sees of pictures, as a differentiable function."""
+"""The view that a classifier has of pictures, as a differentiable function."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def _begin_with(generator: nn.Module, init: str, names: Sequence[str] | None) ->
     odd = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
     others = start.class_names if start.c_dim and names is not None else ()
     if odd or not isinstance(start.network, DCGANGenerator) or (others and others != tuple(names or ())):
-        raise UsageError(f"--init {init}: is no DCGAN of this size, channels and width, with these classes or none")
+        raise UsageError(f"--init {init}: is not a DCGAN of this size, channels and width, with these classes or none")
     generator.load_state_dict({**own, **weights})
     return start.sha256
 
@@ -161,7 +161,7 @@ def train_stylegan2(
 
 
 def _start(init: str | None, wanted: StyleGAN2Config) -> tuple[Start | None, StyleGAN2Config]:
-    """What ``--init`` names, and the configuration of the training that starts from it."""
+    """The start that ``--init`` names, and the configuration of the training that starts from it."""
     start = None if init is None else read_start(find_checkpoint(init))
     return start, wanted if start is None else grown(start.config, wanted)
 

@@ -75,7 +75,7 @@ class Studio:
         """The face of a seed: uint8 [H, W, 1 or 3], moved along each of the directions by a strength, if any are given.
 
         Raises:
-            UsageError: the seed is no integer from 0 to 2**32 - 1, there is no psi, or the class is none of the
+            UsageError: the seed is not an integer from 0 to 2**32 - 1, there is no psi, or the class is none of the
                 generator's.
         """
         if psi is None:

@@ -19,7 +19,8 @@ COLUMNS = ("source", "frame", "time_s", "track", "x", "y", "width", "height", "s
 
 source: name of the film or picture. frame: from 0. time_s: seconds from the film's start, empty for pictures. track:
 number of the face, the same for as long as it is followed; pictures number their faces on. x, y, width, height: the
-square that was judged, in whole pixels from the top left. score: of the detector (:class:`~.detectors.Face`).
+square that was judged, in whole pixels from the top left. score: of the detector
+(:class:`fergan.data.detection.face.Face`).
 label, confidence: the likeliest class and its probability; these and the probabilities are of this frame alone, not
 smoothed. With several classifiers, those of each further one follow: ``NAME:label``, ``NAME:confidence``, its classes.
 """

@@ -99,12 +99,12 @@ def _assign(expected: Sequence[Face], faces: Sequence[Face]) -> dict[int, int]:
     for row, face in enumerate(faces):
         side = max(face.width, face.height)
         for column, place in enumerate(expected):
-            far = math.hypot(
+            distance = math.hypot(
                 face.x - place.x + (face.width - place.width) / 2, face.y - place.y + (face.height - place.height) / 2
             ) / max(side, place.width)
             grown = abs(math.log(side / place.width))
-            if far <= _FAR and grown <= _FAR:
-                costs[row, column] = far + grown
+            if distance <= _FAR and grown <= _FAR:
+                costs[row, column] = distance + grown
     rows, columns = linear_sum_assignment(costs)
     return {
         row: column for row, column in zip(rows.tolist(), columns.tolist(), strict=True) if costs[row, column] < 1e3

@@ -53,7 +53,7 @@ class VideoSource:
                 )
             self._capture = cv2.VideoCapture(source if self.live else reachable(Path(source)), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
-            raise DataError(f"{label}: " + ("cannot be opened" if camera else "is no film that OpenCV can read"))
+            raise DataError(f"{label}: " + ("cannot be opened" if camera else "is not a film that OpenCV can read"))
         self._first = self._read()
         if self._first is None:
             self._capture.release()
@@ -106,8 +106,8 @@ def _check_camera(number: int) -> None:
     """On Linux, whether there is such a camera at all."""
     if not sys.platform.startswith("linux") or Path(f"/dev/video{number}").exists():
         return
-    there = sorted(path.name.removeprefix("video") for path in Path("/dev").glob("video*"))
-    known = f"there is: {', '.join(there)}" if there else "this machine has none"
+    cameras = sorted(path.name.removeprefix("video") for path in Path("/dev").glob("video*"))
+    known = f"there is: {', '.join(cameras)}" if cameras else "this machine has none"
     raise DataError(f"camera {number}: is not there ({known}); give another number, or a film")
 
 

@@ -95,7 +95,7 @@ class FacePlan(Sequence[Face]):
         for index in found:
             if index < len(self) and self[index].name == name:
                 return index
-        raise DataError(f"{printable(name)}: is no face of this run")
+        raise DataError(f"{printable(name)}: is not a face of this run")
 
     def _face(self, index: int) -> Face:
         if self._projected:

@@ -48,7 +48,7 @@ class FaceReader:
 
     def _own(self, name: str) -> Picture:
         if Path(name).name != name:  # a table that somebody else wrote must not reach out of the folder
-            raise DataError(f"{printable(name)}: is no name of a picture in {printable(self.run.faces)}")
+            raise DataError(f"{printable(name)}: is not a name of a picture in {printable(self.run.faces)}")
         path = self.run.faces / name
         kept = self.run.record.images
         made = self.run.generate

@@ -44,7 +44,7 @@ def seats(run: RunFolder) -> list[RunFolder]:
     """The folders of all judges of a run, the first one's first.
 
     Raises:
-        DataError: a name is no judge's.
+        DataError: a name is not a judge's.
     """
     names = list(run.record.judges or ())
     if any(folder_name(name) != name for name in names):
@@ -84,5 +84,5 @@ def folder_name(name: str) -> str:
     """
     found = re.sub(r"[^\w.-]", "_", name).lstrip(".")[:100]
     if not found.strip("_"):
-        raise UsageError(f"--model: {printable(name)!r} is no name for a judge; give one: --model NAME=FILE")
+        raise UsageError(f"--model: {printable(name)!r} is not a name for a judge; give one: --model NAME=FILE")
     return found

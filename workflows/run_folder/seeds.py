@@ -48,7 +48,7 @@ def _parts(text: str, option: str, highest: int = _LAST, what: str = "seed") -> 
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,10})\s*(?:-\s*(\d{1,10})\s*)?", part)
         if not match:
-            raise UsageError(f"{option} {text!r}: {part.strip()!r} is no {what} or range; write for example 0,1,4-6")
+            raise UsageError(f"{option} {text!r}: {part.strip()!r} is not a {what} or range; write for example 0,1,4-6")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first or last > highest:
             raise UsageError(f"{option} {text!r}: {part.strip()!r} is not a range within 0..{highest}")
@@ -56,7 +56,7 @@ def _parts(text: str, option: str, highest: int = _LAST, what: str = "seed") -> 
 
 
 def seed_sequence(text: str) -> Sequence[int]:
-    """As :func:`parse_seeds`, but a single range stays one: ten million seeds then take no memory."""
+    """Parse as :func:`parse_seeds` does, but keep a single range: ten million seeds then take no memory."""
     parts = list(_parts(text, "--seeds"))
     return parts[0] if len(parts) == 1 else parse_seeds(text)
 

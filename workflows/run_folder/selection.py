@@ -153,7 +153,7 @@ class Selection:
         return text.getvalue().encode()
 
     def summary(self, max_seeds: int, related: bool) -> SelectedRecord:
-        """What was found, for ``run.json``."""
+        """The outcome of the search, for ``run.json``."""
         found = self.found()
         rates, agreement = {}, {}
         alone = self.steering.unmoved(self.seen) if self.steering else self.seen

@@ -84,13 +84,9 @@ def parse_examples(body: bytes, max_values: int) -> str:
         name = _signature_name(document)
         if "context" in document:
             _check_example(document["context"])
-        if "examples" not in document:
-            raise _format_error(document, "When method is classify, key 'examples' is expected and was not found")
-        examples = document["examples"]
-        if not isinstance(examples, list):
-            raise _format_error(document, "Expecting 'examples' value to be an list/array")
-        if not examples:
-            raise _format_error(document, "'examples' value is an empty array")
+        examples = document.get("examples")
+        if not isinstance(examples, list) or not examples:
+            raise Refusal("'examples' must be a list of one example or more")
         for example in examples:
             _check_example(example)
     return name
@@ -159,22 +155,18 @@ def _general(body: bytes, lookup: Lookup, max_values: int) -> PredictRequest:
         document = _document(body, max_values)
         signature = lookup(_signature_name(document))
         if "instances" in document and "inputs" in document:
-            raise _format_error(
-                document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
-            )
+            raise Refusal("Only one of the keys 'inputs' and 'instances' may be there")
         if "instances" in document:
             instances = document["instances"]
-            if not isinstance(instances, list):
-                raise _format_error(document, "Expecting 'instances' to be an list/array")
-            if not instances:
-                raise _format_error(document, "No values in 'instances' array")
+            if not isinstance(instances, list) or not instances:
+                raise Refusal("'instances' must be a list of one row or more")
             inputs = _from_instances(instances, signature.inputs)
         elif "inputs" in document:
             inputs = _from_inputs(document["inputs"], signature.inputs)
         else:
             raise Refusal("Missing 'inputs' or 'instances' key")
     if b"Infinity" not in body and any(array.dtype.kind == "f" and np.isinf(array).any() for array in inputs.values()):
-        raise Refusal("JSON Parse error: Number too big to be stored in double.")
+        raise Refusal("JSON Parse error: a number is too large for a double")
     return PredictRequest(signature, inputs, "instances" in document)
 
 
@@ -184,7 +176,7 @@ def _bounded_recursion() -> Iterator[None]:
     try:
         yield
     except RecursionError as error:
-        raise Refusal("JSON Parse error: Terminate parsing due to lists or objects nested too deeply.") from error
+        raise Refusal("JSON Parse error: lists or objects are nested too deeply") from error
 
 
 def _document(body: bytes, max_values: int) -> dict[str, Any]:
@@ -207,12 +199,12 @@ def _document(body: bytes, max_values: int) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise Refusal(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error
     except ValueError as error:  # an integer of more digits than Python reads
-        raise Refusal("JSON Parse error: Number too big to be stored in double.") from error
+        raise Refusal("JSON Parse error: a number is too large for a double") from error
     finally:
         if collected:
             gc.enable()
     if not isinstance(document, dict):
-        raise _format_error(document, "Is not object")
+        raise Refusal("The body must be a JSON object")
     return document
 
 
@@ -224,27 +216,19 @@ def _first_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _signature_name(document: dict[str, Any]) -> str:
     name = document.get("signature_name", "")
     if not isinstance(name, str):
-        raise _format_error(document, "not formatted correctly. 'signature_name' key must be a string value.")
+        raise Refusal("'signature_name' must be a string")
     return name
 
 
 def _from_instances(instances: list[Any], infos: Mapping[str, TensorInfo]) -> Tensors:
     named = _is_named(instances[0])
     if not isinstance(instances[0], dict) and len(infos) > 1:
-        raise Refusal(
-            f"instances is a plain list, but expecting list of objects with the inputs {','.join(sorted(infos))}"
-        )
+        raise Refusal(f"'instances' must be a list of objects with the keys {','.join(sorted(infos))}")
     for index, item in enumerate(instances):
         if named != _is_named(item):
-            expected, got = ("object", "list") if named else ("value/list", "object")
-            raise Refusal(f"Expecting {expected} but got {got} at item {index} of input list")
+            raise Refusal(f"Item {index} of 'instances' must be {'an object' if named else 'a value or a list'}")
         if named and item.keys() != infos.keys():
-            unknown = sorted(item.keys() - infos.keys())
-            raise Refusal(
-                f"Failed to process element: {index} of 'instances' list. JSON object: "
-                + (f"does not have named input: {unknown[0][:_ECHO]}; " if unknown else "")
-                + f"keys must be equal to: {','.join(sorted(infos))}"
-            )
+            raise Refusal(f"Item {index} of 'instances' must have the keys {','.join(sorted(infos))} and no others")
     if not named:
         ((key, info),) = infos.items()
         return {key: _tensor(instances, info.dtype)}
@@ -254,14 +238,12 @@ def _from_instances(instances: list[Any], infos: Mapping[str, TensorInfo]) -> Te
 def _from_inputs(value: Any, infos: Mapping[str, TensorInfo]) -> Tensors:
     if not _is_named(value):
         if len(infos) > 1:
-            raise Refusal(
-                f"inputs is a plain value/list, but expecting an object with the inputs {','.join(sorted(infos))}"
-            )
+            raise Refusal(f"'inputs' must be an object with the keys {','.join(sorted(infos))}")
         ((key, info),) = infos.items()
         return {key: _tensor(value, info.dtype)}
     for key in infos:
         if key not in value:
-            raise Refusal(f"Missing named input: {key} in 'inputs' object.")
+            raise Refusal(f"'inputs' must have the key {key}")
     return {key: _tensor(value[key], info.dtype) for key, info in infos.items()}
 
 
@@ -282,8 +264,8 @@ def _tensor(value: Any, dtype: str) -> np.ndarray:
         size = len(level[0])
         for index, item in enumerate(level):
             if not isinstance(item, list) or len(item) != size:
-                got = f"one of {len(item)}" if isinstance(item, list) else _kind(item)
-                raise Refusal(f"Expecting a list of {size} at {_place(index, shape)} but got {got}")
+                found = f"one of {len(item)}" if isinstance(item, list) else "another value"
+                raise Refusal(f"There must be a list of {size} at {_place(index, shape)}, where {found} is")
         shape.append(size)
         if len(shape) > _MAX_RANK:
             raise Refusal(f"Lists are nested more than {_MAX_RANK} levels deep")
@@ -299,14 +281,11 @@ def _place(index: int, shape: Sequence[int]) -> str:
 def _converted(values: list[Any], dtype: str, shape: Sequence[int]) -> np.ndarray:
     """JSON's values as an array of ``dtype``; ``shape`` tells their places."""
     if dtype not in NUMPY:
-        raise Refusal(f"Conversion of JSON values to type: {_type_name(dtype)}", "UNIMPLEMENTED")
+        raise Refusal(f"Values of type {_type_name(dtype)} cannot come as JSON", "UNIMPLEMENTED")
     wanted = _JSON_TYPES.get(dtype, {int, float} if dtype in _FLOATS else {int})
     if not set(map(type, values)) <= wanted:
         index = next(index for index, value in enumerate(values) if type(value) not in wanted)
-        raise Refusal(
-            f"JSON Value: {_echo(values[index])} Type: {_kind(values[index])} is not of expected type: "
-            f"{_type_name(dtype)} at {_place(index, shape)}"
-        )
+        raise Refusal(f"{_echo(values[index])} at {_place(index, shape)} is not of expected type: {_type_name(dtype)}")
     if dtype == "DT_STRING":
         array: np.ndarray = np.empty(len(values), object)
         array[:] = [_bytes(value) for value in values]
@@ -331,10 +310,7 @@ def _floats(values: list[int | float], dtype: str, shape: Sequence[int]) -> np.n
     for index in suspects:
         value = values[index]
         if abs(value) > (_FLOATS[dtype] if isinstance(value, int) else largest) and abs(value) != math.inf:
-            raise Refusal(
-                f"Cannot convert JSON value: {_echo(value)} at {_place(index, shape)} to {_type_name(dtype)} without "
-                "loss of precision."
-            )
+            raise Refusal(f"{_echo(value)} at {_place(index, shape)} does not fit a {_type_name(dtype)} exactly")
     return array.astype(NUMPY[dtype])
 
 
@@ -342,32 +318,22 @@ def _bytes(value: Any) -> bytes:
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass")
     if not _is_base64(value):
-        raise Refusal(f"JSON Value: {_echo(value)} not formatted correctly for base64 data")
+        raise Refusal('An object in place of a string must be {"b64": TEXT}')
     text = re.sub(r"\s", "", value["b64"]).rstrip("=")  # line breaks and padding are the client's choice
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Refusal("Unable to base64 decode") from error
+        raise Refusal('A text after "b64" is not base64') from error
 
 
 def _type_name(dtype: str) -> str:
     return dtype.removeprefix("DT_").lower()
 
 
-def _kind(value: Any) -> str:
-    """RapidJSON's name for a type."""
-    names = {type(None): "Null", dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
-    return str(value) if isinstance(value, bool) else names[type(value)]
-
-
-def _format_error(value: Any, text: str) -> Refusal:
-    return Refusal(f"JSON Value: {_echo(value)} {text}")
-
-
 def _echo(value: Any) -> str:
     """The value as JSON, the beginning of it where it is long."""
     text = ""
-    for piece in json.JSONEncoder(indent=4).iterencode(value[:_ECHO] if isinstance(value, str | list) else value):
+    for piece in json.JSONEncoder().iterencode(value[:_ECHO] if isinstance(value, str | list) else value):
         text += piece
         if len(text) > _ECHO:
             return text[:_ECHO] + "..."
@@ -375,14 +341,11 @@ def _echo(value: Any) -> str:
 
 
 def _check_example(value: Any) -> None:
-    """Refuse what is no ``tf.Example``: an object of features, each a value or a list of values of one type."""
+    """Refuse what is not a ``tf.Example``: an object of features, each a value or a list of values of one type."""
     if not isinstance(value, dict):
-        raise Refusal(f"Example must be JSON object but got JSON {_kind(value)}")
+        raise Refusal("An example must be an object")
     for name, content in value.items():
-        kinds = set()
-        for item in content if isinstance(content, list) else [content]:
-            if item is None or isinstance(item, list) or _is_named(item):
-                raise Refusal(f"Feature: {name} has element with unexpected JSON type: {_kind(item)}")
-            kinds.add("bytes" if isinstance(item, str | dict) else "float" if isinstance(item, float) else "int64")
-        if len(kinds) > 1:
-            raise Refusal(f"Unexpected element type in feature: {name} expecting type: {sorted(kinds)[0]}")
+        items = content if isinstance(content, list) else [content]
+        kinds = {str if _is_base64(item) else int if isinstance(item, bool) else type(item) for item in items}
+        if len(kinds) > 1 or not kinds <= {str, int, float}:
+            raise Refusal(f"Feature {name[:_ECHO]} must be a value, or a list of values of one type")

@@ -204,7 +204,7 @@ def _find(picture: bytes, search: bool, preparation: Preparation, limit: int, ma
     """Read a picture and prepare its faces: those that are found, or the one that the crop frames.
 
     Raises:
-        Refusal: it is no picture, or has too many pixels.
+        Refusal: it is not a picture, or has too many pixels.
     """
     try:
         image = read_picture(picture, max_pixels)

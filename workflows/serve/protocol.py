@@ -79,7 +79,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _decline_upgrade(self, rest: bytes) -> None:
         """Read the request as if it had not offered another protocol, which HTTP/1.1 lets a server do."""
         if self.scope["method"] == "CONNECT":
-            self._end(400, "This server is no proxy")
+            self._end(400, "This server is not a proxy")
             return
         head = [self.scope["method"].encode() + b" " + self.url + b" HTTP/1.1"]
         head += [name + b": " + value for name, value in self.headers if name not in _OF_UPGRADES]

@@ -54,7 +54,7 @@ class Refusal(Exception):
         self.retry_after = retry_after
 
     def __str__(self) -> str:
-        """As TensorFlow writes a status into a longer message."""
+        """Code and message, as TensorFlow writes a status into a longer message."""
         return f"{self.code}: {self.message}"
 
 

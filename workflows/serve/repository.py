@@ -80,7 +80,7 @@ class Version:
             self.state = "END"
 
     def as_proto(self) -> dict[str, Any]:
-        """As a ``ModelVersionStatus`` message in JSON."""
+        """A ``ModelVersionStatus`` message in JSON."""
         status = {"error_code": self.code, "error_message": self.message}
         return {"version": str(self.number), "state": self.state, "status": status}
 

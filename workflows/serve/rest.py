@@ -23,7 +23,7 @@ _LOOK = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_WHICH}(?:/(?P<metada
 
 @dataclass(frozen=True)
 class Target:
-    """What a request's path asks for; ``method`` is predict, classify, regress, status or metadata."""
+    """Target that a request's path names; ``method`` is predict, classify, regress, status or metadata."""
 
     method: str
     name: str
@@ -122,14 +122,9 @@ class RestApi:
         name = await loop.run_in_executor(self._parsers, parse_examples, body, self._settings.max_values)
         async with self._repository.hold(target.name, target.version, target.label) as version:
             signatures = version.servable.signatures
-            name = name or "serving_default"
-            if name not in signatures:
-                raise Refusal(f"No signature was found with the name: {name}")
-            kind = {"classify": "classification", "regress": "regression"}[target.method]
-            raise Refusal(
-                f"Expected {kind} signature method_name to be tensorflow/serving/{target.method}. "
-                f"Was: {signatures[name].method}"
-            )
+            if name and name not in signatures:
+                raise Refusal(f"The model has no signature {name}")
+            raise Refusal(f"The model has no signature that takes examples, as :{target.method} does; use :predict")
 
 
 def _refuse(refusal: Refusal) -> Any:

@@ -131,7 +131,7 @@ def _open_saved_model(folder: Path) -> Servable:
         functions = dict(loaded.signatures)
         signatures = {name: _tensorflow_signature(function, loaded) for name, function in functions.items()}
     except Exception as error:  # on damaged files TensorFlow raises almost any type
-        raise DataError(f"{folder}: is no SavedModel that TensorFlow can load ({first_line(error)})") from error
+        raise DataError(f"{folder}: is not a SavedModel that TensorFlow can load ({first_line(error)})") from error
     if not signatures:
         raise DataError(f"{folder}: has no signatures; export it with model.export or fergan export")
     return Servable(signatures)

@@ -43,7 +43,7 @@ class InferenceServer:
         announce: called with the base URL when requests can come.
 
     Raises:
-        UsageError: the address cannot be had.
+        UsageError: the address cannot be bound.
     """
 
     def __init__(self, settings: ServeSettings, announce: Callable[[str], None] = lambda url: None) -> None:

@@ -63,7 +63,7 @@ class TensorInfo:
             )
 
     def as_proto(self) -> dict[str, Any]:
-        """As a ``TensorInfo`` message in JSON."""
+        """A ``TensorInfo`` message in JSON."""
         sizes = () if self.shape is None else self.shape
         dims = [{"size": "-1" if size is None else str(size), "name": ""} for size in sizes]
         shape = {"dim": dims, "unknown_rank": self.shape is None}
@@ -88,7 +88,7 @@ class Signature:
     method = "tensorflow/serving/predict"
 
     def as_proto(self) -> dict[str, Any]:
-        """As a ``SignatureDef`` message in JSON."""
+        """A ``SignatureDef`` message in JSON."""
         return {
             "inputs": {key: info.as_proto() for key, info in self.inputs.items()},
             "outputs": {key: info.as_proto() for key, info in self.outputs.items()},

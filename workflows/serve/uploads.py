@@ -17,7 +17,7 @@ def read_picture(content: bytes, max_pixels: int) -> np.ndarray:
     """A picture, uint8 [H, W, 1 or 3], from the bytes of a file.
 
     Raises:
-        Refusal: it is no picture, or has too many pixels, which is seen before anything is decoded.
+        Refusal: it is not a picture, or has too many pixels, which is seen before anything is decoded.
     """
     pixels = _count_pixels(content)
     if pixels > max_pixels:

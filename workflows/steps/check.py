@@ -271,7 +271,7 @@ def read_reference(
     run = RunFolder(text)
     if not run.record.values:
         raise UsageError(
-            f"--reference {printable(text)}: is no file and no run; give {', '.join(NAMED_REFERENCES)}, "
+            f"--reference {printable(text)}: is neither a file nor a run; give {', '.join(NAMED_REFERENCES)}, "
             "a CSV with the columns label and share, or the name of a run"
         )
     folders = seats(run)

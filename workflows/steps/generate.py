@@ -183,7 +183,7 @@ class FaceMaker:
             )
 
     def _offset_of(self, face: Face, steering: Steering | None) -> np.ndarray | None:
-        """What moves a face: float32 [w_dim] or [num_ws, w_dim]; None where nothing does."""
+        """The step that moves a face: float32 [w_dim] or [num_ws, w_dim]; None where nothing does."""
         if self._swept is not None:
             return np.float32(face.strength or 0) * self._swept
         moved = steering.of(face.seed or 0) if steering else None
@@ -231,7 +231,7 @@ def _classes_of(generator: Generator, options: GenerateOptions) -> tuple[int, ..
     class was asked for.
 
     Raises:
-        UsageError: a label is no class of the generator.
+        UsageError: a label is not a class of the generator.
     """
     want = options.chosen.want
     if not want or not generator.c_dim or options.class_index is not None:
@@ -240,7 +240,7 @@ def _classes_of(generator: Generator, options: GenerateOptions) -> tuple[int, ..
     labels = parse_quotas(want)
     if missing := [label for label in labels if label not in names]:
         raise UsageError(
-            f"--want {printable(missing[0])}: is no class of {generator.name}, which draws "
+            f"--want {printable(missing[0])}: is not a class of {generator.name}, which draws "
             f"{printable(', '.join(names))}; give the class to draw with --class"
         )
     return tuple(names.index(label) for label in labels)

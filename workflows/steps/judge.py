@@ -52,7 +52,7 @@ class ClassifyOptions:
 
     @property
     def name(self) -> str | None:
-        """What the run calls the first judge."""
+        """Name of the first judge in the run."""
         return self.models[0][0] if self.models else None
 
     @property
@@ -137,7 +137,7 @@ class Judge:
         write_atomically(run.validation, self.classifier.validation)
 
     def label(self, faces: Sequence[Face], prepared: Prepared, skipped: dict[str, str] | None = None) -> pd.DataFrame:
-        """Label the faces of a shard, by :func:`~.labels.label_table`; the one way by which every engine labels.
+        """Label the faces of a shard, by :func:`fergan.workflows.run_folder.labels.label_table`, as every engine does.
 
         Faces at which the network fails are skipped with the reason.
 
@@ -203,7 +203,7 @@ def prepare_each(pictures: Sequence[np.ndarray], preparations: Iterable[Preparat
 def label_shard(
     judges: Iterable[Judge], faces: Sequence[Face], prepared: Views, skipped: dict[str, str] | None = None
 ) -> Iterator[pd.DataFrame | DataError]:
-    """What each judge says of a shard, or why it cannot label it; arguments as for :meth:`Judge.label`."""
+    """Labels of a shard by each judge, or why it cannot label it; arguments as for :meth:`Judge.label`."""
     for judge in judges:
         try:
             yield judge.label(faces, prepared[judge.preparation], skipped)

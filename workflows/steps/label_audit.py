@@ -181,7 +181,7 @@ def _design(inputs: RunInputs, record: Any) -> tuple[AuditDesign, list[str]]:
             raise ValueError(f"format {record['format']}")
         design = _sample(inputs.table, int(record["n"]), int(record["seed"]), record["format"])
     except (TypeError, KeyError, ValueError) as error:
-        raise DataError(f"{printable(path)}: is no audit ({printable(error)}); delete it and audit again") from error
+        raise DataError(f"{printable(path)}: is not an audit ({printable(error)}); delete it, then audit") from error
     names = _names(inputs.table, design)
     if record.get("faces") != names:
         raise DataError(f"{printable(path)}: was made for other labels than the run has now; delete it and audit again")
@@ -207,7 +207,7 @@ def _read_answers(path: Path) -> dict[str, Answer]:
     except OSError as error:
         raise DataError(f"{printable(path)}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{printable(path)}: is no UTF-8 text") from error
+        raise DataError(f"{printable(path)}: is not UTF-8 text") from error
     try:
         if text.lstrip().startswith("{"):
             pairs: list[tuple[Any, Any]] = [(entry["face"], entry["answer"]) for entry in json.loads(text)["answers"]]
@@ -228,6 +228,6 @@ def _read_answers(path: Path) -> dict[str, Answer]:
             or not (answer is None or answer is False or isinstance(answer, str))
             or face in given
         ):
-            raise DataError(f"{printable(path)}: names {printable(face)} twice, or holds what is no text")
+            raise DataError(f"{printable(path)}: names {printable(face)} twice, or holds something other than text")
         given[face] = answer
     return given

@@ -44,7 +44,7 @@ def read_projected_w(path: str | Path, generator: Generator) -> tuple[np.ndarray
         raise
     except Exception as error:  # zipfile, zlib and numpy raise many types on damaged files
         raise DataError(
-            f"{label}: is no .npz file that numpy can read ({printable(error)}); write it again with the projector"
+            f"{label}: is not an .npz file that numpy can read ({printable(error)}); write it again with the projector"
         ) from error
     needed = f"[N, {generator.num_ws}, {generator.w_dim}]"
     if w.ndim != 3 or w.shape[1:] != (generator.num_ws, generator.w_dim) or not len(w):
@@ -53,5 +53,5 @@ def read_projected_w(path: str | Path, generator: Generator) -> tuple[np.ndarray
             "use the network that it was projected with"
         )
     if w.dtype.kind != "f" or not np.isfinite(w).all():
-        raise DataError(f"{label}: its array 'w' holds what is no finite number ({w.dtype}); project the picture again")
+        raise DataError(f"{label}: its array 'w' must hold finite floats (it is {w.dtype}); project the picture again")
     return w.astype(np.float32), hashlib.sha256(data).hexdigest()

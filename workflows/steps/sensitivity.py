@@ -58,8 +58,8 @@ def measure_sensitivity(
     """Judge a random sample of a run's faces under each crop, and under each filter with the run's own crop.
 
     The labels go into ``sensitivity.json``, and how far the faces lie from the classifier's training faces in its
-    features, where it comes with those (see :mod:`.feature_reference`); the report shows both. The sample depends on
-    the run alone. Returns how many faces were judged.
+    features, where it comes with those (see :mod:`fergan.classify.feature_reference`); the report shows both. The
+    sample depends on the run alone. Returns how many faces were judged.
 
     Args:
         n: faces in the sample; all of them where there are not more.

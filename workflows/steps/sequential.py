@@ -48,7 +48,7 @@ def check_again(
 ) -> tuple[Look, str]:
     """Look once more whether a run's labels are further than `max_tv` from a reference, note it in `state`, and say so.
 
-    The same labels as at the last look are no new look: they get its answer and spend nothing. Of checks that run at
+    The same labels as at the last look are not a new look: they get its answer and spend nothing. Of checks that run at
     the same time each waits for the one before it.
 
     Args:

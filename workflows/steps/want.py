@@ -124,7 +124,7 @@ class Judges:
         return one.sha256 in member_checksums(other.card) or other.sha256 in member_checksums(one.card)
 
     def chosen(self, want: WantOptions) -> GenerateRecord:
-        """What decides the choice, and nothing else."""
+        """The settings that decide the choice, and no others."""
         first, second = self.first.classifier, self.second.classifier
         order = [label for label in first.labels if label in want.want]
         return GenerateRecord(
@@ -316,7 +316,7 @@ def generate_wanted(
 
 
 def shortfall(run: RunFolder) -> str | None:
-    """What a search did not find, with what it would take, as one line; None where everything was found."""
+    """One line on what a search did not find, and what it would take; None where everything was found."""
     selected = run.record.selected
     if selected is None or selected.filled:
         return None

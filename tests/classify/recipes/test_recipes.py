@@ -23,7 +23,7 @@ def size_of(model: ModelSettings, classes: int = 7) -> dict[str, int]:
     Returns:
         ``parameters`` (with batch normalisation's averages) and ``multiply_adds`` for one face.
     """
-    network = build_model(model, classes)
+    network = build_model(model)
     width = network.output.shape[-1]
     return {
         "parameters": network.count_params() + (width + 1) * classes,
@@ -125,8 +125,8 @@ def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
         (text.replace("[model]", "[modle]"), "modle"),
         (text.replace('architecture = "fernet"', ""), "architecture is missing"),
         (text[: text.index("[training]")].replace("[model]", "training = 3\n[model]"), "training must be a table"),
-        ("title = ", "is no TOML"),
-        ("title = 3", "title is missing or no text"),
+        ("title = ", "is not TOML"),
+        ("title = 3", "title is missing or not a string"),
     ):
         path.write_text(wrong)
         with pytest.raises(DataError, match=message):
@@ -164,7 +164,7 @@ def test_what_keras_or_the_settings_refuse() -> None:
         (ModelSettings("fernet", weights="imagenet"), "no ImageNet weights"),
     ):
         with pytest.raises(UsageError, match=message):
-            build_model(settings, 7)
+            build_model(settings)
     with pytest.raises(UsageError, match="exclude each other"):
         ModelSettings("vgg16", freeze_first=1, train_last=1)
 

@@ -203,7 +203,7 @@ def test_a_strided_shortcut_has_its_gradient() -> None:
 
 
 def test_precision_is_that_of_products_alone() -> None:
-    model = build_model(TINY, 2)
+    model = build_model(TINY)
     fast = fast_clone(model, "bfloat16")
     kinds = {layer.name: layer.compute_dtype for layer in fast.layers}
     assert kinds["stem1_conv"] == "bfloat16" and kinds["standardize"] == "float32"
@@ -334,7 +334,7 @@ def test_the_first_phase_leaves_all_but_the_head_alone(trained: tuple[Path, dict
             seen.append({layer.name: layer.get_weights() for layer in self.model.layers if layer.get_weights()})
 
     train_classifier(FACES, tmp_path, recipe(phased, epochs=3, ema=0.0), callbacks=(Watch(),))
-    begin = {layer.name: layer.get_weights() for layer in build_model(phased, 2).layers if layer.get_weights()}
+    begin = {layer.name: layer.get_weights() for layer in build_model(phased).layers if layer.get_weights()}
 
     def same(one: dict, other: dict) -> set[str]:
         return {name for name in one if all(map(np.array_equal, one[name], other[name]))}

@@ -253,9 +253,9 @@ def test_contradictions_are_not_guessed_over(tmp_path: Path) -> None:
         ("is a link", same, _link),
         ("should have weights", same, _replaced(kernel, data=np.zeros((3, 3, 1, 9), np.float32))),
         ("stored in full", same, _replaced(kernel, compression="gzip")),
-        ("no plain array", same, lambda file: file[kernel].attrs.update(dtype="bfloat16")),
+        ("not a plain array", same, lambda file: file[kernel].attrs.update(dtype="bfloat16")),
         ("float", lambda text: text.replace('"float32"', '"mixed_float16"'), none),
-        ("no layer of Keras", lambda text: text.replace('"module": "keras.layers"', '"module": "mine"'), none),
+        ("not a layer of Keras", lambda text: text.replace('"module": "keras.layers"', '"module": "mine"'), none),
         ("activation 'cube'", lambda text: text.replace('"gelu"', '"cube"'), none),
         ("has the options", lambda text: text.replace('"use_bias"', '"use_magic": true, "use_bias"'), none),
         ("data_format is", lambda text: text.replace("channels_last", "channels_first"), none),
@@ -263,7 +263,7 @@ def test_contradictions_are_not_guessed_over(tmp_path: Path) -> None:
     for reason, config, weights in cases:
         with pytest.raises(Untranslatable, match=reason):
             translated(_edited(content, config, weights))
-    with pytest.raises(Refused, match="no zip of a Keras model, or a damaged one"):
+    with pytest.raises(Refused, match="not a zip of a Keras model, or a damaged one"):
         translated(_edited(content, lambda text: text[:-20], none))
     with pytest.raises(Untranslatable, match=r"no metadata\.json"):  # which Keras opens by itself
         out = io.BytesIO()

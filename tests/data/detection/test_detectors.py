@@ -165,14 +165,14 @@ def test_yunet_is_downloaded_once_and_checked(tmp_path: Path, monkeypatch: pytes
     [
         ("mtcnn", None, UsageError, "not one of auto, yunet, haar, lbp"),
         ("gone.xml", None, DataError, "no such file"),
-        ("bad.xml", "<opencv_storage><cascade>", DataError, "no cascade that OpenCV can read"),
+        ("bad.xml", "<opencv_storage><cascade>", DataError, "not a cascade that OpenCV can read"),
         (
             "other.xml",
             "<?xml version='1.0'?><opencv_storage><a>1</a></opencv_storage>",
             DataError,
-            "no cascade that OpenCV can read",
+            "not a cascade that OpenCV can read",
         ),
-        ("bad.onnx", "no network", DataError, "no YuNet"),
+        ("bad.onnx", "no network", DataError, "not a YuNet"),
     ],
 )
 def test_bad_detectors_are_told_as_such(tmp_path: Path, name: str, content: str | None, error, text: str) -> None:

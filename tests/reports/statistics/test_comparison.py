@@ -192,7 +192,7 @@ def test_a_reference_from_a_table_knows_labels_by_their_aliases() -> None:
         ({"label": ["happy", "sad", "bored"], "share": [0.5, 0.5, 0]}, "bored"),
         ({"label": ["happy", "sad", "sad"], "share": [0.5, 0.25, 0.25]}, "twice"),
         ({"label": ["happy", "sad"], "share": [50, 50]}, "sum to 100"),
-        ({"label": ["happy", "sad"], "share": ["0.5", "half"]}, "no number"),
+        ({"label": ["happy", "sad"], "share": ["0.5", "half"]}, "must hold numbers"),
         ({"label": ["happy", "sad"], "count": [0.5, 0.5]}, "whole number"),
     ],
 )

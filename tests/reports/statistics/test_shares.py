@@ -96,7 +96,8 @@ def test_entropy_is_that_of_scipy_and_zero_for_a_certain_face() -> None:
 def test_confidences_are_counted_below_the_threshold_and_in_closed_bins() -> None:
     sure = np.array([0.2, 0.49, 0.5, 0.75, 1.0])
     p = np.stack([sure, 1 - sure], axis=1)
-    summary = confidence_summary(sure, p, bins=4)
-    assert (summary.uncertain, summary.histogram.tolist()) == (2, [1, 1, 1, 2])
+    summary = confidence_summary(sure, p)
+    assert summary.uncertain == 2 and summary.histogram.shape == (20,)
+    assert np.repeat(np.arange(20), summary.histogram).tolist() == [4, 9, 10, 15, 19]
     assert summary.mean == pytest.approx(0.588) and summary.median == 0.5
-    assert histogram([0.0, 1.0], bins=2).tolist() == [1, 1]
+    assert np.flatnonzero(histogram([0.0, 1.0])).tolist() == [0, 19]

@@ -47,6 +47,7 @@ def test_files_of_version_1_are_read_and_their_shapes_decide(layouts, tmp_path):
         ({"config": None}, "lacks the configuration"),
         ({"config": {"depth": 3}}, "'depth', unknown to this fergan; update fergan"),
         ({"config": {"mapping_lr_multiplier": 0}}, "not above 0"),
+        ({"config": {"conv_clamp": 0}}, "not above 0"),
         ({"config": {"conv_clamp": "wide"}}, "makes no sense"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fergan.stylegan.networks import Discriminator, DiscriminatorConfig, StyleGAN2, channel_table
-from fergan.stylegan.ops import bias_act, modulated_conv2d, setup_filter, upfirdn2d
+from fergan.stylegan.ops import Resampling, bias_act, modulated_conv2d, setup_filter, upfirdn2d
 
 
 def normalised(x):
@@ -191,12 +191,13 @@ def test_resampling_with_any_factor_padding_and_filter():
     wide = F.pad(wide, (left, right, top, bottom))
     full = F.conv2d(wide.reshape(6, 1, *wide.shape[2:]), kernel.flip(0, 1)[None, None]) * 1.5
     expected = full[:, :, ::3, ::2].reshape(2, 3, *full[:, :, ::3, ::2].shape[2:])
-    found = upfirdn2d(x, kernel, up=up, down=down, padding=(left, right, top, bottom), gain=1.5)
+    found = upfirdn2d(x, kernel, Resampling(up, down, (left, right, top, bottom), gain=1.5))
     torch.testing.assert_close(found, expected)
     eight = setup_filter([1, 2, 3, 4, 4, 3, 2, 0.5])
     assert eight.shape == (8,)
-    both = upfirdn2d(x, eight, up=2, padding=4, gain=4)
-    torch.testing.assert_close(both, upfirdn2d(x, torch.outer(eight.double(), eight.double()), up=2, padding=4, gain=4))
+    how = Resampling(up=(2, 2), padding=(4, 4, 4, 4), gain=4)
+    wide = torch.outer(eight.double(), eight.double())
+    torch.testing.assert_close(upfirdn2d(x, eight, how), upfirdn2d(x, wide, how))
 
 
 def test_float16_convolutions_stay_in_range():

@@ -15,6 +15,7 @@ import pytest
 import torch
 from fergan.stylegan.networks import StyleGAN2, StyleGAN2Config
 from fergan.stylegan.ops import (
+    Resampling,
     bias_act,
     build,
     cuda,
@@ -108,13 +109,12 @@ def compare(fast, exact, tensors, dtype, device, last=False, orders=3):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_bias_act(device, launches, activation, dtype):
     torch.manual_seed(0)
-    # Sizes that fill packs of 16 bytes and sizes that do not; the bias along any axis.
-    shapes = [((2, 8, 4, 6), 1), ((2, 3, 5, 7), 1), ((3, 16), 1), ((5, 3), -1), ((4, 3, 8), 0), ((2, 3, 4, 8), 3)]
-    for shape, dim in shapes:
+    # Sizes that fill packs of 16 bytes and sizes that do not.
+    for shape in [(2, 8, 4, 6), (2, 3, 5, 7), (3, 16), (5, 3), (4, 3, 8), (2, 3, 4, 8)]:
         for last in [False, True] if len(shape) == 4 else [False]:
             clamp = random.Random(str(shape)).choice([None, 0.7])
-            x, b = torch.randn(shape) * 2, torch.randn(shape[dim])
-            settings = {"dim": dim, "activation": activation, "clamp": clamp, "gain": 1.25}
+            x, b = torch.randn(shape) * 2, torch.randn(shape[1])
+            settings = {"activation": activation, "clamp": clamp, "gain": 1.25}
 
             def fast(x, b, settings=settings):
                 return bias_act(x, b, **settings)
@@ -147,10 +147,14 @@ def test_gradients_agree_with_finite_differences(device):
 
         assert torch.autograd.gradcheck(act, (x, b), fast_mode=True)
         assert torch.autograd.gradgradcheck(act, (x, b), fast_mode=True)
-    for settings in ({"up": 2, "padding": (2, 1, 2, 1)}, {"down": 2, "padding": 1}, {"padding": (1, 2, 3, 0)}):
+    for how in (
+        Resampling(up=(2, 2), padding=(2, 1, 2, 1)),
+        Resampling(down=(2, 2), padding=(1, 1, 1, 1)),
+        Resampling(padding=(1, 2, 3, 0)),
+    ):
 
-        def resample(x, settings=settings):
-            return upfirdn2d(x, setup_filter([1, 2, 3, 4]).to(device), **settings)
+        def resample(x, how=how):
+            return upfirdn2d(x, setup_filter([1, 2, 3, 4]).to(device), how)
 
         assert torch.autograd.gradcheck(resample, x, fast_mode=True)
         assert torch.autograd.gradgradcheck(resample, x, fast_mode=True)
@@ -163,17 +167,17 @@ def test_upfirdn2d_with_the_filters_of_stylegan2(device, launches, dtype, last):
     torch.manual_seed(0)
     kernel = torch.randn(4, 4)
     for channels, (h, w) in [(4, (9, 5)), (8, (4, 17)), (3, (6, 6)), (1, (16, 3))]:
-        for settings in (
-            {"up": 2, "padding": (2, 1, 2, 1), "gain": 4},
-            {"up": 2, "padding": (1, 2, 3, 0)},  # odd: the general kernel
-            {"down": 2, "padding": (1, 1, 1, 1)},
-            {"down": 2, "padding": (2, 0, -1, 3), "flip_filter": True},
-            {"padding": (1, 1, 1, 1), "gain": 4},
-            {"padding": (-1, 3, 2, 0), "flip_filter": True},
+        for how in (
+            Resampling(up=(2, 2), padding=(2, 1, 2, 1), gain=4),
+            Resampling(up=(2, 2), padding=(1, 2, 3, 0)),  # odd: the general kernel
+            Resampling(down=(2, 2), padding=(1, 1, 1, 1)),
+            Resampling(down=(2, 2), padding=(2, 0, -1, 3), flip=True),
+            Resampling(padding=(1, 1, 1, 1), gain=4),
+            Resampling(padding=(-1, 3, 2, 0), flip=True),
         ):
             compare(
-                lambda x, settings=settings: upfirdn2d(x, kernel.to(device), **settings),
-                lambda x, settings=settings: upfirdn2d_reference(x, kernel, **settings),
+                lambda x, how=how: upfirdn2d(x, kernel.to(device), how),
+                lambda x, how=how: upfirdn2d_reference(x, kernel, how),
                 [torch.randn(2, channels, h, w)],
                 dtype,
                 device,
@@ -189,17 +193,17 @@ def test_upfirdn2d_with_any_filter_and_factor(device, dtype):
         torch.manual_seed(seed)
         taps = (draw.randint(1, 6), draw.randint(1, 6)) if draw.random() < 0.7 else (draw.randint(1, 12),)
         kernel = torch.randn(taps) / math.prod(taps) ** 0.5
-        settings = {
-            "up": (draw.randint(1, 3), draw.randint(1, 4)),
-            "down": (draw.randint(1, 3), draw.randint(1, 3)),
-            "padding": tuple(draw.randint(-1, 5) for _ in range(4)),
-            "flip_filter": draw.random() < 0.5,
-            "gain": draw.choice([1, 4, 0.5]),
-        }
+        how = Resampling(
+            up=(draw.randint(1, 3), draw.randint(1, 4)),
+            down=(draw.randint(1, 3), draw.randint(1, 3)),
+            padding=tuple(draw.randint(-1, 5) for _ in range(4)),
+            flip=draw.random() < 0.5,
+            gain=draw.choice([1, 4, 0.5]),
+        )
         x = torch.randn(draw.randint(1, 3), draw.randint(1, 5), draw.randint(13, 16), draw.randint(13, 16))
         compare(
-            lambda x, kernel=kernel, settings=settings: upfirdn2d(x, kernel.to(device), **settings),
-            lambda x, kernel=kernel, settings=settings: upfirdn2d_reference(x, kernel, **settings),
+            lambda x, kernel=kernel, how=how: upfirdn2d(x, kernel.to(device), how),
+            lambda x, kernel=kernel, how=how: upfirdn2d_reference(x, kernel, how),
             [x],
             dtype,
             device,
@@ -211,9 +215,9 @@ def test_upfirdn2d_with_any_filter_and_factor(device, dtype):
 def test_the_adjoint_of_a_decimation_is_the_gradient_of_the_reference(size, padding, flip):
     kernel = torch.rand(4, 3, dtype=torch.float64)
     x = torch.rand(2, 3, *size, dtype=torch.float64, requires_grad=True)
-    how = {"up": (1, 2), "down": 2, "padding": padding, "flip_filter": flip, "gain": 1.7}
-    assert torch.autograd.gradgradcheck(lambda x: upfirdn2d(x, kernel, **how), x)
-    results = [function(x, kernel, **how) for function in (upfirdn2d, upfirdn2d_reference)]
+    how = Resampling((1, 2), (2, 2), padding, flip, 1.7)
+    assert torch.autograd.gradgradcheck(lambda x: upfirdn2d(x, kernel, how), x)
+    results = [function(x, kernel, how) for function in (upfirdn2d, upfirdn2d_reference)]
     assert torch.equal(*results)
     weigh = torch.rand_like(results[0])
     found, wanted = (torch.autograd.grad((result * weigh).sum(), x)[0] for result in results)
@@ -222,7 +226,7 @@ def test_the_adjoint_of_a_decimation_is_the_gradient_of_the_reference(size, padd
 
 def test_upfirdn2d_refuses_what_leaves_no_pixel(device):
     with pytest.raises(RuntimeError, match="too small"):
-        upfirdn2d(torch.ones(1, 1, 2, 2, device=device), torch.ones(4, 4, device=device))
+        upfirdn2d(torch.ones(1, 1, 2, 2, device=device), torch.ones(4, 4, device=device), Resampling())
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -328,7 +332,7 @@ def test_more_than_2_31_elements():
     x[0, 1, -1, -1] = 3
     b = torch.tensor([1.0, 2.0], device="cuda")
     assert float(bias_act(x, b)[0, 1, -1, -1]) == 5
-    assert float(upfirdn2d(x, torch.ones(4, 4, device="cuda"), padding=(3, 0, 3, 0))[0, 1, -1, -1]) == 3
+    assert float(upfirdn2d(x, torch.ones(4, 4, device="cuda"), Resampling(padding=(3, 0, 3, 0)))[0, 1, -1, -1]) == 3
 
 
 def test_the_reference_is_forced_by_the_environment(kernels_on_cpu, monkeypatch):

@@ -159,7 +159,7 @@ def test_a_leaderboard_compares_face_by_face(invoke, folder: Path, evaluated: di
     assert shown.returncode == 0 and "bad (short run)" in shown.stdout
     (folder / "out" / "bad" / "evaluation.json").write_text("{}")
     broken = invoke("leaderboard", str(folder / "out"))
-    assert broken.returncode == 1 and "is no evaluation" in broken.stderr
+    assert broken.returncode == 1 and "is not an evaluation" in broken.stderr
 
 
 def test_calibration_keeps_the_labels_and_lowers_the_loss(invoke, folder: Path, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_votes_follow_their_rows(tmp_path: Path) -> None:
     is_first_set = np.char.startswith(faces.names, "1/")
     assert (shares[is_first_set].argmax(axis=1) == 1).all() and not shares[~is_first_set].any()
     faces, shares = read(fer2013, votes=str(votes), votes_mode="majority")
-    assert len(faces) == len(shares) == sum(SIZES.values()) - 3  # all but what is no face
+    assert len(faces) == len(shares) == sum(SIZES.values()) - 3  # all but what is not a face
     assert set(faces.label_texts()) == {"happy"} and "contempt" in faces.label_names
     for options, said in (
         ({"votes_mode": "majority"}, "--votes"),

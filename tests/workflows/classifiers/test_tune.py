@@ -44,8 +44,8 @@ def test_search_space() -> None:
         ("lr=1:0.1", "LOW must be below HIGH"),
         ("lr=0:0.1:log", "above 0 for log"),
         ("bs=8.5:16", "whole numbers"),
-        ("optimizer=1:2", "is no number"),
-        ("lr=a:b", "is no range"),
+        ("optimizer=1:2", "is not a number"),
+        ("lr=a:b", "is not a range"),
         ("learning=0.1:1", "there is no setting"),
     ],
 )

@@ -48,6 +48,7 @@ def test_a_step_imports_only_what_it_needs(three_commands: Path) -> None:
         ["inspect"],
         ["convert"],
         ["train"],
+        ["audit"],
         ["train", "dcgan"],
     ],
 )
@@ -62,7 +63,7 @@ def test_every_help_has_an_example(command: list[str], invoke: Invoke) -> None:
     [
         ("generate --n 0", 2, "--n"),
         ("generate --n 5 --seeds 1", 2, "exclude each other"),
-        ("generate --seeds 1,x", 2, "'x' is no seed"),
+        ("generate --seeds 1,x", 2, "'x' is not a seed"),
         ("generate --seeds 6-4", 2, "'6-4'"),
         ("generate --noise-mode loud", 2, "loud"),
         ("generate --network no-such-network", 2, "no-such-network"),

@@ -58,7 +58,7 @@ def options() -> Iterator[tuple[str, str, click.Option]]:
     """Command, name and option; an option stands there once for each of its names."""
     for path, command in commands():
         for option in command.params:
-            if isinstance(option, click.Option) and not option.hidden:
+            if isinstance(option, click.Option):
                 for name in option.opts:
                     yield path, name, option
 

@@ -117,7 +117,7 @@ def test_the_page_calls_itself_an_estimate_and_names_its_assumptions(invoke: Inv
         ({"fergan": "other"}, "holds no figures"),
         ({"seconds": {}}, "a figure is missing"),
         ({"n": 0}, "a figure is missing"),
-        ({"seconds": {**MEASURED["seconds"], "generate": 0}}, "a figure is missing or no positive number"),
+        ({"seconds": {**MEASURED["seconds"], "generate": 0}}, "a figure is missing or not a positive number"),
     ],
 )
 def test_damaged_figures_are_told_as_such(tmp_path: Path, change: dict, text: str) -> None:

@@ -63,7 +63,7 @@ def images(tmp_path: Path) -> Path:
         ({"resolution": 48}, "power of two; 32 or 64"),
         ({"batch_size": 18}, "groups of four"),
         ({"part_size": 12}, "groups of four"),
-        ({"init": "dcgan-fer2013-48"}, "is no StyleGAN2"),
+        ({"init": "dcgan-fer2013-48"}, "is not a StyleGAN2"),
         ({"device": "cuda:99"}, "there is no device 'cuda:99' here"),
     ],
 )
@@ -188,5 +188,5 @@ def test_a_conditional_dcgan_begins_with_the_weights_of_an_unconditional_one(ima
     assert resumed.read_bytes() == straight.read_bytes()
     later = load_generator(resumed, "cpu").network.state_dict()
     assert not any(torch.equal(later[name], value) for name, value in start.network.named_parameters())
-    with pytest.raises(UsageError, match="is no DCGAN of this size, channels and width"):
+    with pytest.raises(UsageError, match="is not a DCGAN of this size, channels and width"):
         train("other", "dcgan-fer2013-48")

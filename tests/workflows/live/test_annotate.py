@@ -107,7 +107,9 @@ def test_labels_are_those_of_the_classifier_on_the_squares_in_the_table(done: Pa
     classifier = load_classifier()
     source = VideoSource(str(done / "film.mp4"))
     rows = rows_of(done / "out.csv")
-    for number, (_, picture) in enumerate(source.frames()):
+    frames = list(source.frames())
+    assert len(frames) == 24
+    for number, (_, picture) in enumerate(frames):
         here = [row for row in rows if row["frame"] == str(number)]
         squares = np.array([[int(row["x"]), int(row["y"]), int(row["width"])] for row in here])
         expected = classifier.predict(cut_faces(picture, squares))
@@ -278,7 +280,7 @@ def test_a_folder_of_pictures(faces: np.ndarray, tmp_path: Path, invoke: Invoke)
         "annotate", "--source", "in", "--out", "out", "--csv", "out.csv", "--detector", "haar", "--min-face", "0.09"
     )
     assert done.returncode == 0, done.stderr
-    assert "c.png: is no readable" in done.stderr
+    assert "c.png: is not a readable" in done.stderr
     counts: dict[str, int] = defaultdict(int)
     rows = rows_of(tmp_path / "out.csv")
     for row in rows:
@@ -340,11 +342,11 @@ def test_after_an_error_the_table_so_far_is_there_and_no_half_film(done: Path, t
     ("arguments", "code", "text"),
     [
         (["gone.mp4", "--csv", "o.csv"], 1, "gone.mp4: there is no such file"),
-        (["junk.mp4", "--csv", "o.csv"], 1, "junk.mp4: is no film that OpenCV can read"),
-        (["cut.mp4", "--out", "o.mp4"], 1, "cut.mp4: is no film that OpenCV can read"),
+        (["junk.mp4", "--csv", "o.csv"], 1, "junk.mp4: is not a film that OpenCV can read"),
+        (["cut.mp4", "--out", "o.mp4"], 1, "cut.mp4: is not a film that OpenCV can read"),
         (["97", "--csv", "o.csv"], 1, "camera 97: is not there"),
         (["empty", "--csv", "o.csv"], 1, "empty: holds no images"),
-        (["junk.png", "--csv", "o.csv"], 1, "junk.png: is no readable"),
+        (["junk.png", "--csv", "o.csv"], 1, "junk.png: is not a readable"),
         (["film.mp4"], 2, "give --out, --csv or --show"),
         (["film.mp4", "--out", "o.avi"], 2, "a film is written as .webm or .mp4"),
         (["film.mp4", "--out", "film.mp4"], 2, "is the source itself"),

@@ -195,4 +195,4 @@ def _film(page) -> None:
 
 def test_a_file_that_is_no_picture_is_explained_on_the_page(page) -> None:
     _upload(page, "notes.png", b"not a picture")
-    page.get_by_text("notes.png: is no readable PNG").first.wait_for()
+    page.get_by_text("notes.png: is not a readable PNG").first.wait_for()

@@ -141,4 +141,4 @@ def test_pipes_in_a_run_folder_are_not_waited_for(tmp_path: Path, invoke: Invoke
     place.unlink()
     os.mkfifo(place)
     done = invoke("report")
-    assert done.returncode == 1 and "is no regular file" in done.stderr
+    assert done.returncode == 1 and "is not a regular file" in done.stderr

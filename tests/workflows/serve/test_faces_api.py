@@ -71,7 +71,7 @@ def test_no_face(client: httpx.Client) -> None:
     ("content", "params", "status", "text"),
     [
         (b"", {}, 400, "empty"),
-        (b"no picture", {}, 400, "no readable PNG"),
+        (b"no picture", {}, 400, "not a readable PNG"),
         (png(np.random.default_rng(0).integers(0, 256, (90, 90), np.uint8))[:-3000], {}, 400, "the picture"),
         (png(np.zeros((9, 9), np.uint8)), {"crop": "face"}, 400, "crop"),
         (png(np.zeros((9, 9), np.uint8)), {"max_faces": "0"}, 400, "max_faces"),

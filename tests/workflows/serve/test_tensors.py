@@ -71,9 +71,9 @@ def test_several_inputs_of_several_types() -> None:
     assert inputs["a"].tolist() == [[1, 2], [3, 4]]
     assert inputs["s"].tolist() == [b"hi", b"ho"]
     assert inputs["b"].tolist() == [True, False]
-    with pytest.raises(Refusal, match="instances is a plain list, but expecting list of objects"):
+    with pytest.raises(Refusal, match="'instances' must be a list of objects with the keys a,b,s"):
         parse_predict(b'{"instances": [1]}', lambda name: several, 1000)
-    with pytest.raises(Refusal, match="inputs is a plain value/list, but expecting an object"):
+    with pytest.raises(Refusal, match="'inputs' must be an object with the keys a,b,s"):
         parse_predict(b'{"inputs": [1]}', lambda name: several, 1000)
     with pytest.raises(Refusal, match="not of expected type: int32"):
         parse_predict(b'{"inputs": {"a": 1.5, "s": "", "b": true}}', lambda name: several, 1000)

@@ -158,7 +158,7 @@ def test_what_cannot_be_checked_says_why(tmp_path: Path, invoke: Invoke) -> None
     (tmp_path / "odd.csv").write_text("label,share\nhappy,1\n")
     for arguments, code, words in (
         (["--run", "none", "--reference", "uniform"], 1, "there is no such run"),
-        (["--run", "a", "--reference", "nothing"], 2, "is no file and no run"),
+        (["--run", "a", "--reference", "nothing"], 2, "is neither a file nor a run"),
         (["--run", "a", "--reference", "odd.csv"], 1, "has no row for"),
         (["--run", "a", "--reference", "uniform", "--corrected"], 1, "without --corrected"),
         (["--run", "a", "--reference", "uniform", "--max-tv", "10"], 2, "--max-tv"),

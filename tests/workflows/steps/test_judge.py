@@ -202,7 +202,7 @@ def test_judges_that_do_not_go_together_are_refused(tmp_path: Path, invoke: Invo
         (("--model", str(one), "--model", str(one)), "two judges are called one; name them apart: --model NAME=FILE"),
         (("--model", str(one), "--model", f"x={twin}"), "have not two labels in common"),
         (("--model", str(one), "--model", "fernet", "--input-range", "0,1"), "--labels and --input-range are of one"),
-        (("--model", str(one), "--model", f"..={twin}"), "is no name for a judge"),
+        (("--model", str(one), "--model", f"..={twin}"), "is not a name for a judge"),
     ):
         outcome = invoke("classify", "--images", str(folder), *arguments, "--run", "no")
         assert outcome.returncode == 2 and words in outcome.stderr, outcome.stderr

@@ -93,7 +93,7 @@ def test_a_table_cannot_reach_out_of_the_run_folder(small_run: Path) -> None:
     read = FaceReader(RunFolder(small_run / "runs" / "small"))
     assert read("seed0001.png").shape == (48, 48)
     for name in ("../faces/seed0001.png", str(small_run / "runs" / "small" / "faces" / "seed0001.png")):
-        with pytest.raises(DataError, match="no name of a picture"):
+        with pytest.raises(DataError, match="not a name of a picture"):
             read(name)
 
 

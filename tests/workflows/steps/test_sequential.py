@@ -34,7 +34,7 @@ def test_quiet_nights_pass_and_the_night_of_a_drift_alarms(tmp_path: Path, invok
         assert done.returncode == 0 and f"drifted: look {number} at 400 faces" in done.stdout, done.stderr
     before = (tmp_path / "looks.json").read_bytes()
     assert "look 3" in invoke(*command, "night3").stdout
-    assert (tmp_path / "looks.json").read_bytes() == before, "the same labels are no new look"
+    assert (tmp_path / "looks.json").read_bytes() == before, "the same labels are not a new look"
     done = invoke(*command, *nights(tmp_path, SAD, 4, 1), "--format", "json")
     data = json.loads(done.stdout)
     assert done.returncode == 3 and data["alarm"] and data["look"] == 4

@@ -1,6 +1,6 @@
 // StyleGAN2 synthesis of one face on a CPU: what Python and the kernels tell each other.
 //
-// Python (stylegan/cpu_synthesis.py) owns all memory and fills in one `Layer` for each modulated 3x3 convolution. The
+// Python (stylegan/synthesis/cpu.py) owns all memory and fills in one `Layer` for each modulated 3x3 convolution. The
 // kernels are compiled once for each instruction set (kernels_*.cpp) and chosen at run time (dispatch.cpp).
 //
 // Feature maps lie in groups of 16 channels, [channels / 16][height][width][16], the last group filled up with zeros:
