@@ -14,6 +14,12 @@ from .statistics.prevalence import Prevalence, PrevalenceEstimate, Validation, e
 from .statistics.sensitivity import SensitivityBand, sensitivity_band
 from .statistics.table import LabelTable
 
+BLIND_SPOT = (
+    "The test cannot see other mistakes where all expressions are common, nor a fifth of the faces being answered like "
+    "those of another expression: either looks like other shares."
+)
+"""What the fit test does not find; whoever shows its verdict shows this with it."""
+
 
 @dataclass(frozen=True)
 class Correction:
@@ -97,10 +103,32 @@ def tested_label_shift(table: LabelTable, validation: Validation, acc: Prevalenc
     return replace(test, verdict="refuted") if len(acc.outside) else test
 
 
+def unseen(validation: Validation, classes: tuple[str, ...]) -> list[str]:
+    """The labels that no validation face shows, ready to be printed."""
+    per_class = np.bincount(np.asarray(validation.labels, np.int64), minlength=len(classes))
+    return [printable(name, 60) for name, n in zip(classes, per_class, strict=False) if not n]
+
+
+def shares_beside(correction: Correction, classes: tuple[str, ...]) -> str | None:
+    """A note on shares outside the interval of their label, where the limits for all labels at once still hold them."""
+    found = [
+        f"{printable(classes[k], 60)} ({estimate.method})"
+        for estimate in correction.prevalence.estimates
+        if estimate.method not in correction.doubts
+        for k in estimate.beside
+    ]
+    if not found:
+        return None
+    return (
+        f"The corrected share of {listed(found)} lies outside the interval of that label alone, though within the "
+        "limits for all labels at once. The estimate fits all labels together, with shares that are never negative; "
+        "the interval looks at one label. Quote the interval, not the share."
+    )
+
+
 def missing_validation(validation: Validation, classes: tuple[str, ...]) -> str | None:
     """Why no shares can be corrected by these faces, as a sentence; None where every class has some."""
-    per_class = np.bincount(np.asarray(validation.labels, np.int64), minlength=len(classes))
-    lacking = [printable(classes[k], 60) for k in np.flatnonzero(per_class == 0)]
+    lacking = unseen(validation, classes)
     if not lacking:
         return None
     return (

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..data.labels import canonical_label
 from ..runtime.errors import DataError
-from .correction import Correction, correct, missing_validation
+from .correction import Correction, correct, missing_validation, shares_beside
 from .formatting import NBSP, listed, percent, plural, points, printable
 from .settings import plain
 from .statistics.judges import JudgeAgreement, compare_judges
@@ -130,6 +130,9 @@ def judge_notes(judges: Judges | None, failed: Sequence[tuple[str, str]]) -> lis
     if judges is None:
         return notes
     found = judges.found
+    for name, classes, correction in zip(found.names[1:], judges.labels[1:], judges.corrections[1:], strict=True):
+        if correction is not None and (beside := shares_beside(correction, classes)):
+            notes.append(f"{printable(name, 60)}: {beside}")
     for name, dropped in zip(found.names, found.dropped, strict=True):
         if dropped:
             notes.append(

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..data.run_record.run import RunRecord
 from ..data.run_record.settings import ClassifyRecord, GenerateRecord
+from .correction import BLIND_SPOT
 from .formatting import NBSP, count, percent, percent_range, plural, printable
 from .further import refuted
 
@@ -24,10 +25,11 @@ def markdown(data: Mapping[str, Any]) -> str:
         shift = data["label_shift"]
         blocks.append(
             f"{_text(shift['sentence'])} Fit test: {shift['verdict']} (likelihood ratio {shift['statistic']:.1f}, "
-            f"p {shift['p_value']:.3g})."
+            f"p {shift['p_value']:.3g}). {BLIND_SPOT}"
         )
         doubts = [f"- {method} does not stand: {_text(why)}." for method, why in corrected["doubts"].items()]
         blocks += ["\n".join(doubts)] if doubts else []
+        blocks += [_text(corrected["beside"], 1000)] if corrected["beside"] else []
     if audit is not None:
         blocks.append(
             f"People labelled {plural(audit['answered'], 'face')} and agree with the classifier on an estimated "

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..data.run_record.run import RunRecord
-from .correction import label_shift_sentence
+from .correction import Correction, label_shift_sentence, shares_beside
 from .edited import edited_data
 from .findings import Findings
 from .further import answers_data, plan_data, posterior_data
@@ -20,6 +20,7 @@ from .statistics.comparison import Comparison, PairedComparison
 from .statistics.depth import DepthCheck
 from .statistics.preparation import PreparationSensitivity
 from .statistics.prevalence import ASSUMPTION
+from .statistics.shares import LabelShares
 from .statistics.sweep import Sweep
 from .values import by_name, estimates, interval, share_data
 
@@ -60,7 +61,7 @@ def report_data(
         "posterior": posterior_data(names, findings.further),
         "plan": plan_data(names, findings.further),
         "audit": _audit(names, findings),
-        "label_shift": _label_shift(names, findings),
+        "label_shift": _label_shift(names, findings.correction, findings.shares),
         "depth": None if findings.correction is None else _depth(findings.correction.depth),
         "references": _references(names, findings),
         "preparation": None if findings.preparation is None else _preparation(names, findings.preparation),
@@ -151,6 +152,7 @@ def _corrected(names: list[str], findings: Findings) -> dict[str, Any] | None:
             for row in corrected.estimates
         },
         "doubts": correction.doubts,
+        "beside": shares_beside(correction, findings.table.classes),
         "agreement": {"statistic": plain(correction.agreement.statistic), "p_value": correction.agreement.p_value},
         "sensitivity": {
             "low": by_name(names, band.low),
@@ -162,17 +164,17 @@ def _corrected(names: list[str], findings: Findings) -> dict[str, Any] | None:
     }
 
 
-def _label_shift(names: list[str], findings: Findings) -> dict[str, Any] | None:
-    if findings.correction is None:
+def _label_shift(names: list[str], correction: Correction | None, shares: LabelShares) -> dict[str, Any] | None:
+    if correction is None:
         return None
-    test = findings.correction.label_shift
+    test = correction.label_shift
     return {
         "statistic": test.statistic,
         "p_value": test.p_value,
         "power": test.power,
         "verdict": test.verdict,
         "expected_counts": by_name(names, test.expected_counts),
-        "sentence": label_shift_sentence(test, findings.table.classes, findings.shares.counts),
+        "sentence": label_shift_sentence(test, shares.classes, shares.counts),
     }
 
 
@@ -237,6 +239,7 @@ def sweep_data(names: list[str], sweep: Sweep | None) -> dict[str, Any] | None:
 def comparison_json(compared: Compared, created: str, title: str) -> dict[str, Any]:
     """The numbers of a comparison as plain JSON values."""
     names = [str(plain(name)) for name in compared.classes]
+    corrected = compared.corrected or (None,) * len(compared.samples)
     return {
         "format": {"name": "fergan.comparison", "version": 1},
         "title": plain(title),
@@ -249,14 +252,13 @@ def comparison_json(compared: Compared, created: str, title: str) -> dict[str, A
                 "counts": dict(zip(names, shares.counts.tolist(), strict=True)),
                 "shares": share_data(names, shares),
                 "corrected": None
-                if compared.corrected is None
-                else {
-                    row.method: estimates(names, row.shares, row.low, row.high)
-                    for row in compared.corrected[number].estimates
-                },
+                if by is None
+                else {row.method: estimates(names, row.shares, row.low, row.high) for row in by.prevalence.estimates},
+                "doubts": None if by is None else by.doubts,
+                "label_shift": _label_shift(names, by, shares),
                 "settings": plain(sample.record.values),
             }
-            for number, (sample, shares) in enumerate(zip(compared.samples, compared.shares, strict=True))
+            for sample, shares, by in zip(compared.samples, compared.shares, corrected, strict=True)
         ],
         "pairs": [
             {

@@ -10,12 +10,13 @@ import numpy as np
 from ..data.run_record.run import RunRecord
 from ..data.run_record.settings import ClassifyRecord
 from ..runtime.errors import DataError
-from .formatting import NBSP, printable
+from .correction import Correction, correct, missing_validation
+from .formatting import NBSP, listed, printable
 from .html.sprites import Face
 from .selected import read_selected
 from .statistics.arrays import Ints
 from .statistics.comparison import Comparison, PairedComparison, compare_counts, compare_paired, holm
-from .statistics.prevalence import Prevalence, Validation, estimate_prevalence
+from .statistics.prevalence import Validation
 from .statistics.shares import LabelShares, label_shares
 from .statistics.table import LabelTable
 
@@ -51,7 +52,7 @@ class Compared:
     samples: tuple[Sample, ...]
     classes: tuple[str, ...]
     shares: tuple[LabelShares, ...]
-    corrected: tuple[Prevalence, ...] | None
+    corrected: tuple[Correction, ...] | None
     pairs: tuple[Pair, ...]
     warnings: tuple[str, ...]
 
@@ -102,7 +103,8 @@ def compare_samples(samples: Sequence[Sample]) -> Compared:
             results.append((a, b, compare_paired(codes[a][aligned[0]], codes[b][aligned[1]], classes)))
     adjusted = holm([result.test.p_value for _, _, result in results])
     pairs = tuple(Pair(a, b, result, float(p)) for (a, b, result), p in zip(results, adjusted, strict=True))
-    return Compared(tuple(samples), classes, shares, _corrected(samples, classes), pairs, _warnings(samples))
+    corrected = _corrected(samples, classes)
+    return Compared(tuple(samples), classes, shares, corrected, pairs, _warnings(samples, corrected))
 
 
 def _codes(table: LabelTable, classes: Sequence[str]) -> Ints:
@@ -133,22 +135,21 @@ def _aligned(a: Sample, b: Sample) -> tuple[Ints, Ints] | None:
     return orders[0], orders[1]
 
 
-def _corrected(samples: Sequence[Sample], classes: Sequence[str]) -> tuple[Prevalence, ...] | None:
+def _corrected(samples: Sequence[Sample], classes: tuple[str, ...]) -> tuple[Correction, ...] | None:
     found = []
     for sample in samples:
         if sample.validation is None or sample.table.classes != classes or read_selected(sample.record):
             return None
-        v = sample.validation
+        if missing_validation(sample.validation, classes):
+            return None
         try:
-            found.append(
-                estimate_prevalence(sample.table.probabilities, v.labels, v.probabilities, methods=("ACC", "PACC"))
-            )
+            found.append(correct(sample.table, sample.validation))
         except ValueError as error:
             raise DataError(f"the validation faces of {printable(sample.name)} do not serve: {error}") from error
     return tuple(found)
 
 
-def _warnings(samples: Sequence[Sample]) -> tuple[str, ...]:
+def _warnings(samples: Sequence[Sample], corrected: Sequence[Correction] | None) -> tuple[str, ...]:
     """Warnings where a difference between runs may be another than one between generators."""
     found = []
     judged = [sample.record.classify or ClassifyRecord() for sample in samples]
@@ -163,6 +164,8 @@ def _warnings(samples: Sequence[Sample]) -> tuple[str, ...]:
         if any(value != values[0] for value in values):
             found.append(f"The runs were judged with different {what}, which shift labels by themselves.")
     for sample in samples:
+        if sample.validation and (missing := missing_validation(sample.validation, sample.table.classes)):
+            found.append(f"{printable(sample.name, 60)}: {missing}")
         if selected := read_selected(sample.record):
             found.append(
                 f"The faces of {printable(sample.name, 60)} were selected by {selected.judge}: its shares were asked "
@@ -173,4 +176,10 @@ def _warnings(samples: Sequence[Sample]) -> tuple[str, ...]:
             found.append(
                 f"Some seeds of {printable(sample.name, 60)} occur more than once, so its intervals are too narrow."
             )
+    refuted = [printable(one.name, 60) for one, by in zip(samples, corrected or (), strict=False) if by.refuted]
+    if refuted:
+        found.append(
+            f"The labels of {listed(refuted)} refute a correction by the classifier’s mistakes on validation faces, so "
+            "how often each expression truly occurs there is not known."
+        )
     return tuple(found)

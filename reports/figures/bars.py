@@ -111,12 +111,15 @@ def label_chart(
     )
 
 
-def interval_chart(classes: Sequence[str], series: Sequence[Series], *, ident: str, title: str) -> Markup:
+def interval_chart(
+    classes: Sequence[str], series: Sequence[Series], *, ident: str, title: str, marks: Sequence[int] | None = None
+) -> Markup:
     """Several estimates of the same shares below one another, label by label: a mark and its interval each.
 
     Args:
         classes: K labels, in the order of the rows.
         series: one to six, each with arrays in that order; told apart by shape and by colour.
+        marks: which mark each of them has, as for :func:`legend_mark`; by default they have them in order.
     """
     limit = _limit([one.high for one in series])
     step, head, gap = 13, 21, 6
@@ -126,8 +129,8 @@ def interval_chart(classes: Sequence[str], series: Sequence[Series], *, ident: s
     for k, name in enumerate(classes):
         lines = [
             {
-                "shape": shapes[i % len(shapes)],
-                "colour": i % len(shapes),
+                "shape": shapes[mark % len(shapes)],
+                "colour": mark % len(shapes),
                 "x": 100 * float(one.shares[k]) / limit,
                 "low": 100 * float(one.low[k]) / limit,
                 "high": 100 * float(one.high[k]) / limit,
@@ -135,7 +138,7 @@ def interval_chart(classes: Sequence[str], series: Sequence[Series], *, ident: s
                 "tip": f"{printable(one.name, 60)}: {percent(one.shares[k])} "
                 f"({percent_range(one.low[k], one.high[k])})",
             }
-            for i, one in enumerate(series)
+            for i, (one, mark) in enumerate(zip(series, marks or range(len(series)), strict=True))
         ]
         rows.append({"label": _shortened(name, 40), "y": k * block, "lines": lines})
     description = "; ".join(

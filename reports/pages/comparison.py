@@ -1,12 +1,13 @@
 """Several runs on one page: aligned distributions, how far they are apart, and their faces side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
 from ..conclusions import Conclusion
+from ..correction import BLIND_SPOT, label_shift_sentence, shares_beside
 from ..figures import bars as figures
 from ..formatting import NBSP, count, listed, moment, percent, percent_range, plural, printable
 from ..html.document import Report, render_document
@@ -34,6 +35,7 @@ def build_comparison(samples: Sequence[Sample], *, created: str) -> Report:
     heading = f"Facial expressions: {' / '.join(names)}"
     order = compared.ranking()
     pictures = [_pictures(sample, number, len(samples)) for number, sample in enumerate(compared.samples)]
+    standing = {number: one.prevalence["ACC"] for number, one in enumerate(compared.corrected or ()) if not one.refuted}
     html = render_document(
         "compare.html.j2",
         *("page.css", "page.js"),
@@ -45,10 +47,15 @@ def build_comparison(samples: Sequence[Sample], *, created: str) -> Report:
         names=names,
         ranking=order,
         legend=[(figures.legend_mark(i), name) for i, name in enumerate(names)],
-        chart=_chart(compared, names, order, compared.shares, "given"),
-        corrected_chart=None
-        if compared.corrected is None
-        else _chart(compared, names, order, [found["ACC"] for found in compared.corrected], "corrected"),
+        chart=_chart(compared, names, order, dict(enumerate(compared.shares)), "given"),
+        standing=standing,
+        blind_spot=BLIND_SPOT,
+        beside=[shares_beside(one, compared.classes) for one in compared.corrected or ()],
+        shifts=[
+            label_shift_sentence(one.label_shift, compared.classes, shares.counts)
+            for one, shares in zip(compared.corrected or (), compared.shares, strict=False)
+        ],
+        corrected_chart=_chart(compared, names, order, standing, "corrected") if standing else None,
         facts=[run_facts(sample.record, sample.table) for sample in compared.samples],
         grids=_grids(compared, pictures),
         by_label=_by_label(compared, pictures, order),
@@ -112,10 +119,11 @@ def _p_value(p: float) -> str:
     return f"below{NBSP}0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _chart(compared: Compared, names: Sequence[str], order: list[int], values: Sequence[Any], ident: str) -> Markup:
-    series = [figures.Series.of(name, one, order) for name, one in zip(names, values, strict=True)]
-    classes = [compared.classes[k] for k in order]
-    return figures.interval_chart(classes, series, ident=ident, title=f"Shares of the labels, {ident}")
+def _chart(compared: Compared, names: Sequence[str], order: list[int], values: Mapping[int, Any], ident: str) -> Markup:
+    """Estimates by the number of their sample, each with the mark that its sample has in every chart."""
+    series = [figures.Series.of(names[number], one, order) for number, one in values.items()]
+    classes, title = [compared.classes[k] for k in order], f"Shares of the labels, {ident}"
+    return figures.interval_chart(classes, series, ident=ident, title=title, marks=list(values))
 
 
 def _pictures(sample: Sample, number: int, samples: int) -> tuple[Sprites, Selection]:

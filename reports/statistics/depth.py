@@ -68,7 +68,7 @@ def compare_confidence(
 
     Args:
         probabilities: [N, K] on the faces in question.
-        validation: labelled faces that the classifier did not learn from.
+        validation: labelled faces that the classifier was not fitted to, though they may have chosen its epoch.
         shares: the shares [K] that the expressions are estimated to have here, for the weights of validation faces.
         distances: [N] to the training faces (:func:`mahalanobis`), where known.
         validation_distances: [M] of the validation faces; needed with `distances`.

@@ -27,6 +27,7 @@ def corrected_distance(
     ours: tuple[ArrayLike, Validation],
     theirs: Reference | tuple[ArrayLike, Validation],
     *,
+    means: tuple[Floats, Floats] | None = None,
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
@@ -35,11 +36,14 @@ def corrected_distance(
     Args:
         ours: probabilities [N, K] of a set of faces, and labelled faces of the same classifier.
         theirs: the same of another set, or a reference for true expressions, which needs no correction.
+        means: draws [2000, K] of the label shares of both, where faces belong together (of the second one ignored for
+            a reference): see :func:`.clusters.clustered_shares`. By default all faces are independent.
 
     Raises:
         ValueError: as for :func:`fergan.reports.statistics.prevalence.estimate_prevalence`.
     """
-    shares, draws = unmixed_shares(*ours, replicates=NOISE_DRAWS, seed=seed)
+    first, second = means or (None, None)
+    shares, draws = unmixed_shares(*ours, replicates=NOISE_DRAWS, seed=seed, means=first)
     noise, best = draws - shares, _acc(*ours)
     if isinstance(theirs, Reference):
         other = other_best = theirs.shares
@@ -50,7 +54,9 @@ def corrected_distance(
         same = all(
             np.array_equal(getattr(ours[1], field), getattr(theirs[1], field)) for field in ("labels", "probabilities")
         )
-        other, other_draws = unmixed_shares(*theirs, replicates=NOISE_DRAWS, seed=seed if same else seed + 1, sample=1)
+        other, other_draws = unmixed_shares(
+            *theirs, replicates=NOISE_DRAWS, seed=seed if same else seed + 1, sample=1, means=second
+        )
         noise, other_best = noise - (other_draws - other), _acc(*theirs)
     limits = total_variation_interval(shares - other, noise, level)
     value = float(np.abs(best - other_best).sum() / 2)

@@ -4,7 +4,7 @@ Of all estimates in a report this is the only one that does not assume that the 
 does elsewhere: people label a random sample, and the classifier's probabilities for all faces only make the estimate
 sharper, however wrong they are (prediction-powered inference: Angelopoulos et al. 2023, arXiv:2301.09633; with the
 power tuned from the data, PPI++: arXiv:2311.01453). The sample is stratified by the label given and by confidence, so
-that rare labels and doubtful faces are in it.
+that rare labels and doubtful faces are in it, unless it is small.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,9 @@ from .answers import AnsweredConfusion, AuditDesign, Votes, confusion_from_answe
 from .arrays import Floats, Ints
 from .shares import wilson_interval
 from .table import LabelTable
+
+STRATIFIED_FROM = 40
+"""Faces from which on a sample has strata: the two that each needs for a variance cost a smaller one too much."""
 
 _LEAST = 2  # faces of a stratum, for a variance
 _WORTH = 0.67  # of the faces asked: strata must not cost more
@@ -58,12 +61,16 @@ class AuditEstimate:
 
 
 def stratified_sample(
-    table: LabelTable, n: int = 200, seed: int = 0, allocation: Literal["proportional", "neyman"] = "proportional"
+    table: LabelTable,
+    n: int = 200,
+    seed: int = 0,
+    allocation: Literal["proportional", "neyman"] = "proportional",
+    stratified_from: int = STRATIFIED_FROM,
 ) -> AuditDesign:
     """Choose n faces for people to label, spread over the strata, at least two of each.
 
     Strata are the given labels, each halved at its median confidence; where n is too small for that, the labels alone,
-    or no strata at all.
+    or no strata at all: a plain random sample.
 
     Args:
         table: the classified faces, in a fixed order.
@@ -72,6 +79,7 @@ def stratified_sample(
         allocation: 'proportional' to the sizes of the strata, or by Neyman's rule (1934) to size times standard
             deviation, the latter as the classifier's own probabilities have it. A classifier can be sure and wrong,
             so that every stratum keeps at least half of its proportional part.
+        stratified_from: faces from which on there are strata.
 
     Raises:
         ValueError: n is not positive.
@@ -80,7 +88,7 @@ def stratified_sample(
         raise ValueError("an audit needs at least one face")
     rng = np.random.default_rng(seed)
     size = min(n, len(table))
-    for strata, names in _schemes(table):
+    for strata, names in _schemes(table)[0 if size >= stratified_from else -1 :]:
         members = np.bincount(strata, minlength=len(names))
         least = np.minimum(members, _LEAST)
         if len(names) == 1:

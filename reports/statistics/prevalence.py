@@ -51,8 +51,8 @@ class PrevalenceEstimate:
     """One method's shares [K], with limits [K] for each label by itself and wider ones for all labels at once.
 
     `low` and `high` hold each share with the nominal level. `joint_low` and `joint_high` hold all of them together
-    (Šidák), cut to what is possible when the shares sum to 1. Limits are as they were found: where the assumption
-    fails they can lie beside the share that they belong to.
+    (Šidák), cut to what is possible when the shares sum to 1. Limits are as they were found: they can lie beside the
+    share that they belong to, mostly where the assumption fails.
     """
 
     method: str
@@ -61,6 +61,12 @@ class PrevalenceEstimate:
     high: Floats
     joint_low: Floats
     joint_high: Floats
+
+    @property
+    def beside(self) -> Ints:
+        """Numbers of the labels whose share lies outside its own limits, but within those for all labels at once."""
+        wrong = (self.shares < self.low - _ROUNDING) | (self.shares > self.high + _ROUNDING)
+        return np.setdiff1d(np.flatnonzero(wrong), self.outside).astype(np.int64)
 
     @property
     def outside(self) -> Ints:
@@ -92,6 +98,9 @@ class Prevalence:
 @dataclass(frozen=True)
 class Validation:
     """Labelled faces that the classifier was not fitted to: `labels` int [M] in 0..K-1, `probabilities` [M, K].
+
+    They may have chosen the epoch that was kept, as PublicTest did for the bundled classifiers, which then err on them
+    a little less than on other faces.
 
     `name` says which, for the reader: 'FER2013 PublicTest'. The class order is that of the faces to be corrected.
     `kept` bool says which of the stored faces these are, where some were left out because they have copies among the
@@ -128,7 +137,7 @@ def estimate_prevalence(
 
     Args:
         probabilities: [N, K] on the faces in question.
-        validation_labels: the true classes of labelled faces that the classifier was not trained on, int [M].
+        validation_labels: the true classes of labelled faces that the classifier was not fitted to, int [M].
         validation_probabilities: [M, K] on those faces, from the same classifier.
         methods: any of 'CC', 'PCC', 'ACC', 'PACC', 'EM', in the order of the result.
         level: nominal coverage of each interval for itself.
@@ -167,7 +176,13 @@ def method_outputs(method: str, probabilities: ArrayLike, validation: Validation
 
 
 def unmixed_shares(
-    probabilities: ArrayLike, validation: Validation, *, replicates: int = 1000, seed: int = 0, sample: int = 0
+    probabilities: ArrayLike,
+    validation: Validation,
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+    sample: int = 0,
+    means: Floats | None = None,
 ) -> tuple[Floats, Floats]:
     """ACC without its constraint, `M^-1 q` [K], and bootstrap draws of it [replicates, K].
 
@@ -181,13 +196,15 @@ def unmixed_shares(
         seed: of the draws. Two calls with one seed and one validation draw the same validation faces, as is right for
             two sets of faces that one classifier judged.
         sample: a number for this set of faces: sets with different numbers are drawn independently.
+        means: draws [replicates, K] of the label shares, where faces are not independent.
 
     Raises:
         ValueError: as for :func:`estimate_prevalence`.
     """
     outputs = method_outputs("ACC", probabilities, validation)
     assert outputs.matrix is not None
-    means, matrices = _resampled(outputs, np.asarray(validation.labels, np.int64), replicates, seed, sample)
+    drawn, matrices = _resampled(outputs, np.asarray(validation.labels, np.int64), replicates, seed, sample)
+    means = drawn if means is None else means
     draws = np.linalg.pinv(matrices) @ means[:, :, None]
     return np.linalg.pinv(outputs.matrix) @ outputs.mean, draws[:, :, 0]
 

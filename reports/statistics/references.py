@@ -28,13 +28,15 @@ NAMED_REFERENCES = ("fer2013", "uniform")
 class Reference:
     """A distribution to compare with: `shares` [K], and where it is itself a sample its `counts` [K].
 
-    Where the shares are an estimate, `error` [B, K] are draws of what it may be wrong by.
+    Where the shares are an estimate, `error` [B, K] are draws of what it may be wrong by. `warning` says why a
+    comparison with it means less than it seems, else it is empty.
     """
 
     name: str
     shares: Floats
     counts: Ints | None = None
     error: Floats | None = None
+    warning: str = ""
 
 
 def as_labelled(expressions: Reference, validation: Validation, *, seed: int = 0) -> Reference:

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fergan.reports.conclusions import conclude
-from fergan.reports.correction import correct
+from fergan.reports.correction import BLIND_SPOT, correct
 from fergan.reports.findings import evaluate
 from fergan.reports.markdown import markdown
 from fergan.reports.pages.report import build_report
@@ -15,7 +15,7 @@ from fergan.reports.statistics.table import LabelTable
 
 from .conftest import CLASSES
 from .markup import Page
-from .simulated import ANSWERS, FER2013_SHARES, HAPPY_AND_NEUTRAL, LABELS, faces, validation
+from .simulated import ANSWERS, FER2013_SHARES, FERNET, HAPPY_AND_NEUTRAL, LABELS, faces, labelled, validation
 
 PUBLIC = Validation("PublicTest", LABELS, ANSWERS)
 
@@ -31,9 +31,7 @@ def softened(p: np.ndarray, temperature: float) -> np.ndarray:
 
 def bare_run(rng: np.random.Generator) -> np.ndarray:
     """500 faces with the labels of the default run, which no shares explain."""
-    labels = np.repeat(np.arange(7), [1, 0, 0, 318, 16, 0, 165])
-    given = ANSWERS.argmax(axis=1)
-    return ANSWERS[[rng.choice(np.flatnonzero(given == k)) for k in labels]]
+    return labelled([1, 0, 0, 318, 16, 0, 165], rng)
 
 
 def report(p: np.ndarray) -> Any:
@@ -48,11 +46,14 @@ def test_soft_confidences_strike_em_and_pacc_and_leave_acc() -> None:
     assert soft.label_shift.verdict == "holds" and soft.depth.verdict == "less sure"
     assert set(soft.doubts) == {"PACC", "EM"} and "less sure" in soft.doubts["EM"]
     assert soft.agreement.p_value < 0.01
+    assert soft.prevalence["ACC"].shares[1] < 0.05 and soft.prevalence["EM"].shares[1] > 0.4  # disgust: 0 and 58 %
     made = report(softened(p, 1.5))
     page, text = Page(made.html), markdown(made.data)
     assert "Corrected (EM) is struck" in page.text and "Corrected (ACC) does not stand" not in page.text
     assert set(made.data["corrected"]["doubts"]) == {"PACC", "EM"}
     assert "- EM does not stand" in text and "~~" not in text
+    assert "PublicTest did for the bundled classifiers" in page.text
+    assert BLIND_SPOT in page.text and BLIND_SPOT in text
 
 
 def test_a_refuted_correction_is_not_quoted_anywhere_as_if_it_stood() -> None:
@@ -83,6 +84,26 @@ def test_intervals_are_not_stretched_and_a_share_outside_raises_the_alarm() -> N
             # each limit can be reached by shares that respect all other limits
             assert (one.joint_low + one.joint_high.sum() - one.joint_high >= 1 - 1e-9).all()
             assert (one.joint_high + one.joint_low.sum() - one.joint_low <= 1 + 1e-9).all()
+
+
+def test_the_default_runs_interval_is_printed_as_it_is() -> None:
+    """The mean answers of the default run, and all validation faces: PACC says 38.5 % (46.0–61.5) of neutral."""
+    mean = np.array([0.0392, 0.0109, 0.0179, 0.5248, 0.0718, 0.0143, 0.3211])
+    with np.load(FERNET) as stored:
+        labels, answers = stored["labels"].astype(np.int64), stored["probabilities"]
+    found = estimate_prevalence(np.tile(mean, (500, 1)), labels, answers, methods=("PACC",))["PACC"]
+    assert [found.shares[6], found.low[6], found.high[6]] == pytest.approx([0.385, 0.460, 0.615], abs=0.001)
+    assert 6 in found.outside and 6 not in found.beside  # outside the limits for all labels too: struck
+
+
+def test_a_share_outside_its_interval_but_within_the_joint_limits_gets_a_note() -> None:
+    p = labelled([20, 4, 15, 15, 39, 3, 204], np.random.default_rng(0))
+    acc = estimate_prevalence(p, LABELS, ANSWERS, methods=("ACC",))["ACC"]
+    assert acc.shares[1] < acc.low[1] and acc.beside.tolist() == [1] and not len(acc.outside)
+    made = report(p)
+    note = made.data["corrected"]["beside"]
+    assert made.data["label_shift"]["verdict"] == "holds" and "share of disgust (ACC)" in note
+    assert note in Page(made.html).text and "share of disgust" in markdown(made.data)
 
 
 def test_all_labels_at_once_hold_together() -> None:
@@ -121,15 +142,18 @@ def test_ten_validation_faces_a_class_still_cover() -> None:
 def test_a_run_with_exactly_the_references_expressions_is_not_rejected(n: int) -> None:
     rng = np.random.default_rng(n)
     against = reference("fer2013", CLASSES)
-    raw, labelled, far = [], [], []
+    raw, labelled, drifted, far = [], [], [], []
     for number in range(60):
         counts = np.bincount(faces(FER2013_SHARES, n, rng).argmax(axis=1), minlength=7)
-        raw.append(compare_to_reference(counts, CLASSES, against, seed=number).test.p_value < 0.05)
+        unlike = compare_to_reference(counts, CLASSES, against, seed=number)
+        raw.append(unlike.test.p_value < 0.05)
+        drifted.append(unlike.total_variation.low > 0.02)
         found = compare_to_reference(counts, CLASSES, as_labelled(against, validation(rng), seed=number), seed=number)
         labelled.append(found.test.p_value < 0.05)
         far.append(found.total_variation.low > 0.02)
     assert np.mean(labelled) <= 0.15 and np.mean(far) <= 0.1
     assert np.mean(raw) > (0.2 if n == 500 else 0.95)  # apples and pears
+    assert np.mean(drifted) > (0.2 if n == 500 else 0.95)
     other = np.bincount(faces(HAPPY_AND_NEUTRAL, n, rng).argmax(axis=1), minlength=7)
     assert compare_to_reference(other, CLASSES, as_labelled(against, PUBLIC)).test.p_value < 0.001
 

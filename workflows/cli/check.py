@@ -22,7 +22,7 @@ DRIFTED, UNDECIDED = 3, 4
     required=True,
     metavar="fer2013|uniform|CSV|RUN",
     help="Compare with the labels of FER2013's Training split, equal shares, a CSV with the columns label and share "
-    "(or count), or another run.",
+    "(or count) of labels, or another run.",
 )
 @click.option(
     "--max-tv",

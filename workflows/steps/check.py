@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ...data.run_record.settings import ClassifyRecord
-from ...reports.correction import tested_label_shift
+from ...reports.correction import tested_label_shift, unseen
 from ...reports.formatting import listed, plural
-from ...reports.statistics.clusters import clustered_distance
+from ...reports.statistics.clusters import clustered_distance, clustered_shares
 from ...reports.statistics.comparison import compare_counts, compare_to_reference
 from ...reports.statistics.distance import Interval, corrected_distance
 from ...reports.statistics.fit import LabelShiftTest
@@ -149,14 +149,18 @@ def check(
         name = f"the run {printable(theirs.name)} ({plural(len(other.table), 'face')})"
     else:
         other, name = theirs, printable(theirs.name)
-        if other.error is not None:
-            name += " as this classifier would label it"
+        if other.warning:
+            warnings.append(other.warning)
+        taken = "expressions" if corrected else "labels"
+        name += f" (taken as shares of {taken})" if other.error is None else " as this classifier would label it"
     distance = _distance(ours, other, corrected, level, seed, warnings)
     verdict = "within" if distance.high <= max_tv else "drifted" if distance.low > max_tv else "undecided"
     tests: dict[str, LabelShiftTest] = {}
     if isinstance(other, _Sample) and ours.same_labels(other):
         verdict, distance = "same", Interval(0.0, 0.0, 0.0, level)
     elif corrected:
+        if ours.swept():
+            warnings.append("the fit test takes all faces for independent ones: check a run of one truncation instead")
         tests["run"] = ours.label_shift()
         if isinstance(other, _Sample):
             tests["reference"] = other.label_shift()
@@ -203,25 +207,31 @@ def _check_comparable(ours: _Sample, other: _Sample, against: str, warnings: lis
 def _distance(
     ours: _Sample, other: _Sample | Reference, corrected: bool, level: float, seed: int, warnings: list[str]
 ) -> Interval:
-    """The distance with its interval; pairs and sweeps are taken into account where labels are compared."""
+    """The distance with its interval; faces of one seed or picture are drawn together."""
     classes = ours.table.classes
+    if isinstance(other, Reference):
+        clustered = ours.swept()
+    else:
+        clustered = ours.swept() or other.swept() or not set(ours.keys()).isdisjoint(other.keys())
     if corrected:
-        if ours.swept():
-            warnings.append("the run pools several truncations of the same seeds, so the interval is too narrow")
-        if isinstance(other, _Sample) and not set(ours.keys()).isdisjoint(other.keys()):
-            warnings.append("the runs share seeds or pictures; corrected shares take them for independent faces")
+        means = None
+        if clustered:
+            labelled = other.labelled() if isinstance(other, _Sample) else None
+            means = clustered_shares(ours.labelled(), labelled, len(classes), seed=seed)[1]
         theirs = other if isinstance(other, Reference) else other.to_correct()
         try:
-            return corrected_distance(ours.to_correct(), theirs, level=level, seed=seed)
+            return corrected_distance(ours.to_correct(), theirs, means=means, level=level, seed=seed)
         except ValueError as error:
             raise DataError(f"the validation faces do not serve: {error}; check without --corrected") from error
     if isinstance(other, Reference):
-        if ours.swept() and other.counts is None:
-            return clustered_distance(ours.labelled(), other.shares, len(classes), level=level, seed=seed)
-        if ours.swept():
+        if clustered and other.counts is None:
+            return clustered_distance(
+                ours.labelled(), other.shares, len(classes), error=other.error, level=level, seed=seed
+            )
+        if clustered:
             warnings.append("the run pools several truncations of the same seeds, so the interval is too narrow")
         return compare_to_reference(ours.counts(), classes, other, level=level, seed=seed).total_variation
-    if ours.swept() or other.swept() or not set(ours.keys()).isdisjoint(other.keys()):
+    if clustered:
         return clustered_distance(ours.labelled(), other.labelled(), len(classes), level=level, seed=seed)
     return compare_counts(ours.counts(), other.counts(), classes, level=level, seed=seed).total_variation
 
@@ -232,7 +242,8 @@ def read_reference(
     """The reference that ``--reference`` names: a built-in one, a CSV file, or the labels of another run.
 
     A built-in one has true expressions; ``as_labels`` gives the labels that our classifier would give to them, where
-    its errors are known. Of a run with several judges it is the one that judged ours, else the first.
+    its errors are known. Where no validation face shows one of them, it has a warning instead. Of a run with several
+    judges it is the one that judged ours, else the first.
 
     Raises:
         UsageError: nothing of that name.
@@ -240,7 +251,15 @@ def read_reference(
     """
     if text in NAMED_REFERENCES:
         found, validation = reference(text, classes), read_validation(ours) if as_labels else None
-        return found if validation is None else as_labelled(found, validation)
+        if validation is None:
+            return found
+        if lacking := unseen(validation, classes):
+            return replace(
+                found,
+                warning=f"the validation faces show no {listed(lacking)}, so labels are compared with the true "
+                f"expressions of {found.name} as they are, and the classifier's mistakes alone make a distance",
+            )
+        return as_labelled(found, validation)
     path = Path(text)
     if path.is_file():
         try:

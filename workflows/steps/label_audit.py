@@ -14,7 +14,12 @@ import numpy as np
 from ...reports.pages.label_audit import build_audit_page
 from ...reports.settings import plain
 from ...reports.statistics.answers import CANNOT_TELL, NO_ANSWER, AuditDesign
-from ...reports.statistics.label_audit import AuditEstimate, prediction_powered, stratified_sample
+from ...reports.statistics.label_audit import (
+    STRATIFIED_FROM,
+    AuditEstimate,
+    prediction_powered,
+    stratified_sample,
+)
 from ...reports.statistics.table import LabelTable
 from ...runtime.errors import DataError, UsageError, counted
 from ...runtime.files import json_digest, json_text, printable, read_json, write_atomically, write_together
@@ -22,9 +27,9 @@ from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import RunInputs, read_inputs
 from ..run_folder.pictures import FaceReader
 
-FORMAT = 2
+FORMAT = 3
 _CANNOT_TELL = False  # in JSON: an answer is a label, false where a person cannot tell, null where there is none
-_ALLOCATIONS: dict[int, Literal["proportional", "neyman"]] = {1: "proportional", 2: "neyman"}  # by format
+_ALLOCATIONS: dict[int, Literal["proportional", "neyman"]] = {1: "proportional", 2: "neyman", 3: "neyman"}  # by format
 _MOST_BYTES = 64 * 2**20  # of a file of answers
 
 Answer = str | bool | None
@@ -48,7 +53,7 @@ def write_audit_page(run: RunFolder, n: int = 200, seed: int = 0) -> tuple[Path,
         UsageError: the run holds answers about another sample.
     """
     inputs = read_inputs(run)
-    design = stratified_sample(inputs.table, n, seed, _ALLOCATIONS[FORMAT])
+    design = _sample(inputs.table, n, seed, FORMAT)
     names = _names(inputs.table, design)
     path = audit_path(run)
     held = read_json(path)
@@ -174,14 +179,19 @@ def _design(inputs: RunInputs, record: Any) -> tuple[AuditDesign, list[str]]:
     try:
         if record["format"] not in _ALLOCATIONS:
             raise ValueError(f"format {record['format']}")
-        n, seed = int(record["n"]), int(record["seed"])
-        design = stratified_sample(inputs.table, n, seed, _ALLOCATIONS[record["format"]])
+        design = _sample(inputs.table, int(record["n"]), int(record["seed"]), record["format"])
     except (TypeError, KeyError, ValueError) as error:
         raise DataError(f"{printable(path)}: is not an audit ({printable(error)}); delete it, then audit") from error
     names = _names(inputs.table, design)
     if record.get("faces") != names:
         raise DataError(f"{printable(path)}: was made for other labels than the run has now; delete it and audit again")
     return design, names
+
+
+def _sample(table: LabelTable, n: int, seed: int, form: int) -> AuditDesign:
+    """The faces that an audit of a format shows; before format 3, samples of any size had strata."""
+    smallest = STRATIFIED_FROM if form >= 3 else 0
+    return stratified_sample(table, n, seed, _ALLOCATIONS[form], smallest)
 
 
 def _names(table: LabelTable, design: AuditDesign) -> list[str]:

@@ -27,13 +27,14 @@ class _Limit:
     """The settings that the looks of one file have in common.
 
     `terms` are written into the file; `shares` [K] are the reference's, `sample` [K] its counts where it is a sample,
-    and `slack` is its own error, in total variation.
+    and `slack` is its own error, in total variation. `warning` is the reference's.
     """
 
     terms: dict[str, Any]
     shares: np.ndarray
     sample: np.ndarray | None
     slack: float
+    warning: str = ""
 
     def p_value(self, counts: np.ndarray) -> float:
         max_tv = self.terms["max_tv"]
@@ -77,7 +78,7 @@ def check_again(
     return look, (
         f"{word}: look {look.number} at {plural(int(counts.sum()), 'face')} has p {look.p_value:.3g} against a total "
         f"variation of at most {max_tv:g} from {printable(limit.terms['reference'])}; it may spend {look.spends:.3g} "
-        f"of {alpha:g}"
+        f"of {alpha:g}" + (f"; {limit.warning}" if limit.warning else "")
     ).replace("\N{NO-BREAK SPACE}", " ")
 
 
@@ -103,7 +104,7 @@ def _limit(run: RunFolder, against: str, classes: tuple[str, ...], max_tv: float
     Labels are compared with the labels that the true shares of a named reference would get. That table rests on
     validation faces; how far it may be off (total variation, all but alpha / 10 of the draws) is added to the limit.
     """
-    theirs, slack = read_reference(against, run, classes), 0.0
+    theirs, slack, warning = read_reference(against, run, classes), 0.0, ""
     sample: np.ndarray | None
     if isinstance(theirs, RunFolder):
         other, _ = read_table(theirs)
@@ -114,14 +115,14 @@ def _limit(run: RunFolder, against: str, classes: tuple[str, ...], max_tv: float
     else:
         if theirs.error is not None:
             slack = float(np.quantile(np.abs(theirs.error).sum(axis=1) / 2, 1 - alpha / 10))
-        sample, shares = theirs.counts, theirs.shares
+        sample, shares, warning = theirs.counts, theirs.shares, theirs.warning
     terms = {
         "reference": theirs.name,
         "reference_digest": json_digest([list(classes), shares.tolist(), None if sample is None else sample.tolist()]),
         "max_tv": max_tv,
         "alpha": alpha,
     }
-    return _Limit(terms, shares, sample, slack)
+    return _Limit(terms, shares, sample, slack, warning)
 
 
 def _read(state: Path, terms: Mapping[str, Any]) -> list[dict[str, Any]]:

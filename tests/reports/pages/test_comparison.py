@@ -10,11 +10,13 @@ from fergan.reports.markdown import comparison_markdown
 from fergan.reports.pages.comparison import build_comparison
 from fergan.reports.samples import Sample, compare_samples, split_by_psi
 from fergan.reports.statistics.comparison import PairedComparison
-from fergan.reports.statistics.table import read_labels
+from fergan.reports.statistics.prevalence import Validation
+from fergan.reports.statistics.table import LabelTable, read_labels
 from fergan.runtime.errors import DataError
 
 from ..conftest import CLASSES, make_table, noise_face
 from ..markup import HOSTILE, assert_self_contained
+from ..simulated import ANSWERS, HAPPY_AND_NEUTRAL, LABELS, faces, labelled
 
 
 def sample(name: str, n: int = 120, seed: int = 0, sha256: str = "ab", classes: tuple[str, ...] = CLASSES) -> Sample:
@@ -89,3 +91,41 @@ def test_runs_that_were_judged_differently_come_with_a_warning() -> None:
     a, b = sample("a"), sample("b", sha256="cd")
     b = replace(b, record=replace(b.record, classify=ClassifyRecord(sha256="c", crop="ffhq")))
     assert "different crops" in compare_samples([a, b]).warnings[0]
+
+
+def by_answers(name: str, p: np.ndarray, validation: Validation) -> Sample:
+    table = LabelTable(CLASSES, tuple(f"{i}.png" for i in range(len(p))), None, p.argmax(axis=1), p.max(axis=1), p)
+    return Sample(name, table, RunRecord(), None, validation)
+
+
+def test_refuted_corrections_are_struck_and_left_out_of_the_chart() -> None:
+    """Two bare runs, whose labels no shares explain, beside one whose labels are explained."""
+    rng, public = np.random.default_rng(0), Validation("PublicTest", LABELS, ANSWERS)
+    bare = [1, 0, 0, 318, 16, 0, 165]
+    samples = [by_answers(name, labelled(bare, rng), public) for name in ("a", "b")]
+    made = build_comparison(samples, created="x")
+    page, entries = assert_self_contained(made.html), made.data["samples"]
+    assert [entry["label_shift"]["verdict"] for entry in entries] == ["refuted", "refuted"]
+    assert all("ACC" in entry["doubts"] for entry in entries)
+    happy = entries[0]["corrected"]["ACC"]["happy"]
+    assert 0.62 < happy["share"] < 0.70 and f"{100 * happy['share']:.1f}" in page.text
+    assert [tag for tag, _ in page.elements].count("s") == 2 * 7, "each corrected share is struck"
+    assert "corrected-t" not in page.ids and page.text.count("does not stand") == 2
+    assert "The labels of a and b refute a correction" in page.text and "a and b refute" in comparison_markdown(
+        made.data
+    )
+
+    stands = by_answers("c", faces(HAPPY_AND_NEUTRAL, 500, rng), public)
+    made = build_comparison([*samples, stands], created="x")
+    page = assert_self_contained(made.html)
+    assert made.data["samples"][2]["label_shift"]["verdict"] == "holds"
+    chart = made.html.split('id="corrected-d">')[1].split("</svg>\n</figure>")[0]
+    assert "c: " in chart and "a: " not in chart and 'class="k2"' in chart and 'class="k0"' not in chart
+    assert [tag for tag, _ in page.elements].count("s") == 2 * 7
+
+
+def test_an_expression_without_validation_faces_leaves_raw_shares_and_a_note() -> None:
+    rng, lacking = np.random.default_rng(0), LABELS != 1
+    public = Validation("PublicTest", LABELS[lacking], ANSWERS[lacking])
+    compared = compare_samples([by_answers(name, faces(HAPPY_AND_NEUTRAL, 60, rng), public) for name in ("a", "b")])
+    assert compared.corrected is None and "show no disgust" in compared.warnings[0]

@@ -233,6 +233,14 @@ def test_a_class_without_validation_faces_leaves_the_raw_report_with_a_note(sett
     assert note in Page(report.html).text and "Wilson" in report.html
 
 
+def test_of_eight_classes_one_without_validation_faces_leaves_the_raw_report_with_a_note(settings: dict) -> None:
+    classes, labels = (*CLASSES, "contempt"), np.repeat(np.arange(7), 40)
+    settings["classify"]["labels"] = list(classes)
+    report = build(make_table(80, classes), settings, validation=Validation("PublicTest", labels, np.eye(8)[labels]))
+    assert report.data["corrected"] is None and report.data["label_shift"] is None
+    assert len(report.data["shares"]) == 8 and any("show no contempt" in note for note in report.data["notes"])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

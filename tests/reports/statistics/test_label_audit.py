@@ -41,8 +41,9 @@ def test_the_sample_is_spread_over_labels_and_confidence() -> None:
 @pytest.mark.parametrize(("n", "strata"), [(1, 1), (8, 4), (16, 8), (50, 8)])
 def test_few_faces_get_fewer_strata_and_no_more_faces_than_there_are(n: int, strata: int) -> None:
     table, _ = population(30, np.random.default_rng(1), [0.25] * 4)
-    design = stratified_sample(table, n)
+    design = stratified_sample(table, n, stratified_from=0)
     assert len(design.names) == strata and len(design.rows) == min(n, 30)
+    assert len(stratified_sample(table, n).names) == 1
 
 
 def test_an_audit_of_every_face_counts_what_people_said() -> None:
@@ -100,17 +101,20 @@ def test_rare_classes_that_the_judge_never_names_are_covered(allocation: str) ->
     assert (np.mean(widths, axis=0) < 1.15 * np.mean(plain, axis=0)).all()
 
 
-def test_small_audits_are_no_wider_than_a_plain_random_sample() -> None:
+@pytest.mark.parametrize("n", [20, 30, 40])
+def test_small_audits_are_no_wider_than_a_plain_random_sample(n: int) -> None:
+    """Neyman's rule with strata had, at 20 faces, intervals 1.17 times as wide, and 1.34 times for the rarest class."""
     rng = np.random.default_rng(12)
     widths, plain = [], []
-    for seed in range(100):
+    for seed in range(80):
         table, y = population(2000, rng, [0.6, 0.05, 0.01, 0.34])
-        design = stratified_sample(table, 30, seed)
+        design = stratified_sample(table, n, seed, "neyman")
         found = prediction_powered(table, design, y[design.rows])
-        widths.append((found.high - found.low).mean())
-        low, high = wilson_interval(np.bincount(y[rng.choice(2000, 30, replace=False)], minlength=4), 30)
-        plain.append((high - low).mean())
-    assert np.mean(widths) < 1.02 * np.mean(plain)
+        widths.append(found.high - found.low)
+        low, high = wilson_interval(np.bincount(y[rng.choice(2000, n, replace=False)], minlength=4), n)
+        plain.append(high - low)
+    assert np.mean(widths) < np.mean(plain)
+    assert (np.mean(widths, axis=0) < 1.06 * np.mean(plain, axis=0)).all()
 
 
 def test_faces_that_nobody_can_name_are_a_share_of_their_own() -> None:
