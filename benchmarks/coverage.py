@@ -17,14 +17,14 @@ from pathlib import Path
 import fergan
 import numpy as np
 from fergan.data.labels import FER2013
-from fergan.reports.statistics.bayes import credible_limits, mixing, under_both_priors
-from fergan.reports.statistics.comparison import compare_to_reference
-from fergan.reports.statistics.confusion import answers_by_class
-from fergan.reports.statistics.distance import corrected_distance
-from fergan.reports.statistics.fit import ALARM, label_shift_test
+from fergan.reports.statistics.correction.bayes import credible_limits, mixing, under_both_priors
+from fergan.reports.statistics.correction.confusion import answers_by_class
+from fergan.reports.statistics.correction.fit import ALARM, label_shift_test
+from fergan.reports.statistics.correction.prevalence import Validation, estimate_prevalence
+from fergan.reports.statistics.differences.comparison import compare_to_reference
+from fergan.reports.statistics.differences.distance import corrected_distance
+from fergan.reports.statistics.differences.references import reference
 from fergan.reports.statistics.label_audit import prediction_powered, stratified_sample
-from fergan.reports.statistics.prevalence import Validation, estimate_prevalence
-from fergan.reports.statistics.references import reference
 from fergan.reports.statistics.shares import share_interval
 from fergan.reports.statistics.table import LabelTable
 from scipy.stats import binom

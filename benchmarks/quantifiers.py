@@ -17,10 +17,10 @@ from statistics import NormalDist
 
 import numpy as np
 from fergan.benchmarks.coverage import FER2013, SCENARIOS, K, Population
-from fergan.reports.statistics.bayes import bayesian_shares
-from fergan.reports.statistics.confusion import answers_by_class
+from fergan.reports.statistics.correction.bayes import bayesian_shares
+from fergan.reports.statistics.correction.confusion import answers_by_class
+from fergan.reports.statistics.correction.prevalence import confusion_matrix, estimate_prevalence, hard_outputs
 from fergan.reports.statistics.label_audit import prediction_powered, stratified_sample
-from fergan.reports.statistics.prevalence import confusion_matrix, estimate_prevalence, hard_outputs
 from fergan.reports.statistics.table import LabelTable
 
 Limits = tuple[np.ndarray, np.ndarray, np.ndarray]  # shares, low, high, each [K]

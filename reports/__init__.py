@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from .html.document import Report as Report
     from .html.document import write_report as write_report
     from .pages.report import build_report as build_report
-    from .statistics.fit import label_shift_test as label_shift_test
+    from .statistics.correction.fit import label_shift_test as label_shift_test
+    from .statistics.correction.prevalence import Validation as Validation
+    from .statistics.correction.prevalence import estimate_prevalence
     from .statistics.label_audit import prediction_powered as prediction_powered
     from .statistics.label_audit import stratified_sample as stratified_sample
-    from .statistics.prevalence import Validation as Validation
-    from .statistics.prevalence import estimate_prevalence
     from .statistics.shares import label_shares as label_shares
     from .statistics.table import LabelTable as LabelTable
 
@@ -26,12 +26,12 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "LabelTable": "statistics.table",
         "Report": "html.document",
-        "Validation": "statistics.prevalence",
+        "Validation": "statistics.correction.prevalence",
         "build_report": "pages.report",
         "label_shares": "statistics.shares",
-        "label_shift_test": "statistics.fit",
+        "label_shift_test": "statistics.correction.fit",
         "prediction_powered": "statistics.label_audit",
-        "prevalence": "statistics.prevalence:estimate_prevalence",
+        "prevalence": "statistics.correction.prevalence:estimate_prevalence",
         "stratified_sample": "statistics.label_audit",
         "write_report": "html.document",
     },

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .formatting import listed, percent, plural, printable
-from .statistics.agreement import Agreement, agreement_test
-from .statistics.confusion import FEW, answers_by_class
-from .statistics.depth import DepthCheck, compare_confidence
-from .statistics.fit import ALARM, LabelShiftTest, label_shift_test
-from .statistics.preparation import PreparationSensitivity
-from .statistics.prevalence import Prevalence, PrevalenceEstimate, Validation, estimate_prevalence
-from .statistics.sensitivity import SensitivityBand, sensitivity_band
+from .statistics.correction.agreement import Agreement, agreement_test
+from .statistics.correction.confusion import FEW, answers_by_class
+from .statistics.correction.depth import DepthCheck, compare_confidence
+from .statistics.correction.fit import ALARM, LabelShiftTest, label_shift_test
+from .statistics.correction.prevalence import Prevalence, PrevalenceEstimate, Validation, estimate_prevalence
+from .statistics.correction.sensitivity import SensitivityBand, sensitivity_band
+from .statistics.differences.preparation import PreparationSensitivity
 from .statistics.table import LabelTable
 
 BLIND_SPOT = (

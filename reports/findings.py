@@ -14,11 +14,11 @@ from .formatting import count, percent, plural, printable
 from .further import Further, further
 from .judges import JudgeLabels, Judges, judge_faces, judge_notes
 from .selected import Selected, read_selected
-from .statistics.comparison import Comparison, compare_to_reference
+from .statistics.correction.prevalence import Validation
+from .statistics.differences.comparison import Comparison, compare_to_reference
+from .statistics.differences.preparation import PreparationSensitivity
+from .statistics.differences.references import NAMED_REFERENCES, Reference, as_labelled, reference
 from .statistics.label_audit import AuditEstimate
-from .statistics.preparation import PreparationSensitivity
-from .statistics.prevalence import Validation
-from .statistics.references import NAMED_REFERENCES, Reference, as_labelled, reference
 from .statistics.shares import ConfidenceSummary, LabelShares, confidence_summary, label_shares
 from .statistics.sweep import Sweep, sweep_of
 from .statistics.table import LabelTable

@@ -8,11 +8,11 @@ import numpy as np
 
 from .settings import plain
 from .statistics.answers import AnsweredConfusion
-from .statistics.bayes import BayesianShares, bayesian_shares
-from .statistics.confusion import answers_by_class
+from .statistics.correction.bayes import BayesianShares, bayesian_shares
+from .statistics.correction.confusion import answers_by_class
+from .statistics.correction.prevalence import Validation
 from .statistics.label_audit import AuditEstimate
 from .statistics.planning import Plan, plan
-from .statistics.prevalence import Validation
 from .statistics.table import LabelTable
 from .values import by_name, estimates
 

@@ -11,8 +11,8 @@ from ..runtime.errors import DataError
 from .correction import Correction, correct, missing_validation, shares_beside
 from .formatting import NBSP, listed, percent, plural, points, printable
 from .settings import plain
-from .statistics.judges import JudgeAgreement, compare_judges
-from .statistics.prevalence import Validation
+from .statistics.correction.prevalence import Validation
+from .statistics.differences.judges import JudgeAgreement, compare_judges
 from .statistics.table import LabelTable
 from .values import by_name, interval, share_data
 

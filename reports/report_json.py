@@ -16,10 +16,10 @@ from .judges import judges_data
 from .samples import Compared
 from .selected import selected_data
 from .settings import plain
-from .statistics.comparison import Comparison, PairedComparison
-from .statistics.depth import DepthCheck
-from .statistics.preparation import PreparationSensitivity
-from .statistics.prevalence import ASSUMPTION
+from .statistics.correction.depth import DepthCheck
+from .statistics.correction.prevalence import ASSUMPTION
+from .statistics.differences.comparison import Comparison, PairedComparison
+from .statistics.differences.preparation import PreparationSensitivity
 from .statistics.shares import LabelShares
 from .statistics.sweep import Sweep
 from .values import by_name, estimates, interval, share_data

@@ -15,8 +15,8 @@ from .formatting import NBSP, listed, printable
 from .html.sprites import Face
 from .selected import read_selected
 from .statistics.arrays import Ints
-from .statistics.comparison import Comparison, PairedComparison, compare_counts, compare_paired, holm
-from .statistics.prevalence import Validation
+from .statistics.correction.prevalence import Validation
+from .statistics.differences.comparison import Comparison, PairedComparison, compare_counts, compare_paired, holm
 from .statistics.shares import LabelShares, label_shares
 from .statistics.table import LabelTable
 

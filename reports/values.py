@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .statistics.distance import Interval
+from .statistics.differences.distance import Interval
 from .statistics.shares import LabelShares
 
 

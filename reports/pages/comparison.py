@@ -17,7 +17,7 @@ from ..html.tiles import Tile, confidence_only, label_only, make_tiles
 from ..report_json import comparison_json
 from ..samples import Compared, Sample, compare_samples
 from ..settings import Table, run_facts, settings_tables
-from ..statistics.comparison import PairedComparison
+from ..statistics.differences.comparison import PairedComparison
 
 _SAMPLE = 30
 _PER_LABEL = 12

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..formatting import EN_DASH, NBSP, percent, percent_range, plural, printable
 from ..html.document import render_document
-from ..statistics.ranking import Ranking, Row
+from ..statistics.differences.ranking import Ranking, Row
 
 HEADINGS = (
     "Model",

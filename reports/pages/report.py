@@ -29,10 +29,10 @@ from ..html.tiles import Tile, confidence_only, first_and_second, label_and_conf
 from ..judges import MOST, JudgeLabels, Judges, judges_sentence
 from ..report_json import mean_confidence, report_data
 from ..settings import licences, run_facts, settings_tables
-from ..statistics.comparison import Comparison, LabelDifference
+from ..statistics.correction.prevalence import ASSUMPTION, Validation
+from ..statistics.differences.comparison import Comparison, LabelDifference
+from ..statistics.differences.preparation import PreparationSensitivity
 from ..statistics.label_audit import AuditEstimate
-from ..statistics.preparation import PreparationSensitivity
-from ..statistics.prevalence import ASSUMPTION, Validation
 from ..statistics.shares import LabelShares
 from ..statistics.sweep import Sweep
 from ..statistics.table import LabelTable, read_labels

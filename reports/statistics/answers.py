@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arrays import Floats, Ints
-from .bayes import dirichlet, highest_density
-from .judges import cohens_kappa
+from .correction.bayes import dirichlet, highest_density
+from .differences.judges import cohens_kappa
 from .table import LabelTable
 
 NO_ANSWER = -1

@@ -57,7 +57,7 @@ def plan(
     Args:
         classes: K names.
         confusion: validation faces [K, K] by label (row) and true class (column), see
-            :func:`fergan.reports.statistics.confusion.answers_by_class`.
+            :func:`fergan.reports.statistics.correction.confusion.answers_by_class`.
         shares: the shares [K] that are expected; equal ones if nothing is known.
         n: faces that there are, for the half-width of today; None before a run, for endless ones.
         target: half the width of an interval, as a fraction: 0.02 is two points.

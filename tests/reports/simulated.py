@@ -4,7 +4,7 @@ from pathlib import Path
 
 import fergan
 import numpy as np
-from fergan.reports.statistics.prevalence import Validation
+from fergan.reports.statistics.correction.prevalence import Validation
 
 FER2013_SHARES = np.array([3995, 436, 4097, 7215, 4830, 3171, 4965]) / 28709
 HAPPY_AND_NEUTRAL = np.array([0.02, 0, 0, 0.62, 0.03, 0, 0.33])

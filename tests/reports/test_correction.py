@@ -7,10 +7,10 @@ from fergan.reports.correction import BLIND_SPOT, correct
 from fergan.reports.findings import evaluate
 from fergan.reports.markdown import markdown
 from fergan.reports.pages.report import build_report
-from fergan.reports.statistics.agreement import agreement_test
-from fergan.reports.statistics.comparison import compare_to_reference
-from fergan.reports.statistics.prevalence import Validation, estimate_prevalence
-from fergan.reports.statistics.references import as_labelled, reference
+from fergan.reports.statistics.correction.agreement import agreement_test
+from fergan.reports.statistics.correction.prevalence import Validation, estimate_prevalence
+from fergan.reports.statistics.differences.comparison import compare_to_reference
+from fergan.reports.statistics.differences.references import as_labelled, reference
 from fergan.reports.statistics.table import LabelTable
 
 from .conftest import CLASSES

@@ -9,9 +9,9 @@ import pytest
 from fergan.reports.markdown import markdown
 from fergan.reports.pages.report import build_report
 from fergan.reports.report_json import schema
+from fergan.reports.statistics.correction.prevalence import Validation
+from fergan.reports.statistics.differences.preparation import preparation_record, read_preparation
 from fergan.reports.statistics.label_audit import prediction_powered, stratified_sample
-from fergan.reports.statistics.preparation import preparation_record, read_preparation
-from fergan.reports.statistics.prevalence import Validation
 from fergan.reports.statistics.table import read_labels
 from jsonschema import Draft202012Validator
 

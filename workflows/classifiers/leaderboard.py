@@ -13,7 +13,7 @@ import numpy as np
 
 from ...reports.formatting import moment
 from ...reports.pages.leaderboard import leaderboard_data, leaderboard_markdown, leaderboard_page
-from ...reports.statistics.ranking import Entry, Ranking, rank
+from ...reports.statistics.differences.ranking import Entry, Ranking, rank
 from ...runtime.errors import DataError
 from ...runtime.files import json_text, printable
 

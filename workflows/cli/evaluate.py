@@ -11,7 +11,7 @@ from .options import VIEWS, classifier_options, data_sets_option, device_option,
 from .output import print_table
 
 if TYPE_CHECKING:
-    from ...reports.statistics.ranking import Ranking
+    from ...reports.statistics.differences.ranking import Ranking
 
 
 @click.command(epilog="Example: fergan evaluate --model fernet --data fer2013.csv --views ten")

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ...reports.statistics.preparation import PreparationSensitivity, read_preparation
-from ...reports.statistics.prevalence import Validation
+from ...reports.statistics.correction.prevalence import Validation
+from ...reports.statistics.differences.preparation import PreparationSensitivity, read_preparation
 from ...reports.statistics.table import LabelTable
 from ...runtime.errors import DataError, counted
 from ...runtime.files import printable, read_json, read_regular

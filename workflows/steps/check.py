@@ -12,12 +12,12 @@ import pandas as pd
 from ...data.run_record.settings import ClassifyRecord
 from ...reports.correction import tested_label_shift, unseen
 from ...reports.formatting import listed, plural
-from ...reports.statistics.clusters import clustered_distance, clustered_shares
-from ...reports.statistics.comparison import compare_counts, compare_to_reference
-from ...reports.statistics.distance import Interval, corrected_distance
-from ...reports.statistics.fit import LabelShiftTest
-from ...reports.statistics.prevalence import Validation, estimate_prevalence
-from ...reports.statistics.references import (
+from ...reports.statistics.correction.fit import LabelShiftTest
+from ...reports.statistics.correction.prevalence import Validation, estimate_prevalence
+from ...reports.statistics.differences.clusters import clustered_distance, clustered_shares
+from ...reports.statistics.differences.comparison import compare_counts, compare_to_reference
+from ...reports.statistics.differences.distance import Interval, corrected_distance
+from ...reports.statistics.differences.references import (
     NAMED_REFERENCES,
     Reference,
     as_labelled,

@@ -13,7 +13,7 @@ from ...classify.feature_reference import mahalanobis, read_feature_reference
 from ...data.faces import CROPS, FFHQ_BOX, FILTER, Box, Preparation, detect_faces, part_of_square
 from ...data.run_record.settings import ClassifyRecord
 from ...reports.settings import plain
-from ...reports.statistics.preparation import preparation_record
+from ...reports.statistics.differences.preparation import preparation_record
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import json_text, printable, write_atomically
 from ..progress import OnProgress, no_progress

@@ -9,7 +9,7 @@ from fergan.data.run_record.settings import GenerateRecord
 from fergan.reports.html.gallery import SCALE, command, gallery_data
 from fergan.reports.html.selection import PER_LABEL, Selection
 from fergan.reports.html.sprites import Cell, Sprites
-from fergan.reports.statistics.preparation import preparation_record, read_preparation
+from fergan.reports.statistics.differences.preparation import preparation_record, read_preparation
 from fergan.reports.statistics.table import read_labels
 from fergan.runtime.errors import DataError
 

@@ -15,7 +15,7 @@ from fergan.reports.pages.comparison import build_comparison
 from fergan.reports.pages.label_audit import build_audit_page
 from fergan.reports.pages.report import build_report
 from fergan.reports.samples import Sample
-from fergan.reports.statistics.prevalence import Validation
+from fergan.reports.statistics.correction.prevalence import Validation
 from fergan.reports.statistics.table import read_labels
 from PIL import Image
 

@@ -9,8 +9,8 @@ from fergan.data.run_record.settings import ClassifyRecord, GenerateRecord
 from fergan.reports.markdown import comparison_markdown
 from fergan.reports.pages.comparison import build_comparison
 from fergan.reports.samples import Sample, compare_samples, split_by_psi
-from fergan.reports.statistics.comparison import PairedComparison
-from fergan.reports.statistics.prevalence import Validation
+from fergan.reports.statistics.correction.prevalence import Validation
+from fergan.reports.statistics.differences.comparison import PairedComparison
 from fergan.reports.statistics.table import LabelTable, read_labels
 from fergan.runtime.errors import DataError
 

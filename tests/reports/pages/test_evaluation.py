@@ -12,7 +12,7 @@ import pytest
 from fergan.reports.pages.evaluation import Filters, Look, Pictures, build_evaluation_page, overlay
 from fergan.reports.pages.leaderboard import leaderboard_data, leaderboard_markdown, leaderboard_page
 from fergan.reports.report_json import schema
-from fergan.reports.statistics.ranking import Entry, mcnemar, rank
+from fergan.reports.statistics.differences.ranking import Entry, mcnemar, rank
 
 from ..markup import HOSTILE, assert_self_contained
 

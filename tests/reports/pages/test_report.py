@@ -12,7 +12,7 @@ import pytest
 from fergan.reports.html.document import Report, write_report
 from fergan.reports.html.selection import SHOW_ALL
 from fergan.reports.pages.report import build_report
-from fergan.reports.statistics.prevalence import Validation, estimate_prevalence
+from fergan.reports.statistics.correction.prevalence import Validation, estimate_prevalence
 from fergan.runtime.errors import DataError
 from PIL import Image
 from scipy.stats import binomtest, chi2

@@ -9,7 +9,7 @@ from fergan.reports.markdown import markdown
 from fergan.reports.pages.report import build_report
 from fergan.reports.report_json import schema
 from fergan.reports.samples import Sample, compare_samples
-from fergan.reports.statistics.prevalence import Validation
+from fergan.reports.statistics.correction.prevalence import Validation
 from fergan.reports.statistics.table import read_labels
 from jsonschema import Draft202012Validator
 

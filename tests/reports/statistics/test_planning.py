@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
+from fergan.reports.statistics.correction.prevalence import estimate_prevalence
 from fergan.reports.statistics.planning import plan
-from fergan.reports.statistics.prevalence import estimate_prevalence
 
 CONFUSION = np.array([[80, 10, 5], [15, 70, 10], [5, 20, 85]])
 SHARES = np.array([0.5, 0.3, 0.2])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fergan.data.labels import FER2013
 from fergan.data.run_record.settings import ClassifyRecord
-from fergan.reports.statistics.references import FER2013_TRAINING
+from fergan.reports.statistics.differences.references import FER2013_TRAINING
 from fergan.workflows.run_folder.folder import RunFolder
 from fergan.workflows.run_folder.labels import label_table, merge_parts, write_part
 

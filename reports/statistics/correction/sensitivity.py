@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import Floats
+from ..arrays import Floats
 from .confusion import answers_by_class, confusion_matrix, hard_outputs, simplex_least_squares, smoothing_for
 from .prevalence import Validation
 from .score import score_interval

@@ -2,7 +2,7 @@
 
 Under label shift the expected labels are `M p`, a mixture of the columns of the confusion matrix M, so they lie in the
 hull of these columns. Labels outside the hull, further than luck takes them, refute the assumption that every corrected
-share rests on (:data:`~fergan.reports.statistics.prevalence.ASSUMPTION`). The converse does not hold. Inside the hull
+share rests on (:data:`~.prevalence.ASSUMPTION`). The converse does not hold. Inside the hull
 other mistakes are answered by other shares, not by a misfit: the test is blind where every expression is common, and to
 a fifth of the faces being answered like those of another expression. So a verdict of 'holds' is given only where fewer
 mistakes would have been noticed.
@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arrays import Floats, Ints
+from ..arrays import Floats, Ints
 
 Verdict = Literal["holds", "refuted", "cannot tell"]
 

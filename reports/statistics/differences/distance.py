@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import Floats, Ints
-from .prevalence import Validation, estimate_prevalence, unmixed_shares
+from ..arrays import Floats, Ints
+from ..correction.prevalence import Validation, estimate_prevalence, unmixed_shares
 from .references import Reference
 
 NOISE_DRAWS = 2000
@@ -40,7 +40,7 @@ def corrected_distance(
             a reference): see :func:`.clusters.clustered_shares`. By default all faces are independent.
 
     Raises:
-        ValueError: as for :func:`fergan.reports.statistics.prevalence.estimate_prevalence`.
+        ValueError: as for :func:`fergan.reports.statistics.correction.prevalence.estimate_prevalence`.
     """
     first, second = means or (None, None)
     shares, draws = unmixed_shares(*ours, replicates=NOISE_DRAWS, seed=seed, means=first)

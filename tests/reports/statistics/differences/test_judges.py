@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from fergan.reports.judges import JudgeLabels, judge_faces, judge_notes, judges_sentence
-from fergan.reports.statistics.judges import agreement_of, cohens_kappa, compare_judges, fleiss_kappa
+from fergan.reports.statistics.differences.judges import agreement_of, cohens_kappa, compare_judges, fleiss_kappa
 from fergan.reports.statistics.table import LabelTable
 from fergan.runtime.errors import DataError
 

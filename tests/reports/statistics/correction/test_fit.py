@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from fergan.reports.statistics.confusion import answers_by_class
-from fergan.reports.statistics.fit import best_mixture, label_shift_test, smoothed_columns
+from fergan.reports.statistics.correction.confusion import answers_by_class
+from fergan.reports.statistics.correction.fit import best_mixture, label_shift_test, smoothed_columns
 from scipy.optimize import minimize
 from scipy.special import xlogy
 
-from ..simulated import ANSWERS, FER2013_SHARES, HAPPY_AND_NEUTRAL, LABELS, faces, validation
+from ...simulated import ANSWERS, FER2013_SHARES, HAPPY_AND_NEUTRAL, LABELS, faces, validation
 
 ALONE = np.eye(7)[3]
 CONFUSION = answers_by_class(ANSWERS, LABELS)

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import Floats, Ints
+from ..arrays import Floats, Ints
 from .distance import Interval, total_variation_interval
 
 Labelled = tuple[ArrayLike, Sequence[Hashable]]

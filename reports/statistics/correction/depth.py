@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..formatting import percent
+from ...formatting import percent
+from ..shares import entropy_bits
 from .prevalence import Validation
-from .shares import entropy_bits
 
 _CHUNK = 1 << 16  # points at a time, so that millions of faces need little memory beside their scores
 _NOTICEABLE = 0.147  # Cliff's delta below this counts as negligible (Romano et al. 2006)

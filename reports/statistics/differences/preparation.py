@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.errors import DataError
-from .arrays import Ints
+from ....runtime.errors import DataError
+from ..arrays import Ints
+from ..shares import LabelShares, label_shares
 from .comparison import PairedComparison, compare_paired
-from .shares import LabelShares, label_shares
 
 FORMAT = 1
 _MOST_FACES = 100_000

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 from fergan.classify.feature_reference import feature_reference, mahalanobis
-from fergan.reports.statistics.depth import compare_confidence, compare_scores
-from fergan.reports.statistics.prevalence import Validation
+from fergan.reports.statistics.correction.depth import compare_confidence, compare_scores
+from fergan.reports.statistics.correction.prevalence import Validation
 from scipy import stats
 
 

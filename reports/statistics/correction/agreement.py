@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import Floats
+from ..arrays import Floats
 from .prevalence import Validation, method_outputs
 
 _DRAWS = 499

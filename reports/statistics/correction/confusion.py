@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...data.face_set import confusion_counts
-from .arrays import Floats, Ints
+from ....data.face_set import confusion_counts
+from ..arrays import Floats, Ints
 
 FEW = 50
 """Validation faces of a class: with fewer its column of the confusion matrix is smoothed, and a report warns."""

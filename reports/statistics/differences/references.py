@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ...data.labels import FER2013, canonical_label
-from ...runtime.errors import DataError
-from ..formatting import listed, printable
-from .arrays import Floats, Ints
-from .confusion import answers_by_class, confusion_matrix, hard_outputs, smoothing_for
-from .prevalence import Validation
+from ....data.labels import FER2013, canonical_label
+from ....runtime.errors import DataError
+from ...formatting import listed, printable
+from ..arrays import Floats, Ints
+from ..correction.confusion import answers_by_class, confusion_matrix, hard_outputs, smoothing_for
+from ..correction.prevalence import Validation
 
 FER2013_TRAINING = (3995, 436, 4097, 7215, 4830, 3171, 4965)
 """Faces of each class in FER2013's Training split, in the order of `FER2013` (counted in fer2013.csv)."""

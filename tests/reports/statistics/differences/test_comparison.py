@@ -2,15 +2,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from fergan.data.labels import FER2013
-from fergan.reports.statistics.comparison import (
+from fergan.reports.statistics.correction.prevalence import Validation
+from fergan.reports.statistics.differences.comparison import (
     compare_counts,
     compare_paired,
     compare_to_reference,
     holm,
 )
-from fergan.reports.statistics.distance import corrected_distance, total_variation_interval
-from fergan.reports.statistics.prevalence import Validation
-from fergan.reports.statistics.references import FER2013_TRAINING, Reference, reference, reference_from_table
+from fergan.reports.statistics.differences.distance import corrected_distance, total_variation_interval
+from fergan.reports.statistics.differences.references import (
+    FER2013_TRAINING,
+    Reference,
+    reference,
+    reference_from_table,
+)
 from fergan.runtime.errors import DataError
 from scipy import stats
 

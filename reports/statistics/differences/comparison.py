@@ -12,11 +12,11 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..formatting import NBSP, count, percent, plural
-from .arrays import Floats, Ints
+from ...formatting import NBSP, count, percent, plural
+from ..arrays import Floats, Ints
+from ..shares import share_interval, wilson_interval
 from .distance import NOISE_DRAWS, Interval, share_noise, total_variation_interval
 from .references import Reference
-from .shares import share_interval, wilson_interval
 
 _DRAWS = 9999  # of a Monte Carlo test: p-values in steps of 0.0001
 _EXPECTED = 5  # below this the chi-square approximation is not trusted (Cochran 1954)

@@ -24,11 +24,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arrays import Floats, Ints
+from ..arrays import Floats, Ints
+from ..shares import share_interval
 from .confusion import confusion_matrix, hard_outputs, simplex_least_squares, smoothing_for
 from .likelihood import CHUNK, calibrate, chunks, expectation_maximisation, fit_calibration
 from .score import score_interval
-from .shares import share_interval
 
 METHODS = ("CC", "PCC", "ACC", "PACC", "EM")
 

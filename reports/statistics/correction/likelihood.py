@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arrays import Floats
+from ..arrays import Floats
 from .confusion import simplex_least_squares
 
 CHUNK = 1 << 16  # faces at a time: a million of them never need more than a few of these tables beside their own

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from fergan.data.labels import FER2013
-from fergan.reports.statistics.clusters import clustered_distance
-from fergan.reports.statistics.comparison import compare_counts
-from fergan.reports.statistics.distance import total_variation_interval
-from fergan.reports.statistics.references import as_labelled, reference
+from fergan.reports.statistics.differences.clusters import clustered_distance
+from fergan.reports.statistics.differences.comparison import compare_counts
+from fergan.reports.statistics.differences.distance import total_variation_interval
+from fergan.reports.statistics.differences.references import as_labelled, reference
 
-from ..simulated import FER2013_SHARES, faces, validation
+from ...simulated import FER2013_SHARES, faces, validation
 
 SHARES = [0.55, 0.25, 0.12, 0.05, 0.03]
 

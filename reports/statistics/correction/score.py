@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Floats
+from ..arrays import Floats
 
 _TINY = 1e-12
 _STEPS = 32  # of the bisection: limits are found to 1e-9

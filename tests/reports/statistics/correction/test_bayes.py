@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from fergan.reports.statistics.bayes import (
+from fergan.reports.statistics.correction.bayes import (
     bayesian_shares,
     credible_limits,
     highest_density,
@@ -8,10 +8,10 @@ from fergan.reports.statistics.bayes import (
     posterior_draws,
     under_both_priors,
 )
-from fergan.reports.statistics.confusion import answers_by_class
+from fergan.reports.statistics.correction.confusion import answers_by_class
 from scipy.stats import beta
 
-from ..simulated import ANSWERS, LABELS
+from ...simulated import ANSWERS, LABELS
 
 M = np.array([[0.8, 0.1, 0.1], [0.1, 0.7, 0.2], [0.1, 0.2, 0.7]])
 

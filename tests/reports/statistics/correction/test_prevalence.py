@@ -3,14 +3,14 @@ from pathlib import Path
 import fergan
 import numpy as np
 import pytest
-from fergan.reports.statistics.confusion import confusion_matrix, hard_outputs, simplex_least_squares
-from fergan.reports.statistics.likelihood import calibrate, expectation_maximisation, fit_calibration
-from fergan.reports.statistics.prevalence import Validation, estimate_prevalence, unmixed_shares
-from fergan.reports.statistics.sensitivity import sensitivity_band
+from fergan.reports.statistics.correction.confusion import confusion_matrix, hard_outputs, simplex_least_squares
+from fergan.reports.statistics.correction.likelihood import calibrate, expectation_maximisation, fit_calibration
+from fergan.reports.statistics.correction.prevalence import Validation, estimate_prevalence, unmixed_shares
+from fergan.reports.statistics.correction.sensitivity import sensitivity_band
 from fergan.reports.statistics.shares import wilson_interval
 from scipy.optimize import minimize
 
-from ..simulated import faces, validation
+from ...simulated import faces, validation
 
 K = 4
 

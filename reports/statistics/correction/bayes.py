@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import Floats, Ints
+from ..arrays import Floats, Ints
 
 PRIOR = 0.5
 _CHAINS = 48  # under each prior

@@ -13,11 +13,11 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...data.face_set import confusion_counts
-from .arrays import Floats, Ints
+from ....data.face_set import confusion_counts
+from ..arrays import Floats, Ints
+from ..shares import LabelShares, label_shares, wilson_interval
+from ..table import LabelTable
 from .distance import Interval
-from .shares import LabelShares, label_shares, wilson_interval
-from .table import LabelTable
 
 
 @dataclass(frozen=True)
