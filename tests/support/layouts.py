@@ -195,10 +195,8 @@ def tensorflow_discriminator(discriminator):
     return settings, variables
 
 
-def write_tensorflow(path, generator, discriminator=None, version=4, protocol=4, extra_settings=None):
-    """A pickle of the TensorFlow programs: (None, D, Gs)."""
-    config = generator.config
-    state = {name: tensor.numpy() for name, tensor in generator.state_dict().items()}
+def tensorflow_components(state):
+    """The variables of both networks by their names in the TensorFlow programs, from a generator's arrays."""
     components = {"mapping": [], "synthesis": []}
     layers = {"conv0": "Conv0_up", "conv1": "Conv1", "torgb": "ToRGB", "skip": "Skip"}
     for name, array in state.items():
@@ -228,6 +226,13 @@ def write_tensorflow(path, generator, discriminator=None, version=4, protocol=4,
             else:
                 value = array if array.ndim else np.float32(array)
                 components[network].append((layer + parts[2], value))
+    return components
+
+
+def write_tensorflow(path, generator, discriminator=None, version=4, protocol=4, extra_settings=None):
+    """A pickle of the TensorFlow programs: (None, D, Gs)."""
+    config = generator.config
+    state = {name: tensor.numpy() for name, tensor in generator.state_dict().items()}
     settings = {
         "latent_size": config.z_dim,
         "dlatent_size": config.w_dim,
@@ -255,7 +260,7 @@ def write_tensorflow(path, generator, discriminator=None, version=4, protocol=4,
                 made.state |= {"input_shapes": [[None, config.z_dim]], "output_names": ["images_out"]}
             return made
 
-        parts = {name: network(f"G_{name}", {}, variables) for name, variables in components.items()}
+        parts = {name: network(f"G_{name}", {}, variables) for name, variables in tensorflow_components(state).items()}
         own = [("lod", np.float32(0)), ("dlatent_avg", state["mapping.w_avg"])]
         d = discriminator and network("D", *tensorflow_discriminator(discriminator))
         data = pickle.dumps((None, d, network("Gs", settings, own, **parts)), protocol)

@@ -171,17 +171,23 @@ def check(
     sentence = (
         f"{verdict}: total variation {distance.value:.3f} ({100 * level:g} % interval {distance.low:.3f} to "
         f"{distance.high:.3f}) from {name}, {kind} of {plural(len(ours.table), 'face')}; allowed {max_tv:g}"
+        f"{_consequence(verdict, refuted)}"
     )
+    return CheckResult(distance, max_tv, verdict, sentence.replace("\N{NO-BREAK SPACE}", " "), tuple(warnings), tests)
+
+
+def _consequence(verdict: str, refuted: list[str]) -> str:
+    """The end of the sentence, for verdicts that need one."""
     if verdict == "undecided":
-        sentence += "; more faces would decide"
+        return "; more faces would decide"
     if verdict == "same":
-        sentence += "; both hold the same faces with the same labels"
-    if refuted:
-        sentence += (
+        return "; both hold the same faces with the same labels"
+    if verdict == "refuted":
+        return (
             f"; the labels of the {listed(refuted)} refute the correction, so corrected "
             "shares decide nothing here: check without --corrected, or label faces by hand (fergan audit labels)"
         )
-    return CheckResult(distance, max_tv, verdict, sentence.replace("\N{NO-BREAK SPACE}", " "), tuple(warnings), tests)
+    return ""
 
 
 def _check_comparable(ours: _Sample, other: _Sample, against: str, warnings: list[str]) -> None:

@@ -21,14 +21,12 @@ from fergan.classify.recipes import Augmentation, ModelSettings, Recipe, Trainin
 from fergan.classify.training.batches import Batches, with_voted_labels
 from fergan.classify.training.callbacks import EarlyStopping
 from fergan.classify.training.fast_layers import fast_clone
-from fergan.classify.training.losses import FocalCrossEntropy, class_weights
 from fergan.classify.training.optimizers import LearningRate, make_optimizer
 from fergan.classify.training.train import predict, train_classifier
 from fergan.data.face_set import FaceSet
 from fergan.data.labels import FERPLUS
 from fergan.data.readers.ferplus import ferplus_targets
 from fergan.runtime.errors import DataError, UsageError
-from sklearn.utils.class_weight import compute_class_weight
 
 LABELS = ("down", "up")
 TINY = ModelSettings("fernet", options={"widths": [8, 16], "depths": [1, 1], "stem": 4})
@@ -218,40 +216,6 @@ def test_training_in_bfloat16_learns(tmp_path: Path) -> None:
     assert train_classifier(FACES, tmp_path, changed)["accuracy"] >= 0.9
     with pytest.raises(UsageError, match="GPU"):
         train_classifier(FACES, tmp_path / "half", recipe(precision="float16"), device="cpu")
-
-
-def test_loss_is_torchs_and_focal_loss_the_papers() -> None:
-    rng = np.random.default_rng(0)
-    logits = torch.from_numpy(rng.normal(size=(6, 3)).astype(np.float32))
-    labels = torch.from_numpy(rng.integers(0, 3, 6))
-    weights = np.array([0.5, 1.0, 4.0])
-    smooth = torch.nn.functional.one_hot(labels, 3) * 0.9 + 0.1 / 3
-    expected = torch.nn.functional.cross_entropy(
-        logits, labels, torch.from_numpy(weights).float(), label_smoothing=0.1, reduction="none"
-    )
-    torch.testing.assert_close(FocalCrossEntropy(0.0, weights).call(smooth, logits), expected)
-    hard = torch.nn.functional.one_hot(labels, 3).float()
-    cross_entropy = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
-    torch.testing.assert_close(FocalCrossEntropy().call(hard, logits), cross_entropy)
-    p = torch.softmax(logits, 1)[torch.arange(6), labels]
-    torch.testing.assert_close(FocalCrossEntropy(2.0).call(hard, logits), (1 - p) ** 2 * cross_entropy)
-    certain = torch.tensor([[200.0, 0.0, 0.0]], requires_grad=True)
-    FocalCrossEntropy(0.5).call(torch.tensor([[1.0, 0, 0]]), certain).sum().backward()
-    assert torch.isfinite(certain.grad).all()
-
-
-def test_class_weights_are_scikit_learns_or_as_named() -> None:
-    labels = np.array([0, 0, 0, 1, 2, 2])
-    names = ("angry", "disgust", "fear")
-    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
-    assert np.allclose(class_weights("balanced", labels, names), expected)
-    assert class_weights("none", labels, names) is None
-    assert class_weights("disgust=5, fear=0.5", labels, names).tolist() == [1, 5, 0.5]
-    for bad in ("sleepy=2", "angry", "angry=-1", "angry=nan"):
-        with pytest.raises(UsageError, match="class_weights"):
-            class_weights(bad, labels, names)
-    with pytest.raises(DataError, match="fear"):
-        class_weights("balanced", labels[:4], names)
 
 
 def rates(epochs: float, **changes: object) -> list[float]:

@@ -35,18 +35,47 @@ def _scores(correct: int, n: int = N) -> dict:
     }
 
 
-def make_evaluation(name: str = "small", correct: int = 30, row_hash: str = "ab" * 32) -> dict:
-    """A plausible evaluation of three classes, the last one without faces."""
-    bins = {"confidence": [None, 0.7], "accuracy": [None, correct / N], "counts": [0, N]}
-    calibration = {
+def make_calibration(accuracy: float) -> dict:
+    return {
         "ece": 0.08,
         "mce": 0.1,
         "nll": 0.9,
         "brier": 0.4,
         "mean_confidence": 0.7,
-        "mean_accuracy": correct / N,
-        "bins": bins,
+        "mean_accuracy": accuracy,
+        "bins": {"confidence": [None, 0.7], "accuracy": [None, accuracy], "counts": [0, N]},
     }
+
+
+def make_model(name: str) -> dict:
+    return {
+        "name": name,
+        "sha256": name.encode().hex().ljust(64, "0"),
+        "labels": ["happy", HOSTILE[1], "fear"],
+        "bytes": 1000,
+        "parameters": 1_234_567,
+        "macs": 33_000_000,
+        "short_run": False,
+    }
+
+
+def make_data(row_hash: str) -> dict:
+    return {
+        "name": "faces.csv, PublicTest",
+        "paths": [HOSTILE[0]],
+        "split": "PublicTest",
+        "n": N,
+        "row_hash": row_hash,
+        "labels": ["happy", HOSTILE[1], "fear"],
+        "left_out": {"contempt": 3},
+        "official": True,
+        "notes": [],
+    }
+
+
+def make_evaluation(name: str = "small", correct: int = 30, row_hash: str = "ab" * 32) -> dict:
+    """A plausible evaluation of three classes, the last one without faces."""
+    calibration = make_calibration(correct / N)
     curve = {"false_positive_rate": [0, 0.2, 1], "true_positive_rate": [0, 0.7, 1]}
     classes = [
         {"label": label, "support": 20, "precision": 0.7, "recall": _accuracy(14, 20), "f1": 0.7, "auc": 0.9}
@@ -57,26 +86,8 @@ def make_evaluation(name: str = "small", correct: int = 30, row_hash: str = "ab"
         "format": {"name": "fergan.evaluation", "version": 1},
         "created": "2026-01-31T12:00:00+00:00",
         "fergan": "0.1.0",
-        "model": {
-            "name": name,
-            "sha256": name.encode().hex().ljust(64, "0"),
-            "labels": ["happy", HOSTILE[1], "fear"],
-            "bytes": 1000,
-            "parameters": 1_234_567,
-            "macs": 33_000_000,
-            "short_run": False,
-        },
-        "data": {
-            "name": "faces.csv, PublicTest",
-            "paths": [HOSTILE[0]],
-            "split": "PublicTest",
-            "n": N,
-            "row_hash": row_hash,
-            "labels": ["happy", HOSTILE[1], "fear"],
-            "left_out": {"contempt": 3},
-            "official": True,
-            "notes": [],
-        },
+        "model": make_model(name),
+        "data": make_data(row_hash),
         "views": {"single": _scores(correct), "ten": _scores(correct + 1)},
         "view_list": [[1, 0, False]],
         "classes": classes,

@@ -1,0 +1,127 @@
+"""ONNX files say what they said in torch; files that ask for more than arithmetic are refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fergan.classify import Classifier, load_classifier
+from fergan.runtime.errors import DataError
+
+LABELS = ("angry", "happy", "neutral")
+FACES = np.random.default_rng(0).integers(0, 256, (5, 48, 48), dtype=np.uint8)
+
+
+def onnx_file(
+    path: Path, batch: int | str, channels_last: bool = False, **options: Any
+) -> tuple[Path, torch.nn.Module]:
+    """Convolution, ReLU, mean over space, dense, softmax; and the same network in torch."""
+    onnx = pytest.importorskip("onnx", reason="pip install 'fergan[onnx]' to run this test")
+    pytest.importorskip("onnxruntime")
+    from onnx import TensorProto, helper, numpy_helper
+
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3, stride=2),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(4, 3),
+        torch.nn.Softmax(dim=1),
+    )
+    arrays = dict(zip(("kernel", "bias", "dense", "shift"), network.parameters(), strict=True))
+    stored = [numpy_helper.from_array(array.detach().numpy(), name) for name, array in arrays.items()]
+    nodes = [
+        helper.make_node("Conv", ["x", "kernel", "bias"], ["a"], strides=[2, 2]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("GlobalAveragePool", ["b"], ["c"]),
+        helper.make_node("Flatten", ["c"], ["d"]),
+        helper.make_node("Gemm", ["d", "dense", "shift"], ["e"], transB=1),
+        helper.make_node(options.get("last", "Softmax"), ["e"], ["emotion"], domain=options.get("domain", "")),
+    ]
+    shape = [batch, 40, 32, 3] if channels_last else [batch, 3, 40, 32]
+    if channels_last:
+        nodes.insert(0, helper.make_node("Transpose", ["face"], ["x"], perm=[0, 3, 1, 2]))
+    if "nodes" in options:
+        nodes[-1:-1] = options["nodes"](helper)
+    name = "face" if channels_last else "x"
+    graph = helper.make_graph(
+        nodes,
+        "classifier",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("emotion", TensorProto.FLOAT, [batch, 3])],
+        [*stored, *options.get("arrays", ())],
+    )
+    imports = [helper.make_opsetid("", 17)]
+    imports += [helper.make_opsetid(options["domain"], 1)] if "domain" in options else []
+    model = helper.make_model(graph, opset_imports=imports)
+    model.ir_version = 9
+    if "external" in options:
+        kernel = model.graph.initializer[0]
+        (path.parent / "beside.bin").write_bytes(kernel.raw_data)
+        kernel.ClearField("raw_data")
+        kernel.data_location = TensorProto.EXTERNAL
+        kernel.external_data.add(key="location", value=options["external"])
+    onnx.save_model(model, path)
+    path.with_suffix(".json").write_text(json.dumps({"labels": LABELS, "input_range": [0, 1]}))
+    return path, network
+
+
+def test_channels_of_different_ranges(tmp_path: Path) -> None:
+    """Normalise as torchvision does: of 0..1, less the mean, by the deviation."""
+    path, network = onnx_file(tmp_path / "model.onnx", "N")
+    gray = torch.from_numpy(FACES).float()[:, None]
+    resized = torch.nn.functional.interpolate(gray, (40, 32), mode="bilinear", antialias=True)
+    mean, deviation = (torch.tensor(of)[:, None, None] for of in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    with torch.inference_mode():
+        expected = network((resized / 255 - mean) / deviation).numpy()
+    np.testing.assert_allclose(load_classifier(path, "cpu", input_range="imagenet").predict(FACES), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("batch", "channels_last"), [("N", False), (1, False), (2, True)])
+def test_onnx(batch: int | str, channels_last: bool, tmp_path: Path) -> None:
+    path, network = onnx_file(tmp_path / "model.onnx", batch, channels_last, external="beside.bin")
+    classifier: Classifier = load_classifier(path, "cpu")
+    assert (classifier.engine, classifier.input_shape) == ("onnxruntime", (40, 32, 3))
+    assert (classifier.input_name, classifier.output_name) == ("face" if channels_last else "x", "emotion")
+    pixels = np.random.default_rng(0).uniform(0, 1, (5, 40, 32, 3)).astype(np.float32)
+    pictures = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        expected, features = network(pictures).numpy(), network[:4](pictures).numpy()
+    np.testing.assert_allclose(classifier.call(pixels), expected, atol=1e-5)
+    assert classifier.predict(FACES).shape == (5, 3)
+    found = np.concatenate([classifier.features(FACES[i : i + 1]) for i in range(5)])
+    np.testing.assert_allclose(found, classifier.features(FACES), atol=1e-6)
+    assert found.shape == features.shape
+
+
+def test_onnx_files_that_ask_for_more_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model" / "model.onnx"
+    path.parent.mkdir()
+
+    def tile(helper: Any) -> list[Any]:
+        big = helper.make_tensor("big", 7, [2], [1, 2**40])
+        return [
+            helper.make_node("Constant", [], ["times"], value=big),
+            helper.make_node("Tile", ["e", "times"], ["huge"]),
+        ]
+
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"last": "Softmax", "domain": "my.ops"}, "operator Softmax of my.ops"),
+        ({"external": "../beside.bin"}, "outside its own folder"),
+        ({"external": "/etc/hostname"}, "outside its own folder"),
+        ({"external": "gone.bin"}, "not beside it"),
+        ({"nodes": tile}, "makes an array huge"),
+    ]
+    for options, reason in cases:
+        onnx_file(path, "N", **options)
+        with pytest.raises(DataError, match=reason):
+            load_classifier(path, "cpu")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match="damaged"):
+        load_classifier(path, "cpu")
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(DataError, match="fergan\\[onnx\\]"):
+        load_classifier(path, "cpu")
