@@ -34,7 +34,7 @@ def faces() -> np.ndarray:
     """uint8 [4, 64, 64, 3] of the bundled generator."""
     from fergan.stylegan.generator import load_generator
 
-    return np.asarray(load_generator().generate(list(range(4))))
+    return np.asarray(load_generator("stylegan2-faces-64").generate(list(range(4))))
 
 
 def canvas(faces: np.ndarray, places: list[Place], size: tuple[int, int] = SIZE) -> np.ndarray:
