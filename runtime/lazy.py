@@ -16,7 +16,8 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Face:
     Args:
         package: the ``__name__`` of the package.
         homes: public name -> the module below the package that holds it, such as ``faces``, or
-            ``statistics.correction.fit:test`` where it has another name there. Editors read the imports under ``TYPE_CHECKING`` instead.
+            ``statistics.correction.fit:test`` where it has another name there. Editors read the imports under
+            ``TYPE_CHECKING`` instead.
     """
 
     def get(name: str) -> Any:
