@@ -74,7 +74,7 @@ def judged_trainer(folder: Path) -> StyleGAN2Trainer:
 
 
 def test_training_brings_the_faces_nearer_to_real_ones(data_folder: Path, tmp_path: Path) -> None:
-    """KID falls from snapshot to snapshot within a minute of training at 32 pixels.
+    """KID falls from snapshot to snapshot within seconds of training at 32 pixels.
 
     It is taken over coarse pixels: what a network of expressions sees means nothing before there are faces.
     """
@@ -85,7 +85,7 @@ def test_training_brings_the_faces_nearer_to_real_ones(data_folder: Path, tmp_pa
         return pictures.reshape(len(pictures), 8, 4, 8, 4, 3).mean(axis=(2, 4)).reshape(len(pictures), -1) / 255
 
     distances = []
-    for kimg in (0.016, 0.5, 2.0, 5.0):
+    for kimg in (0.016, 0.5, 2.0):
         it = trainer(config, learning_rate=0.001, r1_gamma=1.0)
         loop = LoopSettings(total_kimg=kimg, batch_size=16, snapshot_kimg=5, ema_kimg=(5,))
         generator = load_generator(train_gan(it, images, tmp_path, loop), device="cpu")

@@ -42,8 +42,8 @@ def test_under_label_shift_alarms_are_as_rare_as_promised(n: int) -> None:
     rng = np.random.default_rng(n)
     alarms = {}
     for name, shares, reports in (
-        ("edge", HAPPY_AND_NEUTRAL, 120),
-        ("corner", ALONE, 160),
+        ("edge", HAPPY_AND_NEUTRAL, 80),
+        ("corner", ALONE, 120),
         ("inside", FER2013_SHARES, 40),
     ):
         p_values = []
