@@ -1,7 +1,9 @@
 """The worth of each choice of a StyleGAN2 training: ``python -m benchmarks.training_quality --data faces.zip``.
 
 Trainings of equal length differ in one choice each from the recipe of the bundled wide generator. Equal are the minutes
-of CPU time on one thread, not the images: what makes a step dearer has to pay for it. Each is judged at its last
+of CPU time on one thread, not the images: what makes a step dearer has to pay for it. Only what depends on where a
+training ends has the recipe's images too, if there is the time. A training that was killed has to be removed before the
+next call. Each is judged at its last
 snapshot by ``fergan metrics``, with an average of G over 5 kimg; the recipe itself with three others too. A second call
 with the same ``--out`` measures only what is missing.
 """
@@ -79,9 +81,11 @@ def scores(data: str, network: Path) -> dict[str, float]:
 def measure(data: str, out: Path, name: str, minutes: float, resolution: int, seed: int) -> dict[str, Any]:
     folder = out / name.replace(" ", "-")
     recipe = out / "recipe.json"
-    kimg = json.loads(recipe.read_text())["kimg"] if recipe.exists() else 1000.0
-    if not TO_THE_END & CHANGES[name].keys():
-        kimg = 1000.0
+    kimg = 1000.0
+    if TO_THE_END & CHANGES[name].keys():
+        if not recipe.exists():
+            raise SystemExit(f"{name} is as long as the recipe's training: measure --change recipe first")
+        kimg = json.loads(recipe.read_text())["kimg"]
     if name.startswith("grown"):
         small = folder.with_name(folder.name + "-small")
         train(data, small, minutes * SMALL_SHARE, resolution // 2, 1000.0, seed)

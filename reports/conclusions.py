@@ -92,7 +92,7 @@ def _bearing(findings: Findings) -> str:
             "holds": ", which these labels do not speak against",
             "cannot tell": ", which these labels cannot tell",
         }[correction.label_shift.verdict]
-        beside = ", which does not hold it" if first in acc.beside else ""
+        beside = ", an interval that does not contain it" if first in acc.beside else ""
         text = (
             f"{raw}Corrected for those it makes on {_validated(correction)}, {name} is {percent(acc.shares[first])} "
             f"({percent_range(acc.low[first], acc.high[first])}{beside}), if it errs here as it does there{checked}"

@@ -151,7 +151,7 @@ def few_validation_faces(prevalence: Prevalence, classes: tuple[str, ...]) -> st
 def refutation(test: LabelShiftTest, classes: tuple[str, ...], counts: np.ndarray) -> str:
     """Why a refuted correction cannot be right, in a clause of its own."""
     if test.p_value >= ALARM:
-        return "the corrected shares lie outside their own intervals, so no shares explain the labels"
+        return "the corrected shares lie outside the limits for all labels at once, so no shares explain the labels"
     expected = test.expected_counts
     order = np.argsort(-np.abs(counts - expected) / np.sqrt(np.maximum(expected, 1)), kind="stable")[:3]
     wanted = listed([f"{expected[k]:.0f} {printable(classes[k], 40)}" for k in order])

@@ -167,16 +167,19 @@ def quality_notes(findings: Findings, unreadable: Sequence[tuple[str, str]] = ()
     if sweep is not None:
         notes.append(
             f"Every number outside the section on truncation pools the faces of {len(sweep.psi)} truncations. The same "
-            "seeds recur in them, so these faces are not independent and the pooled intervals are too narrow."
+            "seeds recur in them, so these faces are not independent: the pooled "
+            "intervals are too narrow, and the fit test refutes the correction too often."
         )
     elif findings.edited is not None:
         notes.append(
             f"Every number outside the section on strengths pools the faces of {len(findings.edited.parts)} strengths. "
-            "The same seeds recur in them, so these faces are not independent and the pooled intervals are too narrow."
+            "The same seeds recur in them, so these faces are not independent: the pooled "
+            "intervals are too narrow, and the fit test refutes the correction too often."
         )
     elif table.seeds is not None and np.unique(table.seeds).size < len(table):
         notes.append(
-            "Some seeds occur more than once, so these faces are not independent and the intervals are too narrow."
+            "Some seeds occur more than once, so these faces are not independent: the intervals are too narrow, and the fit "
+            "test refutes the correction too often."
         )
     missed = 0 if table.face_found is None else int((~table.face_found).sum())
     if missed:

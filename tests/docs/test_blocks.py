@@ -78,6 +78,7 @@ def test_every_command_of_a_page_parses(page: Path) -> None:
 def matching(pattern: str) -> list:
     """The pages on which a pattern occurs, each with what its group found."""
     found = [re.findall(pattern, page.read_text(encoding="utf-8"), re.MULTILINE) for page in pages()]
+    assert any(found), f"no page matches {pattern}"
     return [pytest.param(names, id=name) for names, name in zip(found, IDS, strict=True) if names]
 
 
