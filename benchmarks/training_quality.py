@@ -103,8 +103,11 @@ def measure(data: str, out: Path, name: str, minutes: float, resolution: int, se
 def rows(found: dict[str, Any]) -> list[str]:
     lines = []
     for half_life, measured in found["averages"].items():
-        cells = [f"{measured[f'{metric} {features}']:.{digits}f}" for features in ("fer", "efficientnet-lite0")
-                 for metric, digits in (("kid", 1), ("recall", 2))]  # fmt: skip
+        cells = [
+            cell
+            for features in ("fer", "efficientnet-lite0")
+            for cell in (f"{1000 * measured[f'kid {features}']:.1f}", f"{measured[f'recall {features}']:.2f}")
+        ]
         lines.append(f"| {found['name']} | {found['kimg']:.0f} | {half_life} | {' | '.join(cells)} |")
     return lines
 
@@ -128,7 +131,7 @@ def main() -> None:
                 arguments.data, arguments.out, name, arguments.minutes, arguments.resolution, arguments.seed
             )
             path.write_text(json.dumps(found, indent=1))
-    print("| change | kimg | EMA | KID, fer | recall, fer | KID, EfficientNet | recall, EfficientNet |")
+    print("| change | kimg | EMA | KID × 1000, fer | recall, fer | KID × 1000, EfficientNet | recall, EfficientNet |")
     print("|---|---|---|---|---|---|---|")
     for name in CHANGES:
         path = arguments.out / f"{name.replace(' ', '-')}.json"

@@ -132,6 +132,17 @@ def _skipped_rows(skipped: pd.DataFrame | None) -> tuple[tuple[str, str], ...]:
     return tuple((str(face), str(reason)) for face, reason in zip(skipped["face"], skipped["reason"], strict=True))
 
 
+def _repeated_seeds(findings: Findings) -> str | None:
+    """A clause on seeds that stand for several faces, and in what."""
+    pooled = "Every number outside the section on {} pools the faces of {} {}. The same seeds recur in them"
+    if findings.sweep is not None:
+        return pooled.format("truncation", len(findings.sweep.psi), "truncations")
+    if findings.edited is not None:
+        return pooled.format("strengths", len(findings.edited.parts), "strengths")
+    seeds = findings.table.seeds
+    return "Some seeds occur more than once" if seeds is not None and np.unique(seeds).size < len(seeds) else None
+
+
 def quality_notes(findings: Findings, unreadable: Sequence[tuple[str, str]] = ()) -> list[str]:
     """Notes that a reader should know before quoting a number; plain sentences, not escaped.
 
@@ -139,7 +150,7 @@ def quality_notes(findings: Findings, unreadable: Sequence[tuple[str, str]] = ()
         findings: the numbers.
         unreadable: names and reasons of pictures that could not be shown although the face was judged.
     """
-    table, sweep = findings.table, findings.sweep
+    table = findings.table
     notes = [] if findings.uncorrected is None else [findings.uncorrected]
     few = None if findings.correction is None else few_validation_faces(findings.correction.prevalence, table.classes)
     if few is not None:
@@ -164,22 +175,11 @@ def quality_notes(findings: Findings, unreadable: Sequence[tuple[str, str]] = ()
     twice = len(table) - len(set(table.faces)) if isinstance(table.faces, tuple) else 0
     if twice:
         notes.append(f"{plural(twice, 'face name')} occur more than once; each row is counted.")
-    if sweep is not None:
+    repeated = _repeated_seeds(findings)
+    if repeated is not None:
         notes.append(
-            f"Every number outside the section on truncation pools the faces of {len(sweep.psi)} truncations. The same "
-            "seeds recur in them, so these faces are not independent: the pooled "
-            "intervals are too narrow, and the fit test refutes the correction too often."
-        )
-    elif findings.edited is not None:
-        notes.append(
-            f"Every number outside the section on strengths pools the faces of {len(findings.edited.parts)} strengths. "
-            "The same seeds recur in them, so these faces are not independent: the pooled "
-            "intervals are too narrow, and the fit test refutes the correction too often."
-        )
-    elif table.seeds is not None and np.unique(table.seeds).size < len(table):
-        notes.append(
-            "Some seeds occur more than once, so these faces are not independent: the intervals are too narrow, and the fit "
-            "test refutes the correction too often."
+            f"{repeated}, so these faces are not independent: intervals are too narrow, and the fit test refutes the "
+            "correction too often."
         )
     missed = 0 if table.face_found is None else int((~table.face_found).sum())
     if missed:

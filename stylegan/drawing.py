@@ -27,10 +27,9 @@ class Drawing:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.network is None and self.class_index is not None:
-            from .zoo import DEFAULT_BY_CLASS
+        from .zoo import chosen_network
 
-            object.__setattr__(self, "network", DEFAULT_BY_CLASS)
+        object.__setattr__(self, "network", chosen_network(self.network, self.class_index))
 
     def open(self) -> tuple[Generator, float]:
         """The generator, loaded, and the psi by which it truncates."""

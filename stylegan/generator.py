@@ -230,7 +230,12 @@ class Generator:
         class_index: Classes = None,
     ) -> Iterator[np.ndarray]:
         """The styles that :meth:`styles` returns, float32 [num_ws, w_dim] each, made as they are taken."""
-        if isinstance(class_index, Sequence) and not isinstance(class_index, str):
+        if isinstance(class_index, Sequence | np.ndarray) and not isinstance(class_index, str):
+            seeds = list(seeds)
+            if len(seeds) != len(class_index):
+                raise UsageError(
+                    f"{len(seeds)} seeds and {len(class_index)} classes: give a class for each seed, or one"
+                )
             pairs = zip(seeds, [self.find_class(one) for one in class_index], strict=True)
         else:
             pairs = zip(seeds, itertools.repeat(self.find_class(class_index)))  # noqa: B905 - one is endless

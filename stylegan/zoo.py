@@ -19,6 +19,12 @@ DEFAULT = "stylegan2-faces-64-wide"
 DEFAULT_BY_CLASS = "dcgan-fer2013-48-cond"
 """The one that draws where a class is named and no generator."""
 
+
+def chosen_network(network: str | None, class_index: int | str | None) -> str | None:
+    """The name of the generator that draws; None for :data:`DEFAULT`."""
+    return DEFAULT_BY_CLASS if network is None and class_index is not None else network
+
+
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """How networks begin: as pickles of protocol 2 to 5."""
 

@@ -110,4 +110,4 @@ def _fitting(value: Any, hint: Any) -> Any:
                 return {str(key): _fitting(item, inner[1]) for key, item in value.items()}
         elif isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool):
             return value
-    raise TypeError(f"{type(value).__name__} is no {hint}")
+    raise TypeError(f"{type(value).__name__} is not {hint}")

@@ -87,7 +87,7 @@ def test_intervals_are_not_stretched_and_a_share_outside_raises_the_alarm() -> N
 
 
 def test_an_interval_is_printed_as_it_is() -> None:
-    """The mean answers of a run of stylegan2-faces-64, and all validation faces: PACC says 38.5 % (46.0–61.5) of neutral."""
+    """A run of stylegan2-faces-64 and all validation faces: PACC says 38.5 % (46.0–61.5) of neutral."""
     mean = np.array([0.0392, 0.0109, 0.0179, 0.5248, 0.0718, 0.0143, 0.3211])
     with np.load(FERNET) as stored:
         labels, answers = stored["labels"].astype(np.int64), stored["probabilities"]

@@ -84,7 +84,7 @@ def test_seeds_of_several_classes_share_batches_and_draw_what_each_class_alone_d
         alone = conditional.generate([seeds[row] for row in rows], class_index=index, noise_mode="random")
         assert np.array_equal(mixed[rows], alone)
     assert np.array_equal(conditional.styles(seeds, class_index=classes)[2:3], conditional.styles([5], class_index=2))
-    for wrong, error in (([0, 3], UsageError), ([0], ValueError)):
+    for wrong, error in (([0, 3], UsageError), ([0], UsageError)):
         with pytest.raises(error):
             conditional.generate([1, 2], class_index=wrong)
     monkeypatch.setattr(Generator, "batch_size", 4)

@@ -113,9 +113,10 @@ def to_generate(options: dict[str, Any]) -> GenerateOptions:
     seeds: Sequence[int]
     seeds = seed_sequence(options["seeds"]) if options["seeds"] is not None else range(options["n"] or DEFAULT_N)
     sweep = None if options["psi_sweep"] is None else parse_psi_sweep(options["psi_sweep"])
+    from ...stylegan.zoo import chosen_network
     from ..steps.generate import GenerateOptions
 
-    network, strengths, steer = options["network"], None, to_steer(options)
+    network, strengths, steer = chosen_network(options["network"], options["class_index"]), None, to_steer(options)
     if options["edit_sweep"] is None:
         edits = read_edits(options["edit"], network)
     else:

@@ -43,7 +43,7 @@ def inspect(file: str, format: str) -> None:
     from ..generators.catalogue import ensure_network
 
     if file in bundled_classifiers() and not Path(file).exists():
-        raise UsageError(f"{file} is a classifier, no generator; 'fergan models {file}' shows its card")
+        raise UsageError(f"{file} is a classifier and not a generator; 'fergan models {file}' shows its card")
     ensure_network(file)
     found = describe(find_checkpoint(file))
     if format == "json":

@@ -43,6 +43,7 @@ def print_plan(options: dict[str, Any]) -> bool:
         return False
     if options["want"] is not None:
         raise UsageError("--plan and --want exclude each other: how many seeds a search takes is not known before")
+    from ...stylegan.zoo import chosen_network
     from ..engines.plan import PlanOptions
     from ..engines.plan import plan as step
     from ..run_folder.seeds import seed_sequence
@@ -52,7 +53,7 @@ def print_plan(options: dict[str, Any]) -> bool:
     n *= len(values.split(",")) if (values := options["edit_sweep"] or options["psi_sweep"]) else 1
     wanted = PlanOptions(
         n=n,
-        network=options["network"],
+        network=chosen_network(options["network"], options["class_index"]),
         pictures=options["pictures"],
         **{name: value for name, value in given.items() if value is not None},
     )

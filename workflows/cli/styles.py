@@ -76,13 +76,16 @@ def interpolate(seeds: str, out: str, edit: tuple[str, ...], **options: Any) -> 
     from ..run_folder.seeds import parse_list
 
     keys = parse_list(seeds, "--seeds")
+    from ...stylegan.zoo import chosen_network
     from ..generators.catalogue import ensure_network
     from ..generators.interpolate import InterpolateOptions
     from ..generators.interpolate import interpolate as step
     from ..progress import progress
 
     ensure_network(options["network"])
-    wanted = InterpolateOptions(keys, edit=read_edits(edit, options["network"]), **options)
+    wanted = InterpolateOptions(
+        keys, edit=read_edits(edit, chosen_network(options["network"], options["class_index"])), **options
+    )
     with progress("Drawing", unit="frames", into=out) as show:
         path = step(wanted, out, show)
     click.echo(f"{counted(wanted.total, 'frame')} in {path}")

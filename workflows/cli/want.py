@@ -113,8 +113,9 @@ def to_steer(options: dict[str, Any]) -> dict[str, Any]:
     if options["edit"]:
         raise UsageError("--steer and --edit exclude each other; --steer moves faces by itself")
     from ...stylegan.directions import find_directions, networks_with_directions, read_direction
+    from ...stylegan.zoo import chosen_network
 
-    network = options["network"]
+    network = chosen_network(options["network"], options["class_index"])
     files = find_directions(given["direction"], network)
     if not files:
         raise UsageError(

@@ -41,7 +41,8 @@ def fernet_features() -> tuple[Callable[[torch.Tensor], torch.Tensor], int, dict
 
     def features(images: torch.Tensor) -> torch.Tensor:
         faces = faces_for(classifier, images.cpu() * 127.5 + 127.5).permute(0, 2, 3, 1).contiguous()
-        found: torch.Tensor = network(classifier.prepared(faces), training=False).mean(dim=(1, 2))
+        with keras.device("cpu"):
+            found: torch.Tensor = network(classifier.prepared(faces), training=False).mean(dim=(1, 2))
         return found.to(images.device)
 
     return features, int(head.input.shape[-1]), {"network": classifier.name, "sha256": classifier.sha256}

@@ -61,7 +61,7 @@ def judge(options: MetricsOptions, stage: Stage = silent) -> list[dict[str, Any]
         - ``value``: the mean over the repeats; ``std``: their standard deviation; ``ci95``: 95 % confidence interval of
           the mean for this data set, [low, high], null for fewer than three repeats;
         - ``floor``: the same three between real pictures and other real pictures;
-        - ``n_real``, ``n_fake``: pictures in each comparison; ``n_floor``, a side of the floor's; ``repeats``;
+        - ``n_real``, ``n_fake``: pictures in each comparison; ``n_floor``, a side of a floor of halves; ``repeats``;
         - ``fakes``: ``count`` in all, and for a generator ``network``, ``sha256``, ``truncation_psi``, ``seeds`` and,
           if it is conditional, ``class``; else ``images`` and ``reused``, which is true where repeats had to share
           fakes: the interval then leaves out the luck of which fakes there are;
@@ -273,12 +273,12 @@ def _rounds(
     order = np.random.default_rng(options.seed).permutation(len(fake))
     for repeat in range(options.repeats):
         rng = np.random.default_rng((options.seed, repeat))
-        chosen = real[rng.permutation(len(real))]
+        chosen = rng.permutation(len(real))
         fresh = len(fake) >= options.repeats * n
         fakes = order[repeat * n : (repeat + 1) * n] if fresh else rng.permutation(len(fake))[:n]
         yield (
-            _metrics(chosen[:n], fake[fakes], unseen),
-            _metrics(chosen[:half], chosen[half : 2 * half], unseen),
+            _metrics(real[chosen[:n]], fake[fakes], unseen),
+            _metrics(real[chosen[:half]], real[chosen[half : 2 * half]], unseen),
         )
 
 

@@ -250,8 +250,9 @@ class RunFolder:
             "hardware": hardware(),
         }
         make_folder(self.path)
-        self._record = RunRecord.of(values)
-        write_run(self._file, self._record)
+        written = RunRecord.of(values)
+        write_run(self._file, written)
+        self._record = written
 
     def note(self, step: str, seconds: float) -> None:
         """Add the duration of a finished step."""

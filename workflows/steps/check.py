@@ -110,12 +110,15 @@ class _Sample:
         )
 
     def label_shift(self) -> LabelShiftTest:
-        """Whether the labels refute the correction; of a sweep the first face of each seed, for the test takes faces for
-        independent ones.
+        """Whether the labels refute the correction.
+
+        Of a sweep it takes the first face of each seed, for the test supposes independent faces.
         """
         table, (_, validation) = self.table, self.to_correct()
         if self.swept():
-            table = table.where(np.isin(np.arange(len(table)), np.unique(table.seeds, return_index=True)[1]))
+            table = table.where(
+                np.isin(np.arange(len(table)), np.unique(np.asarray(table.seeds), return_index=True)[1])
+            )
         found = estimate_prevalence(table.probabilities, validation.labels, validation.probabilities, methods=("ACC",))
         return tested_label_shift(table, validation, found["ACC"])
 

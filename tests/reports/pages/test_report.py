@@ -194,7 +194,7 @@ def test_a_table_with_several_psi_shows_what_truncation_does(settings: dict) -> 
             assert (share["low"], share["high"]) == pytest.approx((low, high))
             assert f"{100 * k / 30:.1f}\N{NO-BREAK SPACE}%" in report.html
     assert "ψ 0.7" in page.text
-    assert "pooled intervals are too narrow" in page.text
+    assert "intervals are too narrow, and the fit test refutes" in page.text
 
     table["psi"] = 0.7
     assert build(table, settings).data["sweep"] is None
