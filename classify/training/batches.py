@@ -14,6 +14,7 @@ from ...data.readers.ferplus import ferplus_targets
 from ...runtime.distributed import rank, world_size
 from ...runtime.errors import DataError
 from ..backend import keras
+from ..classifier import Classifier
 from ..recipes import TrainingSettings
 from .augmentation import augment
 
@@ -43,7 +44,8 @@ def with_voted_labels(faces: FaceSet, votes: np.ndarray, mode: str) -> tuple[Fac
 
 class Batches(keras.utils.PyDataset):
     """A batch is a pure function of seed, epoch and position, so a resume repeats it; of several processes each has its
-    share of every batch. ``votes`` are float32 [N, 10].
+    share of every batch. ``votes`` are float32 [N, 10]; a ``teacher`` is its probabilities, float32 [N, K], or a
+    classifier that judges every batch as the student sees it, changed and mixed (Beyer et al. 2022, arXiv:2106.05237).
 
     Raises:
         DataError: a mode of votes that replaces the labels, and faces that do not have FER+'s
@@ -56,7 +58,7 @@ class Batches(keras.utils.PyDataset):
         votes: np.ndarray | None,
         settings: TrainingSettings,
         device: str = "cpu",
-        teacher: np.ndarray | None = None,
+        teacher: np.ndarray | Classifier | None = None,
     ) -> None:
         super().__init__()
         self.settings, self.device = settings, torch.device(device)
@@ -69,15 +71,12 @@ class Batches(keras.utils.PyDataset):
             )
         self.targets = []
         self.has_votes = None
+        self.teacher = teacher if isinstance(teacher, Classifier) else None
         if not self.by_votes:
             classes = len(faces.label_names)
             one_hot = torch.nn.functional.one_hot(torch.from_numpy(faces.labels), classes).float()
             targets = self._smooth(one_hot)
-            if teacher is not None:
-                share, softer = settings.teacher_weight, 1 / settings.teacher_temperature
-                soft = torch.from_numpy(teacher).float().clamp(min=1e-7) ** softer
-                targets = torch.lerp(targets, (soft / soft.sum(dim=1, keepdim=True)).to(targets), share)
-            self.targets.append(targets)
+            self.targets.append(self._taught(targets, teacher) if isinstance(teacher, np.ndarray) else targets)
         if votes is not None and not self.by_votes:
             self.targets.append(torch.from_numpy(votes).float().to(self.device))
             self.has_votes = (self.targets[1].sum(dim=1) > 0).float()
@@ -106,6 +105,9 @@ class Batches(keras.utils.PyDataset):
         images, targets = augment(
             self.images[rows].float(), [target[rows] for target in self.targets], self.settings.augmentation, generator
         )
+        if self.teacher is not None:
+            seen = images[:, 0].round().to(torch.uint8).cpu().numpy()
+            targets[0] = self._taught(targets[0], self.teacher.predict(seen))
         images = images.permute(0, 2, 3, 1)
         if self.has_votes is None:
             return images, targets[0]
@@ -114,6 +116,11 @@ class Batches(keras.utils.PyDataset):
             {"expression": targets[0], "votes": targets[1]},
             {"expression": torch.ones(len(rows), device=self.device), "votes": self.has_votes[rows]},
         )
+
+    def _taught(self, targets: torch.Tensor, answers: np.ndarray) -> torch.Tensor:
+        """The targets with the teacher's share of its probabilities, softened, in them."""
+        soft = torch.from_numpy(answers).float().clamp(min=1e-7) ** (1 / self.settings.teacher_temperature)
+        return torch.lerp(targets, (soft / soft.sum(dim=1, keepdim=True)).to(targets), self.settings.teacher_weight)
 
     def _smooth(self, targets: torch.Tensor) -> torch.Tensor:
         share = self.settings.label_smoothing

@@ -17,15 +17,18 @@ from ...data.face_set import FaceSet, class_counts, role
 from ...runtime.claims import claim
 from ...runtime.distributed import world_size
 from ..backend import keras
+from ..classifier import Classifier
 from ..recipes import Recipe, load_recipe, recipe_names
 
 
-def data_digest(faces: FaceSet, votes: np.ndarray | None, teacher: np.ndarray | None) -> str:
+def data_digest(faces: FaceSet, votes: np.ndarray | None, teacher: np.ndarray | Classifier | None) -> str:
     """sha256 of all that a training sees: pixels, labels, splits, label names, votes, teacher."""
     digest = hashlib.sha256()
     for part in (faces.images, faces.labels.astype(np.int64), votes, teacher):
-        if part is not None:
+        if isinstance(part, np.ndarray):
             digest.update(np.ascontiguousarray(part).tobytes())
+        elif part is not None:
+            digest.update(part.sha256.encode())
     digest.update("\n".join([*faces.label_names, *role(faces.usage).tolist()]).encode())
     return digest.hexdigest()
 

@@ -16,6 +16,7 @@ from ...runtime.devices import choose_device
 from ...runtime.distributed import process_group, rank, world_size
 from ...runtime.errors import DataError, UsageError
 from ..backend import keras
+from ..classifier import Classifier
 from ..evaluation.scores import summary
 from ..networks.freezing import set_trainable
 from ..networks.registry import build_model
@@ -43,7 +44,7 @@ def train_classifier(
     recipe: Recipe,
     *,
     votes: np.ndarray | None = None,
-    teacher: np.ndarray | None = None,
+    teacher: np.ndarray | Classifier | None = None,
     device: str = "auto",
     callbacks: tuple[keras.callbacks.Callback, ...] = (),
 ) -> dict[str, Any]:
@@ -61,8 +62,9 @@ def train_classifier(
             :attr:`TrainingSettings.votes_mode` they train a second head that shares the features and is dropped from
             the saved model, or are the targets themselves, for faces of
             :func:`~fergan.classify.training.train.batches.with_voted_labels`.
-        teacher: float32 [N, K], a teacher's probabilities for the training rows (others are not read), mixed into the
-            targets by :attr:`TrainingSettings.teacher_weight`; not with a mode of votes that replaces the labels.
+        teacher: float32 [N, K], a teacher's probabilities for the training rows (others are not read), or a classifier
+            of the same labels, which then judges every batch as the student sees it; mixed into the targets by
+            :attr:`TrainingSettings.teacher_weight`; not with a mode of votes that replaces the labels.
         device: ``auto``, ``cpu`` or ``cuda``.
         callbacks: further Keras callbacks, for example a progress display.
 
@@ -101,7 +103,7 @@ def _train(
     device: str,
     callbacks: tuple[keras.callbacks.Callback, ...],
     roles: np.ndarray,
-    teacher: np.ndarray | None = None,
+    teacher: np.ndarray | Classifier | None = None,
 ) -> dict[str, Any]:
     settings = recipe.training
     fitted, judged = faces.take(roles == "train"), faces.take(roles == "validation")
@@ -113,7 +115,8 @@ def _train(
     plain = build_model(recipe.model)
     second_head = votes is not None and settings.votes_mode == "auxiliary"
     network = training_network(plain, classes, second_head, settings)
-    batches = Batches(fitted, fitted_votes, settings, device, None if teacher is None else teacher[roles == "train"])
+    answers = teacher[roles == "train"] if isinstance(teacher, np.ndarray) else teacher
+    batches = Batches(fitted, fitted_votes, settings, device, answers)
     learning_rate = LearningRate(settings, len(batches), recipe.model.phase_one_epochs, recipe.model.head_learning_rate)
     # phase 2 first: the optimizer has to know all weights that will ever learn
     set_trainable(network, recipe.model, 2)

@@ -1,14 +1,14 @@
-"""The answers of a teacher on the faces that a classifier learns from, computed once and kept beside the training."""
+"""Teachers of classifiers; their answers on the training faces are computed once and kept beside the training."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ...classify.classifier import load_classifier
+from ...classify.classifier import Classifier, load_classifier
 from ...classify.evaluation.views import predict_views
 from ...data.face_set import FaceSet, role
 from ...runtime.errors import UsageError
@@ -16,6 +16,21 @@ from ...runtime.files import make_folder, npz_bytes, write_atomically
 
 FILE = "teacher.npz"
 _PART = 2048
+
+
+def load_teacher(teacher: str, labels: Sequence[str], device: str = "auto") -> Classifier:
+    """A classifier's name or file, as it judges 48x48 faces.
+
+    Raises:
+        DataError: it cannot be opened.
+        UsageError: it has other labels.
+    """
+    classifier = load_classifier(teacher, device=device, view="48")
+    if tuple(classifier.labels) != tuple(labels):
+        raise UsageError(
+            f"--teacher {teacher}: tells {', '.join(classifier.labels)} apart, but the data hold {', '.join(labels)}"
+        )
+    return classifier
 
 
 def teacher_probabilities(
@@ -41,12 +56,7 @@ def teacher_probabilities(
         DataError: the teacher cannot be opened.
         UsageError: the teacher has other labels.
     """
-    classifier = load_classifier(teacher, device=device, view="48")
-    if tuple(classifier.labels) != tuple(faces.label_names):
-        raise UsageError(
-            f"--teacher {teacher}: tells {', '.join(classifier.labels)} apart, "
-            f"but the data hold {', '.join(faces.label_names)}"
-        )
+    classifier = load_teacher(teacher, faces.label_names, device)
     rows = np.flatnonzero(role(faces.usage) == "train")
     digest = hashlib.sha256(faces.images[rows].tobytes())
     digest.update(f"{classifier.sha256} {views}".encode())

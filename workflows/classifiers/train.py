@@ -31,19 +31,24 @@ def train_classifier(options: ClassifierOptions, out: str | Path) -> tuple[Path,
     from ...classify.training.train import train_classifier as train
     from ...runtime.distributed import rank
     from ..progress import epoch_display, progress, say
-    from .teacher import teacher_probabilities
+    from .teacher import load_teacher, teacher_probabilities
 
     if rank() == 0:
         say(data_summary(faces))
-    answers = None
+    teacher: Any = None
     if options.teacher is not None:
-        with progress("Teacher") as show:
-            views, device = options.teacher_views, options.device
-            record = {"name": options.teacher, "views": views}
-            faces = dataclasses.replace(faces, record={**faces.record, "teacher": record})
-            answers = teacher_probabilities(faces, Path(out), options.teacher, views=views, device=device, show=show)
+        views, device = options.teacher_views, options.device
+        record = {"name": options.teacher, "views": views}
+        faces = dataclasses.replace(faces, record={**faces.record, "teacher": record})
+        if views == "student":
+            teacher = load_teacher(options.teacher, faces.label_names, device)
+        else:
+            with progress("Teacher") as show:
+                teacher = teacher_probabilities(
+                    faces, Path(out), options.teacher, views=views, device=device, show=show
+                )
     with epoch_display() as display:
-        scores = train(faces, out, recipe, votes=votes, teacher=answers, device=options.device, callbacks=(display,))
+        scores = train(faces, out, recipe, votes=votes, teacher=teacher, device=options.device, callbacks=(display,))
     model = Path(out) / f"{recipe.name}.keras"
     if rank() > 0:
         return model, scores

@@ -37,7 +37,8 @@ class ClassifierOptions:
         votes_mode, precision, epochs, batch_size, learning_rate, patience, seed: of the training's settings.
         weights: of the model's settings.
         teacher: a classifier's name or file, whose answers are mixed into the targets.
-        teacher_views: the views in which it judges, see :data:`fergan.classify.evaluation.views.VIEWS`.
+        teacher_views: the views in which it judges, see :data:`fergan.classify.evaluation.views.VIEWS`; or
+            ``student``: at every step, the very picture that the student is shown.
         device: ``auto``, ``cpu`` or ``cuda``.
     """
 

@@ -47,7 +47,12 @@ def train() -> None:
     help="Train a second head by the votes, or let them replace the labels.  [default: auxiliary]",
 )
 @click.option("--teacher", metavar="FILE|NAME", help="Learn from this classifier's answers too (distillation).")
-@click.option("--teacher-views", type=VIEWS, default="single", help="Show the teacher each face in these views.")
+@click.option(
+    "--teacher-views",
+    type=click.Choice([*VIEWS.choices, "student"]),
+    default="single",
+    help="Show the teacher each face in these views; student: as the student sees it, at every step.",
+)
 @weights_option
 @click.option(
     "--precision", type=click.Choice(["float32", "bfloat16", "float16"]), help="Compute in this.  [default: float32]"

@@ -1,10 +1,14 @@
 """What a batch's targets are made of."""
 
+import dataclasses
+
 import numpy as np
 import torch
+from fergan.classify.classifier import load_classifier
 from fergan.classify.recipes import Augmentation, TrainingSettings
 from fergan.classify.training.batches import Batches
 from fergan.data.face_set import FaceSet
+from fergan.data.labels import FER2013
 
 PLAIN = Augmentation(flip=0, rotation=0, shift=0, zoom=0, erase=0)
 
@@ -23,3 +27,16 @@ def test_a_teacher_has_its_share_of_the_targets() -> None:
     expected = 0.75 * np.eye(3)[labels] + 0.25 * softer
     assert sorted(order) == [0, 1, 2, 3]
     np.testing.assert_allclose(targets.numpy(), expected[order], atol=1e-6)
+
+
+def test_a_teacher_judges_what_the_student_sees() -> None:
+    teacher = load_classifier("fernet", device="cpu")
+    images = np.random.default_rng(0).integers(0, 256, (8, 48, 48), dtype=np.uint8)
+    faces = FaceSet(images, np.arange(8) % 7, np.full(8, "Training"), FER2013)
+    mixing = dataclasses.replace(PLAIN, flip=0.5, rotation=20, erase=0.5, mixup=0.4, cutmix=1.0)
+    settings = TrainingSettings(batch_size=8, teacher_weight=0.75, teacher_temperature=1.0, augmentation=mixing)
+    shown, targets = Batches(faces, None, settings, teacher=teacher)[0]
+    same, without = Batches(faces, None, settings)[0]
+    assert torch.equal(shown, same)
+    answers = teacher.predict(shown[..., 0].round().to(torch.uint8).numpy())
+    np.testing.assert_allclose(targets, 0.25 * without.numpy() + 0.75 * answers, atol=1e-5)

@@ -165,6 +165,7 @@ def test_fast_layers_are_the_stock_layers() -> None:
     y = layers.Conv2D(8, 3, padding="same", groups=2, dilation_rate=2, use_bias=False)(x)
     y = layers.AveragePooling2D(2, padding="same")(y)
     x = layers.Add()([y, layers.AveragePooling2D(2)(x)])
+    x = layers.DepthwiseConv2D(3, 2, padding="same", depth_multiplier=2, activation="relu")(x)
     x = layers.MaxPooling2D(3, 2, padding="same")(layers.Conv2D(4, 4, padding="same")(x))
     model = keras.Model(pixels, layers.Flatten()(x))
     fast = fast_clone(model)
