@@ -11,6 +11,7 @@ import click
 
 from ...classify.recipes import Recipe, load_recipe
 from ...data.face_set import role
+from ...runtime.errors import UsageError
 from .training_data import ClassifierOptions, data_summary, read_training_data
 
 
@@ -25,6 +26,8 @@ def train_classifier(options: ClassifierOptions, out: str | Path) -> tuple[Path,
         DataError, UsageError: as the readers and the trainer say.
     """
     recipe = chosen_recipe(options)
+    if options.teacher is None and options.teacher_views is not None:
+        raise UsageError(f"--teacher-views {options.teacher_views}: there is no teacher; name one with --teacher")
     faces, votes = read_training_data(options, recipe)
     from ...classify.classifier import load_classifier
     from ...classify.feature_reference import write_feature_reference
@@ -37,7 +40,7 @@ def train_classifier(options: ClassifierOptions, out: str | Path) -> tuple[Path,
         say(data_summary(faces))
     teacher: Any = None
     if options.teacher is not None:
-        views, device = options.teacher_views, options.device
+        views, device = options.teacher_views or "single", options.device
         record = {"name": options.teacher, "views": views}
         faces = dataclasses.replace(faces, record={**faces.record, "teacher": record})
         if views == "student":

@@ -38,7 +38,7 @@ class ClassifierOptions:
         weights: of the model's settings.
         teacher: a classifier's name or file, whose answers are mixed into the targets.
         teacher_views: the views in which it judges, see :data:`fergan.classify.evaluation.views.VIEWS`; or
-            ``student``: at every step, the very picture that the student is shown.
+            ``student``: at every step, the very picture that the student is shown. None: ``single``.
         device: ``auto``, ``cpu`` or ``cuda``.
     """
 
@@ -59,7 +59,7 @@ class ClassifierOptions:
     seed: int | None = None
     weights: str | None = None
     teacher: str | None = None
-    teacher_views: str = "single"
+    teacher_views: str | None = None
     device: str = "auto"
 
 

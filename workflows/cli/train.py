@@ -50,8 +50,7 @@ def train() -> None:
 @click.option(
     "--teacher-views",
     type=click.Choice([*VIEWS.choices, "student"]),
-    default="single",
-    help="Show the teacher each face in these views; student: as the student sees it, at every step.",
+    help="Show the teacher the faces in these views, or as the student sees them.  [default: single]",
 )
 @weights_option
 @click.option(

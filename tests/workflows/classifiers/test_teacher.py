@@ -10,6 +10,8 @@ from fergan.data.face_set import FaceSet
 from fergan.data.labels import FER2013
 from fergan.runtime.errors import UsageError
 from fergan.workflows.classifiers import teacher
+from fergan.workflows.classifiers.train import train_classifier
+from fergan.workflows.classifiers.training_data import ClassifierOptions
 
 FACES = FaceSet(
     np.random.default_rng(0).integers(0, 256, (40, 48, 48), dtype=np.uint8),
@@ -49,3 +51,8 @@ def test_training_rows_are_judged_once_and_a_stop_loses_no_part(
 def test_a_teacher_of_other_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--teacher fernet: tells angry"):
         teacher.teacher_probabilities(dataclasses.replace(FACES, label_names=FER2013[::-1]), tmp_path, "fernet")
+
+
+def test_views_without_a_teacher_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="name one with --teacher"):
+        train_classifier(ClassifierOptions(["faces.csv"], teacher_views="ten"), tmp_path)
