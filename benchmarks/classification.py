@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from fergan.classify.backend import keras
-from fergan.classify.card import WEIGHTS
+from fergan.classify.bundled import WEIGHTS
 from fergan.classify.classifier import load_classifier
 from fergan.classify.saving import save_classifier
 from torch import nn

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .card import bundled_classifiers as bundled_classifiers
+    from .bundled import bundled_classifiers as bundled_classifiers
     from .classifier import Classifier as Classifier
     from .classifier import load_classifier as load_classifier
     from .ensemble import soft_vote as soft_vote
@@ -23,7 +23,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "Classifier": "classifier",
-        "bundled_classifiers": "card",
+        "bundled_classifiers": "bundled",
         "export_classifier": "export.export",
         "load_classifier": "classifier",
         "load_recipe": "recipes",

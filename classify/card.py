@@ -16,10 +16,9 @@ from ..data.faces import SIZE
 from ..data.labels import AFFECTNET, ALPHABETIC, FER2013, FERPLUS, RAFDB, canonical_label
 from ..runtime.errors import DataError, UsageError
 from ..runtime.files import printable, read_json
+from .bundled import DEFAULT, WEIGHTS, bundled_classifier, bundled_classifiers
 from .known import BESIDES, KNOWN_JUDGES
 
-WEIGHTS = Path(__file__).parent / "weights"
-BUNDLED = "fernet"
 ENDINGS = (".keras", ".h5", ".hdf5", ".onnx")
 
 Range = tuple[float, float] | tuple[tuple[float, float], ...]
@@ -53,13 +52,8 @@ _MADE_HERE = {"recipe": "name", "settings": "ema", "ensemble": "members"}
 """Entries in the cards of classifiers that fergan trained or joined, and a key in each; those take :data:`PIXELS`."""
 
 
-def bundled_classifiers() -> dict[str, Path]:
-    """Model files by the names that :func:`.classifier.load_classifier` takes, in alphabetical order."""
-    return {path.stem: path for path in sorted(WEIGHTS.glob("*.keras"))}
-
-
 def find_classifier(source: str | Path | None) -> Path:
-    """The model file of a name, or the path itself; None for :data:`BUNDLED`.
+    """The model file of a name, or the path itself; None for the default, ``best`` for the best bundled one.
 
     A published network (:data:`.known.KNOWN_JUDGES`) is downloaded when its name is first given.
 
@@ -67,19 +61,18 @@ def find_classifier(source: str | Path | None) -> Path:
         UsageError: neither a name nor a file.
         DataError: the download fails.
     """
-    name = str(source or BUNDLED)
+    name = str(source or DEFAULT)
     if "/" not in name and not name.endswith(ENDINGS):
-        bundled = bundled_classifiers()
-        if name in bundled:
-            return bundled[name]
+        if bundled := bundled_classifier(name):
+            return bundled
         if not Path(name).exists():
             if name in KNOWN_JUDGES:
                 from .published import fetch_judge
 
                 return fetch_judge(name)
             raise UsageError(
-                f"no bundled classifier is called {name!r} (known are: {', '.join(bundled) or 'none'}); give a name or "
-                f"a model file ({', '.join(ENDINGS)}); published ones are {', '.join(KNOWN_JUDGES)}"
+                f"no bundled classifier is called {name!r} (known are: best, {', '.join(bundled_classifiers())}); "
+                f"give a name or a model file ({', '.join(ENDINGS)}); published ones are {', '.join(KNOWN_JUDGES)}"
             )
     return Path(name)
 
@@ -127,13 +120,22 @@ def read_model_card(path: Path) -> str | None:
         raise DataError(f"{printable(notes)}: cannot be read ({error})") from error
 
 
-def member_checksums(card: Mapping[str, Any]) -> set[str]:
-    """The checksums of an ensemble's members, as far as its card has them; none for other classifiers."""
-    ensemble = card.get("ensemble")
+def related_checksums(card: Mapping[str, Any]) -> set[str]:
+    """The checksums of a classifier's members and teacher and of theirs, as far as its card has them."""
+    ensemble, teacher = card.get("ensemble"), card.get("teacher")
     members = ensemble.get("members") if isinstance(ensemble, Mapping) else None
-    rows = members if isinstance(members, list) else []
-    found = [row.get("sha256") for row in rows if isinstance(row, Mapping)]
+    found: list[Any] = []
+    for row in [*(members if isinstance(members, list) else []), teacher]:
+        if isinstance(row, Mapping):
+            further = row.get("related")
+            found += [row.get("sha256"), *(further if isinstance(further, list) else [])]
     return {checksum for checksum in found if isinstance(checksum, str)}
+
+
+def described(name: str, sha256: str, card: Mapping[str, Any]) -> dict[str, Any]:
+    """How the card of a classifier names another, a member or a teacher."""
+    related = sorted(related_checksums(card))
+    return {"name": name, "sha256": sha256, **({"related": related} if related else {})}
 
 
 def made_here(path: Path, card: Mapping[str, Any]) -> bool:

@@ -296,11 +296,12 @@ def load_classifier(
 
     Args:
         source: a ``.keras``, ``.h5``, ``.hdf5`` (Keras 1 to 3) or ``.onnx`` file, or the name of a bundled model; None
-            for fernet. ``NAME.json`` beside the file says what the file itself cannot: ``labels``, the names of
-            the outputs in order (``valence`` and ``arousal`` are outputs that are not labels); ``input_range``, what
-            black and white are to the network (three such pairs where the channels differ, or ``"imagenet"`` for
-            :data:`.card.IMAGENET`); ``outputs``, ``"logits"`` where no softmax follows the last layer; ``output``, the
-            name of the expressions' output among several; ``input_size``, of a network that takes any; ``view``.
+            for :data:`.bundled.DEFAULT`, ``best`` for :data:`.bundled.BEST`. ``NAME.json`` beside the file says what
+            the file itself cannot: ``labels``, the names of the outputs in order (``valence`` and ``arousal`` are
+            outputs that are not labels); ``input_range``, what black and white are to the network (three such pairs
+            where the channels differ, or ``"imagenet"`` for :data:`.card.IMAGENET`); ``outputs``, ``"logits"`` where no
+            softmax follows the last layer; ``output``, the name of the expressions' output among several;
+            ``input_size``, of a network that takes any; ``view``.
             Published networks that fergan recognises (:mod:`.known`) need none of it.
         device: ``auto``, ``cpu`` or ``cuda``.
         labels: in place of those in ``NAME.json``.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..classify.card import bundled_classifiers
+from ..classify.bundled import bundled_classifiers
 from ..runtime.cache import cache_folder
 from ..runtime.errors import DataError, first_line
 from ..runtime.version import __version__

@@ -91,7 +91,7 @@ class SelectedRecord(Record):
         wanted, found: label -> how many faces.
         rates: label -> how many of the seeds that were drawn as they are have it.
         agreement, agreement_of_all: what the second judge says of the faces kept, by label and of all.
-        judges_are_related: whether one judge is a member of the other.
+        judges_are_related: whether the judges have a member or a teacher in common, or one is that of the other.
         steered, steered_after: label -> seeds moved towards it, and the seed from which on they were moved.
     """
 

@@ -7,20 +7,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fergan.classify import load_classifier
-from fergan.classify.card import WEIGHTS
+from fergan.classify.bundled import BEST, DEFAULT, WEIGHTS, bundled_classifiers
 from fergan.data.labels import FER2013
 from fergan.data.readers.fer2013 import FaceSet
 from fergan.runtime.errors import DataError, UsageError
 
 
-def test_the_bundled_classifier_scores_what_its_card_says(fer2013: FaceSet) -> None:
-    classifier = load_classifier()
+@pytest.mark.parametrize("name", bundled_classifiers())
+def test_bundled_classifiers_score_what_their_cards_say(name: str, fer2013: FaceSet) -> None:
+    classifier = load_classifier(name)
     faces = fer2013.split("PublicTest")
     predicted = classifier.predict(faces.images).argmax(axis=1)
     accuracy = (predicted == faces.labels).mean()
     assert classifier.labels == FER2013
     assert accuracy >= 0.66
     assert accuracy == pytest.approx(classifier.card["scores"]["accuracy"], abs=0.002)  # other CPUs round differently
+
+
+def test_the_default_and_the_best_have_names() -> None:
+    assert load_classifier(device="cpu").name == DEFAULT
+    assert load_classifier("best", device="cpu").name == BEST
+    assert next(iter(bundled_classifiers())) == DEFAULT
 
 
 def test_probabilities_depend_on_the_face_alone() -> None:

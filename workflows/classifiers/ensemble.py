@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...classify.card import described
 from ...classify.classifier import Classifier, load_classifier
 from ...classify.ensemble import fit_stack, in_order_of, soft_vote, stacked
 from ...classify.evaluation.scores import summary
@@ -96,7 +97,7 @@ def _scores(
 
 
 def _described(member: Classifier) -> dict[str, Any]:
-    known: dict[str, Any] = {"name": member.name, "sha256": member.sha256}
+    known = described(member.name, member.sha256, member.card)
     accuracy = (member.card.get("scores") or {}).get("accuracy")
     return known if accuracy is None else {**known, "accuracy": accuracy}
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ...classify.card import GivenRange, View, member_checksums
+from ...classify.card import GivenRange, View, related_checksums
 from ...classify.classifier import Classifier, load_classifier
 from ...classify.evaluation.views import TEN
 from ...classify.networks.registry import multiply_adds
@@ -297,12 +297,13 @@ def _mistakes(answers: Answers) -> list[dict[str, Any]]:
 
 
 def _chosen_notes(faces: FaceSet, classifier: Classifier) -> list[str]:
-    """A warning where the model, or a member of it, chose the faces by which it is scored here."""
+    """A warning where the model, or a member or teacher of it, chose the faces by which it is scored here."""
     judges = {str(one.get("judge_sha256")) for one in _sets(faces) if one.get("synthetic")}
     if classifier.sha256 in judges:
         return [f"{classifier.name} itself chose the synthetic faces by these labels: that it agrees says nothing."]
-    if judges & member_checksums(classifier.card):
-        return [f"A member of {classifier.name} chose the synthetic faces by these labels, so it agrees too often."]
+    if judges & related_checksums(classifier.card):
+        name = classifier.name
+        return [f"A member or teacher of {name} chose the synthetic faces by these labels, so it agrees too often."]
     return []
 
 

@@ -21,7 +21,7 @@ def out_of_fold(faces: FaceSet, model: str | None = None, seed: int = 0) -> np.n
 
     Args:
         faces: with at least 5 rows of each label.
-        model: a classifier's name or file; None: fernet.
+        model: a classifier's name or file; None for the default.
         seed: of the 5 parts; each is judged by a regression fitted on the others.
 
     Raises:

@@ -36,10 +36,9 @@ def load_teacher(teacher: str, labels: Sequence[str], device: str = "auto") -> C
 def teacher_probabilities(
     faces: FaceSet,
     folder: Path,
-    teacher: str,
+    teacher: Classifier,
     *,
     views: str = "single",
-    device: str = "auto",
     show: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Judge the training rows by another classifier: float32 [N, K], zero for other rows.
@@ -49,23 +48,18 @@ def teacher_probabilities(
     Args:
         faces: N rows; only those for training are judged.
         folder: receives ``teacher.npz``.
-        teacher: a classifier's name or file, with the labels of the faces.
+        teacher: with the labels of the faces.
         views: one of :data:`fergan.classify.evaluation.views.VIEWS`.
-
-    Raises:
-        DataError: the teacher cannot be opened.
-        UsageError: the teacher has other labels.
     """
-    classifier = load_teacher(teacher, faces.label_names, device)
     rows = np.flatnonzero(role(faces.usage) == "train")
     digest = hashlib.sha256(faces.images[rows].tobytes())
-    digest.update(f"{classifier.sha256} {views}".encode())
+    digest.update(f"{teacher.sha256} {views}".encode())
     path, key = folder / FILE, digest.hexdigest()
     answers = np.zeros((len(faces), len(faces.label_names)), np.float32)
     done = _read(path, key, answers, rows)
     for start in range(done, len(rows), _PART):
         part = rows[start : start + _PART]
-        answers[part] = predict_views(classifier, faces.images[part], views)
+        answers[part] = predict_views(teacher, faces.images[part], views)
         done = start + len(part)
         make_folder(folder)
         write_atomically(path, npz_bytes(key=np.array(key), probabilities=answers[rows[:done]]))

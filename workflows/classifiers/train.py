@@ -29,6 +29,7 @@ def train_classifier(options: ClassifierOptions, out: str | Path) -> tuple[Path,
     if options.teacher is None and options.teacher_views is not None:
         raise UsageError(f"--teacher-views {options.teacher_views}: there is no teacher; name one with --teacher")
     faces, votes = read_training_data(options, recipe)
+    from ...classify.card import described
     from ...classify.classifier import load_classifier
     from ...classify.feature_reference import write_feature_reference
     from ...classify.training.train import train_classifier as train
@@ -41,15 +42,12 @@ def train_classifier(options: ClassifierOptions, out: str | Path) -> tuple[Path,
     teacher: Any = None
     if options.teacher is not None:
         views, device = options.teacher_views or "single", options.device
-        record = {"name": options.teacher, "views": views}
+        teacher = load_teacher(options.teacher, faces.label_names, device)
+        record = {**described(teacher.name, teacher.sha256, teacher.card), "views": views}
         faces = dataclasses.replace(faces, record={**faces.record, "teacher": record})
-        if views == "student":
-            teacher = load_teacher(options.teacher, faces.label_names, device)
-        else:
+        if views != "student":
             with progress("Teacher") as show:
-                teacher = teacher_probabilities(
-                    faces, Path(out), options.teacher, views=views, device=device, show=show
-                )
+                teacher = teacher_probabilities(faces, Path(out), teacher, views=views, show=show)
     with epoch_display() as display:
         scores = train(faces, out, recipe, votes=votes, teacher=teacher, device=options.device, callbacks=(display,))
     model = Path(out) / f"{recipe.name}.keras"

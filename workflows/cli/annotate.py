@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ...classify.bundled import DEFAULT
 from ...runtime.errors import counted
 from .options import described_options, device_option, models_option, view_option
 from .signals import stop_on_signal
@@ -45,7 +46,7 @@ from .signals import stop_on_signal
 )
 @models_option(
     "Judge with this classifier. Repeat it for several: the first one's labels are drawn, all are in the table.  "
-    "[default: fernet]"
+    f"[default: {DEFAULT}]"
 )
 @described_options
 @view_option

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from ...classify.bundled import BEST, DEFAULT
 from .options import device_option, directions_option, models_option, network_option
 
 
-@click.command(epilog="Example: fergan app --model fernet --model mine=runs/mine/classifier.keras")
-@models_option("Show this classifier. Repeat it for several; each has a tab.  [default: fernet and fernet-ensemble]")
+@click.command(epilog="Example: fergan app --model best --model mine=runs/mine/classifier.keras")
+@models_option(f"Show this classifier. Repeat it for several; each has a tab.  [default: {DEFAULT} and {BEST}]")
 @network_option
 @directions_option
 @click.option("--host", default="127.0.0.1", help="Listen here; 0.0.0.0 or :: for all networks.")
@@ -28,7 +29,7 @@ def app(models: tuple[tuple[str | None, str], ...], network: str | None, **optio
     ensure_network(network)
     ensure_judges(*(model for _, model in models))
     serve_app(
-        models or [(None, name) for name in ("fernet", "fernet-ensemble")],
+        models or [(None, DEFAULT), (None, BEST)],
         network=network,
         tell=say,
         ready=lambda url: click.echo(f"the app is at {url} (Ctrl-C ends it)"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...classify.bundled import DEFAULT
 from ...runtime.errors import UsageError
 from .options import (
     CROP,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 classify_options = together(
     models_option(
         "Judge with this .keras, .h5, .hdf5 or .onnx file, or a name that 'fergan models' lists. Repeat it for "
-        "several: each labels all faces.  [default: fernet]"
+        f"several: each labels all faces.  [default: {DEFAULT}]"
     ),
     described_options,
     view_option,

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ...classify.bundled import DEFAULT
 from ...runtime.errors import UsageError
 from .options import classes_option, data_sets_option, relabel_option, seed_option, split_option, votes_option
 
@@ -24,7 +25,7 @@ from .options import classes_option, data_sets_option, relabel_option, seed_opti
 @click.option("--predictions", metavar="CSV|NPZ", help="Judge the labels by these out-of-fold probabilities.")
 @click.option("--predict", is_flag=True, help="Make such predictions from a classifier's features.")
 @click.option(
-    "--model", metavar="FILE|NAME", help="With --predict, take the features of this classifier.  [default: fernet]"
+    "--model", metavar="FILE|NAME", help=f"With --predict, take the features of this classifier.  [default: {DEFAULT}]"
 )
 @votes_option
 @click.option("--exclude", metavar="CSV", help="Leave the rows of this list out first.")

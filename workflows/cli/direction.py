@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ...classify.bundled import DEFAULT
 from ...data.labels import canonical_label
 from .options import (
     class_option,
@@ -22,7 +23,7 @@ from .options import (
 @click.command(epilog="Example: fergan direction --toward happy --out happy.npz")
 @click.option("--toward", required=True, metavar="LABEL", help="Make this expression stronger.")
 @click.option("--keep", multiple=True, metavar="LABEL", help="Leave this one alone. Repeat it for several.")
-@click.option("--judge", metavar="FILE|NAME", help="Ask this classifier.  [default: fernet]")
+@click.option("--judge", metavar="FILE|NAME", help=f"Ask this classifier.  [default: {DEFAULT}]")
 @click.option(
     "--aim",
     type=click.Choice(["most", "far"]),

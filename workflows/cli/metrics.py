@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ...classify.bundled import YARDSTICK
 from ...runtime.errors import UsageError
 from ...runtime.files import require_folder_of
 from .options import (
@@ -74,7 +75,7 @@ _TITLE = {
     "dinov2, clip.",
 )
 @click.option("--by-class", is_flag=True, help="Compare class by class too, and ask the classifier for agreement.")
-@click.option("--model", metavar="FILE|NAME", help="Take the fer features from this classifier.  [default: fernet]")
+@click.option("--model", metavar="FILE|NAME", default=YARDSTICK, help="Take the fer features from this classifier.")
 @click.option("--crop", type=CROP, default="none", help="Show the fer classifier this part of the pictures.")
 @click.option(
     "--out", metavar="FILE", help="Write the results into this file, as JSON lines after those that are there."

@@ -37,12 +37,12 @@ def models(name: str | None) -> None:
 @format_option("table", "json")
 def inspect(file: str, format: str) -> None:
     """Show what a checkpoint holds, or a network that 'fergan models' lists; nothing in it is run."""
-    from ...classify.card import bundled_classifiers
+    from ...classify.bundled import bundled_classifier
     from ...stylegan.checkpoints import describe
     from ...stylegan.zoo import find_checkpoint
     from ..generators.catalogue import ensure_network
 
-    if file in bundled_classifiers() and not Path(file).exists():
+    if bundled_classifier(file) and not Path(file).exists():
         raise UsageError(f"{file} is a classifier and not a generator; 'fergan models {file}' shows its card")
     ensure_network(file)
     found = describe(find_checkpoint(file))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from ...classify.bundled import DEFAULT
 from ...data.crops import CROPS
 from ...data.labels import NAMED, parse_labels
 from ...runtime.errors import UsageError
@@ -336,7 +337,7 @@ classifier_options = together(
         "--model",
         metavar="FILE|NAME",
         help="Judge with this .keras, .h5, .hdf5 or .onnx file, or a name that 'fergan models' lists.  "
-        "[default: fernet]",
+        f"[default: {DEFAULT}]",
     ),
     described_options,
 )

@@ -7,18 +7,19 @@ from typing import Any
 
 import click
 
+from ...classify.bundled import DEFAULT
 from ...runtime.errors import UsageError
 from .options import AT_LEAST_ONE, POSITIVE, device_option
 
 
-@click.command(epilog="Example: fergan serve --model fer=fernet --model mine=models/mine --port 8501")
+@click.command(epilog="Example: fergan serve --model fer=best --model mine=models/mine --port 8501")
 @click.option(
     "--model",
     "models",
     multiple=True,
     metavar="NAME=PATH",
     help="Serve a model file, a bundled name, or a folder of version folders. Repeat it for several.  "
-    "[default: fer=fernet]",
+    f"[default: fer={DEFAULT}]",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8501, help="Listen on this port; 0 takes a free one.")
 @click.option("--host", default="127.0.0.1", help="Listen here; 0.0.0.0 or :: for all networks.")
@@ -61,7 +62,7 @@ def serve(models: tuple[str, ...], labels: tuple[str, ...], batch_wait: float, m
 
     It also answers POST /v1/faces:analyze (a picture in, the expressions of its faces out), /healthz and /metrics.
     """
-    named = [_split(text, "--model", "NAME=PATH") for text in models] or [("fer", "fernet")]
+    named = [_split(text, "--model", "NAME=PATH") for text in models] or [("fer", DEFAULT)]
     _refuse_twice([name for name, _ in named])
     for name, _ in named:
         if "/" in name or ":" in name:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...classify.bundled import BEST, DEFAULT
 from ...data.labels import canonical_label
 from ...runtime.errors import DataError, UsageError
 from .options import directions_option, first_given, together
@@ -28,12 +29,12 @@ want_options = together(
     click.option(
         "--judge",
         metavar="FILE|NAME",
-        help="With --want, let this judge label.  [default: --model, or else fernet]",
+        help=f"With --want, let this judge label.  [default: --model, or else {DEFAULT}]",
     ),
     click.option(
         "--second-judge",
         metavar="FILE|NAME",
-        help="With --want, put this judge's labels beside, without a say.  [default: fernet-ensemble]",
+        help=f"With --want, put this judge's labels beside, without a say.  [default: {BEST}]",
     ),
     click.option(
         "--min-confidence",
@@ -66,7 +67,7 @@ def to_want(options: dict[str, Any], judge: ClassifyOptions | None = None) -> Wa
 
     Args:
         options: of the command.
-        judge: who chooses where ``--judge`` does not say; None for fernet, which sees faces by ``--crop``.
+        judge: who chooses where ``--judge`` does not say; None for the default, which sees faces by ``--crop``.
 
     Raises:
         UsageError: options that exclude each other, or quotas that are none.

@@ -11,7 +11,8 @@ from typing import Any
 
 from safetensors import safe_open
 
-from ...classify.card import bundled_classifiers, read_card, read_model_card
+from ...classify.bundled import BEST, DEFAULT, bundled_classifier, bundled_classifiers
+from ...classify.card import read_card, read_model_card
 from ...classify.known import KNOWN_JUDGES, KnownJudge
 from ...classify.published import cached_judge, fetch_judge
 from ...runtime.cache import cache_folder
@@ -66,7 +67,8 @@ def list_models() -> list[Listed]:
         listed.append(Listed(name, about, resolution, megabytes(path.stat().st_size), licence, "bundled"))
     for name, path in bundled_classifiers().items():
         licence = str(read_card(path).get("licence") or "not stated")
-        listed.append(Listed(name, "classifier of expressions", 48, megabytes(path.stat().st_size), licence, "bundled"))
+        about = "classifier of expressions" + {DEFAULT: ", the default", BEST: ", the best"}.get(name, "")
+        listed.append(Listed(name, about, 48, megabytes(path.stat().st_size), licence, "bundled"))
     published: list[tuple[Published | KnownJudge, Path | None, str, int]] = [
         (judge, cached_judge(name), f"classifier, {judge.about.split(', ')[0]}", judge.input_shape[0])
         for name, judge in KNOWN_JUDGES.items()
@@ -94,15 +96,13 @@ def model_card(name: str) -> str:
         UsageError: nothing has this name.
         DataError: the card cannot be read.
     """
-    bundled = {**bundled_generators(), **bundled_classifiers()}
-    if name in bundled:
-        path = bundled[name]
+    if path := bundled_generators().get(name) or bundled_classifier(name):
         return read_model_card(path) or _bundled_without_card(name, path)
     if name in ZOO:
         return _published(ZOO[name])
     if name in KNOWN_JUDGES:
         return _published_judge(KNOWN_JUDGES[name])
-    known = ", ".join([*bundled, *KNOWN_JUDGES, *ZOO])
+    known = ", ".join([*bundled_generators(), *bundled_classifiers(), *KNOWN_JUDGES, *ZOO])
     raise UsageError(f"no model is called {name!r}; known are: {known}")
 
 

@@ -55,7 +55,7 @@ class DirectionOptions(Drawing):
         toward: the label whose probability the direction raises.
         keep: labels whose probabilities it should leave alone.
         aim: ``most``, to raise the label on most faces; ``far``, to raise it as far as it goes.
-        judge: a classifier's file or name; None for fernet.
+        judge: a classifier's file or name; None for the default.
         n: faces to draw and judge, at least 16.
         tested: other seeds, at least 8, on which the direction is measured.
         seed: of the strengths and of what the judge sees.

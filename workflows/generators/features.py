@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from ...classify.bundled import YARDSTICK
 from ...runtime.errors import DataError, UsageError
 from ...stylegan.drawing import Drawing
 from ..progress import OnProgress, no_progress
@@ -50,7 +51,7 @@ class MetricsOptions(Drawing):
         seed: the first of the generator's seeds, and of the choice of pictures.
         class_index: of a conditional generator; None draws classes as often as the data have them.
         features: kinds of features by name, joined by commas: see ``FEATURES``.
-        model: the classifier of the ``fer`` features; None for fernet.
+        model: the classifier of the ``fer`` features.
         crop: of the ``fer`` features, see :func:`fergan.data.faces.prepare_faces`.
         by_class: compare class by class too; only for conditional generators.
         neighbours: where to write the sheet of nearest training images; None = not looked for.
@@ -63,7 +64,7 @@ class MetricsOptions(Drawing):
     repeats: int = 5
     seed: int = 0
     features: str = "fer"
-    model: str | None = None
+    model: str = YARDSTICK
     crop: str = "none"
     by_class: bool = False
     neighbours: str | None = None
@@ -84,11 +85,11 @@ class FeatureSpace:
     compute: Callable[[Sequence[np.ndarray]], np.ndarray]
 
 
-def fer_features(model: str | None = None, crop: str = "none", device: str = "auto") -> FeatureSpace:
+def fer_features(model: str = YARDSTICK, crop: str = "none", device: str = "auto") -> FeatureSpace:
     """The inputs of a facial-expression classifier's head: float32 [N, D]. Needs no download.
 
     Args:
-        model: a ``.keras`` file or the name of a bundled classifier; None for fernet.
+        model: a ``.keras`` file or the name of a bundled classifier.
         crop: as for :func:`fergan.data.faces.prepare_faces`.
         device: ``auto``, ``cpu`` or ``cuda``.
     """

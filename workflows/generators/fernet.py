@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from ...classify.bundled import YARDSTICK
 from ...classify.classifier import Classifier, load_classifier
 
 _LUMA = (0.299, 0.587, 0.114)
@@ -33,7 +34,7 @@ def fernet_features() -> tuple[Callable[[torch.Tensor], torch.Tensor], int, dict
     """
     from ...classify.backend import keras
 
-    classifier = load_classifier(device="cpu")
+    classifier = load_classifier(YARDSTICK, device="cpu")
     model = classifier.keras_model()
     head = [layer for layer in model.layers if layer.weights][-1]
     network = keras.Model(model.inputs, head.input)

@@ -45,7 +45,8 @@ def draw_faces(picture: np.ndarray, faces: Sequence[tuple[int, np.ndarray, np.nd
         best = int(np.argmax(probabilities))
         colour = COLOURS[best % len(COLOURS)]
         thick = max(1, round(min(picture.shape[:2]) / 240))
-        cv2.rectangle(picture, (int(x), int(y)), (int(x + side) - 1, int(y + side) - 1), colour, thick)
+        for width, shade in ((thick + 2, (0, 0, 0)), (thick, colour)):  # edged in black, to be seen on any face
+            cv2.rectangle(picture, (int(x), int(y)), (int(x + side) - 1, int(y + side) - 1), shade, width)
         text = f"{number} " if number else ""
         text += f"{labels[best]} {100 * float(probabilities[best]):.0f}%"
         scale = min(max(side / 220, 0.35), max(0.35, picture.shape[0] / 600))

@@ -66,7 +66,7 @@ def open_panel(
     """Open classifiers.
 
     Args:
-        models: (name, source) pairs; a missing name is the model's own, a missing source fernet.
+        models: (name, source) pairs; a missing name is the model's own, a missing source the default's.
         device, labels, input_range, view: as :func:`fergan.classify.classifier.load_classifier` takes them; labels and
             range of a single model only.
 

@@ -275,9 +275,9 @@ class Repository:
 
 def is_base_folder(path: str) -> bool:
     """Whether a model's path is a folder of version folders; as for ``load_classifier``, bundled names come first."""
-    from ...classify.card import bundled_classifiers
+    from ...classify.bundled import bundled_classifier
 
-    return path not in bundled_classifiers() and Path(path).is_dir()
+    return not bundled_classifier(path) and Path(path).is_dir()
 
 
 def _suitable_workers(device: str) -> int:

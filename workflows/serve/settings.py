@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ...classify.bundled import DEFAULT
+
 MIB = 2**20
 
 
@@ -37,7 +39,7 @@ class ServeSettings:
         access_log: log a line for each request.
     """
 
-    models: Mapping[str, str] = field(default_factory=lambda: {"fer": "fernet"})
+    models: Mapping[str, str] = field(default_factory=lambda: {"fer": DEFAULT})
     labels: Mapping[tuple[str, str], int] = field(default_factory=dict)
     versions: int = 1
     device: str = "auto"

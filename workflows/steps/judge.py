@@ -31,8 +31,8 @@ class ClassifyOptions:
 
     Attributes:
         models: one or more judges of the same faces, as (what the run calls the judge, or None for the model's own
-            name; a model file or the name of a bundled or published classifier, or None for fernet). None of them:
-            fernet.
+            name; a model file or the name of a bundled or published classifier, or None for the default). None of
+            them: the default.
         images: a folder or zip of pictures to judge in place of the run's own.
         crop: which part of a picture is the face: ``none``, ``ffhq`` or ``detect``.
         no_face: what becomes of a picture in which ``detect`` finds no face: ``whole``, judged as a whole, or ``skip``.

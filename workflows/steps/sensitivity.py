@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
-from ...classify.card import bundled_classifiers
+from ...classify.bundled import bundled_classifiers
 from ...classify.classifier import Classifier, load_classifier
 from ...classify.feature_reference import mahalanobis, read_feature_reference
 from ...data.faces import CROPS, FFHQ_BOX, FILTER, Box, Preparation, detect_faces, part_of_square

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...classify.card import member_checksums
+from ...classify.bundled import BEST, DEFAULT
+from ...classify.card import related_checksums
 from ...classify.classifier import Classifier
 from ...data.run_record.run import Rate
 from ...data.run_record.settings import GenerateRecord, class_of_seed, format_quotas
@@ -45,7 +46,7 @@ class WantOptions:
         want: label -> how many faces, at least 1.
         judge: the classifier that chooses.
         second_judge: name or file of a classifier with no say in the choice, whose labels stand beside; None for
-            fernet-ensemble, or fernet where that one chooses.
+            the best bundled one, or the default where that one chooses.
         min_confidence: the least probability of its label that a face needs, 0 to 1.
         max_seeds: the search ends after so many seeds.
     """
@@ -103,7 +104,7 @@ class Judges:
     def __init__(self, want: WantOptions, judge: Judge | None = None) -> None:
         self.first = judge or Judge(want.judge)
         chosen = self.first.classifier
-        second = want.second_judge or ("fernet" if chosen.name == "fernet-ensemble" else "fernet-ensemble")
+        second = want.second_judge or (DEFAULT if chosen.name == BEST else BEST)
         self.second = Judge(ClassifyOptions(((None, second),), crop=want.judge.crop, device=want.judge.device))
         for option, one in (("--judge", self.first), ("--second-judge", self.second)):
             if missing := [label for label in want.want if label not in one.classifier.labels]:
@@ -119,9 +120,9 @@ class Judges:
 
     @property
     def related(self) -> bool:
-        """Whether one of the two is a member of the other."""
-        one, other = self.first.classifier, self.second.classifier
-        return one.sha256 in member_checksums(other.card) or other.sha256 in member_checksums(one.card)
+        """Whether one of the two, or of their members and teachers, is a member or a teacher of the other."""
+        one, other = ({c.sha256, *related_checksums(c.card)} for c in (self.first.classifier, self.second.classifier))
+        return not one.isdisjoint(other)
 
     def chosen(self, want: WantOptions) -> GenerateRecord:
         """The settings that decide the choice, and no others."""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from fergan.classify.backend import keras
-from fergan.classify.card import WEIGHTS
+from fergan.classify.bundled import WEIGHTS
 from fergan.classify.keras_files.keras3 import KerasFile
 from fergan.classify.networks.fernet import fernet
 from fergan.classify.networks.freezing import backbone_layers, set_trainable

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fergan.classify.classifier import load_classifier
 from fergan.data.face_set import FaceSet
 from fergan.data.labels import FER2013
 from fergan.runtime.errors import UsageError
@@ -33,24 +32,23 @@ def test_training_rows_are_judged_once_and_a_stop_loses_no_part(
         if done == 16:
             raise Stop
 
+    fernet = teacher.load_teacher("fernet", FER2013, device="cpu")
     with pytest.raises(Stop):
-        teacher.teacher_probabilities(FACES, tmp_path, "fernet", device="cpu", show=stop)
+        teacher.teacher_probabilities(FACES, tmp_path, fernet, show=stop)
     seen: list[int] = []
-    answers = teacher.teacher_probabilities(
-        FACES, tmp_path, "fernet", device="cpu", show=lambda done, of: seen.append(done)
-    )
+    answers = teacher.teacher_probabilities(FACES, tmp_path, fernet, show=lambda done, of: seen.append(done))
     assert seen == [30]  # the 16 of the first call are not judged again
     rows = FACES.usage == "Training"
-    expected = load_classifier("fernet", device="cpu").predict(FACES.images[rows])
+    expected = fernet.predict(FACES.images[rows])
     np.testing.assert_allclose(answers[rows], expected, atol=1e-5)
     assert not answers[~rows].any()
     other = dataclasses.replace(FACES, images=255 - FACES.images)
-    assert np.abs(teacher.teacher_probabilities(other, tmp_path, "fernet", device="cpu")[rows] - expected).max() > 0.01
+    assert np.abs(teacher.teacher_probabilities(other, tmp_path, fernet)[rows] - expected).max() > 0.01
 
 
-def test_a_teacher_of_other_labels_is_refused(tmp_path: Path) -> None:
+def test_a_teacher_of_other_labels_is_refused() -> None:
     with pytest.raises(UsageError, match="--teacher fernet: tells angry"):
-        teacher.teacher_probabilities(dataclasses.replace(FACES, label_names=FER2013[::-1]), tmp_path, "fernet")
+        teacher.load_teacher("fernet", FER2013[::-1])
 
 
 def test_views_without_a_teacher_are_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import numpy as np
 import pytest
+from fergan.classify.bundled import DEFAULT
 from fergan.data.faces import prepare_faces
 from fergan.data.images import read_image, write_png
 from PIL import Image
@@ -62,7 +63,7 @@ def test_inspect_knows_names(invoke: Invoke) -> None:
     ],
 )
 def test_no_model_is_replaced_unasked(tmp_path: Path, invoke: Invoke, command: tuple[str, ...]) -> None:
-    for name in ("there.keras", "fernet.keras"):
+    for name in ("there.keras", f"{DEFAULT}.keras"):
         (tmp_path / name).write_bytes(b"mine")
     done = invoke(*command)
     assert done.returncode == 2 and "exists already; give another name, or --force to replace it" in done.stderr

@@ -133,7 +133,7 @@ def test_the_feature_loss_changes_the_last_fifth_alone_and_is_recorded(images: P
 
 def test_fernets_features_are_those_of_the_classifier_and_have_gradients() -> None:
     features, width, about = fernet_features()
-    classifier = load_classifier(device="cpu")
+    classifier = load_classifier("fernet", device="cpu")
     faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48), np.uint8)
     images = ((torch.from_numpy(faces)[:, None].float() - 127.5) / 127.5).requires_grad_(True)
     found = features(images)

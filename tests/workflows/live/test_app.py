@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fergan.classify.card import WEIGHTS
+from fergan.classify.bundled import WEIGHTS
 from fergan.classify.classifier import load_classifier
 from fergan.data.faces import prepare_faces
 from fergan.data.images import read_image

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from fergan.classify.bundled import DEFAULT
 from fergan.data.image_source import ImageSource
 from fergan.data.images import read_image, write_png
 from fergan.reports.report_json import schema
@@ -268,7 +269,7 @@ def test_annotate_with_two_judges(tmp_path: Path, invoke: Invoke) -> None:
     assert invoke("generate", "--n", "2", "--device", "cpu").returncode == 0
     model = probe(tmp_path / "net.onnx", ["N", 3, 64, 64])
     given = ("annotate", "--source", str(tmp_path / "runs/default/faces"), "--detector", "haar")
-    outcome = invoke(*given, "--model", "fernet", "--model", f"mine={model}", "--csv", "two.csv")
+    outcome = invoke(*given, "--model", DEFAULT, "--model", f"mine={model}", "--csv", "two.csv")
     assert outcome.returncode == 0 and "sees faces in its own 64x64" in outcome.stderr
     assert invoke(*given, "--csv", "one.csv").returncode == 0
     assert invoke(*given, "--model", str(model), "--csv", "mine.csv").returncode == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fergan.classify.bundled import DEFAULT
 from fergan.classify.classifier import load_classifier
 from fergan.data.faces import prepare_faces
 from fergan.data.images import read_image
@@ -74,7 +75,7 @@ def test_only_wanted_faces_are_written_and_classify_says_the_same_of_them(found:
     assert selected.seeds_seen == int(kept[-1]["seed"]) + 1
     assert sum(rate.k for rate in selected.rates.values()) >= 32
     assert selected.agreement["sad"].k == sum(row["label_b"] == "sad" == row["want"] for row in kept)
-    assert selected.judges_are_related  # fernet is a member of fernet-ensemble
+    assert selected.judges_are_related  # the default was taught by the best, or is part of it
 
 
 def interrupting(monkeypatch: pytest.MonkeyPatch, shard: int) -> Callable[[int], None]:
@@ -273,11 +274,11 @@ def test_a_search_in_vain_says_what_it_would_take_and_goes_on(tmp_path: Path, in
         (["--want", "happy=0"], "give 1 or more"),
         (["--want", "happy=-3"], "give 1 or more"),
         (["--want", "happy=1,Happy=2"], "twice"),
-        (["--want", "contempt=1"], "fernet does not know this label, only angry"),
+        (["--want", "contempt=1"], f"{DEFAULT} does not know this label, only angry"),
         (["--want", "happy=1", "--seeds", "0-9"], "exclude each other"),
         (["--want", "happy=1", "--n", "9"], "exclude each other"),
         (["--want", "happy=9", "--max-seeds", "8"], "fewer than the 9 faces"),
-        (["--want", "happy=1", "--second-judge", "fernet"], "cannot check it"),
+        (["--want", "happy=1", "--second-judge", DEFAULT], "cannot check it"),
         (["--want", "happy=1", "--judge", "nobody"], "nobody"),
         (["--judge", "fernet"], "goes with --want"),
         (["--steer"], "goes with --want"),
@@ -309,7 +310,7 @@ def test_evaluate_takes_wanted_faces_as_test_data_and_calls_them_synthetic(
     assert done.returncode == 0, done.stderr
     assert "accuracy 100.00 %" in done.stdout
     assert "on 32 synthetic faces" in done.stdout
-    assert "fernet itself chose" in done.stderr
+    assert f"{DEFAULT} itself chose" in done.stderr
     data = json.loads((tmp_path / "out" / "evaluation.json").read_bytes())
     assert not list(Draft202012Validator(schema("evaluation")).iter_errors(data))
     assert [(row["label"], row["support"]) for row in data["classes"]] == [("happy", 20), ("sad", 12)]
