@@ -1,6 +1,6 @@
 """How often the intervals of the report hold the truth: ``python -m benchmarks.coverage`` prints a Markdown table.
 
-The truth is known because the faces are simulated: the bundled classifier's answers to FER2013 PublicTest (without the
+The truth is known because the faces are simulated: the answers of `fernet` to FER2013 PublicTest (without the
 faces that have copies in Training) are the whole population. For each simulated report, expressions are drawn by the
 true shares, an answer to a face of that expression is drawn for each, and as many validation faces as there are of each
 class are drawn too. So the confusion is the measured one and the assumption of the correction holds; where it does not

@@ -1,6 +1,6 @@
 """Estimators of expression shares beside those of other packages: ``python -m benchmarks.quantifiers``.
 
-Worlds are simulated from the bundled classifier's answers to FER2013 PublicTest, so the truth is known. The rivals are
+Worlds are simulated from the answers of `fernet` to FER2013 PublicTest, so the truth is known. The rivals are
 QuaPy (bootstrap, BayesianCC, KDEy), CLEAM (Teo, Abdollahzadeh & Cheung, NeurIPS 2023; written here after the paper and
 its code) and ppi-python; one that is not installed is skipped with a line that says so. Coverage and width are means
 over the labels, time is that of one processor core. (BayesianCC of QuaPy 0.2.3 runs with numpyro 0.21.0 and jax 0.10.2,

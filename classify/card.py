@@ -120,22 +120,29 @@ def read_model_card(path: Path) -> str | None:
         raise DataError(f"{printable(notes)}: cannot be read ({error})") from error
 
 
-def related_checksums(card: Mapping[str, Any]) -> set[str]:
-    """The checksums of a classifier's members and teacher and of theirs, as far as its card has them."""
-    ensemble, teacher = card.get("ensemble"), card.get("teacher")
+def family(sha256: str, card: Mapping[str, Any]) -> set[str]:
+    """The checksums of a classifier, of what it was calibrated from, of its members and its teacher, and of theirs.
+
+    Two classifiers whose families meet err together. What the card does not tell is missing.
+    """
+    calibration, ensemble, teacher = (card.get(key) for key in ("calibration", "ensemble", "teacher"))
+    found: list[Any] = [sha256]
+    if isinstance(calibration, Mapping):
+        found.append(calibration.get("from_sha256"))
     members = ensemble.get("members") if isinstance(ensemble, Mapping) else None
-    found: list[Any] = []
     for row in [*(members if isinstance(members, list) else []), teacher]:
         if isinstance(row, Mapping):
-            further = row.get("related")
+            further = row.get("family")
             found += [row.get("sha256"), *(further if isinstance(further, list) else [])]
     return {checksum for checksum in found if isinstance(checksum, str)}
 
 
 def described(name: str, sha256: str, card: Mapping[str, Any]) -> dict[str, Any]:
-    """How the card of a classifier names another, a member or a teacher."""
-    related = sorted(related_checksums(card))
-    return {"name": name, "sha256": sha256, **({"related": related} if related else {})}
+    """How a card names another classifier, a member or a teacher."""
+    accuracy = (card.get("scores") or {}).get("accuracy")
+    further = sorted(family(sha256, card) - {sha256})
+    known = {"name": name, "sha256": sha256, "accuracy": accuracy, "family": further or None}
+    return {key: value for key, value in known.items() if value is not None}
 
 
 def made_here(path: Path, card: Mapping[str, Any]) -> bool:

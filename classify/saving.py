@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..data.labels import FER2013
 from ..runtime.errors import UsageError
 from ..runtime.files import make_folder, npz_bytes, printable, write_atomically
 from .card import PIXELS
 
 if TYPE_CHECKING:
+    from ..data.face_set import FaceSet
     from .backend import keras
     from .classifier import Classifier
 
@@ -69,6 +71,12 @@ def keras_bytes(network: keras.Model) -> bytes:
         draft = Path(folder) / "model.keras"
         keras.saving.save_model(network, draft)
         return draft.read_bytes()
+
+
+def validation_name(faces: FaceSet, otherwise: str) -> str:
+    """What to call validation faces: FER2013's PublicTest by its name, others as is said."""
+    known = faces.label_names == FER2013 and set(faces.usage.tolist()) == {"PublicTest"} and faces.official
+    return "FER2013 PublicTest" if known else otherwise
 
 
 def validation_bytes(

@@ -105,7 +105,10 @@ class Selected:
         """Reason why the second judge is less of a check than it looks; empty where none is known."""
         if self.found is None or not self.found.judges_are_related:
             return ""
-        return "The two have a member or a teacher in common, so they err together and agree more than strangers would."
+        return (
+            "The two are related: a member or a teacher of one is the other, or has a part in it. They err together "
+            "and agree more than strangers would."
+        )
 
 
 def read_selected(record: RunRecord) -> Selected | None:

@@ -1,4 +1,4 @@
-"""FERNet: a small residual network, the one that is bundled."""
+"""FERNet: a small residual network, that of the bundled weights."""
 
 from __future__ import annotations
 

@@ -57,13 +57,16 @@ def make_card(
     device: str,
 ) -> dict[str, Any]:
     """The contents of ``NAME.json`` as plain JSON values."""
+    record = dict(faces.record)
+    teacher = record.pop("teacher", None)
     card = {
         "labels": list(faces.label_names),
         "recipe": {"name": recipe.name, "title": recipe.title, "source": recipe.source, "notes": recipe.notes},
         "model": dataclasses.asdict(recipe.model),
         "settings": dataclasses.asdict(recipe.training),
         "parameters": parameters,
-        "data": {"sha256": digest, "faces": class_counts(faces), "record": dict(faces.record)},
+        "data": {"sha256": digest, "faces": class_counts(faces), "record": record},
+        **({} if teacher is None else {"teacher": teacher}),
         "scores": scores,
         "short_run": recipe.name in recipe_names()
         and recipe.training.epochs < load_recipe(recipe.name).training.epochs,

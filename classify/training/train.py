@@ -11,7 +11,6 @@ import torch
 
 from ...data.audit.leaks import copies_in_training
 from ...data.face_set import FaceSet, role
-from ...data.labels import FER2013
 from ...runtime.devices import choose_device
 from ...runtime.distributed import process_group, rank, world_size
 from ...runtime.errors import DataError, UsageError
@@ -21,7 +20,7 @@ from ..evaluation.scores import summary
 from ..networks.freezing import set_trainable
 from ..networks.registry import build_model
 from ..recipes import Recipe, TrainingSettings
-from ..saving import save_classifier, validation_bytes
+from ..saving import save_classifier, validation_bytes, validation_name
 from .batches import Batches, validation_data
 from .callbacks import EarlyStopping, MoreLogs, StartOfEpoch, Summaries, read_scores
 from .distributed import SameEverywhere, averaging
@@ -198,7 +197,8 @@ def _save(
     card = make_card(recipe, faces, digest, classifier.count_params(), scores, seconds, device)
     copies = copies_in_training(faces, role(faces.usage) == "validation")
     leaks = None if copies is None else copies[0]
-    answers = validation_bytes(judged.labels, probabilities, _validation_name(judged), leaks)
+    name = validation_name(judged, f"{_split_name(judged)} rows of the training's data")
+    answers = validation_bytes(judged.labels, probabilities, name, leaks)
     save_classifier(classifier, folder / f"{recipe.name}.keras", card, answers)
     return scores
 
@@ -296,12 +296,6 @@ def _accuracy(network: keras.Model, sample: FaceSet) -> float:
 
 def _split_name(judged: FaceSet) -> str:
     return " + ".join(sorted(set(judged.usage.tolist())))
-
-
-def _validation_name(judged: FaceSet) -> str:
-    if judged.label_names == FER2013 and set(judged.usage.tolist()) == {"PublicTest"} and judged.official:
-        return "FER2013 PublicTest"
-    return f"{_split_name(judged)} rows of the training's data"
 
 
 def _device(device: str, settings: TrainingSettings) -> torch.device:

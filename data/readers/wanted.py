@@ -73,5 +73,11 @@ def read(path: Path, crop: str | None = None) -> FaceSet:
             path=path,
             layout="wanted faces",
             crop=crop or made.judge_crop or "none",
-            record={"synthetic": True, "judge": judge, "judge_sha256": made.judge_sha256, "notes": [note]},
+            record={
+                "synthetic": True,
+                "judge": judge,
+                "judge_sha256": made.judge_sha256,
+                "judge_family": list((run and run.selected and run.selected.judge_family) or ()),
+                "notes": [note],
+            },
         )

@@ -92,6 +92,7 @@ class SelectedRecord(Record):
         rates: label -> how many of the seeds that were drawn as they are have it.
         agreement, agreement_of_all: what the second judge says of the faces kept, by label and of all.
         judges_are_related: whether the judges have a member or a teacher in common, or one is that of the other.
+        judge_family: checksums of the judge that chose, its members and its teacher.
         steered, steered_after: label -> seeds moved towards it, and the seed from which on they were moved.
     """
 
@@ -108,6 +109,7 @@ class SelectedRecord(Record):
     judges_are_related: bool
     steered: Mapping[str, SteeredRate] | None = None
     steered_after: int | None = None
+    judge_family: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.wanted or any(set(self.wanted) - set(known) for known in (self.found, self.rates, self.agreement)):

@@ -1,4 +1,4 @@
-"""Reports whose truth is known: faces drawn from the bundled classifier's answers to FER2013 PublicTest."""
+"""Reports whose truth is known: faces drawn from the answers of `fernet` to FER2013 PublicTest."""
 
 from pathlib import Path
 

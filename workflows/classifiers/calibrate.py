@@ -22,7 +22,7 @@ from ...classify.evaluation.calibration import (
 )
 from ...classify.evaluation.explain import network_inputs
 from ...classify.evaluation.scores import Calibration, calibration, summary
-from ...classify.saving import save_classifier, validation_bytes
+from ...classify.saving import save_classifier, validation_bytes, validation_name
 from ...data.audit.leaks import copies_in_training
 from ...data.face_set import FaceSet, role
 from ...data.labels import canonical_label
@@ -173,7 +173,8 @@ def validation_faces(
     splits = " + ".join(sorted(set(faces.usage[rows].tolist())))
     copies = copies_in_training(faces, rows)
     name = f"{' + '.join(Path(path).stem for path in data)} {splits}"
-    return faces.take(rows), codes[rows], name, None if copies is None else copies[0]
+    chosen = faces.take(rows)
+    return chosen, codes[rows], validation_name(chosen, name), None if copies is None else copies[0]
 
 
 def _members(network: Any, heads: Any, classifier: Any, faces: np.ndarray) -> np.ndarray:

@@ -76,7 +76,7 @@ def _card(members: Sequence[Classifier], weights: Sequence[float] | None, stack:
     ensemble: dict[str, Any] = {"method": "stacked" if stack else "soft vote"}
     if weights is not None:
         ensemble["weights"] = list(weights)
-    ensemble["members"] = [_described(member) for member in members]
+    ensemble["members"] = [described(member.name, member.sha256, member.card) for member in members]
     card: dict[str, Any] = {"labels": list(members[0].labels), "ensemble": ensemble}
     licences = sorted({str(member.card["licence"]) for member in members if member.card.get("licence")})
     if licences:
@@ -94,12 +94,6 @@ def _scores(
         "members": [round(float((answer.argmax(axis=1) == codes).mean()), 4) for answer in answers],
         **({"cross_fitted": True} if stack else {}),
     }
-
-
-def _described(member: Classifier) -> dict[str, Any]:
-    known = described(member.name, member.sha256, member.card)
-    accuracy = (member.card.get("scores") or {}).get("accuracy")
-    return known if accuracy is None else {**known, "accuracy": accuracy}
 
 
 def _keep_feature_reference(out: Path, last: Classifier) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ...classify.card import GivenRange, View, related_checksums
+from ...classify.card import GivenRange, View, family
 from ...classify.classifier import Classifier, load_classifier
 from ...classify.evaluation.views import TEN
 from ...classify.networks.registry import multiply_adds
@@ -297,13 +297,18 @@ def _mistakes(answers: Answers) -> list[dict[str, Any]]:
 
 
 def _chosen_notes(faces: FaceSet, classifier: Classifier) -> list[str]:
-    """A warning where the model, or a member or teacher of it, chose the faces by which it is scored here."""
-    judges = {str(one.get("judge_sha256")) for one in _sets(faces) if one.get("synthetic")}
-    if classifier.sha256 in judges:
-        return [f"{classifier.name} itself chose the synthetic faces by these labels: that it agrees says nothing."]
-    if judges & related_checksums(classifier.card):
-        name = classifier.name
-        return [f"A member or teacher of {name} chose the synthetic faces by these labels, so it agrees too often."]
+    """A warning where the model, or one of its family, chose the faces by which it is scored here."""
+    made = [one for one in _sets(faces) if one.get("synthetic")]
+    name = classifier.name
+    if classifier.sha256 in {one.get("judge_sha256") for one in made}:
+        return [f"{name} itself chose the synthetic faces by these labels: that it agrees says nothing."]
+    own = family(classifier.sha256, classifier.card)
+    for one in made:
+        if not own.isdisjoint([one.get("judge_sha256"), *(one.get("judge_family") or ())]):
+            judge = one.get("judge")
+            return [
+                f"{judge}, which chose the synthetic faces by these labels, is related to {name}: it agrees too often."
+            ]
     return []
 
 

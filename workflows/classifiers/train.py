@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,11 @@ from ...classify.recipes import Recipe, load_recipe
 from ...data.face_set import role
 from ...runtime.errors import UsageError
 from .training_data import ClassifierOptions, data_summary, read_training_data
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ...classify.classifier import Classifier
 
 
 def train_classifier(options: ClassifierOptions, out: str | Path) -> tuple[Path, dict[str, Any]]:
@@ -39,15 +44,15 @@ def train_classifier(options: ClassifierOptions, out: str | Path) -> tuple[Path,
 
     if rank() == 0:
         say(data_summary(faces))
-    teacher: Any = None
+    teacher: np.ndarray | Classifier | None = None
     if options.teacher is not None:
         views, device = options.teacher_views or "single", options.device
-        teacher = load_teacher(options.teacher, faces.label_names, device)
-        record = {**described(teacher.name, teacher.sha256, teacher.card), "views": views}
+        teacher = judge = load_teacher(options.teacher, faces.label_names, device)
+        record = {**described(judge.name, judge.sha256, judge.card), "views": views}
         faces = dataclasses.replace(faces, record={**faces.record, "teacher": record})
         if views != "student":
             with progress("Teacher") as show:
-                teacher = teacher_probabilities(faces, Path(out), teacher, views=views, show=show)
+                teacher = teacher_probabilities(faces, Path(out), judge, views=views, show=show)
     with epoch_display() as display:
         scores = train(faces, out, recipe, votes=votes, teacher=teacher, device=options.device, callbacks=(display,))
     model = Path(out) / f"{recipe.name}.keras"

@@ -71,7 +71,7 @@ _TITLE = {
     "--features",
     metavar="LIST",
     default="fer",
-    help="Compare by fer (our classifier), efficientnet-lite0 (ImageNet: hair, eyes and background too), inception, "
+    help="Compare by fer (of --model), efficientnet-lite0 (ImageNet: hair, eyes and background too), inception, "
     "dinov2, clip.",
 )
 @click.option("--by-class", is_flag=True, help="Compare class by class too, and ask the classifier for agreement.")

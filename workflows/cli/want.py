@@ -34,7 +34,8 @@ want_options = together(
     click.option(
         "--second-judge",
         metavar="FILE|NAME",
-        help=f"With --want, put this judge's labels beside, without a say.  [default: {BEST}]",
+        help="With --want, put this judge's labels beside, without a say.  "
+        f"[default: {BEST}, or {DEFAULT} where that one chooses]",
     ),
     click.option(
         "--min-confidence",

@@ -67,7 +67,7 @@ def list_models() -> list[Listed]:
         listed.append(Listed(name, about, resolution, megabytes(path.stat().st_size), licence, "bundled"))
     for name, path in bundled_classifiers().items():
         licence = str(read_card(path).get("licence") or "not stated")
-        about = "classifier of expressions" + {DEFAULT: ", the default", BEST: ", the best"}.get(name, "")
+        about = "classifier of expressions" + {DEFAULT: ", the default", BEST: ", also called best"}.get(name, "")
         listed.append(Listed(name, about, 48, megabytes(path.stat().st_size), licence, "bundled"))
     published: list[tuple[Published | KnownJudge, Path | None, str, int]] = [
         (judge, cached_judge(name), f"classifier, {judge.about.split(', ')[0]}", judge.input_shape[0])
@@ -102,7 +102,7 @@ def model_card(name: str) -> str:
         return _published(ZOO[name])
     if name in KNOWN_JUDGES:
         return _published_judge(KNOWN_JUDGES[name])
-    known = ", ".join([*bundled_generators(), *bundled_classifiers(), *KNOWN_JUDGES, *ZOO])
+    known = ", ".join([*bundled_generators(), "best", *bundled_classifiers(), *KNOWN_JUDGES, *ZOO])
     raise UsageError(f"no model is called {name!r}; known are: {known}")
 
 

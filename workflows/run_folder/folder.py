@@ -143,7 +143,7 @@ class RunFolder:
         if differing:
             raise UsageError(
                 f"{printable(self.path)} holds a '{record.entry}' with other settings ({changes(differing)}); "
-                f"{START_OVER}"
+                f"give those of before to go on, {START_OVER}"
             )
 
     def claim(self, record: Record, grown: bool = False) -> None:

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ...classify.bundled import BEST
 from ...data.run_record.run import RunRecord
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import make_folder, printable
@@ -70,6 +71,8 @@ def find_seat(run: RunFolder, name: str | None) -> RunFolder:
     if name is None:
         return run
     found = {judge_name(seat): seat for seat in seats(run)}
+    if name == "best" and name not in found:
+        name = BEST
     if name not in found:
         known = ", ".join(printable(other) for other in found if other) or "none yet"
         raise UsageError(f"--judge {printable(name)}: {printable(run.path)} has no such judge; its judges: {known}")

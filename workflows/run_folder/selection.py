@@ -152,8 +152,8 @@ class Selection:
             writer.writerow([face_name(one.seed), one.seed, one.label, one.label, sure, one.second, second, moved])
         return text.getvalue().encode()
 
-    def summary(self, max_seeds: int, related: bool) -> SelectedRecord:
-        """The outcome of the search, for ``run.json``."""
+    def summary(self, max_seeds: int, family: set[str], second_family: set[str]) -> SelectedRecord:
+        """The outcome of the search by judges of these families, for ``run.json``."""
         found = self.found()
         rates, agreement = {}, {}
         alone = self.steering.unmoved(self.seen) if self.steering else self.seen
@@ -174,7 +174,8 @@ class Selection:
             rates=rates,
             agreement=agreement,
             agreement_of_all=Agreement(agree, len(self.kept), *_share(agree, len(self.kept))),
-            judges_are_related=related,
+            judges_are_related=not family.isdisjoint(second_family),
+            judge_family=tuple(sorted(family)),
             steered=self._steered() if self.steering else None,
             steered_after=self.steering.after if self.steering else None,
         )

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ...classify.bundled import BEST, DEFAULT
-from ...classify.card import related_checksums
+from ...classify.card import family
 from ...classify.classifier import Classifier
 from ...data.run_record.run import Rate
 from ...data.run_record.settings import GenerateRecord, class_of_seed, format_quotas
@@ -104,25 +104,27 @@ class Judges:
     def __init__(self, want: WantOptions, judge: Judge | None = None) -> None:
         self.first = judge or Judge(want.judge)
         chosen = self.first.classifier
-        second = want.second_judge or (DEFAULT if chosen.name == BEST else BEST)
-        self.second = Judge(ClassifyOptions(((None, second),), crop=want.judge.crop, device=want.judge.device))
+        for second in [want.second_judge] if want.second_judge else [BEST, DEFAULT]:
+            self.second = Judge(ClassifyOptions(((None, second),), crop=want.judge.crop, device=want.judge.device))
+            if self.second.classifier.sha256 != chosen.sha256:
+                break
+        else:
+            raise UsageError(
+                f"--second-judge {printable(second)}: is the judge that chooses the faces; its own labels cannot "
+                "check it, so give another"
+            )
         for option, one in (("--judge", self.first), ("--second-judge", self.second)):
             if missing := [label for label in want.want if label not in one.classifier.labels]:
                 raise UsageError(
                     f"--want {printable(missing[0])}: the judge {one.classifier.name} does not know this label, only "
                     f"{', '.join(one.classifier.labels)}; want one of these, or give another {option}"
                 )
-        if chosen.sha256 == self.second.classifier.sha256:
-            raise UsageError(
-                f"--second-judge {printable(second)}: is the judge that chooses the faces; its own labels cannot "
-                "check it, so give another"
-            )
 
     @property
-    def related(self) -> bool:
-        """Whether one of the two, or of their members and teachers, is a member or a teacher of the other."""
-        one, other = ({c.sha256, *related_checksums(c.card)} for c in (self.first.classifier, self.second.classifier))
-        return not one.isdisjoint(other)
+    def families(self) -> tuple[set[str], set[str]]:
+        """Of the judge that chooses and of the other, see :func:`fergan.classify.card.family`."""
+        first, second = self.first.classifier, self.second.classifier
+        return family(first.sha256, first.card), family(second.sha256, second.card)
 
     def chosen(self, want: WantOptions) -> GenerateRecord:
         """The settings that decide the choice, and no others."""
@@ -276,7 +278,7 @@ class Wanted:
     def _finish(self) -> FaceMaker:
         selection = self.selection
         keep_selection(self.run, self.maker.record, selection)
-        self.run.put(selected=selection.summary(self.want.max_seeds, self.judges.related))
+        self.run.put(selected=selection.summary(self.want.max_seeds, *self.judges.families))
         if not selection.kept:
             raise DataError(shortfall(self.run) or "no face was found")
         chosen = self.maker.choosing([one.seed for one in selection.kept])

@@ -69,7 +69,7 @@ def test_a_selected_set_quotes_no_corrected_share_anywhere(settings: dict) -> No
         assert "judge-a judged the faces of 200 seeds and kept 30 happy and 10 sad" in plain
         assert "judge-b, which had no say, gives the same label to 80.0 % of them" in plain
         assert "the sad ones least often (30.0 %)" in plain
-        assert "member of the other" in plain
+        assert "The two are related" in plain
         assert "No shares are corrected" in plain
         assert "(ACC)" not in plain
         assert "nobody selected" not in plain

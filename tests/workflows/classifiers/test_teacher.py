@@ -5,6 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fergan.classify.bundled import bundled_classifiers
+from fergan.classify.card import described, family, read_card
+from fergan.classify.classifier import load_classifier
 from fergan.data.face_set import FaceSet
 from fergan.data.labels import FER2013
 from fergan.runtime.errors import UsageError
@@ -54,3 +57,15 @@ def test_a_teacher_of_other_labels_is_refused() -> None:
 def test_views_without_a_teacher_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="name one with --teacher"):
         train_classifier(ClassifierOptions(["faces.csv"], teacher_views="ten"), tmp_path)
+
+
+def test_a_student_and_its_teacher_are_of_one_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fergan.workflows.classifiers.train.read_training_data", lambda *_: (FACES, None))
+    options = ClassifierOptions(["faces.csv"], recipe="mini-xception", epochs=1, teacher="fernet", device="cpu")
+    model, _ = train_classifier(options, tmp_path)
+    fernet, student = (read_card(path) for path in (bundled_classifiers()["fernet"], model))
+    assert student["teacher"]["name"] == "fernet" and "teacher" not in student["data"]["record"]
+    checksum = load_classifier("fernet").sha256
+    assert checksum in family("student", student) and "student" not in family(checksum, fernet)
+    assert {checksum, "student"} < family("both", {"ensemble": {"members": [described("one", "student", student)]}})
+    assert checksum in family("warm", {"calibration": {"from_sha256": checksum}})

@@ -158,7 +158,7 @@ def test_how_seeds_are_cut_into_pieces_makes_no_difference() -> None:
         selection = Selection({"a": 30, "b": 10})
         for start in range(0, 500, size):
             selection.add(Scanned(start, min(start + size, 500), answers, second))
-        ends.append((selection.to_json(), selection.manifest(), selection.summary(500, False)))
+        ends.append((selection.to_json(), selection.manifest(), selection.summary(500, {"a"}, {"b"})))
     assert all(end == ends[0] for end in ends)
     kept = selection.kept
     assert [one.seed for one in kept if one.label == "a"] == [i for i, name in enumerate(labels) if name == "a"][:30]
