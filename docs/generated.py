@@ -18,6 +18,12 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
 SCHEMAS = ROOT / "reports" / "pages" / "schema"
+_LINKS = {
+    r"\(\.\./\.\./reports/pages/schema/[^)]*\)": "(schemas.md)",
+    r"\(\.\./\.\./(stylegan|classify)/weights/": "(../models/",
+    r"\[the tutorial\]\(tutorial\.ipynb\)": "[the tutorial](tutorial.md)",
+}
+"""Links of the pages as they are in the repository, and on the site."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -61,6 +67,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def _cards(ending: str) -> list[Path]:
     """The files of the model cards, generators first."""
     return [path for room in ("stylegan", "classify") for path in sorted((ROOT / room / "weights").glob("*" + ending))]
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Links that lead through the repository lead to the pages made of those files."""
+    for pattern, target in _LINKS.items():
+        markdown = re.sub(pattern, target, markdown)
+    return markdown
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
