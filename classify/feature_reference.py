@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..data.face_set import FaceSet
 from ..runtime.errors import DataError
-from ..runtime.files import npz_bytes, printable, write_atomically
+from ..runtime.files import npz_bytes, printable, read_npz, write_atomically
 
 if TYPE_CHECKING:
     from .classifier import Classifier
@@ -53,15 +52,16 @@ def read_feature_reference(model: Path) -> StoredReference | None:
     path = _path(model)
     if not path.exists():
         return None
+    advice = "delete it, or train again"
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            means, whitener, distances = (
-                stored[name].astype(np.float64) for name in ("means", "whitener", "validation_distances")
-            )
+        stored = read_npz(path, advice)
+        means, whitener, distances = (
+            stored[name].astype(np.float64) for name in ("means", "whitener", "validation_distances")
+        )
         if whitener.shape != (means.shape[1], means.shape[1]) or distances.ndim != 1:
             raise ValueError("its arrays do not fit")
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{printable(path)}: is damaged ({error}); delete it, or train again") from error
+    except (ValueError, KeyError, IndexError) as error:
+        raise DataError(f"{printable(path)}: is damaged ({error}); {advice}") from error
     return StoredReference(FeatureReference(means, whitener), distances)
 
 

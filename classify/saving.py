@@ -12,13 +12,16 @@ import numpy as np
 
 from ..data.labels import FER2013
 from ..runtime.errors import UsageError
-from ..runtime.files import make_folder, npz_bytes, printable, write_atomically
+from ..runtime.files import make_folder, npz_bytes, printable, write_atomically, writing
 from .card import PIXELS
 
 if TYPE_CHECKING:
     from ..data.face_set import FaceSet
     from .backend import keras
     from .classifier import Classifier
+
+COMPANIONS = (".validation.npz", ".features.npz")
+"""Endings of the files beside ``NAME.keras`` that are of that model alone."""
 
 
 def save_classifier(
@@ -28,6 +31,8 @@ def save_classifier(
     validation: bytes | None = None,
 ) -> None:
     """Write ``NAME.keras`` and, beside it, ``NAME.json``; each appears complete or not at all.
+
+    The :data:`COMPANIONS` of another model, which had the name before, are deleted first.
 
     Args:
         model: what :func:`.classifier.load_classifier` gives; or a Keras model from ``pixels`` float32 [N, 48, 48, 1]
@@ -56,11 +61,19 @@ def save_classifier(
         raise UsageError("save_classifier needs the card of a Keras model, at least {'labels': [...]}")
     make_folder(path.parent)
     content = keras_bytes(network)
+    remove_companions(path)
     if validation is not None:
         write_atomically(path.with_suffix(".validation.npz"), validation)
     said = {**card, "input_range": card.get("input_range", list(PIXELS))}
     write_atomically(path.with_suffix(".json"), (json.dumps(said, indent=2) + "\n").encode())
     write_atomically(path, content)
+
+
+def remove_companions(path: Path) -> None:
+    """Delete the :data:`COMPANIONS` of a ``.keras`` file, which is about to be replaced."""
+    for ending in COMPANIONS:
+        with writing(companion := path.with_suffix(ending)):
+            companion.unlink(missing_ok=True)
 
 
 def keras_bytes(network: keras.Model) -> bytes:

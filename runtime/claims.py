@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from .distributed import rank
 from .errors import DataError, UsageError
-from .files import make_folder, printable, write_atomically
+from .files import make_folder, printable, read_json, write_atomically
 
 
 def claim(file: Path, wanted: Mapping[str, Any], what: str, free: Collection[str] = ()) -> None:
@@ -28,12 +29,11 @@ def claim(file: Path, wanted: Mapping[str, Any], what: str, free: Collection[str
         DataError: the record cannot be read or written.
     """
     wanted = json.loads(json.dumps(wanted))
-    if file.exists():
-        try:
-            found = json.loads(file.read_bytes())
-            differing = [key for key in wanted if wanted[key] != found.get(key) and key not in free]
-        except (OSError, ValueError, AttributeError, RecursionError) as error:
-            raise DataError(f"{printable(file)}: cannot be read ({printable(error)}); give another --out") from error
+    found = read_json(file, "give another --out")
+    if found is not None:
+        if not isinstance(found, dict):
+            raise DataError(f"{printable(file)}: is damaged (no settings); give another --out")
+        differing = [key for key in wanted if wanted[key] != found.get(key) and key not in free]
         if differing:
             changed = changes({key: (found.get(key), wanted[key]) for key in differing})
             raise UsageError(
@@ -82,3 +82,12 @@ def locked(folder: Path, work: Callable[[], str]) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def training_in(folder: str | Path) -> AbstractContextManager[None]:
+    """Hold the folder of a training, which is made where it is missing; of several processes the first one does.
+
+    Raises:
+        UsageError, DataError: as :func:`locked` says.
+    """
+    return locked(make_folder(folder), lambda: "on this training") if rank() == 0 else nullcontext()

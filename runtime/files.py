@@ -10,13 +10,17 @@ import os
 import re
 import secrets
 import stat
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unicodedata import category
 
 from .errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _TEMPORARY = re.compile(r"\.fergan-[0-9a-f]{16}\.tmp")
 
@@ -155,7 +159,10 @@ def read_regular(path: Path, most: int = 2**33, advice: str = "put one in its pl
         if status.st_size > most:
             raise DataError(f"{printable(path)}: has {status.st_size} bytes; at most {most} are read")
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(most)
+            content = file.read()
+        if len(content) > most:
+            raise DataError(f"{printable(path)}: has grown beyond {most} bytes; at most so many are read")
+        return content
     finally:
         os.close(descriptor)
 
@@ -222,6 +229,35 @@ def npz_bytes(**arrays: Any) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
+
+
+def npz_arrays(content: bytes, most: int = 2**30) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz`` file's content, of at most ``most`` bytes in all; nothing in it is executed.
+
+    Raises:
+        Exception: zipfile, zlib and numpy raise many types on damaged files.
+    """
+    import numpy as np
+
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        size = sum(info.file_size for info in archive.infolist())
+    if size > most:  # a small zip can unpack to any size
+        raise ValueError(f"it unpacks to {size} bytes; at most {most} are read")
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return {name: np.asarray(array) for name, array in arrays.items()}
+
+
+def read_npz(path: str | os.PathLike[str], advice: str = "delete it", most: int = 2**30) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz`` file, see :func:`npz_arrays`.
+
+    Raises:
+        DataError: it is missing, damaged or too large; the message then ends with ``advice``.
+    """
+    content = read_bytes(path, advice)
+    try:
+        return npz_arrays(content, most)
+    except Exception as error:
+        raise DataError(f"{printable(path)}: is damaged ({printable(error)}); {advice}") from error
 
 
 def json_digest(data: Any) -> str:

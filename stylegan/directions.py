@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..runtime.errors import DataError, UsageError
-from ..runtime.files import printable, read_bytes, write_atomically
+from ..runtime.files import npz_arrays, printable, read_bytes, write_atomically
 from .generator import Generator
 from .zoo import bundled_generators
 
@@ -146,11 +145,8 @@ def read_direction(path: str | Path) -> Direction:
     label = printable(path)
     content = read_bytes(path)
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if sum(info.file_size for info in archive.infolist()) > _MAX_BYTES:  # a small zip can unpack to any size
-                raise ValueError("it is too large")
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            vector, about = arrays["direction"].astype(np.float32), json.loads(str(arrays["about"]))
+        arrays = npz_arrays(content, _MAX_BYTES)
+        vector, about = arrays["direction"].astype(np.float32), json.loads(str(arrays["about"]))
         if about["format"] != FORMAT:
             raise ValueError(f"it has the format {about['format']}")
         low, high = map(float, about["reach"])

@@ -15,14 +15,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..runtime.distributed import rank
+from ..runtime.downloads import OnProgress as OnProgress
 from ..runtime.files import printable
 
 if TYPE_CHECKING:
     from ..stylegan.training.loop import Progress
-
-OnProgress = Callable[[float, float], None]
-"""Called with how much is done so far and how much there is to do in all."""
-
 
 Stage = Callable[[str, str], AbstractContextManager[OnProgress]]
 """Called with a title and a unit when a long piece of work begins."""

@@ -29,7 +29,7 @@ from ...runtime.version import __version__
 from ..classifier import Classifier, load_classifier
 from ..files.open import open_keras_model
 from ..keras_files.safety import Refused, check_archive
-from ..saving import save_classifier
+from ..saving import remove_companions, save_classifier
 
 FORMATS = ("savedmodel", "onnx", "keras")
 """``savedmodel``: for TensorFlow Serving. ``onnx``: for ONNX Runtime. ``keras``: one ``.keras`` file."""
@@ -176,6 +176,7 @@ def _to_keras(classifier: Classifier, folder: Path, draft: Path, faces: np.ndarr
     features = source.with_suffix(".features.npz")
     if features.exists():
         shutil.copyfile(features, made.with_suffix(".features.npz"))
+    remove_companions(folder / made.name)
     for file in sorted(draft.iterdir(), key=lambda file: file == made):  # the model last: then all of it is there
         write_atomically(folder / file.name, file.read_bytes())
     return Exported(folder / made.name, len(faces), difference)

@@ -11,6 +11,7 @@ import torch
 
 from ...data.audit.leaks import copies_in_training
 from ...data.face_set import FaceSet, role
+from ...runtime.claims import training_in
 from ...runtime.devices import choose_device
 from ...runtime.distributed import process_group, rank, world_size
 from ...runtime.errors import DataError, UsageError
@@ -123,31 +124,32 @@ def _train(
     _compile(network, learning_rate, weights, second_head, settings)
 
     first, digest = rank() == 0, data_digest(faces, votes, teacher)
-    if first:  # only now, when nothing in the recipe can be wrong any more
-        claim_folder(folder, recipe, digest, faces, votes)
-    sample = _plain_sample(fitted, settings.seed)
-    monitor = "val_expression_accuracy" if second_head else "val_accuracy"
-    network.fit(
-        batches,
-        epochs=settings.epochs,
-        shuffle=False,  # the batches are shuffled already, in a way that a resume can repeat
-        validation_data=validation_data(judged, judged_votes, settings),
-        validation_batch_size=256,
-        verbose=0,
-        callbacks=[
-            StartOfEpoch(
-                batches, lambda phase: set_trainable(network, recipe.model, phase), recipe.model.phase_one_epochs
-            ),
-            *([SameEverywhere(monitor)] if world_size() > 1 else []),
-            MoreLogs(lambda: _accuracy(network, sample), learning_rate, len(batches)),
-            *_state_callbacks(folder, settings, monitor, learning_rate),
-            *([*_file_callbacks(folder, monitor), *callbacks] if first else []),
-        ],
-    )
-    if not first:
-        return {}
-    network.load_weights(folder / BEST_WEIGHTS)
-    return _save(_classifier_from(network, plain, classes), folder, recipe, faces, judged, digest, device, monitor)
+    with training_in(folder):  # only now, when nothing in the recipe can be wrong any more
+        if first:
+            claim_folder(folder, recipe, digest, faces, votes)
+        sample = _plain_sample(fitted, settings.seed)
+        monitor = "val_expression_accuracy" if second_head else "val_accuracy"
+        network.fit(
+            batches,
+            epochs=settings.epochs,
+            shuffle=False,  # the batches are shuffled already, in a way that a resume can repeat
+            validation_data=validation_data(judged, judged_votes, settings),
+            validation_batch_size=256,
+            verbose=0,
+            callbacks=[
+                StartOfEpoch(
+                    batches, lambda phase: set_trainable(network, recipe.model, phase), recipe.model.phase_one_epochs
+                ),
+                *([SameEverywhere(monitor)] if world_size() > 1 else []),
+                MoreLogs(lambda: _accuracy(network, sample), learning_rate, len(batches)),
+                *_state_callbacks(folder, settings, monitor, learning_rate),
+                *([*_file_callbacks(folder, monitor), *callbacks] if first else []),
+            ],
+        )
+        if not first:
+            return {}
+        network.load_weights(folder / BEST_WEIGHTS)
+        return _save(_classifier_from(network, plain, classes), folder, recipe, faces, judged, digest, device, monitor)
 
 
 def _state_callbacks(

@@ -101,6 +101,15 @@ def test_members_must_fit(members: list[str], tmp_path: Path) -> None:
         soft_vote([classifier, classifier])
 
 
+def test_what_is_known_of_an_older_model_of_the_name_goes(tmp_path: Path) -> None:
+    stale = [tmp_path / f"both{ending}" for ending in (".validation.npz", ".features.npz")]
+    for path in stale:
+        path.write_bytes(b"of another model")
+    save(tmp_path, "both", (48, 48, 1))
+    assert not any(path.exists() for path in stale)
+    assert load_classifier(tmp_path / "both.keras", "cpu").validation is None
+
+
 def test_the_command(members: list[str], tmp_path: Path) -> None:
     data = tmp_path / "faces.csv"
     emotions = [0, 3, 6] * 6 + [1, 2]

@@ -125,10 +125,11 @@ def run_calibration(
     expected = apply_temperature(members, temperature, heads.weights)
     card = _card(classifier, temperature, expected, codes, name)
     _check(network, classifier, faces.images, expected, logits)
+    source = classifier.source and classifier.source.with_suffix(".features.npz")
+    reference = source.read_bytes() if source and source.exists() else None  # now: --out may be the model itself
     save_classifier(network, out, card, validation_bytes(codes, expected.astype(np.float32), name, leaks))
-    reference = classifier.source and classifier.source.with_suffix(".features.npz")
-    if reference and reference.exists():  # what enters the last layer has not changed
-        write_atomically(out.with_suffix(".features.npz"), reference.read_bytes())
+    if reference is not None:  # what enters the last layer has not changed
+        write_atomically(out.with_suffix(".features.npz"), reference)
     return Calibrated(
         temperature,
         len(codes),

@@ -1,4 +1,4 @@
-"""``fergan audit``: what is wrong with a data set, as a table, a page of faces and lists to act on."""
+"""``fergan audit data``: what is wrong with a data set, as a table, a page of faces and lists to act on."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ...data.readers.ferplus import COLUMNS, read_ferplus
 from ...data.splits import split
 from ...reports.pages.data_audit import build_page
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import make_folder, npz_bytes, printable, utf8_text, write_atomically
+from ...runtime.files import make_folder, npz_bytes, printable, read_npz, utf8_text, write_atomically
 
 
 @dataclass(frozen=True)
-class AuditOptions:
-    """Settings of an audit.
+class DataAuditOptions:
+    """Settings of a data audit.
 
     Attributes:
         data: one or more data sets, as :func:`fergan.data.readers.read_faces` takes them.
@@ -56,11 +56,11 @@ class AuditOptions:
     drop_leaks: bool = False
 
 
-def run_audit(options: AuditOptions, out: str | Path) -> tuple[Audit, list[Path]]:
+def run_data_audit(options: DataAuditOptions, out: str | Path) -> tuple[Audit, list[Path]]:
     """Audit data sets and write what was found.
 
     Args:
-        options: see :class:`AuditOptions`.
+        options: see :class:`DataAuditOptions`.
         out: a folder, made if it is not there. It receives ``findings.csv`` (:data:`fergan.data.audit.audit.COLUMNS`),
             ``summary.json``, ``audit.html``, and as asked for ``exclude.csv``, ``relabelled.csv`` (what changed) and
             ``predictions.npz``.
@@ -119,13 +119,13 @@ def read_predictions(path: str | Path, label_names: tuple[str, ...]) -> np.ndarr
     """
     try:
         if Path(path).suffix.lower() == ".npz":
-            with np.load(path, allow_pickle=False) as held:
-                table = pd.DataFrame(held["probabilities"], columns=[str(name) for name in held["labels"]])
+            held = read_npz(path, "give predictions.npz of 'fergan audit data --predict'")
+            table = pd.DataFrame(held["probabilities"], columns=[str(name) for name in held["labels"]])
         else:
             table = pd.read_csv(path)
         table = table.rename(columns=lambda name: canonical_label(str(name)))
         values = table[list(label_names)].to_numpy(np.float64)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{printable(path)}: is not a table of probabilities with the columns {', '.join(label_names)} "
             f"({printable(error)})"
@@ -135,7 +135,7 @@ def read_predictions(path: str | Path, label_names: tuple[str, ...]) -> np.ndarr
     return values
 
 
-def _not_a_face(options: AuditOptions, faces: FaceSet) -> np.ndarray | None:
+def _not_a_face(options: DataAuditOptions, faces: FaceSet) -> np.ndarray | None:
     if options.votes is None:
         return None
     if len(options.data) != 1 or faces.record.get("layout") != "fer2013 csv":

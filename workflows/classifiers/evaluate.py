@@ -90,17 +90,19 @@ def run_evaluation(
         options.model, options.device, labels=options.labels, input_range=options.input_range, view=options.view
     )
     answers = Answers(classifier, faces, rows, show)
+    network, closed = _opened(classifier)
+    model, judged = _model_facts(classifier, network), _data_facts(options.data, split, faces, answers)
+    folder = _folder(model, judged, out)  # told now, not after minutes of work
     views = {"single": answers.single}
     if options.views != "single":
         views[options.views] = answers.predict(answers.rows, options.views)
-    network, closed = _opened(classifier)
     data = plain(
         {
             "format": {"name": "fergan.evaluation", "version": 1},
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "fergan": __version__,
-            "model": _model_facts(classifier, network),
-            "data": _data_facts(options.data, split, faces, answers),
+            "model": model,
+            "data": judged,
             "views": {name: scores(p, answers.labels) for name, p in views.items()},
             "view_list": [list(view) for view in TEN] if "ten" in views else None,
             **by_class(answers),
@@ -119,7 +121,7 @@ def run_evaluation(
         "evaluation.html": utf8_text(build_evaluation_page(data, pictures)).encode(),
         "evaluation.json": json_text(data).encode(),
     }
-    folder = make_folder(_folder(data, out))
+    make_folder(folder)
     for name, content in contents.items():
         write_atomically(folder / name, content)
     return data, [folder / name for name in contents]
@@ -177,12 +179,11 @@ def _shared_out(faces: FaceSet) -> FaceSet:
     return dataclasses.replace(shared, record={**shared.record, "notes": [*shared.record.get("notes", ()), note]})
 
 
-def _folder(data: Mapping[str, Any], out: str | Path | None) -> Path:
+def _folder(model: Mapping[str, Any], judged: Mapping[str, Any], out: str | Path | None) -> Path:
     """Where the results go: never over those of another model or of other faces."""
-    model, judged = data["model"], data["data"]
     folder = Path(out) if out is not None else Path("runs/evaluation") / f"{model['name']}-{judged['split']}"
     found = read_json(folder / "evaluation.json")
-    if found is None or _identity(found) == _identity(data):
+    if found is None or _identity(found) == (model["sha256"], judged["row_hash"]):
         return folder
     if out is None:
         return folder.with_name(f"{folder.name}-{model['sha256'][:6]}{judged['row_hash'][:6]}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from ...reports.formatting import moment
 from ...reports.pages.leaderboard import leaderboard_data, leaderboard_markdown, leaderboard_page
 from ...reports.statistics.differences.ranking import Entry, Ranking, rank
 from ...runtime.errors import DataError
-from ...runtime.files import json_text, printable
+from ...runtime.files import json_text, printable, read_npz
 
 
 def read_tables(paths: Sequence[str | Path]) -> list[Ranking]:
@@ -54,7 +53,7 @@ def _read(path: Path) -> Entry:
         if right is not None and int(right.sum()) != data["views"]["single"]["correct"]:
             raise ValueError("answers.npz beside it is of another evaluation")
         rank([Entry(data, right)])  # all that is needed is there
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{printable(path)}: is not an evaluation that 'fergan evaluate' wrote ({error})") from error
     return Entry(data, right)
 
@@ -62,5 +61,5 @@ def _read(path: Path) -> Entry:
 def _right(path: Path) -> np.ndarray | None:
     if not path.exists():
         return None
-    with np.load(path, allow_pickle=False) as stored:
-        return np.asarray(stored["predicted"] == stored["labels"])
+    stored = read_npz(path, "run 'fergan evaluate' again")
+    return np.asarray(stored["predicted"] == stored["labels"])

@@ -11,8 +11,8 @@ import numpy as np
 from ...classify.classifier import Classifier, load_classifier
 from ...classify.evaluation.views import predict_views
 from ...data.face_set import FaceSet, role
-from ...runtime.errors import UsageError
-from ...runtime.files import make_folder, npz_bytes, write_atomically
+from ...runtime.errors import DataError, UsageError
+from ...runtime.files import make_folder, npz_bytes, read_npz, write_atomically
 
 FILE = "teacher.npz"
 _PART = 2048
@@ -71,11 +71,11 @@ def teacher_probabilities(
 def _read(path: Path, key: str, answers: np.ndarray, rows: np.ndarray) -> int:
     """Fill in what the file holds of this teacher on these faces; returns how many rows that is."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            if str(stored["key"]) != key:
-                return 0
-            found = stored["probabilities"]
-    except (OSError, ValueError, KeyError, EOFError):
+        stored = read_npz(path)
+        if str(stored["key"]) != key:
+            return 0
+        found = stored["probabilities"]
+    except (DataError, KeyError):
         return 0
     if found.ndim != 2 or found.shape[1] != answers.shape[1] or len(found) > len(rows) or not np.isfinite(found).all():
         return 0

@@ -56,7 +56,7 @@ def tune(options: TuneOptions, out: str | Path, tell: Callable[[str], None] = la
     The best settings are those with the highest accuracy on the validation rows; test rows are never looked at.
     Optuna's tree-structured Parzen estimator proposes settings, its median rule ends trials that fall behind, and
     ``study.db`` (SQLite) remembers both. A stopped study goes on when it is called again: also in the middle of a
-    training.
+    training, be it stopped by Ctrl-C or by a kill.
 
     Raises:
         DataError: no trial came to an end, or as the readers and the trainer say.
@@ -78,7 +78,7 @@ def tune(options: TuneOptions, out: str | Path, tell: Callable[[str], None] = la
         try:
             while (missing := options.trials - _count_done(study)) > 0:
                 tell(f"trial {options.trials - missing + 1} of {options.trials}")
-                study.optimize(trial_of, n_trials=1)
+                _try(optuna, study, trial_of)
         finally:
             _write(optuna, folder, study, recipe, space, full)
     if not any(trial.state.name == "COMPLETE" for trial in study.trials):
@@ -86,6 +86,18 @@ def tune(options: TuneOptions, out: str | Path, tell: Callable[[str], None] = la
             f"{printable(folder)}: no training came to an end, so there is no best one; ask for more --trials"
         )
     return folder / "best.toml"
+
+
+def _try(optuna: Any, study: optuna.Study, trial_of: _Trial) -> None:
+    """One trial. As ``study.optimize``, but for a Ctrl-C, after which the trial is not over."""
+    trial = study.ask()
+    try:
+        study.tell(trial, trial_of(trial))
+    except optuna.TrialPruned:
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    except Exception:
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        raise
 
 
 class _Trial:

@@ -10,7 +10,7 @@ from ...classify.bundled import BEST, DEFAULT
 from .options import device_option, directions_option, models_option, network_option
 
 
-@click.command(epilog="Example: fergan app --model best --model mine=runs/mine/classifier.keras")
+@click.command(epilog="Example: fergan app --model best --model mine=runs/mine/fernet.keras")
 @models_option(f"Show this classifier. Repeat it for several; each has a tab.  [default: {DEFAULT} and {BEST}]")
 @network_option
 @directions_option

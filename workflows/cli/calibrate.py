@@ -18,7 +18,8 @@ def calibrate(out: str, force: bool, **options: Any) -> None:
     """Make a classifier's confidences as high as it is often right, in a new file.
 
     Its logits are divided by one number, which is fitted on the validation faces and goes into the weights of the last
-    layer: nothing else has to know of it, and the labels that it gives stay the same.
+    layer: nothing else has to know of it. A single network's labels stay the same; of an ensemble's, whose members are
+    scaled each by itself, some may change, and the command says how many.
     """
     refuse_existing(out, force)
     from ..classifiers.calibrate import run_calibration

@@ -12,7 +12,6 @@ from .options import (
     CROP,
     described_options,
     device_option,
-    force_option,
     images_option,
     models_option,
     run_option,
@@ -52,7 +51,11 @@ classify_options = together(
 @classify_options
 @images_option
 @run_option
-@force_option
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Replace what is there: the labels and reports of the run go first; its faces stay.",
+)
 @device_option
 def classify(run_name: str, force: bool, **options: Any) -> None:
     """Label faces with their expressions: runs/NAME/labels.csv."""
@@ -66,9 +69,7 @@ def classify(run_name: str, force: bool, **options: Any) -> None:
     ensure_judges(*(one.model for one in wanted.each()))
     run = RunFolder(run_name)
     with run.lock(), progress("Classifying", into=run.path) as show:
-        if force:
-            run.clear(faces=False)
-        path, _ = step(run, wanted, show, warn)
+        path, _ = step(run, wanted, show, warn, force)
     say_labels(run)
     click.echo(f"labels in {path}")
     for folder in seats(run)[1:]:

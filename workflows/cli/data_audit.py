@@ -47,9 +47,9 @@ def audit_data(out: str, **options: Any) -> None:
     if options["model"] is not None and not options["predict"]:
         raise UsageError("--model is the classifier of --predict; add --predict")
     from ...reports.pages.data_audit import summary_lines
-    from ..classifiers.data_audit import AuditOptions, run_audit
+    from ..classifiers.data_audit import DataAuditOptions, run_data_audit
 
-    result, files = run_audit(AuditOptions(**options), out)
+    result, files = run_data_audit(DataAuditOptions(**options), out)
     for line in summary_lines(result.summary):
         click.echo(line)
     for path in files:

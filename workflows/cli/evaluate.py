@@ -1,4 +1,4 @@
-"""``fergan evaluate``, ``fergan leaderboard`` and ``fergan calibrate``. Like ``cli``, imports nothing heavy."""
+"""``fergan evaluate`` and ``fergan leaderboard``. Like ``cli``, imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ import click
 from ...runtime.errors import UsageError, counted
 from ...stylegan.noise import NOISE_MODES
 from .options import (
-    AT_LEAST_ONE,
     class_option,
     crop_option,
     device_option,
@@ -37,7 +36,9 @@ DEFAULT_N = 500
 
 
 generate_options = together(
-    click.option("--n", type=AT_LEAST_ONE, help=f"Draw seeds 0 to N - 1.  [default: {DEFAULT_N}]", metavar="N"),
+    click.option(
+        "--n", type=click.IntRange(1, 2**32), help=f"Draw seeds 0 to N - 1.  [default: {DEFAULT_N}]", metavar="N"
+    ),
     click.option("--seeds", metavar="LIST", help="Draw these seeds instead of --n, such as 0,1,4-6."),
     network_option,
     psi_option,

@@ -10,10 +10,12 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 
 from ...runtime.errors import DataError, UsageError
+from ...runtime.files import printable
 from ...runtime.memory import tune_malloc
 from ...runtime.version import __version__
 from .output import accept_any_text
@@ -70,6 +72,26 @@ def _take_quiet(command: click.Command) -> None:
         )
 
 
+class _FullText(click.types.StringParamType):
+    """A text that is not empty: ``Path("")`` would be the folder that one is in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "" and param is not None:
+            wanted = param.metavar or "a name"
+            raise UsageError(f"{param.opts[0] if isinstance(param, click.Option) else wanted} '': give {wanted}")
+        return super().convert(value, param, ctx)
+
+
+def _refuse_empty(command: click.Command) -> None:
+    """Let no option or argument of a command, or of a group's commands, be an empty text; only lists may be empty."""
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            _refuse_empty(child)
+    for parameter in command.params:
+        if parameter.type is click.STRING and parameter.metavar != "LIST":
+            parameter.type = _FullText()
+
+
 _WHOLE = 200
 """Characters that hold any command's first sentence, which the list of commands wraps where click would cut it."""
 
@@ -86,6 +108,7 @@ class Sections(click.Group):
                 command = getattr(import_module(f".{commands[name]}", __package__), name)
                 assert isinstance(command, click.Command)
                 _take_quiet(command)
+                _refuse_empty(command)
                 return command
         return None
 
@@ -137,3 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (DataError, UsageError) as error:
         click.echo(f"fergan: {error}", err=True)
         sys.exit(1 if isinstance(error, DataError) else 2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        click.echo(f"fergan: {printable(error.filename)}: {error.strerror}", err=True)
+        sys.exit(1)

@@ -92,13 +92,13 @@ def metrics(data: str | None, out: str | None, grid: str | None, blind: tuple[st
     The measures are KID, FID, precision and recall, density and coverage, sliced Wasserstein distance and Vendi score.
     Each has a 95 % confidence interval and a floor: the same measure between two halves of the real pictures.
     """
+    for path in (out, grid, options["neighbours"]):
+        if path is not None:
+            require_folder_of(path)  # told now, not after minutes of work
     if blind is not None:
         _write_blind(blind, out, data, grid, options)
         return
     _require_sense(data, out, grid, options)
-    for path in (out, grid, options["neighbours"]):
-        if path is not None:
-            require_folder_of(path)  # told now, not after minutes of work
     from ...stylegan.drawing import Drawing
     from ..generators.catalogue import ensure_network
     from ..generators.features import MetricsOptions

@@ -236,7 +236,7 @@ def _from_json(data: dict[str, Any]) -> Figures:
     start = sum(float(seconds[s]) for s in seconds if s.startswith(("import", "load")))
     used = data["used"]
     on = data["device"] if data["device"] != "cpu" else f"{int(data['cores'])} cores ({data['machine']})"
-    return Figures(
+    figures = Figures(
         about=f"{used['generator']}, {used['classifier']}, on {on}",
         resolution=int(data["resolution"]),
         gpu=data["device"] != "cpu",
@@ -253,6 +253,10 @@ def _from_json(data: dict[str, Any]) -> Figures:
         report=float(seconds["report"]),
         report_face=DRIVER["report_face"],
     )
+    for name, value in vars(figures).items():
+        if isinstance(value, float) and not 0 <= value < math.inf:
+            raise ValueError(name)
+    return figures
 
 
 def _figures(options: PlanOptions) -> tuple[Figures, tuple[str, ...]]:

@@ -51,14 +51,14 @@ def run_ray(job: Job, tasks: Sequence[Task], options: EngineOptions) -> Results:
     """
     if not tasks:
         return
-    ray = _ray()
+    ray = load_ray()
     by_number = {task.number: task for task in tasks}
     with _cluster(ray, options), _one_line_errors(ray):
         for row in _pipeline(ray, job, tasks, options).iter_rows():
             yield by_number[int(row["number"])], pickle.loads(row["parts"])  # of our own actors
 
 
-def _ray() -> Any:
+def load_ray() -> Any:
     """Ray, quiet. Raises a UsageError where it is not installed."""
     # read by Ray when it is imported or started
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -85,7 +85,7 @@ def search_by_ray(
     Raises:
         UsageError, DataError: as :func:`run_ray`.
     """
-    ray = _ray()
+    ray = load_ray()
     from ray.util import ActorPool
 
     with _cluster(ray, options), _one_line_errors(ray):

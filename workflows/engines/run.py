@@ -28,11 +28,8 @@ from ..steps.report import report
 from ..steps.want import WantOptions
 from .local import run_here, run_processes
 from .options import EngineOptions
-from .search import absolute, everywhere, find_wanted
+from .search import HELD_BYTES, absolute, everywhere, find_wanted
 from .shard import Job, Labeller, Maker, Results, ShardWorker, Task
-
-_HELD_BYTES = 256 * 2**20
-"""Pictures kept in memory for the report; those of larger runs are read back when the report shows them."""
 
 _SUMMARY = (
     "run.json",
@@ -68,8 +65,13 @@ def run_all(
     """
     started, engine = time.monotonic(), engine or EngineOptions()
     store = Store(engine.storage) if engine.storage else None
-    if store:
+    run.storage = store
+    if store and not run.starts_over:
         _fetch(run, store)
+    if engine.engine == "ray":
+        from .ray_data import load_ray
+
+        load_ray()
     KeptPictures.parse(engine.pictures, 1)  # a slip is told before a search, not after it
     maker, judges = _networks(run, generate, classify, engine, want, on_progress)
     generate = replace(generate, seeds=maker.options.seeds, chosen=maker.options.chosen)
@@ -83,7 +85,7 @@ def run_all(
     if kept.mode != "none":
         make_folder(run.faces)
     job = _job(generate, classify, made, seats, kept, engine.storage or str(run.path.resolve()))
-    tasks = list(missing_tasks(run, plan, kept, store or Store(run.path), seats))
+    tasks = list(missing_tasks(plan, kept, store or Store(run.path), seats))
     held = _Held(kept)
     if engine.here:
         results = run_here(ShardWorker(job, Maker(job, maker, held.add), Labeller(job, judges)), tasks)
@@ -145,7 +147,7 @@ class _Held:
         self.pictures: dict[str, np.ndarray] = {}
 
     def add(self, name: str, picture: np.ndarray) -> None:
-        if self._wanted and len(self.pictures) * picture.nbytes < _HELD_BYTES:
+        if self._wanted and len(self.pictures) * picture.nbytes < HELD_BYTES:
             self.pictures[name] = picture
 
 
@@ -196,9 +198,7 @@ def _within(run: RunFolder, path: Path) -> str:
     return path.relative_to(run.path).as_posix()
 
 
-def missing_tasks(
-    run: RunFolder, plan: FacePlan, kept: KeptPictures, store: Store, seats: Sequence[Seat]
-) -> Iterator[Task]:
+def missing_tasks(plan: FacePlan, kept: KeptPictures, store: Store, seats: Sequence[Seat]) -> Iterator[Task]:
     """The work that is left of a run, shard by shard."""
     pictures = store.pictures() if kept.mode != "none" else set()
     size = shard_size(len(plan))
@@ -209,7 +209,8 @@ def missing_tasks(
             k for k, seat in enumerate(seats) if not whole_part(seat.folder, number, names, lambda name: True)
         )
         wanted = kept.files(number, number * size, faces, len(plan))
-        files = tuple(name for name in wanted if name not in pictures)
+        tar = bool(judges) and kept.mode == "tar"  # with the pictures of fewer faces, if the run has grown
+        files = tuple(name for name in wanted if tar or name not in pictures)
         if judges or files:
             yield Task(number, judges, files)
 

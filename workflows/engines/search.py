@@ -14,12 +14,12 @@ from ..run_folder.seeds import face_name
 from ..run_folder.selection import Kept, Scanned
 from ..steps.generate import FaceMaker, GenerateOptions
 from ..steps.judge import Judge
-from ..steps.want import Searcher, SearchTask, Wanted, WantOptions
-from .local import run_here, run_processes
+from ..steps.want import SearchTask, Wanted, WantOptions
+from .local import run_processes
 from .options import EngineOptions
 
-_HELD_BYTES = 256 * 2**20
-"""Pictures of wanted faces that are kept in memory; more are drawn once more."""
+HELD_BYTES = 256 * 2**20
+"""Pictures that are kept in memory; more are drawn once more or read back."""
 
 
 def find_wanted(
@@ -49,18 +49,10 @@ def find_wanted(
     known: dict[str, np.ndarray] = {}
 
     def keep(one: Kept) -> None:
-        if one.seed in held and len(known) * held[one.seed].nbytes < _HELD_BYTES:
+        if one.seed in held and len(known) * held[one.seed].nbytes < HELD_BYTES:
             known[face_name(one.seed)] = held[one.seed]
 
     def search(tasks: Iterator[SearchTask]) -> Generator[tuple[SearchTask, Scanned]]:
-        if here:
-            searcher = Searcher(wanted.job, wanted.maker, wanted.judges, held.__setitem__)
-
-            def search_one(task: SearchTask) -> Scanned:
-                held.clear()
-                return searcher(task)
-
-            return run_here(search_one, tasks)
         judges = replace(
             want, judge=want.judge.with_model(absolute(want.judge.model)), second_judge=absolute(want.second_judge)
         )
@@ -71,7 +63,7 @@ def find_wanted(
 
         return search_by_ray(job, tasks, engine)
 
-    maker = wanted.search(search, keep, on_progress)
+    maker = wanted.search(wanted.here(held) if here else search, keep, on_progress)
     maker.known = known
     return maker
 

@@ -6,7 +6,7 @@ whoever does it and however often. So every engine may lose workers, do a task t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from ...runtime.errors import DataError
 from ..background import PictureWriter
 from ..run_folder.faces import Face, FacePlan
 from ..run_folder.labels import part_bytes
-from ..run_folder.pictures import KeptPictures, tar_bytes, tar_name
+from ..run_folder.pictures import KeptPictures, PictureTar, tar_name
 from ..run_folder.seeds import shard_size
 from ..run_folder.store import Store
 from ..steps.generate import FaceMaker, GenerateOptions, make_faces, refuse_other
@@ -98,18 +98,22 @@ class Maker:
             The prepared faces of the whole shard, in no way where no labels are missing.
         """
         faces, files = shard_faces(self.maker.faces, task.number), set(task.files)
-        tar = tar_name(task.number) in files
+        tar = PictureTar() if tar_name(task.number) in files else None
         todo = faces if task.judges or tar else [face for face in faces if face.name in files]
-        pictures = []
-        for face, picture in make_faces(self.maker, todo, self._writer, self._keep, files):
-            if self._held:
-                self._held(face.name, picture)
-            pictures.append(picture)
-        if tar:
-            self._store.write(f"faces/{tar_name(task.number)}", tar_bytes(todo, np.stack(pictures)))
+        pictures = self._draw(todo, files, tar)
         prepared = prepare_each(pictures, (self.job.preparations[number] for number in task.judges))
+        if tar:
+            self._store.write(f"faces/{tar_name(task.number)}", tar.finish())
         self._writer.flush()
         return prepared
+
+    def _draw(self, faces: Sequence[Face], files: set[str], tar: PictureTar | None) -> Iterator[np.ndarray]:
+        for face, picture in make_faces(self.maker, faces, self._writer, self._keep, files):
+            if self._held:
+                self._held(face.name, picture)
+            if tar:
+                tar.add(face, picture)
+            yield picture
 
     def _keep(self, name: str, picture: np.ndarray) -> None:
         self._store.write(f"faces/{name}", fast_png(picture))

@@ -25,9 +25,9 @@ from ...stylegan.directions import Direction, save_direction
 from ...stylegan.drawing import Drawing
 from ...stylegan.generator import load_generator
 from ..progress import OnProgress, no_progress
+from .differentiable import faces_for
 from .edited import by_strength
 from .features import identity_features
-from .fernet import faces_for
 
 METHODS = {
     "far": "ascent of a judge's log-odds, all faces alike, in whitened W+, after GANalyze (arXiv:1906.10112)",

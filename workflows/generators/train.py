@@ -10,6 +10,7 @@ import click
 import numpy as np
 from torch import nn
 
+from ...runtime.claims import training_in
 from ...runtime.devices import choose_device
 from ...runtime.distributed import process_group, rank, world_size
 from ...runtime.errors import UsageError, counted
@@ -26,7 +27,7 @@ from ...stylegan.training.precision import has_fast_bfloat16
 from ...stylegan.training.start import Start, grown, read_start, take_over
 from ...stylegan.training.stylegan2 import StyleGAN2Settings, StyleGAN2Trainer, default_config, default_r1_gamma
 from ...stylegan.zoo import find_checkpoint
-from .fernet import fernet_features
+from .differentiable import fernet_features
 
 HEAD_START = 300
 """Steps in which a DCGAN's new D learns alone, where G begins with the weights of ``--init``; two epochs at most."""
@@ -83,7 +84,8 @@ def train_dcgan(
     metadata = _metadata(data, images)
     if init is not None:
         metadata["init"] = {"file": Path(init).name, "sha256": _begin_with(trainer.modules["G"], init, images.names)}
-    return train_gan(trainer, images.images, out, loop, classes=images.classes, metadata=metadata, on_step=on_step)
+    with training_in(out):
+        return train_gan(trainer, images.images, out, loop, classes=images.classes, metadata=metadata, on_step=on_step)
 
 
 def _begin_with(generator: nn.Module, init: str, names: Sequence[str] | None) -> str | None:
@@ -157,7 +159,10 @@ def train_stylegan2(
         trainer = seeded(seed, lambda: StyleGAN2Trainer(config, settings, own, shares, judge))
         if start is not None:
             metadata["init"] = {"file": Path(init or "").name, "discriminator": take_over(start, trainer.G, trainer.D)}
-        return train_gan(trainer, images.images, out, loop, classes=images.classes, metadata=metadata, on_step=on_step)
+        with training_in(out):
+            return train_gan(
+                trainer, images.images, out, loop, classes=images.classes, metadata=metadata, on_step=on_step
+            )
 
 
 def _start(init: str | None, wanted: StyleGAN2Config) -> tuple[Start | None, StyleGAN2Config]:

@@ -22,7 +22,7 @@ COLOURS = (
 )
 """RGB, one for each class in turn."""
 
-Panel = tuple[int, int, int, int]  # left, top, right, bottom
+Area = tuple[int, int, int, int]  # left, top, right, bottom
 _BARS_FROM = 90  # pixels of a box beside which bars can be read
 
 
@@ -37,10 +37,10 @@ def draw_faces(picture: np.ndarray, faces: Sequence[tuple[int, np.ndarray, np.nd
     cv2 = opencv()
     taken = [(x, y, x + side, y + side) for _, (x, y, side), _ in faces]
     for _, (x, y, side), probabilities in faces:
-        panel = _free_panel(picture.shape[1], picture.shape[0], int(x), int(y), int(side), len(labels), taken)
-        if panel is not None:
-            taken.append(panel)
-            _bars(cv2, picture, panel, probabilities, labels)
+        area = _free_area(picture.shape[1], picture.shape[0], int(x), int(y), int(side), len(labels), taken)
+        if area is not None:
+            taken.append(area)
+            _bars(cv2, picture, area, probabilities, labels)
     for number, (x, y, side), probabilities in faces:
         best = int(np.argmax(probabilities))
         colour = COLOURS[best % len(COLOURS)]
@@ -53,7 +53,7 @@ def draw_faces(picture: np.ndarray, faces: Sequence[tuple[int, np.ndarray, np.nd
         _text(cv2, picture, text, int(x), int(y) - 4, scale, colour)
 
 
-def _free_panel(width: int, height: int, x: int, y: int, side: int, classes: int, taken: list[Panel]) -> Panel | None:
+def _free_area(width: int, height: int, x: int, y: int, side: int, classes: int, taken: list[Area]) -> Area | None:
     """Where the bars of a face go: right of it, else left, else nowhere."""
     row = max(11, min(side // classes, 22 * max(1, height // 480)))
     wide, high = max(86, min(6 * row, side)), row * classes
@@ -70,8 +70,8 @@ def _free_panel(width: int, height: int, x: int, y: int, side: int, classes: int
     return None
 
 
-def _bars(cv2: Any, picture: np.ndarray, panel: Panel, probabilities: np.ndarray, labels: Sequence[str]) -> None:
-    left, top, right, bottom = panel
+def _bars(cv2: Any, picture: np.ndarray, area: Area, probabilities: np.ndarray, labels: Sequence[str]) -> None:
+    left, top, right, bottom = area
     picture[top:bottom, left:right] //= 3
     row = (bottom - top) // len(labels)
     for k, (label, share) in enumerate(zip(labels, probabilities, strict=True)):

@@ -6,6 +6,8 @@
               validation.npz      the classifier's answers on labelled faces
               selection.json, manifest.csv    of wanted faces: how far the search came, and what it kept
               judges/JUDGE/       the same of each further judge (:mod:`.seats`)
+              sensitivity.json    labels under other crops and filters
+              audit.html, audit.json    the page of faces that people label, and their answers
               report.html, report.json
 
 A step claims its settings in ``run.json`` before it writes anything. The same settings again mean: do what is missing.
@@ -33,17 +35,12 @@ from ...runtime.claims import changes, locked
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import make_folder, printable, remove_leftovers, write_atomically
 from ...runtime.version import __version__
+from .store import Store
 
 RUNS = Path("runs")
 START_OVER = "choose another folder with --run NAME, or give --force to start over"
-_FROM_LABELS = (
-    "labels.csv",
-    "skipped.csv",
-    "validation.npz",
-    "sensitivity.json",
-    "report.html",
-    "report.json",
-)
+_FROM_LABELS = {"labels.csv", "skipped.csv", "validation.npz", "sensitivity.json", "report.html", "report.json"}
+_OF_FACES = {"selection.json", "manifest.csv", "audit.json", "audit.html"}
 PART = re.compile(r"part-(\d{5,})\.parquet")
 """The names of the files that hold a shard's labels."""
 _OWN_FACE = re.compile(r"(seed\d{4,}(_(psi|edit)-?[\d.e-]+)?|proj\d{2,})\.png|faces-\d{6,}\.tar")
@@ -58,12 +55,19 @@ class RunFolder:
     Args:
         name: a plain name is a folder under ``runs/`` of the current folder; anything with a slash is a path, also as
             ``file://``.
-        force: start the run over, whatever ``run.json`` says; see :meth:`lock`.
+        force: start the run over, whatever ``run.json`` says; see :meth:`claim`.
+
+    Attributes:
+        starts_over: whether the run is still to be cleared by the first claim.
+        storage: where else the run is kept, and cleared when it starts over.
 
     Raises:
         UsageError: the name is empty.
         DataError: the folder's ``run.json`` is damaged or was written by another version of the format.
     """
+
+    starts_over = False
+    storage: Store | None = None
 
     def __init__(self, name: str | Path, *, force: bool = False) -> None:
         text = str(name).removeprefix("file://")
@@ -71,7 +75,7 @@ class RunFolder:
             raise UsageError("the run has no name; give --run NAME")
         self.path = Path(text) if "/" in text or text in (".", "..") else RUNS / text
         self.name = self.path.resolve().name
-        self._force = force
+        self.starts_over = force
         self._record = RunRecord() if force else self._read()
 
     @property
@@ -99,6 +103,21 @@ class RunFolder:
     def manifest(self) -> Path:
         """The wanted faces that were found, with the labels of two judges."""
         return self.path / "manifest.csv"
+
+    @property
+    def sensitivity(self) -> Path:
+        """The labels of some faces under other crops and filters."""
+        return self.path / "sensitivity.json"
+
+    @property
+    def audit(self) -> Path:
+        """The faces that people are asked about and, once they are there, the answers."""
+        return self.path / "audit.json"
+
+    @property
+    def audit_page(self) -> Path:
+        """The page on which people label faces."""
+        return self.path / "audit.html"
 
     @property
     def validation(self) -> Path:
@@ -147,8 +166,14 @@ class RunFolder:
             )
 
     def claim(self, record: Record, grown: bool = False) -> None:
-        """Fix the settings of a step, or check that they are those of before; see :meth:`check`."""
+        """Fix the settings of a step, or check that they are those of before; see :meth:`check`.
+
+        With ``force``, the first claim deletes what fergan left in the folder: by then a step has loaded all it needs.
+        """
         self.check(record, grown)
+        if self.starts_over:
+            self.clear(faces=True)
+            self.starts_over = False
         if self._settings(type(record)) is None or grown:
             self.put(**{record.entry: record})
 
@@ -158,21 +183,11 @@ class RunFolder:
         Raises:
             DataError: a file cannot be deleted.
         """
-        gone = [self.path / name for name in _FROM_LABELS]
-        for place in self._label_places():
-            gone += [place / name for name in _FROM_LABELS[:3]]
-            gone += [path for path in place.glob("labels/part-*.parquet") if PART.fullmatch(path.name)]
+        for store in (self.storage, Store(self.path)):
+            if store is not None:
+                store.remove(list(_made_by_us(store, faces)))
         if faces:
-            gone += [path for path in self.faces.glob("*") if _OWN_FACE.fullmatch(path.name)]
-            gone += [self.selection, self.manifest]
-        try:
-            for path in gone:
-                path.unlink(missing_ok=True)
-            if faces:
-                self._file.unlink(missing_ok=True)
-                self._record = RunRecord()
-        except OSError as error:
-            raise DataError(f"{printable(self.path)}: cannot be cleared ({error.strerror})") from error
+            self._record = RunRecord()
         self.put(**dict.fromkeys((*JUDGE_ENTRIES, "judges")))
 
     @contextmanager
@@ -180,8 +195,6 @@ class RunFolder:
         """Keep every other fergan process out of the folder, and clear away what a killed one left half-written.
 
         The operating system drops the lock when its process ends, however it ends.
-
-        With ``force``, what fergan left in the folder is deleted first.
 
         Raises:
             UsageError: another process holds the lock.
@@ -199,9 +212,8 @@ class RunFolder:
             }
             write_atomically(self._holder_file, json.dumps(holder).encode())
             self._remove_leftovers()
-            if self._force:
-                self.clear(faces=True)
-            self.reread()
+            if not self.starts_over:
+                self.reread()
             try:
                 yield
             finally:
@@ -264,6 +276,17 @@ class RunFolder:
 
     def _read(self) -> RunRecord:
         return read_run(self._file, START_OVER, "choose another folder with --run NAME") or RunRecord()
+
+
+def _made_by_us(store: Store, faces: bool) -> Iterator[str]:
+    """The files of a run that are made of labels and, if ``faces``, all others of fergan's; ``run.json`` last."""
+    for place in ("", *(f"judges/{judge}/" for judge in store.names("judges"))):
+        yield from (place + name for name in store.names(place) & _FROM_LABELS)
+        yield from (f"{place}labels/{name}" for name in store.names(f"{place}labels") if PART.fullmatch(name))
+    if faces:
+        yield from (f"faces/{name}" for name in store.names("faces") if _OWN_FACE.fullmatch(name))
+        yield from store.names() & _OF_FACES
+        yield from store.names() & {"run.json"}
 
 
 def existing_run(name: str | Path) -> RunFolder:

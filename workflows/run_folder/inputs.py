@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -61,18 +60,13 @@ def read_judges(run: RunFolder) -> tuple[list[RunInputs], dict[str, str]]:
     return found, failed
 
 
-def sensitivity_path(run: RunFolder) -> Path:
-    """Where ``report --sensitivity`` keeps its labels."""
-    return run.path / "sensitivity.json"
-
-
 def read_sensitivity(inputs: RunInputs) -> PreparationSensitivity | None:
     """How the labels depend on crop and filter, where that was measured.
 
     Raises:
         DataError: the file is damaged or of another classifier.
     """
-    path = sensitivity_path(inputs.run)
+    path = inputs.run.sensitivity
     record = read_json(path)
     if record is None:
         return None

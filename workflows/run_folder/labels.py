@@ -36,6 +36,10 @@ NO_FACE = "no face was found"
 """The reason of a picture that was skipped because the detector found no face in it."""
 
 
+RESERVED = frozenset({"face", "seed", "psi", "label", "confidence", FACE_FOUND, "skipped"})
+"""The columns of :func:`label_table` beside those of the classes, which no class may be called."""
+
+
 def label_table(
     faces: Sequence[str],
     seeds: Sequence[int] | None,

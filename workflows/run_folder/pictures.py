@@ -20,7 +20,7 @@ from ...runtime.files import printable
 from .faces import Face, FacePlan
 from .folder import RunFolder
 from .seeds import shard_size
-from .store import Store
+from .store import Store, whole_pictures
 
 Picture = np.ndarray
 
@@ -34,6 +34,7 @@ class FaceReader:
     def __init__(self, run: RunFolder, held: Mapping[str, Picture] | None = None) -> None:
         """``held``: pictures that are still in memory; others are read from disk."""
         self.run, self.held = run, held or {}
+        self._tar: tuple[int, list[bytes]] = -1, []  # the last one read, by its shard
 
     def __call__(self, name: str) -> Picture:
         picture = self.held[name] if name in self.held else self._read(name)
@@ -53,10 +54,7 @@ class FaceReader:
         kept = self.run.record.images
         made = self.run.generate
         if kept == "tar" and made and not path.exists():
-            plan = FacePlan.of(made)
-            place = plan.place(name)
-            tar = f"faces/{tar_name(shard_of(plan, place))}"
-            return read_image(tar_member(self._store.read(tar), place % shard_size(len(plan))), name=name)
+            return read_image(self._member(FacePlan.of(made), name), name=name)
         if path.exists() or self.run.record.storage is None:
             if kept not in (None, "all") and not path.exists():
                 raise DataError(
@@ -65,6 +63,15 @@ class FaceReader:
                 )
             return read_image(path)
         return read_image(self._store.read(f"faces/{name}"), name=name)
+
+    def _member(self, plan: FacePlan, name: str) -> bytes:
+        number, place = divmod(plan.place(name), shard_size(len(plan)))
+        if self._tar[0] != number:
+            self._tar = number, tar_members(self._store.read(f"faces/{tar_name(number)}"))
+        try:
+            return self._tar[1][place]
+        except IndexError:
+            raise DataError(f"{tar_name(number)}: lacks {printable(name)}; delete it and run again") from None
 
     @cached_property
     def _store(self) -> Store:
@@ -85,6 +92,19 @@ def kept_rows(run: RunFolder, table: LabelTable) -> Sequence[int] | None:
         return rows
     wanted = {plan[row].name for row in rows}
     return [row for row, name in enumerate(table.faces) if name in wanted]
+
+
+def lost_faces(run: RunFolder, plan: FacePlan) -> list[Face]:
+    """The faces of a run whose pictures are missing, empty or cut short. Raises DataError."""
+    whole = whole_pictures(run.faces)
+    if run.record.storage is not None:
+        whole |= Store(run.record.storage).pictures()
+    size, tars = shard_size(len(plan)), run.record.images == "tar"
+    return [
+        face
+        for row, face in enumerate(plan)
+        if face.name not in whole and not (tars and tar_name(row // size) in whole)
+    ]
 
 
 def preparer(run: RunFolder) -> Callable[[Picture], Picture] | None:
@@ -154,30 +174,32 @@ def tar_name(number: int) -> str:
     return f"faces-{number:06d}.tar"
 
 
-def tar_member(content: bytes, place: int) -> bytes:
-    """The file at a place in a tar. Raises DataError."""
+def tar_members(content: bytes) -> list[bytes]:
+    """The files in a tar, in order. Raises DataError."""
     try:
-        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-            file = tar.extractfile(tar.getmembers()[place])
-            return file.read() if file else b""
-    except (tarfile.TarError, IndexError) as error:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
+            return [file.read() for member in tar if (file := tar.extractfile(member))]
+    except tarfile.TarError as error:
         raise DataError("a tar of pictures is damaged; delete it and run again") from error
 
 
-def shard_of(plan: FacePlan, index: int) -> int:
-    """The number of the shard that holds a face of a run."""
-    return index // shard_size(len(plan))
+class PictureTar:
+    """Pictures as a WebDataset shard: a tar of PNGs, the same bytes for the same pictures."""
 
+    def __init__(self) -> None:
+        self._buffer = io.BytesIO()
+        self._tar = tarfile.TarFile(fileobj=self._buffer, mode="w", format=tarfile.USTAR_FORMAT)
 
-def tar_bytes(faces: Sequence[Face], pictures: np.ndarray) -> bytes:
-    """Pictures, uint8 [N, H, W, C], as a WebDataset shard: a tar of PNGs, the same bytes for the same pictures."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for face, picture in zip(faces, pictures, strict=True):
-            content = fast_png(picture)
-            # WebDataset takes what comes before the first dot for the key: seed0042_psi0.70 would be cut
-            path = PurePosixPath(face.name)
-            member = tarfile.TarInfo(path.stem.replace(".", "_") + path.suffix)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
+    def add(self, face: Face, picture: Picture) -> None:
+        """Put in a picture, uint8 [H, W, C]."""
+        content = fast_png(picture)
+        # WebDataset takes what comes before the first dot for the key: seed0042_psi0.70 would be cut
+        path = PurePosixPath(face.name)
+        member = tarfile.TarInfo(path.stem.replace(".", "_") + path.suffix)
+        member.size = len(content)
+        self._tar.addfile(member, io.BytesIO(content))
+
+    def finish(self) -> bytes:
+        """The whole tar; nothing can be added after it."""
+        self._tar.close()
+        return self._buffer.getvalue()

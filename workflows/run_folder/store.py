@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,17 @@ class Store:
         except Exception as error:
             raise DataError(f"{printable(self.uri)}/{name}: cannot be read ({printable(error)})") from error
 
+    def remove(self, names: Iterable[str]) -> None:
+        """Delete files that are there. Raises DataError where one cannot be deleted."""
+        try:
+            for name in names:
+                if self._folder is not None:
+                    (self._folder / name).unlink()
+                else:
+                    self._fs.rm_file(f"{self._root}/{name}")
+        except Exception as error:
+            raise DataError(f"{printable(self.uri)}: cannot be cleared ({printable(error)})") from error
+
     def pictures(self) -> set[str]:
         """Names of the files in ``faces/``; on a disk, only of those that are whole. Raises DataError."""
         return self.names("faces") if self._folder is None else whole_pictures(self._folder / "faces")
@@ -86,14 +99,27 @@ class Store:
 
 
 def whole_pictures(folder: Path) -> set[str]:
-    """Names of the files in a folder of pictures; not of PNGs that are empty, cut short, damaged or no PNGs.
+    """Names of the files in a folder of pictures; not of PNGs and tars that are empty, cut short, damaged or none.
 
-    Pictures of fergan appear complete or not at all, so only what was done to them afterwards is looked for, by the
-    checksums in them.
+    Pictures of fergan appear complete or not at all, so only what was done to them afterwards is looked for: in PNGs by
+    their checksums, in tars, which are large, by their end alone.
     """
     if not folder.is_dir():
         return set()
-    return {path.name for path in folder.iterdir() if path.suffix != ".png" or _whole_png(path)}
+    whole = {".png": _whole_png, ".tar": _ended_tar}
+    return {path.name for path in folder.iterdir() if path.suffix not in whole or whole[path.suffix](path)}
+
+
+def _ended_tar(path: Path) -> bool:
+    """Whether a file ends as tars do, with two empty blocks of 512 bytes; PNGs have not so many zeros."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            file.seek(-1024, os.SEEK_END)
+            return not any(file.read())
+    except OSError:
+        return False
 
 
 def _whole_png(path: Path) -> bool:

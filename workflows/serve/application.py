@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from .counters import Metrics
+from .counters import Counters
 from .faces_api import ANALYZE, build_api
 from .refusal import Refusal, error_body
 from .repository import Repository
@@ -72,13 +72,13 @@ class _Exchange:
 class Application:
     """The server without its sockets."""
 
-    def __init__(self, settings: ServeSettings, repository: Repository, metrics: Metrics) -> None:
-        self._settings, self._repository, self._metrics = settings, repository, metrics
+    def __init__(self, settings: ServeSettings, repository: Repository, counters: Counters) -> None:
+        self._settings, self._repository, self._counters = settings, repository, counters
         self._parsers = ThreadPoolExecutor(2, "parser")
         self._rest = RestApi(settings, repository, self._parsers)
         self._api = build_api(settings, repository, self._parsers)
         self._held = 0
-        metrics.body_bytes.set_function(lambda: self._held)
+        counters.body_bytes.set_function(lambda: self._held)
 
     def close(self) -> None:
         self._parsers.shutdown(wait=False, cancel_futures=True)
@@ -89,7 +89,9 @@ class Application:
         raw = scope.get("raw_path") or scope["path"].encode()
         exchange = _Exchange(scope["method"], raw.decode("ascii", "replace"), dict(scope["headers"]))
         started = time.perf_counter()
-        self._metrics.in_flight.inc()
+        if self._settings.cors:
+            send = _for_every_origin(send)
+        self._counters.in_flight.inc()
         status = 499
         try:
             status = await self._exchange(exchange, scope, receive, send)
@@ -101,9 +103,9 @@ class Application:
         finally:
             self._held -= exchange.held
             seconds = time.perf_counter() - started
-            self._metrics.in_flight.dec()
+            self._counters.in_flight.dec()
             model = exchange.model if exchange.model in self._repository.names else ""
-            self._metrics.answered(model, exchange.method, status, seconds)
+            self._counters.answered(model, exchange.method, status, seconds)
             if self._settings.access_log:
                 client = (scope.get("client") or ("-",))[0]
                 _log.info("%s %s %s %d %.1f ms", client, exchange.verb, exchange.path, status, 1000 * seconds)
@@ -135,15 +137,12 @@ class Application:
     async def _answer(self, exchange: _Exchange, receive: Receive) -> _Answer:
         if exchange.path in _METRICS and exchange.verb == "GET":
             exchange.method = "metrics"
-            return _Answer(200, self._metrics.page(), b"text/plain; version=0.0.4; charset=utf-8")
+            return _Answer(200, self._counters.page(), b"text/plain; version=0.0.4; charset=utf-8")
         if exchange.path == "/" and exchange.verb == "GET":
             return _Answer(200, _landing_page(self._repository.names), b"text/html; charset=utf-8")
         if not re.match("(?i)/v1/", exchange.path):
             return _Answer(404, _NOT_FOUND, b"text/html")
-        answer = await self._model_answer(exchange, receive)
-        if self._settings.cors:
-            answer.headers.extend(_CORS)
-        return answer
+        return await self._model_answer(exchange, receive)
 
     async def _model_answer(self, exchange: _Exchange, receive: Receive) -> _Answer:
         if exchange.verb == "OPTIONS":
@@ -238,6 +237,15 @@ class Application:
             raise Refusal("Too many large requests at once; try again in a second", "UNAVAILABLE", retry_after=1)
         self._held += count
         exchange.held += count
+
+
+def _for_every_origin(send: Send) -> Send:
+    async def with_cors(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *_CORS]
+        await send(message)
+
+    return with_cors
 
 
 def _unzipped(body: bytes, limit: int) -> bytes:

@@ -10,7 +10,7 @@ _SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
-class Metrics:
+class Counters:
     """Counters of one server. Models that do not exist are counted as one, or names could fill the memory."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from ...runtime.errors import DataError, UsageError
 from .batching import Batcher
-from .counters import Metrics
+from .counters import Counters
 from .refusal import Refusal
 from .servable import Servable, open_servable
 from .settings import ServeSettings
@@ -88,8 +88,8 @@ class Version:
 class Repository:
     """The models of a server. All methods belong to the event loop's thread."""
 
-    def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
-        self._settings, self._metrics = settings, metrics
+    def __init__(self, settings: ServeSettings, counters: Counters) -> None:
+        self._settings, self._counters = settings, counters
         from ...classify.classifier import BATCH
         from ...runtime.devices import choose_device
 
@@ -103,7 +103,7 @@ class Repository:
             if name not in settings.models:
                 raise UsageError(f"--label {name}:{label}: there is no --model {name}")
         for name, path in settings.models.items():
-            metrics.watch_queue(name, partial(self._queued, name))
+            counters.watch_queue(name, partial(self._queued, name))
             if not is_base_folder(path):
                 self._models[name][1] = Version(1, path)
 
@@ -267,7 +267,7 @@ class Repository:
             max_batch=self._max_batch,
             wait=self._settings.batch_wait,
             max_queue=self._settings.max_queue,
-            observe=self._metrics.batch_observer(name),
+            observe=self._counters.batch_observer(name),
         )
         version.start(servable, batcher)
         _log.info("%s: version %d is served", name, version.number)

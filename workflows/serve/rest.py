@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from concurrent.futures import Executor
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -100,21 +101,19 @@ class RestApi:
     async def _predict(self, target: Target, body: bytes) -> bytes:
         loop = asyncio.get_running_loop()
         limit = self._settings.max_values
-        try:
-            holding = self._repository.hold(target.name, target.version, target.label)
-            version = await holding.__aenter__()
-        except Refusal as refusal:  # what is wrong with the body comes first
-            await loop.run_in_executor(self._parsers, parse_predict, body, _refuse(refusal), limit)
-            raise
-        try:
+        async with AsyncExitStack() as holding:
+            try:
+                hold = self._repository.hold(target.name, target.version, target.label)
+                version = await holding.enter_async_context(hold)
+            except Refusal as refusal:  # what is wrong with the body comes first
+                await loop.run_in_executor(self._parsers, parse_predict, body, _refuse(refusal), limit)
+                raise
             lookup = version.servable.signature
             request = await loop.run_in_executor(self._parsers, parse_predict, body, lookup, limit)
             outputs = await version.batcher.run(request.signature, request.inputs)
             if sum(array.size for array in outputs.values()) > 10_000:
                 return await loop.run_in_executor(self._parsers, _text, request, outputs)
             return _text(request, outputs)
-        finally:
-            await holding.__aexit__(None, None, None)
 
     async def _examples(self, target: Target, body: bytes) -> bytes:
         """Classify and regress want signatures that take ``tf.Example``; no model here has one."""

@@ -140,15 +140,15 @@ def _open_saved_model(folder: Path) -> Servable:
 def _tensorflow_signature(function: Any, loaded: Any) -> Signature:
     import tensorflow as tf
 
-    def info(key: str, spec: Any, name: str) -> TensorInfo:
+    def info(spec: Any, name: str) -> TensorInfo:
         shape = None if spec.shape.rank is None else tuple(spec.shape.as_list())
         return TensorInfo(f"DT_{_dtype_name(spec.dtype.name)}", shape, name)
 
     specs = function.structured_input_signature[1]
-    inputs = {key: info(key, spec, f"{DEFAULT_SIGNATURE}_{key}:0") for key, spec in specs.items()}
+    inputs = {key: info(spec, f"{DEFAULT_SIGNATURE}_{key}:0") for key, spec in specs.items()}
     returned = function.structured_outputs
     outputs = {
-        key: info(key, spec, f"StatefulPartitionedCall:{index}") for index, (key, spec) in enumerate(returned.items())
+        key: info(spec, f"StatefulPartitionedCall:{index}") for index, (key, spec) in enumerate(returned.items())
     }
     kinds = {key: spec.dtype for key, spec in specs.items()}
 

@@ -21,7 +21,7 @@ import uvicorn
 
 from ...runtime.errors import UsageError
 from .application import Application
-from .counters import Metrics
+from .counters import Counters
 from .protocol import GuardedProtocol
 from .repository import Repository
 from .settings import ServeSettings
@@ -76,9 +76,9 @@ class InferenceServer:
 
     async def _run(self) -> None:
         asyncio.get_running_loop().set_exception_handler(_Complaints())
-        metrics = Metrics()
-        repository = Repository(self._settings, metrics)
-        application = Application(self._settings, repository, metrics)
+        counters = Counters()
+        repository = Repository(self._settings, counters)
+        application = Application(self._settings, repository, counters)
         try:
             await repository.start()
             config = uvicorn.Config(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from ...data.image_source import ImageSource
-from ...data.images import read_image
 from ...data.run_record.settings import ClassifyRecord
 from ...runtime.errors import DataError, UsageError
 from ...runtime.files import printable
@@ -21,19 +20,24 @@ from ..progress import OnProgress, Tell, no_progress, say_nothing
 from ..run_folder.faces import Face, FacePlan
 from ..run_folder.folder import RunFolder
 from ..run_folder.labels import labelled_names, merge_parts, whole_part, write_part
+from ..run_folder.pictures import FaceReader, lost_faces
 from ..run_folder.seeds import shards
-from .generate import missing_faces
 from .judge import ClassifyOptions, Seat, claim_seats, close, fail, label_shard, open_judges, prepare_each, take_seats
 
 
 def classify(
-    run: RunFolder, options: ClassifyOptions, on_progress: OnProgress = no_progress, tell: Tell = say_nothing
+    run: RunFolder,
+    options: ClassifyOptions,
+    on_progress: OnProgress = no_progress,
+    tell: Tell = say_nothing,
+    force: bool = False,
 ) -> tuple[Path, int]:
     """Label all pictures that have no label yet, and write ``labels.csv``.
 
     A picture that cannot be read is skipped and recorded with the reason; so is, where the options say it, one in which
     no face was found. Each picture is read once, whatever the number of judges; a judge that fails costs its own
-    labels. ``tell`` gets what a person should know, a line each.
+    labels. ``tell`` gets what a person should know, a line each. With ``force``, what was made of labels before goes
+    first, as soon as the judges are loaded.
 
     Returns:
         The path of the first judge's ``labels.csv`` (beyond a million labels, of the folder of the Parquet parts), and
@@ -51,6 +55,8 @@ def classify(
         raise UsageError(
             f"{printable(run.path)} holds generated faces and --images names others; choose another folder with --run"
         )
+    if force:
+        run.clear(faces=False)
     seats = take_seats(run, judges, tell)
     claim_seats(seats, source.settings(), lambda folder, record: _grown(folder, record, source))
     worked, count, done = False, 0, 0
@@ -91,13 +97,8 @@ def _label_shard(
     seats: Sequence[Seat],
 ) -> None:
     """Read the pictures of a shard once, prepare them once for each kind of face, and have each judge label them."""
-    pictures, skipped = [], {}
-    for face in faces:
-        try:
-            pictures.append(source.read(face.name))
-        except DataError as error:
-            skipped[face.name] = str(error)
-    prepared = prepare_each(pictures, (one.judge.preparation for one in todo))
+    skipped: dict[str, str] = {}
+    prepared = prepare_each(_read(source, faces, skipped), (one.judge.preparation for one in todo))
     answers = label_shard((one.judge for one in todo), faces, prepared, skipped)
     for one, table in zip(todo, answers, strict=True):
         if isinstance(table, DataError):
@@ -105,6 +106,17 @@ def _label_shard(
             continue
         write_part(one.folder, number, table)
         one.look(table)
+
+
+def _read(
+    source: _RunPictures | _ForeignPictures, faces: Sequence[Face], skipped: dict[str, str]
+) -> Iterator[np.ndarray]:
+    """The pictures that can be read; of the others ``skipped`` gets the reason."""
+    for face in faces:
+        try:
+            yield source.read(face.name)
+        except DataError as error:
+            skipped[face.name] = str(error)
 
 
 class _RunPictures:
@@ -118,9 +130,9 @@ class _RunPictures:
                 f"{printable(run.path)}: holds no generated faces; run 'fergan generate --run {run.name}' first, "
                 "or name a folder of pictures with --images"
             )
-        self.run = run
-        self.faces: Sequence[Face] = FacePlan.of(made)
-        if missing := missing_faces(run, self.faces):
+        self.faces: Sequence[Face] = (plan := FacePlan.of(made))
+        self.read = FaceReader(run)
+        if missing := lost_faces(run, plan):
             raise DataError(
                 f"{self.place}: {len(missing)} of {len(self.faces)} faces are missing or damaged; "
                 "run 'fergan generate' again with the same settings to finish them"
@@ -128,9 +140,6 @@ class _RunPictures:
 
     def settings(self) -> dict[str, Any]:
         return {}
-
-    def read(self, name: str) -> np.ndarray:
-        return read_image(self.run.faces / name)
 
     def mended(self, name: str) -> bool:
         """Whether a picture that was skipped can be read by now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from ..progress import Tell
 from ..run_folder.faces import Face
 from ..run_folder.folder import RunFolder
 from ..run_folder.inputs import read_validation
-from ..run_folder.labels import NO_FACE, face_table
+from ..run_folder.labels import NO_FACE, RESERVED, face_table
 from ..run_folder.seats import JudgeFolder, folder_name, judge_name, seats
+from ..run_folder.seeds import SHARD
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,12 @@ class Prepared:
 
 
 class Judge:
-    """A loaded classifier with its face preparation: pictures in, probabilities out."""
+    """A loaded classifier with its face preparation: pictures in, probabilities out.
+
+    Raises:
+        DataError: the model cannot be used.
+        UsageError: an option does not fit it, or the table of labels has a column of its own by the name of a label.
+    """
 
     def __init__(self, options: ClassifyOptions) -> None:
         self.classifier: Classifier = load_classifier(
@@ -99,6 +106,12 @@ class Judge:
             input_range=options.input_range,
             view=options.view,
         )
+        if taken := RESERVED.intersection(self.classifier.labels):
+            name = min(taken)
+            raise UsageError(
+                f"{printable(self.classifier.name)}: its label {name} is also a column of the table of labels; call it "
+                "something else with --labels"
+            )
         self.preparation = self.classifier.preparation(options.crop)
         self.no_face = options.no_face if options.crop == "detect" else None
         self.given, self.name = options.name, folder_name(options.name or self.classifier.name)
@@ -195,9 +208,18 @@ Views = Mapping[Preparation, Prepared]
 """The faces of a shard, prepared in each way that a judge of them needs."""
 
 
-def prepare_each(pictures: Sequence[np.ndarray], preparations: Iterable[Preparation]) -> Views:
-    """Pictures, uint8 [H, W, 1|3] each, prepared once in each way."""
-    return {preparation: prepare(pictures, preparation) for preparation in dict.fromkeys(preparations)}
+def prepare_each(pictures: Iterable[np.ndarray], preparations: Iterable[Preparation]) -> Views:
+    """Pictures, uint8 [H, W, 1|3] each, prepared once in each way, some at a time so that few are in memory."""
+    waiting, ways = iter(pictures), list(dict.fromkeys(preparations))
+    parts: list[Views] = []
+    while (block := list(islice(waiting, SHARD))) or not parts:
+        parts.append({way: prepare(block, way) for way in ways})
+    return {way: _joined([part[way] for part in parts]) for way in ways}
+
+
+def _joined(parts: Sequence[Prepared]) -> Prepared:
+    found = [part.found for part in parts if part.found is not None]
+    return Prepared(np.concatenate([part.faces for part in parts]), np.concatenate(found) if found else None)
 
 
 def label_shard(

@@ -35,11 +35,6 @@ _MOST_BYTES = 64 * 2**20  # of a file of answers
 Answer = str | bool | None
 
 
-def audit_path(run: RunFolder) -> Path:
-    """The sample and, once they are there, the answers."""
-    return run.path / "audit.json"
-
-
 def write_audit_page(run: RunFolder, n: int = 200, seed: int = 0) -> tuple[Path, int]:
     """Choose faces and write the page to label them on, ``audit.html``; its path, and how many it shows.
 
@@ -52,31 +47,32 @@ def write_audit_page(run: RunFolder, n: int = 200, seed: int = 0) -> tuple[Path,
         DataError: there are no labels, or a picture is gone.
         UsageError: the run holds answers about another sample.
     """
-    inputs = read_inputs(run)
-    design = _sample(inputs.table, n, seed, FORMAT)
-    names = _names(inputs.table, design)
-    path = audit_path(run)
+    table = read_inputs(run).table
+    path = run.audit
     held = read_json(path)
-    if isinstance(held, Mapping) and _raters(held):
+    answered = isinstance(held, Mapping) and _raters(held)
+    asked = _asked(table, held) if answered else table
+    design = _sample(asked, n, seed, FORMAT)
+    names = _names(table, design)
+    if answered:
         if held.get("faces") != names:
             raise UsageError(
                 f"{printable(path)} holds answers about another sample of faces; give the same --n and --seed, or "
                 "delete it to start over"
             )
     else:
-        record = {"format": FORMAT, "n": n, "seed": seed, "faces": names, "raters": None}
+        record = {"format": FORMAT, "n": n, "seed": seed, "of": len(table), "faces": names, "raters": None}
         write_together({path: json_text(record)}, "the sample")
     reader = FaceReader(run)
     html = build_audit_page(
         run=run.name,
         digest=json_digest(names),
-        classes=inputs.table.classes,
+        classes=table.classes,
         faces=names,
-        pictures=[reader(inputs.table.faces[row]) for row in design.rows],
+        pictures=[reader(table.faces[row]) for row in design.rows],
     )
-    page = run.path / "audit.html"
-    write_together({page: html}, "the page")
-    return page, len(names)
+    write_together({run.audit_page: html}, "the page")
+    return run.audit_page, len(names)
 
 
 def import_answers(run: RunFolder, files: Sequence[Path]) -> tuple[AuditEstimate, int]:
@@ -91,18 +87,17 @@ def import_answers(run: RunFolder, files: Sequence[Path]) -> tuple[AuditEstimate
     if len(files) > 2:
         raise UsageError(f"{len(files)} files of answers; give those of one person or of two")
     inputs = read_inputs(run)
-    path = audit_path(run)
-    record = read_json(path)
+    record = read_json(run.audit)
     if record is None:
         raise UsageError(
             f"{printable(run.path)}: no audit was begun; run 'fergan audit labels --run {run.name}' and label the faces"
         )
-    design, names = _design(inputs, record)
-    ordered = [_ordered(_read_answers(file), names, inputs.table.classes, file) for file in files]
-    estimate = _estimate(inputs.table, design, _codes(ordered, inputs.table.classes), files[0])
+    table, design, names = _design(inputs, record)
+    ordered = [_ordered(_read_answers(file), names, table.classes, file) for file in files]
+    estimate = _estimate(table, design, _codes(ordered, table.classes), files[0])
     kept = {**record, "raters": ordered}
     kept.pop("answers", None)
-    write_atomically(path, json_text(kept).encode())
+    write_atomically(run.audit, json_text(kept).encode())
     return estimate, len(names)
 
 
@@ -143,20 +138,20 @@ def read_audit(inputs: RunInputs) -> AuditEstimate | None:
     Raises:
         DataError: the file is damaged or of other labels.
     """
-    path = audit_path(inputs.run)
+    path = inputs.run.audit
     record = read_json(path)
     if record is None or (isinstance(record, Mapping) and not _raters(record)):
         return None
-    design, names = _design(inputs, record)
+    table, design, names = _design(inputs, record)
     raters = _raters(record)
     try:
         fits = isinstance(raters, list) and all(len(answers) == len(names) for answers in raters)
-        codes = _codes(raters, inputs.table.classes) if fits else None
+        codes = _codes(raters, table.classes) if fits else None
     except (TypeError, KeyError):
         codes = None
     if codes is None:
         raise DataError(f"{printable(path)}: its answers do not fit its faces; delete it and audit again")
-    return _estimate(inputs.table, design, codes, path)
+    return _estimate(table, design, codes, path)
 
 
 def _raters(record: Mapping[str, Any]) -> Any:
@@ -173,19 +168,29 @@ def _estimate(table: LabelTable, design: AuditDesign, codes: np.ndarray, path: P
         raise DataError(f"{printable(path)}: {error}") from error
 
 
-def _design(inputs: RunInputs, record: Any) -> tuple[AuditDesign, list[str]]:
-    """The sample that a record is about, chosen anew and compared with what was shown."""
-    path = audit_path(inputs.run)
+def _design(inputs: RunInputs, record: Any) -> tuple[LabelTable, AuditDesign, list[str]]:
+    """The sample that a record is about, with the table that it is of, chosen anew and compared with what was shown."""
+    path = inputs.run.audit
     try:
         if record["format"] not in _ALLOCATIONS:
             raise ValueError(f"format {record['format']}")
-        design = _sample(inputs.table, int(record["n"]), int(record["seed"]), record["format"])
+        table = _asked(inputs.table, record)
+        design = _sample(table, int(record["n"]), int(record["seed"]), record["format"])
     except (TypeError, KeyError, ValueError) as error:
         raise DataError(f"{printable(path)}: is not an audit ({printable(error)}); delete it, then audit") from error
-    names = _names(inputs.table, design)
+    names = _names(table, design)
     if record.get("faces") != names:
-        raise DataError(f"{printable(path)}: was made for other labels than the run has now; delete it and audit again")
-    return design, names
+        raise DataError(
+            f"{printable(path)}: was made for other labels than the run has now; label the faces as they were then, or "
+            "move it away to audit anew"
+        )
+    return table, design, names
+
+
+def _asked(table: LabelTable, record: Mapping[str, Any]) -> LabelTable:
+    """The faces among which those of an audit were chosen; a run that has grown since has more after them."""
+    of = record.get("of")
+    return table.where(np.arange(len(table)) < of) if isinstance(of, int) and 0 < of < len(table) else table
 
 
 def _sample(table: LabelTable, n: int, seed: int, form: int) -> AuditDesign:

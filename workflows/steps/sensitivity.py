@@ -18,7 +18,7 @@ from ...runtime.errors import DataError, UsageError
 from ...runtime.files import json_text, printable, write_atomically
 from ..progress import OnProgress, no_progress
 from ..run_folder.folder import RunFolder
-from ..run_folder.inputs import read_inputs, sensitivity_path
+from ..run_folder.inputs import read_inputs
 from ..run_folder.pictures import FaceReader, Picture
 
 FACES = 200
@@ -102,7 +102,7 @@ def measure_sensitivity(
         ],
         None if stored is None else (distances, stored.validation_distances.tolist()),
     )
-    write_atomically(sensitivity_path(run), json_text(record).encode())
+    write_atomically(run.sensitivity, json_text(record).encode())
     return size
 
 

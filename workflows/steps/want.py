@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -268,6 +268,17 @@ class Wanted:
                     last = time.monotonic()
         return self._finish()
 
+    def here(self, held: dict[int, np.ndarray]) -> Search:
+        """A search by this process; ``held`` has the pictures that the last task can keep, by their seeds."""
+        searcher = Searcher(self.job, self.maker, self.judges, held.__setitem__)
+
+        def search(tasks: Iterator[SearchTask]) -> Generator[tuple[SearchTask, Scanned]]:
+            for task in tasks:
+                held.clear()
+                yield task, searcher(task)
+
+        return search
+
     def _tasks(self) -> Iterator[SearchTask]:
         start = self.selection.seen
         while start < self.want.max_seeds and (still := self.selection.open()):
@@ -301,20 +312,16 @@ def generate_wanted(
     started = time.monotonic()
     wanted = Wanted(run, options, want)
     make_folder(run.faces)
-    pictures: dict[int, np.ndarray] = {}
-    searcher = Searcher(wanted.job, wanted.maker, wanted.judges, pictures.__setitem__)
-
-    def search(tasks: Iterable[SearchTask]) -> Generator[tuple[SearchTask, Scanned]]:
-        for task in tasks:
-            pictures.clear()
-            yield task, searcher(task)
-
+    seen, pictures = wanted.selection.seen, dict[int, np.ndarray]()
     with PictureWriter() as writer:
         maker = wanted.search(
-            search, lambda kept: writer.write(run.faces / face_name(kept.seed), pictures[kept.seed]), on_progress
+            wanted.here(pictures),
+            lambda kept: writer.write(run.faces / face_name(kept.seed), pictures[kept.seed]),
+            on_progress,
         )
     found = generate(run, maker)  # what an earlier call kept and did not come to write
-    run.note("generate", time.monotonic() - started)
+    if wanted.selection.seen > seen:
+        run.note("generate", time.monotonic() - started)
     return found
 
 

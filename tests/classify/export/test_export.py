@@ -92,6 +92,16 @@ def test_image_files_are_prepared_as_fergan_prepares_them(served: Path, fernet: 
         signature(**{BYTES_INPUT: tf.constant([files[0], b"no picture"])})
 
 
+def test_a_keras_file_does_not_inherit_the_answers_of_another(tmp_path: Path) -> None:
+    model = load_classifier(_rgb_model(tmp_path / "mine.keras"), "cpu")
+    out = tmp_path / "out"
+    out.mkdir()
+    for ending in ("validation", "features"):
+        (out / f"mine.{ending}.npz").write_bytes(b"of another model")
+    export_classifier(model, "keras", out)
+    assert sorted(path.name for path in out.iterdir()) == ["mine.json", "mine.keras"]
+
+
 def test_a_foreign_network_keeps_its_own_input_and_takes_files(tmp_path: Path) -> None:
     tf = pytest.importorskip("tensorflow")
     foreign = load_classifier(_rgb_model(tmp_path / "foreign.keras"), "cpu")

@@ -1,4 +1,4 @@
-"""``fergan audit`` from files to table, page and lists."""
+"""``fergan audit data`` from files to table, page and lists."""
 
 import re
 from pathlib import Path
@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from fergan.data.audit.audit import COLUMNS
 from fergan.data.images import write_png
+from fergan.runtime.files import npz_bytes
 
 from ..cli.test_main import imported_by
 from ..conftest import Invoke
@@ -53,10 +54,14 @@ def test_audit_writes_findings_page_and_lists(tmp_path: Path, invoke: Invoke) ->
 def test_bad_input_is_one_clear_error(tmp_path: Path, invoke: Invoke) -> None:
     folder(tmp_path / "faces")
     (tmp_path / "p.csv").write_text("angry\n0.5\n")
+    (tmp_path / "cut.npz").write_bytes(npz_bytes(probabilities=np.zeros((13, 2)), labels=np.array(LABELS))[:99])
+    (tmp_path / "empty.npz").write_bytes(b"")
     for arguments, code, said in (
         ("--data gone", 1, "gone"),
         ("--data faces --split official", 2, "no official split"),
         ("--data faces --predictions p.csv", 1, "p.csv"),
+        ("--data faces --predictions cut.npz", 1, "cut.npz: is damaged"),
+        ("--data faces --predictions empty.npz", 1, "empty.npz: is damaged"),
         ("--data faces --predict --predictions p.csv", 2, "exclude each other"),
         ("--data faces --votes p.csv", 2, "fer2013.csv"),
         ("--data faces --classes bored", 2, "bored"),

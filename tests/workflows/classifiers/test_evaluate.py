@@ -160,6 +160,9 @@ def test_a_leaderboard_compares_face_by_face(invoke, folder: Path, evaluated: di
     (folder / "out" / "bad" / "evaluation.json").write_text("{}")
     broken = invoke("leaderboard", str(folder / "out"))
     assert broken.returncode == 1 and "is not an evaluation" in broken.stderr
+    (folder / "out" / "sure" / "answers.npz").write_bytes(b"")
+    broken = invoke("leaderboard", str(folder / "out" / "sure"))
+    assert broken.returncode == 1 and "answers.npz: is damaged" in broken.stderr
 
 
 def test_calibration_keeps_the_labels_and_lowers_the_loss(invoke, folder: Path, tmp_path: Path) -> None:
@@ -183,7 +186,18 @@ def test_calibration_keeps_the_labels_and_lowers_the_loss(invoke, folder: Path, 
     assert refused.returncode == 2 and "must end in .keras" in refused.stderr
 
 
-def test_two_models_of_one_name_have_two_folders(invoke, folder: Path, tmp_path: Path) -> None:
+def test_a_model_calibrated_in_place_keeps_its_features(invoke, folder: Path, tmp_path: Path) -> None:
+    _save(tmp_path / "own.keras", 0.2)
+    (tmp_path / "own.features.npz").write_bytes(b"its features")
+    data = str(folder / "faces.csv")
+    done = invoke("calibrate", "--model", "own.keras", "--data", data, "--out", "own.keras", "--force")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "own.features.npz").read_bytes() == b"its features"
+
+
+def test_two_models_of_one_name_have_two_folders(
+    invoke, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = tmp_path / "other"
     other.mkdir()
     _save(other / "good.keras", 0.1)
@@ -193,6 +207,7 @@ def test_two_models_of_one_name_have_two_folders(invoke, folder: Path, tmp_path:
     found = sorted(path.parent.name for path in (tmp_path / "runs" / "evaluation").rglob("evaluation.json"))
     assert len(found) == 2 and found[0] == "good-PublicTest" and found[1].startswith("good-PublicTest-")
     first = invoke("evaluate", *data, "--model", str(folder / "good.keras"), "--out", "here")
+    monkeypatch.setattr("fergan.workflows.classifiers.evaluate.scores", None)  # told before anything is scored
     second = invoke("evaluate", *data, "--model", str(other / "good.keras"), "--out", "here")
     assert first.returncode == 0 and second.returncode == 2 and "another model" in second.stderr
 

@@ -10,6 +10,7 @@ from fergan.classify.card import described, family, read_card
 from fergan.classify.classifier import load_classifier
 from fergan.data.face_set import FaceSet
 from fergan.data.labels import FER2013
+from fergan.runtime.claims import training_in
 from fergan.runtime.errors import UsageError
 from fergan.workflows.classifiers import teacher
 from fergan.workflows.classifiers.train import train_classifier
@@ -45,6 +46,8 @@ def test_training_rows_are_judged_once_and_a_stop_loses_no_part(
     expected = fernet.predict(FACES.images[rows])
     np.testing.assert_allclose(answers[rows], expected, atol=1e-5)
     assert not answers[~rows].any()
+    (tmp_path / teacher.FILE).write_bytes((tmp_path / teacher.FILE).read_bytes()[:-9])  # damaged: judged again
+    np.testing.assert_array_equal(teacher.teacher_probabilities(FACES, tmp_path, fernet), answers)
     other = dataclasses.replace(FACES, images=255 - FACES.images)
     assert np.abs(teacher.teacher_probabilities(other, tmp_path, fernet)[rows] - expected).max() > 0.01
 
@@ -52,6 +55,13 @@ def test_training_rows_are_judged_once_and_a_stop_loses_no_part(
 def test_a_teacher_of_other_labels_is_refused() -> None:
     with pytest.raises(UsageError, match="--teacher fernet: tells angry"):
         teacher.load_teacher("fernet", FER2013[::-1])
+
+
+def test_a_folder_holds_one_training_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fergan.workflows.classifiers.train.read_training_data", lambda *_: (FACES, None))
+    options = ClassifierOptions(["faces.csv"], recipe="mini-xception", epochs=1, device="cpu")
+    with training_in(tmp_path), pytest.raises(UsageError, match="another fergan process is at work on this training"):
+        train_classifier(options, tmp_path)
 
 
 def test_views_without_a_teacher_are_refused(tmp_path: Path) -> None:

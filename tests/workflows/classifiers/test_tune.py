@@ -80,6 +80,22 @@ def test_study_to_best_recipe(tmp_path: Path, invoke: Invoke) -> None:
     assert (other.returncode, "study with other settings (recipe was" in other.stderr) == (2, True)
 
 
+def test_ctrl_c_leaves_a_trial_to_be_taken_up(tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders: list[str] = []
+
+    def train(faces: object, folder: Path, *_: object, **__: object) -> dict[str, float]:
+        folders.append(folder.name)
+        if len(folders) == 1:
+            raise KeyboardInterrupt
+        return {"epochs": 1, "accuracy": 0.5}
+
+    monkeypatch.setattr("fergan.classify.training.train.train_classifier", train)
+    command = ["tune", "--data", str(write_fer2013(tmp_path)), "--trials", "2", "--search", "lr=0.001:0.1"]
+    assert invoke(*command).returncode == 130
+    assert invoke(*command).returncode == 0
+    assert folders[0] == folders[1] != folders[2]
+
+
 def test_goes_on_after_a_kill(tmp_path: Path, invoke: Invoke) -> None:
     data, out = write_fer2013(tmp_path), tmp_path / "study"
     command = ["tune", "--data", str(data), "--epochs", "16", "--trials", "1", "--search", "lr=0.001:0.1"]

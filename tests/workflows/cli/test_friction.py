@@ -48,6 +48,12 @@ def test_models_are_listed_without_torch() -> None:
     assert said.split() == ["64", "False"]
 
 
+@pytest.mark.parametrize("command", ["generate", "run"])
+def test_more_faces_than_there_are_seeds_are_refused(invoke: Invoke, command: str) -> None:
+    done = invoke(command, "--n", "5000000000")
+    assert done.returncode == 2 and "--n" in done.stderr and "damaged" not in done.stderr
+
+
 def test_inspect_knows_names(invoke: Invoke) -> None:
     done = invoke("inspect", "dcgan-fer2013-48")
     assert done.returncode == 0 and "48 x 48, gray" in done.stdout

@@ -83,6 +83,12 @@ def test_every_help_has_an_example(command: list[str], invoke: Invoke) -> None:
         ("train dcgan --data junk --resolution 50", 2, "multiple of 16"),
         ("train dcgan --data junk --diffaugment blur", 2, "blur"),
         ("frobnicate", 2, "frobnicate"),
+        (f"annotate --source {300 * 'x'} --csv a.csv", 1, "x: File name too long"),
+        ("generate --run=", 2, "--run '': give NAME"),
+        ("report --out=", 2, "--out '': give FILE"),
+        ("annotate --source=", 2, "--source '': give WHAT"),
+        ("serve --model=", 2, "--model '': give NAME=PATH"),
+        ("train classifier --data=", 2, "--data '': give PATH|LABEL=PATH"),
     ],
 )
 def test_bad_input_gets_one_clear_error(arguments: str, code: int, said: str, tmp_path: Path, invoke: Invoke) -> None:

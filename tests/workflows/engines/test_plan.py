@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,7 +117,10 @@ def test_the_page_calls_itself_an_estimate_and_names_its_assumptions(invoke: Inv
     [
         ({"fergan": "other"}, "holds no figures"),
         ({"seconds": {}}, "a figure is missing"),
+        ({"seconds": [1]}, "a figure is missing"),
         ({"n": 0}, "a figure is missing"),
+        ({"n": math.inf}, "a figure is missing"),  # how Python reads 1e999
+        ({"png_bytes": math.inf}, "not a positive number .png_bytes."),
         ({"seconds": {**MEASURED["seconds"], "generate": 0}}, "a figure is missing or not a positive number"),
     ],
 )
@@ -126,7 +130,10 @@ def test_damaged_figures_are_told_as_such(tmp_path: Path, change: dict, text: st
     with pytest.raises(DataError, match=text):
         read_figures(path)
     path.write_bytes(b"no json")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"figures.json: is damaged .*; make it by"):
+        read_figures(path)
+    path.unlink()
+    with pytest.raises(DataError, match=r"figures.json: does not exist; make it by"):
         read_figures(path)
 
 

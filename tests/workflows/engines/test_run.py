@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fergan.classify.bundled import DEFAULT
 from fergan.data.images import read_image
 from fergan.data.run_record.run import LabelsRecord
 from fergan.data.run_record.settings import GenerateRecord
@@ -22,6 +23,7 @@ from fergan.workflows.run_folder.inputs import read_inputs
 from fergan.workflows.run_folder.labels import label_table, labels_hash, merge_parts, whole_part, write_part
 from fergan.workflows.run_folder.pictures import FaceReader, KeptPictures
 from fergan.workflows.run_folder.seeds import shard_size
+from fergan.workflows.run_folder.store import Store
 from fergan.workflows.steps.generate import GenerateOptions
 from fergan.workflows.steps.judge import ClassifyOptions
 
@@ -91,6 +93,54 @@ def test_tars_hold_the_pictures_and_the_report_finds_them(alone: RunFolder, tmp_
     assert np.array_equal(picture, np.squeeze(read_image(alone.faces / "seed0199.png")))
     with pytest.raises(DataError, match=r"seed0200\.png"):
         FaceReader(tars)("seed0200.png")
+
+
+@pytest.mark.parametrize("n", [20, 60])
+def test_a_tar_grows_with_its_shard_and_is_made_again_if_it_was_cut(alone: RunFolder, tmp_path: Path, n: int) -> None:
+    run(tmp_path / "run", EngineOptions(pictures="tar"), 20)
+    tar = tmp_path / "run/faces/faces-000000.tar"
+    if n == 20:
+        tar.write_bytes(tar.read_bytes()[:9000])
+    tars = run(tmp_path / "run", EngineOptions(pictures="tar"), n)
+    before = tar.stat().st_mtime_ns
+    for seed in range(n):
+        assert np.array_equal(FaceReader(tars)(f"seed{seed:04d}.png"), FaceReader(alone)(f"seed{seed:04d}.png"))
+    run(tmp_path / "run", EngineOptions(pictures="tar"), n)
+    assert tar.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("kept", ["tar", "storage"])
+def test_another_judge_labels_pictures_that_are_no_files_of_the_run(
+    alone: RunFolder, tmp_path: Path, kept: str, invoke: Invoke
+) -> None:
+    options = EngineOptions(pictures="tar") if kept == "tar" else EngineOptions(storage=f"file://{tmp_path}/storage")
+    run(tmp_path / "run", options, 70)
+    run(tmp_path / "files", EngineOptions(), 70)
+    judges = ("--model", DEFAULT, "--model", "fernet")
+    for name in ("run", "files"):
+        done = invoke("classify", *judges, "--run", str(tmp_path / name))
+        assert done.returncode == 0, done.stderr
+    one, other = (tmp_path / name / "judges/fernet/labels.csv" for name in ("run", "files"))
+    assert one.read_bytes() == other.read_bytes()
+    tmp_path.joinpath("storage/faces/seed0003.png" if kept == "storage" else "run/faces/faces-000001.tar").unlink()
+    lost = invoke("classify", *judges, "--model", "fernet-ensemble", "--run", str(tmp_path / "run"))
+    assert lost.returncode == 1 and f"{1 if kept == 'storage' else 6} of 70 faces are missing" in lost.stderr
+
+
+@pytest.mark.parametrize("place", ["file://{}/storage", "memory:/{}/storage"])
+def test_a_run_starts_over_in_its_storage_too(tmp_path: Path, invoke: Invoke, place: str) -> None:
+    storage = place.format(tmp_path)
+    given = ("run", "--network", "stylegan2-faces-64", "--model", DEFAULT, "--model", "fernet", "--storage", storage)
+    assert invoke(*given, "--n", "70").returncode == 0
+    store = Store(storage)
+    before = store.read("faces/seed0000.png")
+    store.write("notes.txt", b"mine")
+    assert invoke(*given, "--n", "4", "--psi", "0.5", "--force", "--run", "elsewhere").returncode == 0
+    assert store.names("faces") == {f"seed{seed:04d}.png" for seed in range(4)}
+    assert store.read("faces/seed0000.png") != before
+    assert store.names("labels") == store.names("judges/fernet/labels") == {"part-00000.parquet"}
+    assert json.loads(store.read("run.json"))["generate"]["truncation_psi"] == 0.5
+    assert store.read("notes.txt") == b"mine"
 
 
 def test_a_run_lives_on_in_its_storage(alone: RunFolder, tmp_path: Path) -> None:

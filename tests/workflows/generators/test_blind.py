@@ -15,6 +15,8 @@ from fergan.stylegan.generator import load_generator
 from fergan.workflows.generators.blind import PAIRS, write_blind_page
 from PIL import Image
 
+from ..conftest import Invoke
+
 A, B = "dcgan-fer2013-48", "stylegan2-faces-64"
 
 
@@ -33,6 +35,14 @@ def test_each_pair_holds_one_face_of_each_on_the_side_that_it_says(tmp_path: Pat
         shown = np.asarray(images[0 if left else 1].convert("L")).astype(int)
         matched.add(int(np.abs(gray[..., 0] - shown).mean(axis=(1, 2)).argmin()))
     assert len(matched) == PAIRS  # every seed once
+
+
+def test_a_missing_folder_is_told_before_faces_are_drawn(
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fergan.workflows.generators.blind.write_blind_page", None)
+    done = invoke("metrics", "--blind", A, B, "--out", "gone/blind.html")
+    assert done.returncode == 1 and "gone/blind.html: cannot be written: its folder does not exist" in done.stderr
 
 
 def test_a_generator_is_not_compared_with_itself(tmp_path: Path) -> None:

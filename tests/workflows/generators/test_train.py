@@ -10,6 +10,7 @@ import pytest
 import torch
 from fergan.classify.classifier import load_classifier
 from fergan.data.images import write_png
+from fergan.runtime.claims import training_in
 from fergan.runtime.errors import UsageError
 from fergan.stylegan.checkpoints import save_generator
 from fergan.stylegan.dcgan import DCGANConfig, DCGANGenerator
@@ -18,7 +19,7 @@ from fergan.stylegan.ops import setup_filter
 from fergan.stylegan.ops.upfirdn2d import upsample2d
 from fergan.stylegan.training import loop as loop_module
 from fergan.stylegan.training.loop import Progress
-from fergan.workflows.generators.fernet import fernet_features
+from fergan.workflows.generators.differentiable import fernet_features
 from fergan.workflows.generators.train import train_dcgan, train_stylegan2
 from safetensors.torch import load_file
 
@@ -71,6 +72,11 @@ def test_refusals(images: Path, tmp_path: Path, change: dict[str, object], messa
     with pytest.raises(UsageError, match=message):
         train_stylegan2(str(images), str(tmp_path / "out"), lambda progress: None, kimg=1.0, **{**OPTIONS, **change})
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_holds_one_training_at_a_time(images: Path, tmp_path: Path) -> None:
+    with training_in(tmp_path / "out"), pytest.raises(UsageError, match="at work on this training"):
+        _train(images, tmp_path / "out")
 
 
 def _train(images: Path, out: Path, **changes: object) -> Path:

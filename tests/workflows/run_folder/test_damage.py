@@ -1,8 +1,10 @@
 """A run folder in which a byte was flipped: unnoticed because harmless, redone, or one clear line."""
 
+import json
 import os
 import random
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,41 @@ def test_a_run_grows_and_force_starts_over(tmp_path: Path, invoke: Invoke) -> No
     assert fewer.returncode == 2 and "--force" in fewer.stderr and "delet" not in fewer.stderr
     assert invoke(*RUN, "2", "--force").returncode == 0
     assert len(list((run / "faces").iterdir())) == 2 and (run / "notes.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("generate", "--network", "dcgan-fer2013-48", "--psi-cutoff", "99"),
+        ("generate", "--network", "dcgan-fer2013-48", "--want", "happy=1,nothing=1"),
+        (*RUN, "2", "--model", "nosuch"),
+        (*RUN, "2", "--pictures", "some"),
+        (*RUN, "2", "--engine", "ray"),
+        ("classify", "--model", "nosuch.keras"),
+    ],
+)
+def test_what_cannot_start_clears_nothing(
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, wrong: tuple[str, ...]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert invoke(*RUN, "2").returncode == 0
+    before = {path: path.read_bytes() for path in files(tmp_path / "runs")}
+    assert invoke(*wrong, "--force").returncode in (1, 2)
+    assert {path: path.read_bytes() for path in files(tmp_path / "runs")} == before
+
+
+def test_what_people_said_goes_with_the_faces_and_stays_without(tmp_path: Path, invoke: Invoke) -> None:
+    run = tmp_path / "runs" / "default"
+    assert invoke(*RUN, "6").returncode == 0
+    assert invoke("audit", "labels").returncode == 0
+    rows = [f"{name},happy" for name in json.loads((run / "audit.json").read_text())["faces"]]
+    (tmp_path / "answers.csv").write_text("\n".join(["face,answer", *rows]))
+    assert invoke("audit", "labels", "--answers", "answers.csv").returncode == 0
+    assert invoke("classify", "--force").returncode == 0 and invoke("report").returncode == 0
+    assert json.loads((run / "report.json").read_text())["audit"]["answered"] == 6
+    assert invoke(*RUN, "6", "--psi", "0.5", "--force").returncode == 0
+    assert json.loads((run / "report.json").read_text())["audit"] is None
+    assert not list(run.glob("audit.*"))
 
 
 def test_labels_cut_short_are_not_reported_as_all(tmp_path: Path, invoke: Invoke) -> None:

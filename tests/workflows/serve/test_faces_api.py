@@ -126,3 +126,16 @@ def test_what_openapi_says_is_true(client: httpx.Client) -> None:
         ask()
     assert tried >= 15
     assert client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_pages_of_other_origins_may_read_every_answer(serve: Callable[..., Any]) -> None:
+    with serve(cors=True) as client:
+        for answer in (
+            client.post("/v1/faces:analyze", content=png(np.zeros((80, 100), np.uint8))),
+            client.post("/v1/faces:analyze", content=b"no picture"),
+            client.get("/v1/models"),
+            client.get("/v1/nothing"),
+            client.get("/nothing"),
+            client.options("/v1/faces:analyze", headers={"origin": "http://localhost"}),
+        ):
+            assert answer.headers.get_list("access-control-allow-origin") == ["*"], answer.url

@@ -11,6 +11,7 @@ from fergan.data.image_source import ImageSource
 from fergan.data.images import read_image, write_png
 from fergan.reports.report_json import schema
 from fergan.stylegan.generator import load_generator
+from fergan.workflows.run_folder.labels import RESERVED, label_table
 from PIL import Image
 
 from ...support.probes import LABELS, probe, said
@@ -215,6 +216,17 @@ def test_judges_that_do_not_go_together_are_refused(tmp_path: Path, invoke: Invo
     one.with_suffix(".json").write_text(json.dumps({**card, "labels": [*LABELS[1:], LABELS[0]]}))
     outcome = invoke("classify", "--images", str(folder), *both, "--run", "yes")
     assert outcome.returncode == 2 and "labels was" in outcome.stderr
+
+
+def test_a_label_called_as_a_column_of_the_table_is_refused(tmp_path: Path, invoke: Invoke) -> None:
+    folder = pictures(tmp_path / "faces", [RNG.integers(0, 256, (64, 64, 3), np.uint8)])
+    model = probe(tmp_path / "net.onnx", ["N", 3, 64, 64], card={"labels": None})
+    for name in ("seed", "label", "psi", "face_found", "skipped"):
+        given = ("classify", "--images", str(folder), "--model", str(model), "--labels", f"happy,{name},sad,angry")
+        done = invoke(*given)
+        assert done.returncode == 2 and f"its label {name} is also a column" in done.stderr, done.stderr
+    table = label_table(["a"], [0], np.float32([[1]]), ["x"], psi=[1.0], found=np.array([True]))
+    assert {*table.columns} == {"x", *RESERVED}
 
 
 def test_run_with_two_judges(tmp_path: Path, invoke: Invoke) -> None:

@@ -193,6 +193,26 @@ def test_answers_come_back_into_the_report(small_run: Path, invoke: Invoke, tmp_
     (run / "audit.json").unlink()
 
 
+def test_answers_stay_when_the_run_grows(invoke: Invoke, tmp_path: Path) -> None:
+    given = ("run", "--network", "dcgan-fer2013-48", "--n")
+    assert invoke(*given, "50").returncode == 0
+    assert invoke("audit", "labels", "--n", "40").returncode == 0
+    run = tmp_path / "runs/default"
+    faces = page_data(run / "audit.html")["faces"]
+    (tmp_path / "answers.csv").write_text("\n".join(["face,answer", *(f"{face},happy" for face in faces)]))
+    assert invoke("audit", "labels", "--answers", "answers.csv").returncode == 0
+    assert invoke("report").returncode == 0
+    before = json.loads((run / "report.json").read_text())["audit"]
+    done = invoke(*given, "90")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((run / "report.json").read_text())
+    assert report["n"] == 90 and report["audit"] == before
+    assert invoke("audit", "labels", "--n", "40").returncode == 0  # the page of the same faces
+    assert page_data(run / "audit.html")["faces"] == faces
+    assert invoke("audit", "labels", "--answers", "answers.csv").returncode == 0
+    assert invoke("audit", "labels", "--n", "41").returncode == 2
+
+
 def test_wrong_answers_are_refused(small_run: Path, invoke: Invoke, tmp_path: Path) -> None:
     run = small_run / "runs" / "small"
     file = tmp_path / "answers.csv"

@@ -147,6 +147,15 @@ def test_every_engine_finds_the_same(found: RunFolder, tmp_path: Path, engine: E
     assert run.labels_csv.read_text().count("\n") == 33
 
 
+def test_a_call_that_finds_all_done_leaves_the_time_that_it_took(tmp_path: Path, invoke: Invoke) -> None:
+    command = ("generate", "--want", "happy=2", "--network", "dcgan-fer2013-48")
+    assert invoke(*command).returncode == 0
+    record = (tmp_path / "runs/default/run.json").read_bytes()
+    assert b"generate_seconds" in record
+    assert invoke(*command).returncode == 0
+    assert (tmp_path / "runs/default/run.json").read_bytes() == record
+
+
 def test_how_seeds_are_cut_into_pieces_makes_no_difference() -> None:
     random = np.random.default_rng(0)
     labels = random.choice(np.array(["a", "b", "c", None], object), 500, p=[0.6, 0.1, 0.2, 0.1]).tolist()
