@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -34,7 +33,7 @@ from .card import (
     made_here,
     read_card,
 )
-from .files.network import Network
+from .files.network import Network, model_digest
 from .files.open import open_keras_model, open_network
 from .known import BESIDES, recognise
 from .wanted import Wanted
@@ -61,7 +60,7 @@ class Classifier:
         view: ``48`` if it is shown 48x48 gray faces, ``own`` if faces of its own size and colours.
         foreign: whether others than fergan made it.
         remarks: what a person should know before using it, a line each.
-        sha256: of the model file.
+        sha256: of the model file, and of the arrays of an ONNX file that stand in further files.
         engine: what runs the network: ``torch``, ``onnxruntime``, or ``keras`` where a layer of it has no translation.
         input_shape: (height, width, channels) of what the saved network takes.
         input_range: what the network wants black (0) and white (255) to be: a pair, or a pair for each channel.
@@ -265,11 +264,10 @@ def _prepared_pictures(pictures: Any, preparation: Preparation) -> np.ndarray:
     """Arrays, tensors, paths or Pillow images, one or several, as prepared faces."""
     if isinstance(pictures, str | os.PathLike | Image.Image):
         pictures = [pictures]
-    if not isinstance(pictures, list | tuple):  # a tensor, or anything else that numpy takes
-        return np.asarray(pictures)
-    if not any(isinstance(picture, str | os.PathLike | Image.Image) for picture in pictures):
-        return np.asarray(pictures)
-    return preparation.prepare(pictures)
+    several = isinstance(pictures, list | tuple)
+    if several and any(isinstance(picture, str | os.PathLike | Image.Image) for picture in pictures):
+        return preparation.prepare(pictures)
+    return np.asarray(pictures)  # of a tensor, or of anything else that numpy takes
 
 
 def _exact(device: str) -> AbstractContextManager[None]:
@@ -330,7 +328,7 @@ def _described(
     network: Network, path: Path, content: bytes, card: dict[str, Any], device: str, view: View | None
 ) -> Classifier:
     """A classifier of an opened network, by what is known of it."""
-    sha256, remarks = hashlib.sha256(content).hexdigest(), []
+    sha256, remarks = model_digest(content, getattr(network, "external", b"")), []
     if not made_here(path, card) and (known := recognise(path.stem, sha256, network)):
         remarks.append(f"{printable(path)}: {known.remark}{_overruled(known.card(), card)}")
         card = {**known.card(), **card}
@@ -371,7 +369,7 @@ def _overruled(known: dict[str, Any], card: dict[str, Any]) -> str:
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, list) and isinstance(other, list) and all(isinstance(name, str) for name in one):
         return [canonical_label(name) for name in one] == other
-    return bool(np.array_equal(np.asarray(one), np.asarray(other)))
+    return bool(np.asarray(one, object).tolist() == other)  # of lists, tuples or arrays, ragged ones too
 
 
 def _wanted(path: Path, card: dict[str, Any]) -> Wanted:

@@ -7,7 +7,6 @@ their orders may differ.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..runtime.errors import DataError, UsageError, counted
+from .card import PIXELS
 from .classifier import Classifier
+from .files.network import model_digest
 from .files.open import open_keras_model
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _network(member: Classifier) -> keras.Model:
     if member.outputs != member.labels:
         raise DataError(f"{member.source}: has outputs that are not labels (valence, arousal); it cannot be a member")
     content = member.source.read_bytes()
-    if hashlib.sha256(content).hexdigest() != member.sha256:
+    if model_digest(content) != member.sha256:
         raise DataError(f"{member.source}: has changed since it was opened")
     model = open_keras_model(member.source, content)
     if len(model.outputs) != 1:
@@ -203,7 +204,7 @@ def _adapted(x: keras.KerasTensor, member: Classifier, number: int) -> keras.Ker
         x = keras.layers.Resizing(height, width, antialias=shrinks, name=f"resize{number}")(x)
     if channels > 1:
         x = keras.layers.Concatenate(name=f"channels{number}")([x] * channels)
-    if member.input_range != (0.0, 255.0):
+    if member.input_range != PIXELS:
         scale, offset = member.scaling
         x = keras.layers.Rescaling(scale, offset=offset, name=f"range{number}")(x)
     return x

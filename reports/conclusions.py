@@ -99,10 +99,9 @@ def _bearing(findings: Findings) -> str:
             f"{_depth(findings)}."
         )
     else:
-        text = (
-            f"{raw}The intervals cover the luck of the draw, not those mistakes, and there are no labelled faces "
-            "to correct by."
-        )
+        reason = findings.uncorrected
+        why = ", and there are no labelled faces to correct by." if reason is None else f". {reason}"
+        text = f"{raw}The intervals cover the luck of the draw, not those mistakes{why}"
     if findings.sweep is not None:
         text += (
             f" The same seeds at {len(findings.sweep.psi)} truncations are pooled here, which makes the intervals too "

@@ -20,6 +20,9 @@ BLIND_SPOT = (
 )
 """What the fit test does not find; whoever shows its verdict shows this with it."""
 
+REFUTED_REFERENCE = "These labels refute that it answers these faces so; read no distance to true expressions from it."
+"""What whoever shows a reference 'as labels' adds where the correction is refuted."""
+
 
 @dataclass(frozen=True)
 class Correction:

@@ -105,7 +105,7 @@ def evaluate(
         preparation=preparation,
         further=None if validation is None or uncorrected else further(table, validation),
         selected=selected,
-        judges=judge_faces([JudgeLabels(judge, table), *others], correction, failed) if others else None,
+        judges=judge_faces([JudgeLabels(judge, table), *others], correction) if others else None,
         failed=tuple((failed or {}).items()),
         skipped=_skipped_rows(skipped),
     )

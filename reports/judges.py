@@ -1,6 +1,6 @@
 """Several judges of the same faces: their shares side by side, how far they agree, what that means for the answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,13 +39,11 @@ class Judges:
         found: how they agree, on the labels and faces that all share.
         labels: of each judge, in the spelling that they share.
         corrections: of each judge's shares, None where it has no answers on labelled faces to correct by.
-        failed: (name, reason) of each judge of the run that has no whole table.
     """
 
     found: JudgeAgreement
     labels: tuple[tuple[str, ...], ...]
     corrections: tuple[Correction | None, ...]
-    failed: tuple[tuple[str, str], ...] = ()
 
     def corrected(self, judge: int) -> dict[str, tuple[float, float, float]] | None:
         """By label (share, low, high) corrected for a judge's confusion (ACC); None where that is not known."""
@@ -57,17 +55,12 @@ class Judges:
         return {name: (float(share), float(low), float(high)) for name, share, low, high in rows}
 
 
-def judge_faces(
-    samples: Sequence[JudgeLabels],
-    first: Correction | None = None,
-    failed: Mapping[str, str] | None = None,
-) -> Judges:
+def judge_faces(samples: Sequence[JudgeLabels], first: Correction | None = None) -> Judges:
     """Compare judges.
 
     Args:
         samples: two or more, of the same faces.
         first: the correction of the first one's shares, if it was made already.
-        failed: why other judges of the run have no table, by their names.
 
     Raises:
         DataError: they have fewer than two labels or no face in common, or validation faces do not serve.
@@ -78,7 +71,7 @@ def judge_faces(
     except ValueError as error:
         raise DataError(f"the judges cannot be compared: {error}") from error
     corrections = [first, *(_correction(sample) for sample in samples[1:])]
-    return Judges(found, tuple(map(tuple, canonical)), tuple(corrections), tuple((failed or {}).items()))
+    return Judges(found, tuple(map(tuple, canonical)), tuple(corrections))
 
 
 def _correction(sample: JudgeLabels) -> Correction | None:
@@ -182,7 +175,6 @@ def judges_data(judges: Judges | None, faces: Sequence[str]) -> dict[str, Any] |
             }
             for place in found.most(n=MOST)
         ],
-        "failed": {str(plain(name)): plain(reason) for name, reason in judges.failed},
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..data.run_record.run import RunRecord
 from ..data.run_record.settings import ClassifyRecord, GenerateRecord
-from .correction import BLIND_SPOT
+from .correction import BLIND_SPOT, REFUTED_REFERENCE
 from .formatting import NBSP, count, percent, percent_range, plural, printable
 from .further import refuted
 
@@ -21,15 +21,15 @@ def markdown(data: Mapping[str, Any]) -> str:
         blocks.insert(2, _selected(data["selected"]))
     corrected, depth, audit = data["corrected"], data["depth"], data["audit"]
     if corrected is not None:
-        blocks.append(f"{_text(corrected['assumption'])} Validation faces: {_text(corrected['validation'])}.")
+        blocks.append(f"{_sentence(corrected['assumption'])} Validation faces: {_text(corrected['validation'])}.")
         shift = data["label_shift"]
         blocks.append(
-            f"{_text(shift['sentence'])} Fit test: {shift['verdict']} (likelihood ratio {shift['statistic']:.1f}, "
+            f"{_sentence(shift['sentence'])} Fit test: {shift['verdict']} (likelihood ratio {shift['statistic']:.1f}, "
             f"p {shift['p_value']:.3g}). {BLIND_SPOT}"
         )
-        doubts = [f"- {method} does not stand: {_text(why)}." for method, why in corrected["doubts"].items()]
+        doubts = [f"- {method} does not stand: {_sentence(why)}." for method, why in corrected["doubts"].items()]
         blocks += ["\n".join(doubts)] if doubts else []
-        blocks += [_text(corrected["beside"], 1000)] if corrected["beside"] else []
+        blocks += [_sentence(corrected["beside"])] if corrected["beside"] else []
     if audit is not None:
         blocks.append(
             f"People labelled {plural(audit['answered'], 'face')} and agree with the classifier on an estimated "
@@ -39,7 +39,7 @@ def markdown(data: Mapping[str, Any]) -> str:
     confidence = data["confidence"]
     blocks.append(
         f"Mean confidence {percent(confidence['mean'])}; {plural(confidence['uncertain'], 'face')} below "
-        f"{percent(confidence['threshold'], 0)}." + ("" if depth is None else f" {_text(depth['sentence'])}")
+        f"{percent(confidence['threshold'], 0)}." + ("" if depth is None else f" {_sentence(depth['sentence'])}")
     )
     if data["references"]:
         blocks.append(
@@ -54,15 +54,17 @@ def markdown(data: Mapping[str, Any]) -> str:
                 ),
             )
         )
+        if refuted(data) and any(entry["as_labelled"] for entry in data["references"]):
+            blocks.append(f"As labels: by this classifier’s answers on validation faces. {REFUTED_REFERENCE}")
     if data["sweep"] is not None:
         blocks.append(_by(data["sweep"]["by_psi"], "psi", names))
     if data["edited"] is not None:
-        blocks += [_text(data["edited"]["sentence"]), _by(data["edited"]["by_strength"], "strength", names)]
+        blocks += [_sentence(data["edited"]["sentence"]), _by(data["edited"]["by_strength"], "strength", names)]
     if data["judges"] is not None:
         blocks += _judges(data["judges"])
     if data["preparation"] is not None:
         blocks.append(_preparation(data["preparation"]))
-    notes = [f"- {_text(note)}" for note in data["notes"]]
+    notes = [f"- {_sentence(note)}" for note in data["notes"]]
     if data["n_skipped"]:
         notes.append(f"- {plural(data['n_skipped'], 'file')} could not be judged and are in none of these numbers.")
     if notes:
@@ -96,7 +98,7 @@ def _judges(judges: Mapping[str, Any]) -> list[str]:
             for pair in judges["pairs"]
         ),
     )
-    return [_text(judges["sentence"]), shares, pairs]
+    return [_sentence(judges["sentence"]), shares, pairs]
 
 
 def comparison_markdown(data: Mapping[str, Any]) -> str:
@@ -123,7 +125,7 @@ def comparison_markdown(data: Mapping[str, Any]) -> str:
     ]
     notes = dict.fromkeys([*data["warnings"], *(note for pair in data["pairs"] for note in pair["notes"])])
     if notes:
-        blocks.append("\n".join(f"- {_text(note)}" for note in notes))
+        blocks.append("\n".join(f"- {_sentence(note)}" for note in notes))
     return "\n\n".join(blocks).replace(NBSP, " ") + "\n"
 
 
@@ -170,7 +172,7 @@ def _shares(data: Mapping[str, Any], names: list[str]) -> str:
 
 def _selected(selected: Mapping[str, Any]) -> str:
     """Say that the faces were selected, with the labels by the judge that had no say."""
-    text = f"**Selected, not drawn at random.** {_text(selected['sentence'], 2000)}"
+    text = f"**Selected, not drawn at random.** {_sentence(selected['sentence'])}"
     if not selected["labels"]:
         return text
     second = _text(selected["second_judge"])
@@ -239,6 +241,11 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     # numbers to the right, names to the left
     rule = ["---", *("---:" for _ in heads[1:])]
     return "\n".join(f"| {' | '.join(row)} |" for row in (heads, rule, *(list(row) for row in rows)))
+
+
+def _sentence(value: object) -> str:
+    """A sentence of ours, whole: what is foreign in it was cut already."""
+    return _text(value, 10_000)
 
 
 def _text(value: object, limit: int = 400) -> str:

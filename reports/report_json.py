@@ -69,6 +69,7 @@ def report_data(
         "edited": edited_data(names, findings.edited),
         "faces_not_found": None if table.face_found is None else int((~table.face_found).sum()),
         "judges": judges_data(findings.judges, table.faces),
+        "failed_judges": {str(plain(name)): plain(reason) for name, reason in findings.failed},
         "n_skipped": len(findings.skipped),
         "skipped": [{"face": plain(face), "reason": plain(reason)} for face, reason in findings.skipped],
         "unreadable_pictures": unreadable,

@@ -11,7 +11,7 @@ from ..data.run_record.run import RunRecord
 from ..data.run_record.settings import ClassifyRecord
 from ..runtime.errors import DataError
 from .correction import Correction, correct, missing_validation
-from .formatting import NBSP, listed, printable
+from .formatting import NBSP, listed, plural, printable
 from .html.sprites import Face
 from .selected import read_selected
 from .statistics.arrays import Ints
@@ -77,7 +77,8 @@ def compare_samples(samples: Sequence[Sample]) -> Compared:
     """Shares, corrected shares and all pairs of two to six samples.
 
     Samples of the same faces (the same seeds of the same network at two truncations, the same pictures judged in two
-    ways) are compared face by face, others as independent draws.
+    ways) are compared face by face. So are the faces that two samples share, if they are most of both. Others are
+    compared as independent draws; the few faces that they may share make that careful, not rash.
 
     Raises:
         DataError: too few or too many samples, or samples that do not have the same labels.
@@ -92,28 +93,45 @@ def compare_samples(samples: Sequence[Sample]) -> Compared:
                 f"{printable(samples[0].name)} has {', '.join(map(printable, classes))}; only runs with the same "
                 "labels can be compared"
             )
-    codes = [_codes(sample.table, classes) for sample in samples]
-    shares = tuple(label_shares(each, classes) for each in codes)
-    results: list[tuple[int, int, Comparison | PairedComparison]] = []
-    for a, b in combinations(range(len(samples)), 2):
-        aligned = _aligned(samples[a], samples[b])
-        if aligned is None:
-            results.append((a, b, compare_counts(shares[a].counts, shares[b].counts, classes)))
-        else:
-            results.append((a, b, compare_paired(codes[a][aligned[0]], codes[b][aligned[1]], classes)))
+    samples = [_in_order(sample, classes) for sample in samples]
+    shares = tuple(label_shares(sample.table.codes, classes) for sample in samples)
+    results = [(a, b, _compare(samples[a], samples[b])) for a, b in combinations(range(len(samples)), 2)]
     adjusted = holm([result.test.p_value for _, _, result in results])
     pairs = tuple(Pair(a, b, result, float(p)) for (a, b, result), p in zip(results, adjusted, strict=True))
     corrected = _corrected(samples, classes)
     return Compared(tuple(samples), classes, shares, corrected, pairs, _warnings(samples, corrected))
 
 
-def _codes(table: LabelTable, classes: Sequence[str]) -> Ints:
-    """Labels [N] as numbers in the order of `classes`."""
-    return np.array([classes.index(name) for name in table.classes], np.int64)[table.codes]
+def _in_order(sample: Sample, classes: tuple[str, ...]) -> Sample:
+    """The same with labels, probabilities and validation faces in the order of `classes`."""
+    table, validation = sample.table, sample.validation
+    if table.classes == classes:
+        return sample
+    old, new = [table.classes.index(name) for name in classes], np.array([classes.index(x) for x in table.classes])
+    table = replace(table, classes=classes, codes=new[table.codes], probabilities=table.probabilities[:, old])
+    if validation is not None:
+        validation = replace(
+            validation, labels=new[validation.labels], probabilities=np.asarray(validation.probabilities)[:, old]
+        )
+    return replace(sample, table=table, validation=validation)
 
 
-def _aligned(a: Sample, b: Sample) -> tuple[Ints, Ints] | None:
-    """Rows of both tables in one order, where they hold the same seeds of one network or the same pictures."""
+def _compare(a: Sample, b: Sample) -> Comparison | PairedComparison:
+    """Two samples face by face where most faces of both are in both, else as independent draws."""
+    classes, most = a.table.classes, max(len(a.table), len(b.table))
+    rows, others = _shared(a, b)
+    if 2 * len(rows) <= most:
+        first, second = (np.bincount(one.table.codes, minlength=len(classes)) for one in (a, b))
+        return compare_counts(first, second, classes)
+    found = compare_paired(a.table.codes[rows], b.table.codes[others], classes)
+    if len(rows) == most:
+        return found
+    return replace(found, notes=(f"Compared on the {plural(len(rows), 'face')} that both sets hold.", *found.notes))
+
+
+def _shared(a: Sample, b: Sample) -> tuple[Ints, Ints]:
+    """Rows of both tables, in one order, that hold the same seeds of one network or the same pictures."""
+    none = np.zeros(0, np.int64)
     made, others = a.record.generate, b.record.generate
     judged, by = a.record.classify or ClassifyRecord(), b.record.classify or ClassifyRecord()
     keys: list[Any]
@@ -125,20 +143,17 @@ def _aligned(a: Sample, b: Sample) -> tuple[Ints, Ints] | None:
         known, same = judged.pictures_sha256, judged.pictures_sha256 == by.pictures_sha256
         keys = [np.array(a.table.faces), np.array(b.table.faces)]
     else:
-        return None
-    if known is None or not same or len(keys[0]) != len(keys[1]):
-        return None
-    orders = [np.argsort(key, kind="stable") for key in keys]
-    first, second = (key[order] for key, order in zip(keys, orders, strict=True))
-    if (first != second).any() or (first[1:] == first[:-1]).any():
-        return None
-    return orders[0], orders[1]
+        return none, none
+    if known is None or not same or any(len(np.unique(key)) < len(key) for key in keys):
+        return none, none
+    _, first, second = np.intersect1d(keys[0], keys[1], assume_unique=True, return_indices=True)
+    return first, second
 
 
 def _corrected(samples: Sequence[Sample], classes: tuple[str, ...]) -> tuple[Correction, ...] | None:
     found = []
     for sample in samples:
-        if sample.validation is None or sample.table.classes != classes or read_selected(sample.record):
+        if sample.validation is None or read_selected(sample.record):
             return None
         if missing_validation(sample.validation, classes):
             return None
@@ -157,7 +172,7 @@ def _warnings(samples: Sequence[Sample], corrected: Sequence[Correction] | None)
         "classifiers": [one.sha256 for one in judged],
         "input ranges": [one.input_range for one in judged],
         "crops": [one.crop for one in judged],
-        "views": [one.size for one in judged],
+        "input sizes": [one.size for one in judged],
         "filters": [one.filter for one in judged],
     }
     for what, values in seen.items():
@@ -176,6 +191,12 @@ def _warnings(samples: Sequence[Sample], corrected: Sequence[Correction] | None)
             found.append(
                 f"Some seeds of {printable(sample.name, 60)} occur more than once, so its intervals are too narrow."
             )
+    bare = [printable(sample.name, 60) for sample in samples if sample.validation is None]
+    if 0 < len(bare) < len(samples):
+        found.append(
+            f"No shares are corrected for the classifier’s mistakes: {listed(bare)} came without labelled faces to "
+            "correct by, and raw shares stand beside raw shares only."
+        )
     refuted = [printable(one.name, 60) for one, by in zip(samples, corrected or (), strict=False) if by.refuted]
     if refuted:
         found.append(

@@ -294,7 +294,7 @@ class Generator:
         return tuple(str(index) for index in range(self.c_dim))
 
     def find_class(self, wanted: int | str | None) -> int | None:
-        """The index of a class that is given by its index or name.
+        """The index of a class that is given by its index or by its name in any case.
 
         Raises:
             UsageError: the generator does not draw it; or None was given and the generator needs a class.
@@ -304,8 +304,9 @@ class Generator:
                 raise UsageError(f"the generator {self.name} has no classes, so leave out the class {wanted}")
             return None
         names = self.class_names
-        if isinstance(wanted, str) and wanted.strip().lower() in names:
-            return names.index(wanted.strip().lower())
+        in_lower_case = [name.strip().lower() for name in names]
+        if isinstance(wanted, str) and wanted.strip().lower() in in_lower_case:
+            return in_lower_case.index(wanted.strip().lower())
         if wanted is not None and re.fullmatch("[0-9]{1,9}", str(wanted)) and int(wanted) < self.c_dim:
             return int(wanted)
         wrong = "a class is needed" if wanted is None else f"there is no class {wanted}"

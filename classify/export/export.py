@@ -7,7 +7,6 @@ are compared with those of Keras and of fergan.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -27,6 +26,8 @@ from ...runtime.errors import DataError, UsageError
 from ...runtime.files import write_atomically
 from ...runtime.version import __version__
 from ..classifier import Classifier, load_classifier
+from ..files.network import model_digest
+from ..files.onnx import embedded
 from ..files.open import open_keras_model
 from ..keras_files.safety import Refused, check_archive
 from ..saving import remove_companions, save_classifier
@@ -225,13 +226,16 @@ def _in_child(classifier: Classifier, format: str, draft: Path, faces: np.ndarra
 
 
 def _source(classifier: Classifier) -> tuple[Path, bytes]:
-    """The model file that the classifier was opened from, and what is in it."""
+    """The model file that the classifier was opened from, and what is in it, with the arrays beside an ONNX file."""
     source = classifier.source
     assert source is not None
     content = source.read_bytes()
-    if hashlib.sha256(content).hexdigest() != classifier.sha256:
+    external = b""
+    if source.suffix == ".onnx":
+        model, external = embedded(source, content)
+    if model_digest(content, external) != classifier.sha256:
         raise DataError(f"{source}: has changed since it was opened; open it again")
-    return source, content
+    return source, model.SerializeToString() if external else content
 
 
 def _compared(classifier: Classifier, exported: np.ndarray, expected: np.ndarray) -> float:

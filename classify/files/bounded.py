@@ -4,7 +4,8 @@ A file of a few kilobytes can keep its reader busy for ever or fill the memory: 
 chunks, networks that double at each layer, loops in ONNX graphs. No check beforehand finds them all, and a reader
 that hangs in C cannot be stopped from Python. So a forked child opens the file first and runs the network once, under
 limits that the kernel enforces. Only what the child gets through is opened here, and the same bytes take the same way.
-So opening a file takes about twice the time that :class:`Limits` allows at most, as what the child did is done again.
+So opening a file takes about twice the time that :class:`Limits` allows at most, as what the child did is done again;
+an ONNX file, whose further files are counted in a child of its own first, about four times.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _MEMORY = 400 * 2**20
 _MOST_TEXT = 2**16
 
 _NO_MEMORY = ("allocate memory", "bad_alloc", "std::bad")
-_BLOCKED = "blocked"
+_BLOCKED, _UNTRIED = "blocked", "untried"
 _GLANCE, _IDLE = 1.0, 4
 """A child is looked at once in so many seconds; idle so many times in a row, it is blocked."""
 
@@ -90,6 +91,8 @@ def try_in_child(
             f"{path}: opening it and judging one batch does not end; it is damaged or hostile, or this machine is too "
             "busy: try again when it is not"
         )
+    if kind == _UNTRIED:
+        raise DataError(f"{path}: cannot be tried: this machine starts no further process ({text}); try again later")
     if kind == "crash":
         raise DataError(f"{path}: makes its reader crash ({text}); it is damaged or hostile")
     raise DataError(f"{path}: is not a model that can be opened safely ({first_line(text) or kind})")
@@ -99,9 +102,14 @@ def _attempt(limits: Limits, action: Callable[[], object]) -> dict[str, Any]:
     """The outcome of ``action``: ``kind`` and ``text`` of the error, nothing where there was none."""
     began = time.monotonic()
     reading, writing = os.pipe()
-    with warnings.catch_warnings():  # Python warns of forking beside threads; the child uses one and starts none
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
+    try:
+        with warnings.catch_warnings():  # Python warns of forking beside threads; the child uses one and starts none
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+    except OSError as error:
+        os.close(reading)
+        os.close(writing)
+        return {"kind": _UNTRIED, "text": error.strerror}
     if child == 0:
         _work(writing, limits, action)
     os.close(writing)

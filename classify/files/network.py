@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -51,6 +52,13 @@ class Network(Protocol):
 
     def head_inputs(self, inputs: torch.Tensor) -> torch.Tensor:
         """float32 [N, *input_shape] -> what enters the last layer that has a kernel."""
+
+
+def model_digest(content: bytes, external: bytes = b"") -> str:
+    """SHA-256 of a model: of its file and, where arrays of it stand in further files, of their digest."""
+    digest = hashlib.sha256(content)
+    digest.update(external)
+    return digest.hexdigest()
 
 
 def open_tried(path: Path, limits: Limits, make: Callable[[str], Network], device: str = "cpu") -> Guarded:

@@ -6,6 +6,7 @@ arrays may stand in further files; both are looked at before onnxruntime gets to
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -20,7 +21,7 @@ import torch
 from ...runtime.errors import DataError, first_line
 from ..wanted import Wanted
 from .bounded import Limits
-from .network import Network, open_tried
+from .network import Network, open_tried, try_first
 
 _log = logging.getLogger(__name__)
 
@@ -53,26 +54,42 @@ def read(path: Path, content: bytes, device: str, wanted: Wanted) -> Network:
         DataError: onnx or onnxruntime is missing, or the file is damaged, needs foreign operators or files, or is not
             a network of one picture, or has several outputs of which nothing says which is meant.
     """
-    size = len(content) + _external_bytes(path, content)
-    return open_tried(path, Limits(size), lambda device: _open(path, content, device, wanted), device)
-
-
-def _open(path: Path, content: bytes, device: str, wanted: Wanted) -> OnnxNetwork:
     try:
         import onnx
         import onnxruntime
     except ImportError as error:
         raise DataError(f"{path}: ONNX files need onnx and onnxruntime; pip install 'fergan[onnx]'") from error
-    del onnxruntime
+    del onnx, onnxruntime  # imported before a child needs them
+    try_first(path, Limits(len(content)), lambda: _external_bytes(path, content))
+    size = len(content) + _external_bytes(path, content)
+    return open_tried(path, Limits(size), lambda device: _open(path, content, device, wanted), device)
+
+
+def embedded(path: Path, content: bytes) -> tuple[Any, bytes]:
+    """The model with the arrays in it that stand in further files, and a digest of those; empty where there are none.
+
+    Raises:
+        DataError: the file is damaged, or asks for foreign operators or files.
+    """
+    model = _parsed(path, content)
+    _check_operators(path, model)
+    return model, _embed(path, model)
+
+
+def _parsed(path: Path, content: bytes) -> Any:
+    import onnx
+
     try:
-        model = onnx.load_model_from_string(content)
+        return onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's errors have no common base
         raise DataError(f"{path}: is not an ONNX file, or a damaged one ({error})") from error
-    _check_operators(path, model)
-    _embed(path, model)
+
+
+def _open(path: Path, content: bytes, device: str, wanted: Wanted) -> OnnxNetwork:
+    model, external = embedded(path, content)
     _check_sizes(path, model)
     try:
-        return OnnxNetwork(model, device, wanted)
+        return OnnxNetwork(model, device, wanted, external)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except Exception as error:  # onnxruntime's errors have no common base either
@@ -99,12 +116,17 @@ def _card(model: Any) -> dict[str, Any]:
 
 
 class OnnxNetwork:
-    """A network that onnxruntime runs; see :class:`fergan.classify.files.network.Network`."""
+    """A network that onnxruntime runs; see :class:`fergan.classify.files.network.Network`.
+
+    Attributes:
+        card: what the file's metadata say of it.
+        external: a digest of the arrays that stood in further files, empty where there were none.
+    """
 
     engine = "onnxruntime"
 
-    def __init__(self, model: Any, device: str, wanted: Wanted) -> None:
-        self._model, self._device = model, device
+    def __init__(self, model: Any, device: str, wanted: Wanted, external: bytes = b"") -> None:
+        self._model, self._device, self.external = model, device, external
         self.card = _card(model)
         self._session = _session(model, device)
         self._may_not_end = any(node.op_type in ("Loop", "Scan") for graph in _graphs(model) for node in graph.node)
@@ -244,45 +266,44 @@ def _arrays(model: Any) -> Iterator[Any]:
                     yield from (sparse.values, sparse.indices)
 
 
-def _locations(model: Any) -> set[str]:
-    """The files in which arrays stand that are not in the model's own."""
-    return {
-        entry.value
-        for array in _arrays(model)
-        if array.data_location == 1  # EXTERNAL
-        for entry in array.external_data
-        if entry.key == "location"
-    }
+def _external(model: Any) -> list[Any]:
+    """The arrays that do not stand in the model's own file."""
+    return [array for array in _arrays(model) if array.data_location == 1]  # EXTERNAL
+
+
+def _locations(arrays: list[Any]) -> set[str]:
+    """The files in which they stand."""
+    return {entry.value for array in arrays for entry in array.external_data if entry.key == "location"}
 
 
 def _external_bytes(path: Path, content: bytes) -> int:
-    """How large the files beside an ONNX file are that belong to it; 0 where it is damaged, which opening it says."""
-    try:
-        import onnx
-
-        locations = _locations(onnx.load_model_from_string(content))
-        return sum((path.parent / location).stat().st_size for location in locations)
-    except Exception:  # protobuf's errors have no common base
-        return 0
+    """How large the files are, beside or below an ONNX file, that belong to it, each counted once."""
+    folder, locations = path.parent.resolve(), _locations(_external(_parsed(path, content)))
+    files = {(folder / location).resolve() for location in locations} - {path.resolve()}
+    return sum(file.stat().st_size for file in files if file.is_relative_to(folder) and file.is_file())
 
 
-def _embed(path: Path, model: Any) -> None:
-    """Read the arrays that stand in further files, which must be in the folder of the model."""
+def _embed(path: Path, model: Any) -> bytes:
+    """Read the arrays that stand in further files, which must be in the folder of the model; their digest."""
     folder = path.parent.resolve()
-    external = _locations(model)
-    for location in external:
+    external, digest = _external(model), hashlib.sha256()
+    for location in _locations(external):
         inside = (folder / location).resolve()
         if Path(location).is_absolute() or not inside.is_relative_to(folder) or (folder / location).is_symlink():
             raise DataError(f"{path}: cannot be used: it takes arrays from {location}, outside its own folder")
         if not inside.is_file():
             raise DataError(f"{path}: its arrays stand in {location}, which is not beside it")
-    if external:
-        from onnx.external_data_helper import load_external_data_for_model
+    from onnx.external_data_helper import load_external_data_for_tensor
 
+    for array in external:
         try:
-            load_external_data_for_model(model, str(folder))
+            load_external_data_for_tensor(array, str(folder))
         except Exception as error:  # ValueError, OSError and onnx' own
             raise DataError(f"{path}: the arrays beside it cannot be read ({error})") from error
+        array.data_location = 0  # DEFAULT
+        del array.external_data[:]
+        digest.update(array.raw_data)  # how long each is, the file itself says
+    return digest.digest() if external else b""
 
 
 def _check_sizes(path: Path, model: Any) -> None:

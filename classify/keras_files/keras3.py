@@ -22,10 +22,7 @@ import numpy as np
 from ...runtime.errors import first_line
 from .errors import Untranslatable
 from .keras2 import in_keras3_words
-from .safety import Refused
-
-_MOST_CONFIG = 2**24
-"""Largest ``config.json`` that is read, in bytes; those of networks with a thousand layers have a million."""
+from .safety import MOST_CONFIG, Refused
 
 
 class KerasFile:
@@ -45,7 +42,7 @@ class KerasFile:
                 if "metadata.json" not in archive.namelist():
                     raise Untranslatable("has no metadata.json")
                 for name in ("metadata.json", "config.json"):
-                    if archive.getinfo(name).file_size > _MOST_CONFIG:
+                    if archive.getinfo(name).file_size > MOST_CONFIG:
                         raise Refused(f"its {name} is larger than any network's")
                 try:
                     metadata = json.loads(archive.read("metadata.json"))

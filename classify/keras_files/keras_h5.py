@@ -19,10 +19,9 @@ from ...runtime.errors import first_line
 from .errors import Untranslatable
 from .keras2 import in_keras3_words, is_model
 from .keras3 import array, hard_link, layer_paths
-from .safety import Refused, check_config, check_hdf5
+from .safety import MOST_CONFIG, Refused, check_config, check_hdf5
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_MOST_CONFIG = 2**24
 
 
 class KerasH5File:
@@ -101,7 +100,7 @@ def _read_config(file: h5py.File) -> Any:
         raise Refused("it holds weights only, no network; save the whole model")
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
-    if not isinstance(text, str) or len(text) > _MOST_CONFIG:
+    if not isinstance(text, str) or len(text) > MOST_CONFIG:
         raise Refused("its model_config is not text, or larger than any network's")
     backend = file.attrs.get("backend", b"")
     if backend in ("theano", b"theano"):

@@ -15,7 +15,8 @@ from typing import Any
 
 import h5py
 
-_MOST_CONFIG = 2**24
+MOST_CONFIG = 2**24
+"""Largest configuration that is read, in bytes; those of networks with a thousand layers have a million."""
 _EXPANSION = 64
 """Times its own size that a file may take when it is unpacked."""
 
@@ -134,7 +135,7 @@ def check_archive(content: bytes) -> None:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if sum(part.file_size for part in archive.infolist()) > _EXPANSION * len(content) + 2**20:
             raise Refused(f"it unpacks to more than {_EXPANSION} times its size")
-        if archive.getinfo("config.json").file_size > _MOST_CONFIG:
+        if archive.getinfo("config.json").file_size > MOST_CONFIG:
             raise Refused("its config.json is larger than any network's")
         check_config(json.loads(archive.read("config.json")))
         check_hdf5(archive.read("model.weights.h5"))

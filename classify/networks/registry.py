@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import math
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ...runtime.errors import DataError, UsageError, first_line
+from ...runtime.files import read_regular
 from ..backend import keras
+from ..files.bounded import Limits
+from ..files.network import try_first
+from ..files.open import open_keras_model
+from ..keras_files.safety import Refused, check_hdf5
 from ..recipes import ModelSettings
 from .applications import APPLICATIONS, fetching
 from .efficientnet_lite import efficientnet_lite0
@@ -84,14 +90,27 @@ def multiply_adds(network: keras.Model) -> int:
 
 
 def _load(backbone: keras.Model, path: Path) -> None:
-    """Weights from a file: a saved classifier's layers of the same names, or ``.h5`` weights without top."""
+    """Weights from a file: a saved classifier's layers of the same names, or ``.h5`` weights without top.
+
+    The file is a stranger's: it is tried as classifiers are, and what has been checked is what is loaded.
+    """
     if not path.is_file():
         raise DataError(f"{path}: there is no such weights file; give none, imagenet, or a .keras or .h5 file")
     try:
+        content = read_regular(path)
         if path.suffix == ".keras":
-            _copy_by_name(keras.saving.load_model(path, compile=False, safe_mode=True), backbone)
-        else:
-            backbone.load_weights(path)
+            _copy_by_name(open_keras_model(path, content), backbone)
+            return
+        try_first(path, Limits(len(content)), lambda: check_hdf5(content))
+        check_hdf5(content)
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / path.name  # Keras tells the layouts apart by the ending
+            copy.write_bytes(content)
+            backbone.load_weights(copy)
+    except Refused as error:
+        raise DataError(f"{path}: cannot be used: {error}") from error
+    except DataError:
+        raise
     except Exception as error:  # on damaged files Keras raises almost any type
         raise DataError(f"{path}: holds no weights for {backbone.name} ({first_line(error)})") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,9 +89,14 @@ def _parsed(text: str, settings: Mapping[str, Any]) -> Dimension:
     if isinstance(own, bool) or not isinstance(own, int | float):
         raise UsageError(f"--search {text!r}: {key} is not a number (it is {own!r}); write its values as A|B")
     whole = isinstance(own, int)
-    if not low < high or scale not in ("", "log") or (scale and low <= 0) or (whole and (low % 1 or high % 1)):
+    if (
+        not -math.inf < low < high < math.inf
+        or scale not in ("", "log")
+        or (scale and low <= 0)
+        or (whole and (low % 1 or high % 1))
+    ):
         raise UsageError(
-            f"--search {text!r}: is not a range; LOW must be below HIGH, above 0 for log, and both whole numbers if "
-            f"{key} is one"
+            f"--search {text!r}: is not a range; LOW must be below HIGH, both finite, above 0 for log, and both "
+            f"whole numbers if {key} is one"
         )
     return Dimension(key, low, high, bool(scale), whole)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from ...runtime.distributed import rank
 from ...runtime.summaries import summary_writer
 from ..backend import keras
 from ..recipes import TrainingSettings
 from .batches import Batches
+from .checkpoints import is_over
 from .optimizers import LearningRate
 
 
@@ -94,30 +94,28 @@ class Summaries(keras.callbacks.Callback):
 
 
 class EarlyStopping(keras.callbacks.Callback):
-    """Stops early, and lowers the learning rate on a plateau; knows from ``log.csv`` what was before a resume.
+    """Stops early, and lowers the learning rate on a plateau.
 
-    ``monitor`` is the score that should rise.
+    ``monitor`` is the score that should rise, and ``scores`` are those of before a resume.
     """
 
-    def __init__(self, log: Path, monitor: str, settings: TrainingSettings, learning_rate: LearningRate) -> None:
+    def __init__(
+        self, scores: list[float], monitor: str, settings: TrainingSettings, learning_rate: LearningRate
+    ) -> None:
         super().__init__()
-        self.log, self.monitor, self.settings, self.learning_rate = log, monitor, settings, learning_rate
-        self.scores = read_scores(log, monitor)
+        self.scores, self.monitor, self.settings, self.learning_rate = list(scores), monitor, settings, learning_rate
         self._set_scale()
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        if self._is_over():
-            self.model._initial_epoch = self.params["epochs"]  # as BackupAndRestore says where to go on
+        if is_over(self.scores, self.settings):
+            self.model._initial_epoch = self.params["epochs"]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         assert logs is not None
         self.scores.append(float(logs[self.monitor]))
         self._set_scale()
-        if self._is_over():
+        if is_over(self.scores, self.settings):
             self.model.stop_training = True
-
-    def _is_over(self) -> bool:
-        return bool(self.scores) and len(self.scores) - 1 - int(np.argmax(self.scores)) >= self.settings.patience
 
     def _set_scale(self) -> None:
         if self.settings.schedule != "plateau":
@@ -129,10 +127,3 @@ class EarlyStopping(keras.callbacks.Callback):
             if waited == self.settings.decay_epochs:
                 self.learning_rate.scale *= self.settings.decay
                 waited = 0
-
-
-def read_scores(log: Path, column: str) -> list[float]:
-    """One column of ``log.csv``; empty before the first epoch."""
-    if not log.exists() or not log.stat().st_size:
-        return []
-    return [float(value) for value in pd.read_csv(log).get(column, [])]

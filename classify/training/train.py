@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ from ..networks.registry import build_model
 from ..recipes import Recipe, TrainingSettings
 from ..saving import save_classifier, validation_bytes, validation_name
 from .batches import Batches, validation_data
-from .callbacks import EarlyStopping, MoreLogs, StartOfEpoch, Summaries, read_scores
+from .callbacks import EarlyStopping, MoreLogs, StartOfEpoch, Summaries
+from .checkpoints import BEST_WEIGHTS, LOG, Backup, Best, load_whole, read_scores, resume
 from .distributed import SameEverywhere, averaging
 from .fast_layers import fast_clone
 from .losses import FocalCrossEntropy, class_weights
@@ -31,8 +31,6 @@ from .optimizers import LearningRate, make_optimizer
 from .record import claim_folder, data_digest, make_card
 
 __all__ = ["predict", "train_classifier"]
-
-BEST_WEIGHTS, LOG = "best.weights.h5", "log.csv"
 
 PLAIN_SAMPLE = 2000
 """Training faces on which accuracy is taken after each epoch, at most; about a fiftieth of an epoch of FER2013."""
@@ -61,7 +59,7 @@ def train_classifier(
         votes: float32 [N, 10] FER+ vote shares, a row of zeros where there are none. By
             :attr:`TrainingSettings.votes_mode` they train a second head that shares the features and is dropped from
             the saved model, or are the targets themselves, for faces of
-            :func:`~fergan.classify.training.train.batches.with_voted_labels`.
+            :func:`~fergan.classify.training.batches.with_voted_labels`.
         teacher: float32 [N, K], a teacher's probabilities for the training rows (others are not read), or a classifier
             of the same labels, which then judges every batch as the student sees it; mixed into the targets by
             :attr:`TrainingSettings.teacher_weight`; not with a mode of votes that replaces the labels.
@@ -129,6 +127,13 @@ def _train(
             claim_folder(folder, recipe, digest, faces, votes)
         sample = _plain_sample(fitted, settings.seed)
         monitor = "val_expression_accuracy" if second_head else "val_accuracy"
+        done, scores = resume(folder, monitor, settings)
+        files = [
+            Best(folder, monitor, scores),
+            keras.callbacks.CSVLogger(str(folder / LOG), append=True),
+            Summaries(folder / "tensorboard"),
+            *callbacks,
+        ]
         network.fit(
             batches,
             epochs=settings.epochs,
@@ -142,39 +147,16 @@ def _train(
                 ),
                 *([SameEverywhere(monitor)] if world_size() > 1 else []),
                 MoreLogs(lambda: _accuracy(network, sample), learning_rate, len(batches)),
-                *_state_callbacks(folder, settings, monitor, learning_rate),
-                *([*_file_callbacks(folder, monitor), *callbacks] if first else []),
+                *([keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema > 0 else []),
+                Backup(folder, done),
+                EarlyStopping(scores, monitor, settings, learning_rate),
+                *(files if first else []),
             ],
         )
         if not first:
             return {}
-        network.load_weights(folder / BEST_WEIGHTS)
+        load_whole(network, folder / BEST_WEIGHTS, "give another --out")
         return _save(_classifier_from(network, plain, classes), folder, recipe, faces, judged, digest, device, monitor)
-
-
-def _state_callbacks(
-    folder: Path, settings: TrainingSettings, monitor: str, learning_rate: LearningRate
-) -> Iterator[keras.callbacks.Callback]:
-    """Callbacks for a resume, the averaged weights and the early end, in the order in which they have to act."""
-    # before the swap, so that the backup holds the raw weights and not the average
-    backup = keras.callbacks.BackupAndRestore if rank() == 0 else _Restore
-    yield backup(str(folder / "backup"), double_checkpoint=True, delete_checkpoint=False)
-    if settings.ema > 0:
-        yield keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
-    yield EarlyStopping(folder / LOG, monitor, settings, learning_rate)
-
-
-def _file_callbacks(folder: Path, monitor: str) -> list[keras.callbacks.Callback]:
-    """Writers of the best weights so far, the log and the summaries."""
-    best = keras.callbacks.ModelCheckpoint(
-        str(folder / BEST_WEIGHTS),
-        monitor=monitor,
-        mode="max",
-        save_best_only=True,
-        save_weights_only=True,
-        initial_value_threshold=max(read_scores(folder / LOG, monitor), default=None),
-    )
-    return [best, keras.callbacks.CSVLogger(str(folder / LOG), append=True), Summaries(folder / "tensorboard")]
 
 
 def _save(
@@ -203,13 +185,6 @@ def _save(
     answers = validation_bytes(judged.labels, probabilities, name, leaks)
     save_classifier(classifier, folder / f"{recipe.name}.keras", card, answers)
     return scores
-
-
-class _Restore(keras.callbacks.BackupAndRestore):
-    """Goes on from the backup of the first process, and writes none."""
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        pass
 
 
 def predict(model: keras.Model, images: np.ndarray, batch_size: int = 256) -> np.ndarray:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...runtime.errors import UsageError
 from ..face_set import OWN_SPLITS, FaceSet, class_counts, role
-from .duplicates import THRESHOLD, exact_groups, is_flat, near_duplicates, pixel_hashes
+from .duplicates import FLAT, THRESHOLD, exact_groups, near_duplicates, pixel_hashes
 from .label_noise import find_label_noise
 
 COLUMNS = (
@@ -88,7 +88,8 @@ def audit(
     if probabilities is not None and probabilities.shape[1:] != (len(faces.label_names),):
         raise UsageError(f"{probabilities.shape[1:]} predicted classes for {len(faces.label_names)} labels")
     table = _Table(faces)
-    flat = is_flat(faces.images)
+    deviation = faces.images.reshape(len(faces), -1).std(axis=1)
+    flat = deviation < FLAT
     groups = exact_groups(faces.images)
     pairs = near_duplicates(faces.images, threshold)
     # two pictures of the same pixels correlate by 1, so all exact pairs are among these, but for flat pictures
@@ -98,7 +99,6 @@ def audit(
         table.add(
             kind, pairs.first[chosen], pairs.second[chosen], similarity=similarity, mirrored=pairs.mirrored[chosen]
         )
-    deviation = faces.images.reshape(len(faces), -1).std(axis=1)
     table.add("flat", np.flatnonzero(flat), score=deviation[flat].round(2))
     share = _commonest_gray(faces.images)
     few = np.flatnonzero((share >= _FEW_GRAYS) & ~flat)

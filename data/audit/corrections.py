@@ -95,7 +95,7 @@ def _read(path: str | Path, columns: list[str]) -> pd.DataFrame:
 def _rows(faces: FaceSet, table: pd.DataFrame, path: str | Path) -> np.ndarray:
     """int64 [n]: the rows that a list names, compared with their hashes where it has any."""
     if "row" in table.columns:
-        bad = ~table["row"].str.fullmatch("[0-9]+")
+        bad = ~table["row"].str.fullmatch("[0-9]{1,18}")
         if bad.any():
             raise DataError(f"{printable(path)}: {printable(table['row'][bad].iloc[0])!r} is not a row number")
         rows = table["row"].astype(np.int64).to_numpy()

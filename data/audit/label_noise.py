@@ -13,7 +13,7 @@ class LabelNoise:
 
     Attributes:
         joint: int64 [K, K], the confident joint: rows by given label and confidently predicted one.
-        rows: int64 [I], the rows off its diagonal, the most doubtful first.
+        rows: int64 [I], the rows off its diagonal whose own label is less probable, the most doubtful first.
         suggested: int64 [I], the confidently predicted class of each.
         margin: float64 [I], probability of the suggested class less that of the given one.
     """

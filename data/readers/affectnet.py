@@ -76,31 +76,33 @@ def read_affectnet_csv(path: str | Path, *, crop: str = "none") -> FaceSet:
     faces_of = [" ".join(map(str, row)) for row in kept[list(COLUMNS[:5])].itertuples(index=False)]
     rows, notes = one_class_each(faces_of, [AFFECTNET[code] for code in kept["expression"]])
     kept, names = kept.iloc[rows], [names[row] for row in rows]
-    source = ImageSource(_image_root(files[0], names[0]))
-    known = set(source.names)
-    missing = next((name for name in names if name not in known), None)
-    if missing is not None:
-        raise DataError(f"{printable(source.path)}: has no picture {printable(missing)}, which {printable(path)} names")
-    boxes: list[Box | None] = [
-        (x, y, x + width, y + height) if width > 0 and height > 0 else None
-        for x, y, width, height in kept[["face_x", "face_y", "face_width", "face_height"]].to_numpy(float)
-    ]
-    return load_set(
-        source,
-        names,
-        [AFFECTNET[code] for code in kept["expression"]],
-        path=path,
-        layout="AffectNet csv",
-        usage=kept["usage"].tolist(),
-        crop=crop,
-        boxes=boxes,
-        official=bool((kept["usage"] != "").all()),
-        record={
-            "box": "face_x, face_y, face_width, face_height",
-            "left_out": {"none, uncertain or no face": int((table["expression"] >= len(AFFECTNET)).sum())},
-            "notes": notes,
-        },
-    )
+    with ImageSource(_image_root(files[0], names[0])) as source:
+        known = set(source.names)
+        missing = next((name for name in names if name not in known), None)
+        if missing is not None:
+            raise DataError(
+                f"{printable(source.path)}: has no picture {printable(missing)}, which {printable(path)} names"
+            )
+        boxes: list[Box | None] = [
+            (x, y, x + width, y + height) if np.isfinite(x + y + width + height) and width > 0 and height > 0 else None
+            for x, y, width, height in kept[["face_x", "face_y", "face_width", "face_height"]].to_numpy(float)
+        ]
+        return load_set(
+            source,
+            names,
+            [AFFECTNET[code] for code in kept["expression"]],
+            path=path,
+            layout="AffectNet csv",
+            usage=kept["usage"].tolist(),
+            crop=crop,
+            boxes=boxes,
+            official=bool((kept["usage"] != "").all()),
+            record={
+                "box": "face_x, face_y, face_width, face_height",
+                "left_out": {"none, uncertain or no face": int((table["expression"] >= len(AFFECTNET)).sum())},
+                "notes": notes,
+            },
+        )
 
 
 def read_affectnet_npy(path: str | Path, *, crop: str = "none") -> FaceSet:
@@ -121,39 +123,39 @@ def read_affectnet_npy(path: str | Path, *, crop: str = "none") -> FaceSet:
     folders = [folder for folder in _SETS if (path / folder / "annotations").is_dir()]
     if not folders:
         raise DataError(f"{printable(path)}: holds no train_set or val_set with annotations")
-    source = ImageSource(path)
-    for folder in folders:
-        for name in source.readable:
-            annotation = path / folder / "annotations" / f"{PurePosixPath(name).stem}_exp.npy"
-            if not name.startswith(f"{folder}/images/"):
-                continue
-            listed.append(name)
-            if not annotation.is_file():
-                continue
-            names.append(name)
-            usage.append(_SETS[folder])
-            codes.append(_code(annotation))
-    if 2 * len(names) < len(listed):
-        annotated = set(names)
-        first = next(name for name in listed if name not in annotated)
-        raise DataError(f"{printable(path)}: most pictures have no annotation, such as {printable(first)}")
-    rows = [row for row, code in enumerate(codes) if code < len(AFFECTNET)]
-    if not rows:
-        raise DataError(f"{printable(path)}: has no image with one of the expressions 0..{len(AFFECTNET) - 1}")
-    return load_set(
-        source,
-        [names[row] for row in rows],
-        [AFFECTNET[codes[row]] for row in rows],
-        path=path,
-        layout="AffectNet npy",
-        usage=[usage[row] for row in rows],
-        crop=crop,
-        official=True,
-        record={
-            "left_out": {"none, uncertain or no face": len(names) - len(rows)},
-            "notes": [*left_out_notes(listed, names, "have no annotation"), *unread_notes(source)],
-        },
-    )
+    with ImageSource(path) as source:
+        for folder in folders:
+            for name in source.readable:
+                annotation = path / folder / "annotations" / f"{PurePosixPath(name).stem}_exp.npy"
+                if not name.startswith(f"{folder}/images/"):
+                    continue
+                listed.append(name)
+                if not annotation.is_file():
+                    continue
+                names.append(name)
+                usage.append(_SETS[folder])
+                codes.append(_code(annotation))
+        if 2 * len(names) < len(listed):
+            annotated = set(names)
+            first = next(name for name in listed if name not in annotated)
+            raise DataError(f"{printable(path)}: most pictures have no annotation, such as {printable(first)}")
+        rows = [row for row, code in enumerate(codes) if code < len(AFFECTNET)]
+        if not rows:
+            raise DataError(f"{printable(path)}: has no image with one of the expressions 0..{len(AFFECTNET) - 1}")
+        return load_set(
+            source,
+            [names[row] for row in rows],
+            [AFFECTNET[codes[row]] for row in rows],
+            path=path,
+            layout="AffectNet npy",
+            usage=[usage[row] for row in rows],
+            crop=crop,
+            official=True,
+            record={
+                "left_out": {"none, uncertain or no face": len(names) - len(rows)},
+                "notes": [*left_out_notes(listed, names, "have no annotation"), *unread_notes(source)],
+            },
+        )
 
 
 def _has_table(folder: Path) -> bool:
@@ -171,11 +173,13 @@ def _is_table(path: Path) -> bool:
 
 def _read_table(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, usecols=lambda name: name != "facial_landmarks")
+        table = pd.read_csv(path, usecols=lambda name: name != "facial_landmarks", dtype={COLUMNS[0]: str})
         missing = set(COLUMNS[:5]) | {"expression"}
         missing -= set(table.columns)
         if missing:
             raise ValueError(f"no column {', '.join(sorted(missing))}")
+        if table[COLUMNS[0]].isna().any():
+            raise ValueError(f"line {table[COLUMNS[0]].isna().argmax() + 2} names no picture")
         for name in ("expression", *COLUMNS[1:5]):
             table[name] = pd.to_numeric(table[name])
         bad = ~table["expression"].isin(range(_CODES))
@@ -204,5 +208,5 @@ def _code(file: Path) -> int:
         if code not in range(_CODES):
             raise ValueError(f"expression {code}")
         return code
-    except (OSError, ValueError) as error:
+    except Exception as error:  # on damaged files numpy raises almost any type
         raise DataError(f"{printable(file)}: is missing or not an AffectNet expression ({printable(error)})") from error

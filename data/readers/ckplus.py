@@ -124,7 +124,7 @@ def read_ckplus(path: str | Path, *, crop: str = "detect") -> FaceSet:
                 continue
             sequences.setdefault(str(PurePosixPath(name).parent), []).append(name)
         for sequence, frames in sequences.items():
-            files = sorted((emotions / sequence).glob("*_emotion.txt"))
+            files = sorted((emotions / sequence).glob("S*_emotion.txt"))
             if not files:
                 continue  # most releases label 327 of 593 sequences
             peak = frames[-_LAST:]

@@ -42,7 +42,7 @@ def read_ferplus(path: str | Path, usage: np.ndarray) -> np.ndarray:
 
     Raises:
         DataError: the file is not FER+'s, is shorter than the rows, or its Usage column disagrees with them, in
-            which case votes and faces would not belong together.
+            which case votes and faces would not belong together; or a vote is not a number of 0 or more.
     """
     path = Path(path)
     try:
@@ -57,20 +57,25 @@ def read_ferplus(path: str | Path, usage: np.ndarray) -> np.ndarray:
             f"{path}: its rows are not those of the FER2013 file (the Usage columns differ); "
             "both files must be in their original order"
         )
-    votes = table[list(COLUMNS)].to_numpy(dtype=np.float32)[: len(usage)]
+    numbers = table[list(COLUMNS)][: len(usage)].apply(pd.to_numeric, errors="coerce")
+    votes = numbers.to_numpy(dtype=np.float32)
+    bad = ~(np.isfinite(votes) & (votes >= 0)).all(axis=1)
+    if bad.any():
+        raise DataError(f"{path}: line {bad.argmax() + 2}: a vote is not a number of 0 or more")
     return votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
 
 
 def ferplus_targets(votes: np.ndarray, mode: str = "majority", seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Training targets from votes by one of the four schemes of the paper (section 3), with its trainer's rules.
 
-    In all of them a single vote for a label is noise and does not count, and a row where ``unknown`` or ``NF`` has more
-    votes than any emotion is left out; of the others the eight emotions are what the targets share out.
+    In all of them a single vote for a label is noise and does not count. Each scheme chooses labels; a row is left out
+    where they are more than three or hold half of the remaining votes or less, or where ``unknown`` or ``NF`` has more
+    votes than any emotion. The targets share out the eight emotions among those chosen.
 
-    - ``majority``: the label that has more than half of the remaining votes; rows without one are left out.
+    - ``majority``: the label that has more than half of the votes.
     - ``probability``: of the labels below, one a row, drawn with their shares as probabilities.
     - ``crossentropy``: the most voted labels, those with equal votes together, until they hold 75 % of the votes or are
-      three, with the shares of their votes; rows where they are more than three or hold half or less are left out.
+      three, with the shares of their votes.
     - ``multi_target``: every label with at least 30 % of the votes, alike.
 
     Args:
@@ -94,16 +99,13 @@ def ferplus_targets(votes: np.ndarray, mode: str = "majority", seed: int = 0) ->
     counts = np.where(counts <= 1, 0, counts)
     left = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(left, 1)
-    top = shares.max(axis=1, keepdims=True)
     if mode == "majority":
-        chosen = (shares == top) & (shares > 0.5)
-        kept = chosen.any(axis=1)
+        chosen = shares > 0.5
     elif mode == "multi_target":
         chosen = shares >= 0.3
-        kept = chosen.any(axis=1)
     else:
         chosen = _leading(shares)
-        kept = (chosen.sum(axis=1) <= 3) & ((shares * chosen).sum(axis=1) > 0.5)
+    kept = (chosen.sum(axis=1) <= 3) & ((shares * chosen).sum(axis=1) > 0.5)
     kept &= (left[:, 0] > 0) & (shares[:, :8].max(axis=1) >= shares[:, 8:].max(axis=1))
     targets = (chosen if mode in ("majority", "multi_target") else shares * chosen)[:, :8].astype(np.float64)
     targets[~kept] = 0

@@ -45,40 +45,40 @@ def read(path: Path, crop: str | None = None) -> FaceSet:
         DataError: there is no list of labels, it has a bad line, or a picture is missing.
     """
     lists = [file for name in LISTS for file in sorted(path.glob(f"**/EmoLabel/{name}"))]
-    if lists:
-        source, names, codes, notes = _published(lists[0])
-    else:
-        source = ImageSource(path)
-        names = [name for name in source.readable if _is_numbered(PurePosixPath(name))]
-        if not names:
-            raise DataError(
-                f"{printable(path)}: holds neither EmoLabel/{LISTS[0]} nor numbered folders of RAF-DB's files"
-            )
-        notes = [*left_out_notes(source.readable, names), *unread_notes(source)]
-        codes = [int(PurePosixPath(name).parent.name) for name in names]
-    return load_set(
-        source,
-        names,
-        [RAFDB[code - 1] for code in codes],
-        path=path,
-        layout="RAF-DB",
-        usage=[PurePosixPath(name).name.split("_")[0] for name in names],
-        crop=crop or "none",
-        official=True,
-        record={"notes": notes},
-    )
+    with ImageSource(lists[0].parent.parent / "Image" / "aligned" if lists else path) as source:
+        names, codes, notes = _published(lists[0], source) if lists else _numbered(source)
+        return load_set(
+            source,
+            names,
+            [RAFDB[code - 1] for code in codes],
+            path=path,
+            layout="RAF-DB",
+            usage=[PurePosixPath(name).name.split("_")[0] for name in names],
+            crop=crop or "none",
+            official=True,
+            record={"notes": notes},
+        )
 
 
 def _is_numbered(path: PurePosixPath) -> bool:
     return bool(_NAME.match(path.stem)) and path.parent.name in set("1234567")
 
 
-def _published(list_file: Path) -> tuple[ImageSource, list[str], list[int], list[str]]:
+def _numbered(source: ImageSource) -> tuple[list[str], list[int], list[str]]:
+    names = [name for name in source.readable if _is_numbered(PurePosixPath(name))]
+    if not names:
+        raise DataError(
+            f"{printable(source.path)}: holds neither EmoLabel/{LISTS[0]} nor numbered folders of RAF-DB's files"
+        )
+    codes = [int(PurePosixPath(name).parent.name) for name in names]
+    return names, codes, [*left_out_notes(source.readable, names), *unread_notes(source)]
+
+
+def _published(list_file: Path, source: ImageSource) -> tuple[list[str], list[int], list[str]]:
     try:
         lines = list_file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{printable(list_file)}: cannot be read ({printable(error)})") from error
-    source = ImageSource(list_file.parent.parent / "Image" / "aligned")
     names, codes = [], []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -97,4 +97,4 @@ def _published(list_file: Path) -> tuple[ImageSource, list[str], list[int], list
     if missing is not None:
         raise DataError(f"{printable(source.path)}: has no picture {missing}, which {printable(list_file)} names")
     rows, notes = one_class_each(names, [RAFDB[code - 1] for code in codes])
-    return source, [names[row] for row in rows], [codes[row] for row in rows], notes
+    return [names[row] for row in rows], [codes[row] for row in rows], notes

@@ -21,8 +21,8 @@ _SHOWN = 60
 
 @dataclass(frozen=True)
 class _Finding:
-    cells: list[Cell]
-    alt: str
+    faces: list[tuple[Cell, str]]
+    """each with its alternative text"""
     strong: str
     text: str
 
@@ -123,9 +123,9 @@ def _chosen(findings: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame, pd.Dat
 
 
 def _finding(record: Mapping[Hashable, Any], sprites: Sprites) -> _Finding:
-    rows = [record["row"]] if pd.isna(record["other_row"]) else [record["row"], record["other_row"]]
+    sides = ("",) if pd.isna(record["other_row"]) else ("", "other_")
     name = printable(record["name"])
-    if len(rows) == 2:
+    if len(sides) == 2:
         labels = record["label"] if not record["conflict"] else f"{record['label']} / {record['other_label']}"
         splits = record["split"] if not record["leak"] else f"{record['split']} / {record['other_split']}"
         alike = f"{record['similarity']:.2f}{', mirrored' if record['mirrored'] else ''}"
@@ -137,5 +137,8 @@ def _finding(record: Mapping[Hashable, Any], sprites: Sprites) -> _Finding:
         strong = "" if pd.isna(record["suggested_label"]) else f"{record['label']} → {record['suggested_label']}"
         rest = "" if strong else record["label"]
         text = " · ".join(part for part in (rest, record["split"], f"{record['score']:g}", name) if part)
-    cells = [sprites.cells[str(row)] for row in rows]
-    return _Finding(cells, f"{name}: {record['label']}", strong, text)
+    faces = [
+        (sprites.cells[str(record[f"{side}row"])], f"{printable(record[f'{side}name'])}: {record[f'{side}label']}")
+        for side in sides
+    ]
+    return _Finding(faces, strong, text)

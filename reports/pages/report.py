@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...data.faces import SIZE
 from ...data.run_record.run import RunRecord
 from ..conclusions import conclude
-from ..correction import BLIND_SPOT, label_shift_sentence, shares_beside
+from ..correction import BLIND_SPOT, REFUTED_REFERENCE, label_shift_sentence, shares_beside
 from ..figures import bars as figures
 from ..findings import Findings, evaluate, quality_notes
 from ..formatting import count, moment, percent, plural, printable
@@ -230,6 +230,7 @@ def _numbers(found: Findings) -> dict[str, Any]:
         "validation_name": "" if correction is None else printable(correction.name, 120),
         "assumption": ASSUMPTION,
         "blind_spot": BLIND_SPOT,
+        "refuted_reference": REFUTED_REFERENCE,
         "beside": None if correction is None else shares_beside(correction, shares.classes),
         "confidence_chart": figures.confidence_chart(
             found.confidence, ident="confidence", title="Confidences of the given labels"

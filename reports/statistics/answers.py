@@ -8,7 +8,7 @@ faces have a label.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from .arrays import Floats, Ints
 from .correction.bayes import dirichlet, highest_density
@@ -25,13 +25,11 @@ _DRAWS = 4000
 class AuditDesign:
     """Which faces to show: `rows` [n] of the table in random order, and the stratum of every face, `strata` [N].
 
-    `names` says what the strata are: 'happy, less sure'. The design follows from the table, n, the seed and the
-    allocation.
+    The design follows from the table, n, the seed and the allocation.
     """
 
     rows: Ints
     strata: Ints
-    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Votes:
         votes = chosen / seen[seen > 0][:, None]
         if (chosen.sum(axis=1) > 0).sum() < 2:
             raise ValueError("an audit needs at least two answers")
-        everyone = _merged(design.strata, rows)
+        everyone = _merged(design.strata, table.codes, rows)
         strata = everyone[rows]
         members = np.bincount(everyone).astype(np.float64)
         asked = np.bincount(strata, minlength=len(members)).astype(np.float64)
@@ -99,7 +97,6 @@ class AnsweredConfusion:
     shares: Floats
     low: Floats
     high: Floats
-    level: float
 
 
 def confusion_from_answers(
@@ -109,7 +106,8 @@ def confusion_from_answers(
 
     The shares are post-stratified by label; with this matrix, ACC gives the same. Their limits are highest-density
     ones of a posterior: label shares, and behind each label the shares of what people see, both Dirichlet, the latter
-    with a prior worth one answer and answers counted by Kish's effective number.
+    with a prior worth one answer and answers counted by Kish's effective number. That prior is flat. Behind a label
+    without answers half of it is on the label itself, and it gives the estimate too: there is nothing else to go by.
 
     Args:
         table: the table that the design was made for.
@@ -131,18 +129,20 @@ def confusion_from_answers(
         effective = np.nan_to_num(per_label**2 / (label.T @ asked.weight**2))
     counts = np.bincount(table.codes, minlength=k)
     possible = np.append(np.ones(k), float((asked.named < 1).any()))
-    prior = possible / possible.sum()
+    # [label, seen]: worth one answer behind each label
+    prior = np.tile(possible / possible.sum(), (k, 1))
+    unasked = per_label == 0
+    prior[unasked] = (np.eye(k, k + 1)[unasked] + prior[unasked]) / 2
+    behind[unasked] = prior[unasked]
     rng = np.random.default_rng(seed)
     labels = dirichlet(np.tile(counts + 0.5, (_DRAWS, 1)), rng)
     parameters = np.maximum(effective[:, None] * behind + prior, 1e-9)
     named = np.einsum("di,diy->dy", labels, dirichlet(np.tile(parameters, (_DRAWS, 1, 1)), rng))[:, :k]
     low, high = highest_density(named / named.sum(axis=1, keepdims=True), level)
-    # a label without answers is taken as right: there is nothing else to go by
-    behind = np.where((per_label > 0)[:, None], behind, np.eye(k, k + 1))
     shares = counts / len(table) @ behind[:, :k]
     shares /= shares.sum()
     low = np.where(asked.votes.any(axis=0), low, 0.0)
-    return AnsweredConfusion(matrix, asked.votes.sum(axis=0), shares, low, high, level)
+    return AnsweredConfusion(matrix, asked.votes.sum(axis=0), shares, low, high)
 
 
 def kappa_of_people(a: ArrayLike, b: ArrayLike) -> float | None:
@@ -165,9 +165,13 @@ def kappa_of_people(a: ArrayLike, b: ArrayLike) -> float | None:
     return None if kappa is None else kappa.value
 
 
-def _merged(strata: Ints, rows: Ints) -> Ints:
-    """Strata [N] renumbered so that each has two answered faces or is answered in full: neighbours are joined."""
-    _, current = np.unique(strata, return_inverse=True)
+def _merged(strata: Ints, codes: NDArray[np.integer], rows: Ints) -> Ints:
+    """Strata [N] renumbered so that each has two answered faces or is answered in full.
+
+    Neighbours are joined, if they can be those of one label: `codes` [N].
+    """
+    _, first, current = np.unique(strata, return_index=True, return_inverse=True)
+    labels = codes[first]
     while True:
         members = np.bincount(current)
         asked = np.bincount(current[rows], minlength=len(members))
@@ -175,6 +179,7 @@ def _merged(strata: Ints, rows: Ints) -> Ints:
         if not poor.size or len(members) == 1:
             return current.astype(np.int64)
         h = int(poor[0])
-        # strata of one label are neighbours, the less sure half first
-        neighbour = h + 1 if h + 1 < len(members) and (h % 2 == 0 or h == 0) else h - 1
+        beside = [other for other in (h - 1, h + 1) if 0 <= other < len(members)]
+        neighbour = min(beside, key=lambda other: labels[other] != labels[h])
+        labels = np.delete(labels, h)
         _, current = np.unique(np.where(current == h, neighbour, current), return_inverse=True)

@@ -7,12 +7,11 @@ power tuned from the data, PPI++: arXiv:2311.01453). The sample is stratified by
 that rare labels and doubtful faces are in it, unless it is small.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .answers import AnsweredConfusion, AuditDesign, Votes, confusion_from_answers, kappa_of_people
 from .arrays import Floats, Ints
@@ -88,10 +87,10 @@ def stratified_sample(
         raise ValueError("an audit needs at least one face")
     rng = np.random.default_rng(seed)
     size = min(n, len(table))
-    for strata, names in _schemes(table)[0 if size >= stratified_from else -1 :]:
-        members = np.bincount(strata, minlength=len(names))
+    for strata in _schemes(table)[0 if size >= stratified_from else -1 :]:
+        members = np.bincount(strata)
         least = np.minimum(members, _LEAST)
-        if len(names) == 1:
+        if len(members) == 1:
             break
         if least.sum() <= size:
             chosen = _allocate(members, least, size, members.astype(np.float64))
@@ -106,9 +105,9 @@ def stratified_sample(
         least = half if half.sum() <= size else least
     chosen = _allocate(members, np.minimum(least, size), size, wanted)
     rows = np.concatenate(
-        [rng.choice(np.flatnonzero(strata == h), chosen[h], replace=False) for h in range(len(names))]
+        [rng.choice(np.flatnonzero(strata == h), chosen[h], replace=False) for h in range(len(members))]
     )
-    return AuditDesign(rng.permutation(rows).astype(np.int64), strata, names)
+    return AuditDesign(rng.permutation(rows).astype(np.int64), strata)
 
 
 def prediction_powered(
@@ -195,23 +194,15 @@ def _unsure(
     return unsure, below, above, worst_low, worst_high
 
 
-def _schemes(table: LabelTable) -> list[tuple[Ints, tuple[str, ...]]]:
-    """Strata [N] and their names, from fine to coarse; no stratum is empty."""
+def _schemes(table: LabelTable) -> list[Ints]:
+    """Strata [N] from fine to coarse: halves of labels, labels, all faces; no stratum is empty."""
     sure = np.zeros(len(table), np.int64)
     for k in range(len(table.classes)):
         rows = np.flatnonzero(table.codes == k)
         ranks = np.argsort(np.argsort(table.confidence[rows], kind="stable"), kind="stable")
         sure[rows] = ranks >= len(rows) // 2
-    found = []
-    kinds: tuple[tuple[NDArray[Any], Callable[[int], str]], ...] = (
-        (2 * table.codes + sure, lambda key: f"{table.classes[key // 2]}, {'surer' if key % 2 else 'less sure'}"),
-        (table.codes, lambda key: table.classes[key]),
-        (np.zeros(len(table), np.int64), lambda _: "all faces"),
-    )
-    for keys, name in kinds:
-        present, strata = np.unique(keys, return_inverse=True)
-        found.append((strata.astype(np.int64), tuple(name(int(key)) for key in present)))
-    return found
+    kinds = (2 * table.codes + sure, table.codes, np.zeros(len(table), np.int64))
+    return [np.unique(keys, return_inverse=True)[1].astype(np.int64) for keys in kinds]
 
 
 def _allocate(members: Ints, least: Ints, size: int, wanted: Floats) -> Ints:

@@ -12,23 +12,19 @@ from .arrays import Floats, Ints
 
 @dataclass(frozen=True)
 class Plan:
-    """Numbers [K] that bring the interval of each share to +- `target`, where the shares are as `shares` [K].
+    """Numbers [K] that bring the interval of each share to +- `target`.
 
     `faces` are needed with the validation faces there are, infinite where those alone leave more than the target;
     `floor` is that remaining half-width, with endless faces. `validation_factor` is how many times the validation
     faces are needed for half of the allowed variance, the other half left to `faces_then` faces. `answers` by people
-    on a plain random sample of faces need no validation faces at all. `half_width` is what `n` faces give now.
+    on a plain random sample of faces need no validation faces at all. `half_width` is what the faces there are give.
     """
 
-    classes: tuple[str, ...]
     target: float
     level: float
-    n: int | None
-    shares: Floats
     half_width: Floats
     floor: Floats
     faces: Floats
-    validation_counts: Ints
     validation_factor: Floats
     faces_then: Floats
     answers: Ints
@@ -84,15 +80,11 @@ def plan(
     with np.errstate(divide="ignore"):
         faces = np.where(left > 0, np.ceil(of_face / np.where(left > 0, left, 1)), np.inf)
     return Plan(
-        classes=tuple(map(str, classes)),
         target=target,
         level=level,
-        n=n,
-        shares=p,
         half_width=scale * np.sqrt(of_validation + (0 if n is None else of_face / n)),
         floor=scale * np.sqrt(of_validation),
         faces=faces,
-        validation_counts=per_class.astype(np.int64),
         validation_factor=of_validation / (allowed / 2),
         faces_then=np.ceil(of_face / (allowed / 2)),
         answers=np.ceil(np.maximum(p * (1 - p), target * (1 - target)) / allowed).astype(np.int64),

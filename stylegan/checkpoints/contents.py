@@ -31,14 +31,12 @@ class Content:
     """The content of a file.
 
     Attributes:
-        path: the file.
         container: ``pickle``, ``torch`` (what ``torch.save`` writes), ``safetensors``, or ``unknown``.
         root: the object in a pickle or torch file, read by the restricted reader; the file's bytes for the others.
         sha256: of the whole file, in hexadecimal.
         size: of the file, in bytes.
     """
 
-    path: Path
     container: Literal["pickle", "torch", "safetensors", "unknown"]
     root: Any
     sha256: str
@@ -60,16 +58,16 @@ def read_content(path: Path) -> Content:
     if start.lstrip()[:1] == b"<":
         raise CheckpointError("a web page in place of a checkpoint: the download failed or needs a login; get it again")
     if start.startswith(b"PK\x03\x04"):
-        return Content(path, "torch", read_zip(data, STAND_INS), sha256, size)
+        return Content("torch", read_zip(data, STAND_INS), sha256, size)
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 2**32:
-        return Content(path, "safetensors", data, sha256, size)
+        return Content("safetensors", data, sha256, size)
     if start.startswith(b"\x80"):
         view = memoryview(data)
         root = Machine(view, STAND_INS).read()
         if type(root) is int and root == MAGIC:
-            return Content(path, "torch", read_legacy(view, STAND_INS), sha256, size)
-        return Content(path, "pickle", root, sha256, size)
-    return Content(path, "unknown", data, sha256, size)
+            return Content("torch", read_legacy(view, STAND_INS), sha256, size)
+        return Content("pickle", root, sha256, size)
+    return Content("unknown", data, sha256, size)
 
 
 def _read(path: Path) -> bytes:

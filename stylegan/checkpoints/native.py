@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
@@ -110,10 +110,10 @@ def read(content: Content) -> Networks:
         CheckpointError: the file is damaged or not one of ours, or its header and its tensors do not fit.
     """
     try:
-        with safe_open(content.path, "np") as file:
-            stated = file.metadata() or {}
         tensors: dict[str, Stored] = {name: LoadedTensor(tensor) for name, tensor in load(content.root).items()}
-    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        end = 8 + int.from_bytes(content.root[:8], "little")
+        stated = json.loads(content.root[8:end]).get("__metadata__") or {}
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"its safetensors data is damaged or cut short ({brief(str(error))}); get a fresh copy"
         ) from None

@@ -11,7 +11,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,9 @@ from torch import nn
 
 from ...runtime.distributed import rank, world_size
 from ...runtime.errors import DataError, UsageError
+from ...runtime.files import remove_leftovers, write_atomically, writing
 from ...runtime.summaries import summary_writer
 from .snapshots import (
-    STATE_FILE,
     LoopSettings,
     Trainer,
     claim_folder,
@@ -34,6 +34,7 @@ from .snapshots import (
     spread,
     write_grid,
 )
+from .start import STATE_FILE
 
 __all__ = ["STATE_FILE", "LoopSettings", "Progress", "Trainer", "seeded", "train_gan"]
 
@@ -76,7 +77,8 @@ def train_gan(
         on_step: called every 50 steps, after each snapshot, and with a warning.
 
     Raises:
-        DataError: too few images, or the losses are no longer finite (the last good snapshot stays).
+        DataError: too few images, a full disk, or losses or weights that are no longer finite (the last good snapshot
+            stays).
         UsageError: the folder holds a training with other settings.
     """
     folder = Path(folder)
@@ -91,23 +93,25 @@ def train_gan(
     if records:
         records.begin(done, data, classes)
     every = max(1, round(settings.snapshot_kimg * 1000 / settings.batch_size))
-    for step in range(done + 1, settings.steps + 1):
-        rates.set(step - 1)
-        reals, chosen = _batch(data, step - 1, settings)
-        shown = None if classes is None else torch.from_numpy(classes[chosen]).to(trainer.device)
-        scalars = trainer.step(reals.to(trainer.device), shown, _rng(settings.seed, step, rank()))
-        seen = step * settings.batch_size
-        for half_life, average in zip(settings.ema_kimg, averages, strict=True):
-            _update_average(average, trainer.modules["G"], seen, half_life, settings)
-        snapshot = step == settings.steps or step % every == 0
-        if snapshot or step % 50 == 0:
-            values = _finite(scalars, folder, seen)
-            if records:
-                records.write(seen, values)
-        if records and snapshot:
-            records.snapshot(averages, step)
-    if records:
-        records.close()
+    try:
+        for step in range(done + 1, settings.steps + 1):
+            rates.set(step - 1)
+            reals, chosen = _batch(data, step - 1, settings)
+            shown = None if classes is None else torch.from_numpy(classes[chosen]).to(trainer.device)
+            scalars = trainer.step(reals.to(trainer.device), shown, _rng(settings.seed, step, rank()))
+            seen = step * settings.batch_size
+            for half_life, average in zip(settings.ema_kimg, averages, strict=True):
+                _update_average(average, trainer.modules["G"], seen, half_life, settings)
+            snapshot = step == settings.steps or step % every == 0
+            if snapshot or step % 50 == 0:
+                values = _finite(scalars, [*trainer.modules.values(), *averages] if snapshot else (), folder, seen)
+                if records:
+                    records.write(seen, values)
+            if records and snapshot:
+                records.snapshot(averages, step)
+    finally:
+        if records:
+            records.close()
     return folder / "generator.safetensors"
 
 
@@ -120,9 +124,12 @@ def _require_batches(images: int, batch_size: int) -> None:
         raise UsageError(f"a batch of {batch_size} does not divide among {world_size()} processes")
 
 
-def _finite(scalars: dict[str, torch.Tensor], folder: Path, seen: int) -> dict[str, float]:
+def _finite(
+    scalars: dict[str, torch.Tensor], networks: Iterable[nn.Module], folder: Path, seen: int
+) -> dict[str, float]:
     values = {name: float(value) for name, value in scalars.items()}
-    if not all(math.isfinite(value) for value in values.values()):
+    tensors = (tensor for network in networks for tensor in network.state_dict().values())
+    if not all(map(math.isfinite, values.values())) or not all(bool(tensor.isfinite().all()) for tensor in tensors):
         raise DataError(
             f"{folder}: training diverged at {seen / 1000:.0f} kimg ({values}); "
             "the last good snapshot was kept; try a lower learning rate"
@@ -206,25 +213,45 @@ class _Records:
         self._folder, self._trainer, self._settings = folder, trainer, settings
         self._metadata, self._on_step = metadata, on_step
         self._inputs = trainer.sample_inputs(64, _rng(settings.seed, 0))
-        self._board = summary_writer(folder / "tensorboard")
+        self._log, self._events = folder / "log.jsonl", folder / "tensorboard"
         self._warned = False
 
     def begin(self, done: int, data: torch.Tensor, classes: np.ndarray | None) -> None:
-        """Start the clock after ``done`` steps; show the first pictures of the data, uint8 [N, C, R, R]."""
+        """Start the clock after ``done`` steps, and forget what was written of later ones, which come again.
+
+        Args:
+            done: steps up to the snapshot.
+            data: uint8 [N, C, R, R], whose first pictures are shown.
+            classes: of the images, or None.
+        """
+        remove_leftovers(self._folder)
         reals = data[:64].float() / 127.5 - 1
         self._spread = spread(reals, None if classes is None else torch.from_numpy(classes[:64]))
         if done == 0:
             write_grid(self._folder / "reals.png", reals)
         self._before, self._started = done * self._settings.batch_size, time.monotonic()
+        self._forget_later_lines()
+        with writing(self._events):
+            self._board = summary_writer(self._events)
+            self._board.close()  # it opens again by itself, and then tells TensorBoard from where on steps are void
+        self._board.purge_step = self._before + 1
+
+    def _forget_later_lines(self) -> None:
+        """Cut the log off after the snapshot; a killed process may have left half a line, too."""
+        lines = self._log.read_bytes().splitlines(keepends=True) if self._log.exists() else []
+        kept = [line for line in lines if _logged_kimg(line) <= self._before / 1000]
+        if kept != lines:
+            write_atomically(self._log, b"".join(kept))
 
     def write(self, seen: int, values: dict[str, float]) -> None:
         """Add scalars to ``log.jsonl`` and TensorBoard, and tell the display."""
         speed = 3.6 * (seen - self._before) / (time.monotonic() - self._started)
         scalars = {**values, "speed/kimg_per_hour": speed}
-        with open(self._folder / "log.jsonl", "a") as file:
+        with writing(self._log), open(self._log, "a") as file:
             file.write(json.dumps({"kimg": seen / 1000, **scalars}) + "\n")
-        for name, value in scalars.items():
-            self._board.add_scalar(name, value, seen)
+        with writing(self._events):
+            for name, value in scalars.items():
+                self._board.add_scalar(name, value, seen)
         self._now = Progress(seen / 1000, self._settings.total_kimg, values)
         if self._on_step:
             self._on_step(self._now)
@@ -237,7 +264,8 @@ class _Records:
             parts = zip(*(values.split(16) for values in self._inputs), strict=True)
             fakes = torch.cat([self._trainer.draw(averages[0], part) for part in parts]).cpu()
         grid = write_grid(self._folder / f"fakes-{round(kimg):06d}.png", fakes)
-        self._board.add_image("fakes", grid, seen, dataformats="HWC")
+        with writing(self._events):
+            self._board.add_image("fakes", grid, seen, dataformats="HWC")
         save_networks(self._folder, self._trainer, averages, self._settings, kimg, self._metadata)
         save_state(self._folder / STATE_FILE, self._trainer, averages, self._settings, step)
         if kimg >= COLLAPSED_KIMG:
@@ -256,4 +284,13 @@ class _Records:
             self._on_step(replace(self._now, warning=warning))
 
     def close(self) -> None:
-        self._board.close()
+        with writing(self._events):
+            self._board.close()
+
+
+def _logged_kimg(line: bytes) -> float:
+    """The place of a line of the log; infinity where the line is not whole."""
+    try:
+        return float(json.loads(line)["kimg"]) if line.endswith(b"\n") else math.inf
+    except (ValueError, KeyError, TypeError):
+        return math.inf

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
-import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,10 @@ from torch import nn
 from ...data.images import write_png
 from ...runtime.claims import claim
 from ...runtime.errors import DataError
-from ...runtime.files import temporary_path
+from ...runtime.files import write_atomically
 from ..checkpoints.native import save_generator
 from ..networks import Discriminator
 from .start import DISCRIMINATOR_FILE, save_discriminator
-
-STATE_FILE = "training-state.pt"
 
 
 class Trainer(ABC):
@@ -110,9 +108,9 @@ def save_state(path: Path, trainer: Trainer, averages: list[nn.Module], settings
         "modules": {name: module.state_dict() for name, module in trainer.modules.items()},
         "optimizers": {name: optimizer.state_dict() for name, optimizer in trainer.optimizers.items()},
     }
-    temporary = temporary_path(path)
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_atomically(path, content.getvalue())
 
 
 def load_state(path: Path, trainer: Trainer, averages: list[nn.Module], settings: LoopSettings) -> int:

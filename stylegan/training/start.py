@@ -15,13 +15,12 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from ...runtime.errors import DataError, UsageError
-from ...runtime.files import write_atomically
+from ...runtime.files import printable, write_atomically
 from ..checkpoints import read_checkpoint
-from ..checkpoints.native import LoadedTensor
-from ..checkpoints.structure import generator_config
 from ..networks import Discriminator, StyleGAN2, StyleGAN2Config, resolutions
 from ..networks.discriminator import ConvLayer
 
+STATE_FILE = "training-state.pt"
 DISCRIMINATOR_FILE = "discriminator.safetensors"
 DISCRIMINATOR_FORMAT = "fergan.discriminator/1"
 
@@ -42,16 +41,21 @@ class Start:
 
 
 def read_start(path: Path) -> Start:
-    """The networks of a checkpoint of any kind, or of a training's state.
+    """The networks of a checkpoint of any kind, or those that lie beside a training's state.
 
-    A generator of ours takes along the ``discriminator.safetensors`` that lies in its folder.
+    A generator of ours takes along the ``discriminator.safetensors`` that lies in its folder. A state itself is not
+    opened: each snapshot writes its networks beside it, in files that hold data alone.
 
     Raises:
         CheckpointError, DataError: the file cannot be used.
         UsageError: it is not a StyleGAN2.
     """
-    if path.suffix == ".pt" and (state := _training_state(path)) is not None:
-        return state
+    if path.name == STATE_FILE:
+        path = path.with_name("generator.safetensors")
+        if not path.exists():
+            raise DataError(
+                f"--init: {printable(path)} is missing, the networks of {STATE_FILE} beside it; give a generator's file"
+            )
     checkpoint = read_checkpoint(path)
     network = checkpoint.generator
     if not isinstance(network, StyleGAN2):
@@ -65,6 +69,8 @@ def read_start(path: Path) -> Start:
 
 def grown(start: StyleGAN2Config, wanted: StyleGAN2Config) -> StyleGAN2Config:
     """The configuration of a training that starts from ``start``: its own, with the blocks that ``wanted`` has beyond.
+
+    What computes in float16 is what ``wanted`` says, with activations clamped if either says so.
 
     Raises:
         UsageError: the start draws larger images, or others.
@@ -81,7 +87,13 @@ def grown(start: StyleGAN2Config, wanted: StyleGAN2Config) -> StyleGAN2Config:
     if start.img_resolution < wanted.img_resolution and start.architecture != "skip":
         raise UsageError(f"--init: its architecture is {start.architecture}, and only skip generators can grow")
     channels = (*start.channels, *wanted.channels[len(start.channels) :])
-    return dataclasses.replace(start, img_resolution=wanted.img_resolution, channels=channels)
+    return dataclasses.replace(
+        start,
+        img_resolution=wanted.img_resolution,
+        channels=channels,
+        num_fp16_res=wanted.num_fp16_res,
+        conv_clamp=start.conv_clamp or wanted.conv_clamp,
+    )
 
 
 def take_over(start: Start, generator: StyleGAN2, discriminator: Discriminator) -> bool:
@@ -173,18 +185,6 @@ def _read_discriminator(path: Path) -> dict[str, torch.Tensor]:
         raise DataError(
             f"{path}: cannot be read as a discriminator ({error}); delete it to start with a fresh one"
         ) from error
-
-
-def _training_state(path: Path) -> Start | None:
-    """The networks of a ``training-state.pt``; None if the file is something else."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        averages = list(state["averages"].values()) if "averages" in state else [state["average"]]
-        generator, discriminator = averages[0], state["modules"]["D"]
-    except Exception:  # a checkpoint of another kind, or damaged: read_checkpoint says which
-        return None
-    config = generator_config({name: LoadedTensor(tensor) for name, tensor in generator.items()})
-    return Start(config, generator, discriminator)
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ...runtime.distributed import average, mean_over_ranks
+from ...runtime.distributed import average, mean_over_ranks, world_size
 from ..networks import Discriminator, DiscriminatorConfig, StyleGAN2, StyleGAN2Config, channel_table
 from .ada import ada_augment
 from .diffaugment import diff_augment
@@ -158,7 +158,7 @@ class StyleGAN2Trainer(Trainer):
                 self._update("features", (self._judge_loss(judge, x, rng) * (len(x) / len(reals)) for x, _ in parts))
         self.state.steps += 1
         if settings.augment == "ada" and (count + 1) % self.ADA_INTERVAL == 0:
-            self._steer_ada(len(reals) * self.ADA_INTERVAL)
+            self._steer_ada(len(reals) * world_size() * self.ADA_INTERVAL)
         return self._scalars
 
     def _parts(

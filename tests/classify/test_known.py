@@ -78,6 +78,10 @@ def test_small_xceptions_are_recognised_by_their_layers(tmp_path: Path) -> None:
         assert "MIT" in classifier.remarks[0]
         own = load_classifier(path, "cpu", labels=FER2013[::-1], input_range=(0, 1))  # what is said is believed
         assert (own.labels, own.input_range) == (FER2013[::-1], (0, 1))
+        path.with_suffix(".json").write_text('{"input_range": [[1], [2, 3]]}')
+        with pytest.raises(DataError, match="its input range is"):
+            load_classifier(path, "cpu")
+        path.with_suffix(".json").unlink()
     for other in (xception((8, 8), (16, 32, 64)), xception((8, 8), (16, 32, 64, 128), "softmax")):
         other.save(path)
         with pytest.raises(DataError, match="nothing says what its 7 outputs are called"):

@@ -3,13 +3,14 @@ from typing import Any
 import numpy as np
 import pytest
 from fergan.reports.conclusions import conclude
-from fergan.reports.correction import BLIND_SPOT, correct
+from fergan.reports.correction import BLIND_SPOT, REFUTED_REFERENCE, correct
 from fergan.reports.findings import evaluate
 from fergan.reports.markdown import markdown
 from fergan.reports.pages.report import build_report
 from fergan.reports.statistics.correction.agreement import agreement_test
 from fergan.reports.statistics.correction.prevalence import Validation, estimate_prevalence
 from fergan.reports.statistics.differences.comparison import compare_to_reference
+from fergan.reports.statistics.differences.distance import corrected_distance
 from fergan.reports.statistics.differences.references import as_labelled, reference
 from fergan.reports.statistics.table import LabelTable
 
@@ -65,12 +66,15 @@ def test_a_refuted_correction_is_not_quoted_anywhere_as_if_it_stood() -> None:
     assert "refute" in bearing and f"{100 * happy:.1f}" not in bearing
     page = Page(made.html)
     assert " ".join(bearing.split()) in page.text and "All corrected shares are struck" in page.text
-    assert "diamond" not in page.text
+    assert "diamond" not in page.text and REFUTED_REFERENCE in page.text
     struck = [tag for tag, _ in page.elements].count("s")
     assert struck == 7 * (3 + 3), "three corrections, and share, interval and chance of the Bayesian shares"
     assert "likeliest order" not in page.text and "Faces needed" not in page.text and "2401 of them" in page.text
     text = markdown(made.data)
     assert f"~~{100 * happy:.1f} %" in text and "endless faces" not in text
+    assert REFUTED_REFERENCE in text
+    stands = report(faces(HAPPY_AND_NEUTRAL, 500, np.random.default_rng(0)))
+    assert REFUTED_REFERENCE not in Page(stands.html).text and REFUTED_REFERENCE not in markdown(stands.data)
 
 
 def test_intervals_are_not_stretched_and_a_share_outside_raises_the_alarm() -> None:
@@ -167,3 +171,17 @@ def test_the_three_methods_agree_under_label_shift() -> None:
         acc = estimate_prevalence(p, v.labels, v.probabilities, methods=("ACC",))["ACC"]
         alarms.append(agreement_test(p, v, acc.shares, draws=199, seed=number).p_value < 0.05)
     assert np.mean(alarms) < 0.15
+
+
+def test_an_expression_without_validation_faces_is_the_reason_that_is_given() -> None:
+    seen = LABELS != 1
+    lacking = Validation("PublicTest", LABELS[seen], ANSWERS[seen])
+    found = evaluate(table(faces(HAPPY_AND_NEUTRAL, 60, np.random.default_rng(0))), validation=lacking)
+    sentence = conclude(found)[1].sentence
+    assert "show no disgust" in sentence and "there are no labelled faces" not in sentence
+
+
+def test_a_corrected_distance_has_limits_that_are_possible() -> None:
+    p = labelled([0, 0, 0, 500, 0, 0, 0], np.random.default_rng(0))
+    found = corrected_distance((p, PUBLIC), reference("uniform", CLASSES))
+    assert found.low <= found.high <= 6 / 7 + 1e-9

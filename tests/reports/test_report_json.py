@@ -101,3 +101,15 @@ def test_markdown_has_the_numbers_and_is_not_broken_by_names(settings: dict) -> 
     text = markdown(build_report(**everything(settings), load_face=None, created="x").data)
     for part in ("Corrected (ACC)", "By people", "| Crop | Filter |", "psi 0.5", "files could not be judged"):
         assert part in text
+
+
+def test_a_judge_that_failed_is_told_where_no_other_is_left(settings: dict) -> None:
+    made = build_report(make_table(5), settings=settings, load_face=None, created="x", failed={"mini": "no numbers"})
+    check(made.data)
+    assert made.data["judges"] is None and made.data["failed_judges"] == {"mini": "no numbers"}
+
+
+def test_our_sentences_are_whole_in_markdown(settings: dict) -> None:
+    data = build_report(make_table(5), settings=settings, load_face=None, created="x").data
+    names = ", ".join(f"judge {number} says happy" for number in range(40))
+    assert names in markdown({**data, "notes": [names]})

@@ -187,3 +187,8 @@ def test_sources_are_found_by_path_and_by_name(layouts, tmp_path, monkeypatch):
     for device in ("tpu", "mps", "cuda:99"):
         with pytest.raises(UsageError, match="auto"):
             load_generator(device=device)
+
+
+def test_classes_are_found_by_their_names_in_any_case(layouts):
+    generator = Generator(layouts.tiny_generator(c_dim=2), metadata={"classes": ["Happy", "Sad"]})
+    assert [generator.find_class(name) for name in ("Happy", "sad", " SAD ", "0", 1)] == [0, 1, 1, 0, 1]

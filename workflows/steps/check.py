@@ -40,8 +40,8 @@ class CheckResult:
     `verdict` is 'same' where two runs hold the same faces with the same labels, 'within' where the whole interval is at
     or below `max_tv`, 'drifted' where it is above, and 'undecided' where `max_tv` lies inside: then these faces are too
     few to tell. It is 'refuted' where shares are corrected and the labels of a run refute the correction: such shares
-    decide neither drift nor its absence. `label_shift` holds its test for the 'run', and the 'reference' where
-    that is one too.
+    decide neither drift nor its absence, and neither sentence nor JSON tells the distance. `label_shift` holds its test
+    for the 'run', and the 'reference' where that is one too.
     """
 
     distance: Interval
@@ -59,7 +59,9 @@ class CheckResult:
         """The result as JSON values, for programs."""
         return {
             "verdict": self.verdict,
-            "total_variation": {"value": self.distance.value, "low": self.distance.low, "high": self.distance.high},
+            "total_variation": None
+            if self.verdict == "refuted"
+            else {"value": self.distance.value, "low": self.distance.low, "high": self.distance.high},
             "level": self.distance.level,
             "max_tv": self.max_tv,
             "sentence": self.sentence,
@@ -173,9 +175,14 @@ def check(
     if refuted:
         verdict = "refuted"
     kind = "corrected shares" if corrected else "raw labels"
+    found = (
+        "the total variation is not known"
+        if refuted
+        else f"total variation {distance.value:.3f} ({100 * level:g} % interval {distance.low:.3f} to "
+        f"{distance.high:.3f})"
+    )
     sentence = (
-        f"{verdict}: total variation {distance.value:.3f} ({100 * level:g} % interval {distance.low:.3f} to "
-        f"{distance.high:.3f}) from {name}, {kind} of {plural(len(ours.table), 'face')}; allowed {max_tv:g}"
+        f"{verdict}: {found} from {name}, {kind} of {plural(len(ours.table), 'face')}; allowed {max_tv:g}"
         f"{_consequence(verdict, refuted)}"
     )
     return CheckResult(distance, max_tv, verdict, sentence.replace("\N{NO-BREAK SPACE}", " "), tuple(warnings), tests)

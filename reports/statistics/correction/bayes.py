@@ -42,7 +42,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class BayesianShares:
-    """Posterior means [K] with credible limits [K], each for itself, and joint draws [D, K], half under each prior.
+    """Posterior means [K] with credible limits [K], each for itself.
 
     `first` [K] is the probability that a class has the largest share; `rankings` are the likeliest orders of the three
     largest. `mixing` is Gelman and Rubin's factor, the worst of all shares under both priors: near 1 where chains
@@ -52,7 +52,6 @@ class BayesianShares:
     shares: Floats
     low: Floats
     high: Floats
-    draws: Floats
     first: Floats
     rankings: tuple[Ranking, ...]
     level: float
@@ -79,7 +78,7 @@ def bayesian_shares(counts: ArrayLike, confusion: ArrayLike, *, level: float = 0
     draws = np.concatenate(both).reshape(-1, len(n))
     low, high = credible_limits(draws, level)
     first, rankings = _ranked(draws)
-    return BayesianShares(draws.mean(axis=0), low, high, draws, first, rankings, level, max(map(mixing, both)))
+    return BayesianShares(draws.mean(axis=0), low, high, first, rankings, level, max(map(mixing, both)))
 
 
 def under_both_priors(

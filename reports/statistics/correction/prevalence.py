@@ -42,7 +42,6 @@ ASSUMPTION = (
 Limits = tuple[Floats, Floats]
 
 _SMOOTHING = 0.1  # share of all classes alike in the weights of EM posteriors: less makes votes with heavy tails
-_TINY = 1e-12
 _ROUNDING = 1e-9
 
 

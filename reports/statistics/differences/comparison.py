@@ -53,19 +53,18 @@ class LabelDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two label distributions; `n` are the faces of each, None for an exact reference; `notes` are plain sentences."""
+    """Two label distributions; `notes` are plain sentences."""
 
     test: TestResult
     total_variation: Interval
     cramers_v: float | None
     labels: tuple[LabelDifference, ...]
-    n: tuple[int, int | None]
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """The same faces judged under two settings; `table[i, j]` faces had label i under the first and j under the second.
+    """The same faces judged under two settings.
 
     `changed` of `n` faces have another label. That is more than the distributions tell: changes can cancel out.
     """
@@ -73,7 +72,6 @@ class PairedComparison:
     test: TestResult
     changed: int
     n: int
-    table: Ints
     total_variation: Interval
     labels: tuple[LabelDifference, ...]
     notes: tuple[str, ...]
@@ -108,7 +106,7 @@ def compare_to_reference(
     p_values = [_binomial_p(int(k), n, float(share)) for k, share in zip(observed, shares, strict=True)]
     labels = _differences(classes, observed / n, shares, low - shares, high - shares, p_values)
     distance = total_variation_interval(observed / n - shares, noise, level)
-    return Comparison(test, distance, None, labels, (n, None), _notes([n], test, distance))
+    return Comparison(test, distance, None, labels, _notes([n], test, distance))
 
 
 def _compare_to_estimate(
@@ -132,7 +130,7 @@ def _compare_to_estimate(
     below, above = np.hypot(observed / n - low, spread), np.hypot(high - observed / n, spread)
     labels = _differences(classes, observed / n, shares, difference - below, difference + above, p_values)
     distance = total_variation_interval(difference, share_noise(observed, rng) - error[:NOISE_DRAWS], level)
-    return Comparison(test, distance, None, labels, (n, None), _notes([n], test, distance, rare=False))
+    return Comparison(test, distance, None, labels, _notes([n], test, distance, rare=False))
 
 
 def compare_counts(
@@ -174,7 +172,6 @@ def compare_counts(
         distance,
         _cramers_v(test.statistic, n_a + n_b, 2, seen),
         _differences(classes, p, q, low, high, p_values),
-        (n_a, n_b),
         _notes([n_a, n_b], test, distance),
     )
 
@@ -236,7 +233,7 @@ def compare_paired(
     p, q = table.sum(axis=1) / n, table.sum(axis=0) / n
     labels = _differences(classes, p, q, np.maximum(centre - half, -1), np.minimum(centre + half, 1), p_values)
     changed = n - int(np.trace(table))
-    return PairedComparison(test, changed, n, table, distance, labels, _notes([n], test, distance))
+    return PairedComparison(test, changed, n, distance, labels, _notes([n], test, distance))
 
 
 def holm(p_values: ArrayLike) -> Floats:

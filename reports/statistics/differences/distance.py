@@ -33,6 +33,10 @@ def corrected_distance(
 ) -> Interval:
     """Total variation between shares that are corrected for the classifier's confusion (ACC).
 
+    The value is the distance of ACC's shares, which are never negative. The limits are those of the shares without that
+    constraint, which would bias them, cut to what is possible: with a reference 1 - its smallest share, else 1. So the
+    value can lie beside its limits, mostly where the labels refute the correction; neither then says anything.
+
     Args:
         ours: probabilities [N, K] of a set of faces, and labelled faces of the same classifier.
         theirs: the same of another set, or a reference for true expressions, which needs no correction.
@@ -60,7 +64,8 @@ def corrected_distance(
         noise, other_best = noise - (other_draws - other), _acc(*theirs)
     limits = total_variation_interval(shares - other, noise, level)
     value = float(np.abs(best - other_best).sum() / 2)
-    return Interval(value, limits.low, limits.high, level)
+    most = float(1 - other.min()) if isinstance(theirs, Reference) else 1.0
+    return Interval(value, min(limits.low, most), min(limits.high, most), level)
 
 
 def _acc(probabilities: ArrayLike, validation: Validation) -> Floats:

@@ -1,5 +1,6 @@
 """Files that would keep their readers busy for ever or fill the memory end in one line."""
 
+import errno
 import io
 import json
 import mmap
@@ -61,6 +62,19 @@ def test_limits_on_memory_time_and_files(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         try_in_child(path, Limits(0), lambda: {}["x"], {"KeyError": KeyError})
     try_in_child(path, Limits(0), lambda: np.ones(1000), {})
+
+
+def test_a_machine_that_starts_no_process_leaves_a_file_untried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", full)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(DataError, match=r"model.keras: cannot be tried.*temporarily"):
+        try_in_child(tmp_path / "model.keras", Limits(0), lambda: None, {})
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_child_that_waits_is_tried_again_and_one_that_works_is_not(

@@ -1,6 +1,8 @@
 """ONNX files say what they said in torch; files that ask for more than arithmetic are refused."""
 
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from fergan.classify import Classifier, load_classifier
+from fergan.classify.export.export import export_classifier
+from fergan.classify.files.bounded import Limits
 from fergan.runtime.errors import DataError
 
 LABELS = ("angry", "happy", "neutral")
@@ -125,3 +129,48 @@ def test_onnx_files_that_ask_for_more_are_refused(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(DataError, match="fergan\\[onnx\\]"):
         load_classifier(path, "cpu")
+
+
+def test_a_file_does_not_set_its_own_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes of further files count once however they are spelled, and a child reads the file first."""
+    path, _ = onnx_file(tmp_path / "model.onnx", "N", external="beside.bin")
+    onnx = __import__("onnx")
+    model = onnx.load_model(path, load_external_data=False)
+    for name in ("./beside.bin", "././beside.bin", "model.onnx", "./model.onnx"):
+        array = model.graph.initializer.add(name=name, data_type=onnx.TensorProto.FLOAT, dims=[1], data_location=1)
+        array.external_data.add(key="location", value=name)
+        array.external_data.add(key="length", value="4")
+    path.write_bytes(model.SerializeToString())
+    sizes = []
+
+    def limits(size: int) -> Limits:
+        sizes.append(size)
+        return Limits(size)
+
+    monkeypatch.setattr("fergan.classify.files.onnx.Limits", limits)
+    load_classifier(path, "cpu")
+    assert max(sizes) == path.stat().st_size + (tmp_path / "beside.bin").stat().st_size
+    read_by = []
+
+    def endless(content: bytes) -> None:
+        read_by.append(os.getpid())
+        raise MemoryError
+
+    monkeypatch.setattr(onnx, "load_model_from_string", endless)
+    with pytest.raises(DataError):
+        load_classifier(path, "cpu")
+    assert not read_by
+
+
+def test_arrays_beside_a_file_are_part_of_it(tmp_path: Path) -> None:
+    pytest.importorskip("tf2onnx")
+    path, _ = onnx_file(tmp_path / "model.onnx", "N")
+    assert load_classifier(path, "cpu").sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    onnx_file(path, "N", external="beside.bin")
+    one = load_classifier(path, "cpu")
+    exported = load_classifier(export_classifier(one, "onnx", tmp_path / "out").path, "cpu")
+    assert np.array_equal(exported.predict(FACES), one.predict(FACES))
+    (-np.fromfile(tmp_path / "beside.bin", np.float32)).tofile(tmp_path / "beside.bin")
+    assert load_classifier(path, "cpu").sha256 != one.sha256
+    with pytest.raises(DataError, match="has changed since it was opened"):
+        export_classifier(one, "onnx", tmp_path / "out")

@@ -150,10 +150,17 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such weights file"):
         build_model(replace(model, weights="away.keras"))
     (tmp_path / "broken.h5").write_bytes(b"no HDF5")
-    with pytest.raises(DataError, match="broken.h5: holds no weights for plain_cnn"):
+    with pytest.raises(DataError, match="broken.h5: is not a model that can be opened safely"):
         build_model(replace(model, weights=str(tmp_path / "broken.h5")))
     with pytest.raises(DataError, match="has no layer"):
         build_model(settings("fernet", weights=str(tmp_path / "whole.keras")))
+    with h5py.File(tmp_path / "part.weights.h5", "r+") as file:
+        file["elsewhere"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/")
+    with zipfile.ZipFile(tmp_path / "whole.keras", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("more", bytes(2**29))
+    for file, reason in (("part.weights.h5", "link from .*elsewhere"), ("whole.keras", "unpacks to more than")):
+        with pytest.raises(DataError, match=f"{file}: cannot be used: .*{reason}"):
+            build_model(replace(model, weights=str(tmp_path / file)))
 
 
 def test_imagenet_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

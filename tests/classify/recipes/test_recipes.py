@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from fergan.classify.networks.registry import ARCHITECTURES, build_model, multiply_adds
 from fergan.classify.recipes import FOLDER, ModelSettings, load_recipe, recipe_names, summaries
+from fergan.classify.recipes.search import search_space
 from fergan.runtime.errors import DataError, UsageError
 from fergan.workflows.cli.recipes import recipes as command
 
@@ -111,6 +112,11 @@ def test_overrides_reach_every_table() -> None:
 def test_overrides_that_cannot_be(override: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load_recipe("fernet", [override])
+
+
+def test_a_search_needs_a_range_that_ends() -> None:
+    with pytest.raises(UsageError, match="both finite"):
+        search_space(load_recipe("fernet"), ["lr=0.1:inf"])
 
 
 def test_a_recipe_of_ones_own(tmp_path: Path) -> None:

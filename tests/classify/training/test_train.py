@@ -20,6 +20,7 @@ from fergan.classify.networks.registry import build_model
 from fergan.classify.recipes import Augmentation, ModelSettings, Recipe, TrainingSettings
 from fergan.classify.training.batches import Batches, with_voted_labels
 from fergan.classify.training.callbacks import EarlyStopping
+from fergan.classify.training.checkpoints import read_scores
 from fergan.classify.training.fast_layers import fast_clone
 from fergan.classify.training.optimizers import LearningRate, make_optimizer
 from fergan.classify.training.train import predict, train_classifier
@@ -139,6 +140,58 @@ def test_a_stopped_training_ends_like_one_that_was_not(changes: dict, tmp_path: 
         assert logs[0]["learning_rate"].nunique() > 1  # the plateau was met, so its state had to survive
 
 
+def test_a_training_killed_at_each_of_its_files_ends_the_same(
+    trained: tuple[Path, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dies at one file after another, before it gets its name, and torn, or just after."""
+    replace, left, before = os.replace, 0, False
+
+    class Killed(BaseException):
+        pass
+
+    def dies(source: Path, target: Path) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0 and before:
+            Path(source).write_bytes(Path(source).read_bytes()[:100])
+            raise Killed
+        replace(source, target)
+        if left < 0:
+            raise Killed
+
+    monkeypatch.setattr(os, "replace", dies)
+    for kills in range(100):
+        left, before = kills % 5, bool(kills % 2)
+        try:
+            train_classifier(FACES, tmp_path / "killed", recipe())
+            break
+        except Killed:
+            pass
+    assert kills > 4
+    (folder, scores), killed = trained, tmp_path / "killed"
+    logs = [pd.read_csv(place / "log.csv").drop(columns="seconds") for place in (folder, killed)]
+    pd.testing.assert_frame_equal(*logs, check_exact=True)
+    models = [load_classifier(place / "tiny.keras") for place in (folder, killed)]
+    assert np.array_equal(*(model.predict(FACES.images) for model in models))
+    assert json.loads((killed / "tiny.json").read_text())["scores"]["epochs"] == scores["epochs"]
+
+
+def test_damaged_states_are_one_line(tmp_path: Path) -> None:
+    wanted = recipe(epochs=3)
+    with pytest.raises(KeyboardInterrupt):
+        train_classifier(FACES, tmp_path, wanted, callbacks=(StopAfter(2),))
+    (state,) = (tmp_path / "backup").glob("[0-9]*")
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(DataError, match=f"{state.name}: cannot be read .*; delete it to begin this training again"):
+        train_classifier(FACES, tmp_path, wanted)
+    state.unlink()
+    train_classifier(FACES, tmp_path, wanted)
+    assert pd.read_csv(tmp_path / "log.csv").epoch.tolist() == [0, 1, 2]
+    (tmp_path / "backup" / "latest.weights.h5").touch()
+    with pytest.raises(DataError, match="older fergan"):
+        train_classifier(FACES, tmp_path, wanted)
+
+
 def test_other_settings_or_data_are_refused(trained: tuple[Path, dict], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="epochs was 6, is now 4"):
         train_classifier(FACES, trained[0], recipe(epochs=4))
@@ -235,9 +288,9 @@ def test_schedules() -> None:
 def test_plateau_and_early_stopping_count_from_the_log(tmp_path: Path) -> None:
     log = tmp_path / "log.csv"
     log.write_text("epoch,val_accuracy\n" + "".join(f"{n},{v}\n" for n, v in enumerate([0.5, 0.6, 0.6, 0.55, 0.6])))
-    settings = dataclasses.replace(SETTINGS, schedule="plateau", decay=0.1, decay_epochs=2, patience=5)
+    settings = dataclasses.replace(SETTINGS, epochs=20, schedule="plateau", decay=0.1, decay_epochs=2, patience=5)
     rate = LearningRate(settings, 10)
-    progress = EarlyStopping(log, "val_accuracy", settings, rate)
+    progress = EarlyStopping(read_scores(log, "val_accuracy"), "val_accuracy", settings, rate)
     assert rate.scale == pytest.approx(0.1)  # after two epochs that were no better; a third has begun to count
     model = type("Model", (), {"stop_training": False})()
     progress.set_model(model)

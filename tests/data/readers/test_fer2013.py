@@ -84,3 +84,7 @@ def test_ferplus_votes_belong_to_the_same_rows(tmp_path: Path) -> None:
     assert np.allclose(shares[0, [0, 4]], [0.4, 0.3])
     with pytest.raises(DataError, match="Usage columns differ"):
         read_ferplus(path, np.array(USAGES[::-1]))
+    for vote in ("x", "", "-9", "inf"):
+        write(path, "Usage,Image name," + ",".join(COLUMNS), [*rows[:2], rows[2].replace("10", vote), rows[3]])
+        with pytest.raises(DataError, match="fer2013new.csv: line 4: a vote is not a number"):
+            read_ferplus(path, np.array(USAGES))

@@ -124,6 +124,9 @@ def test_original_ckplus_takes_the_last_frames_of_labelled_sequences(tmp_path: P
     assert faces.label_texts().tolist() == ["disgust"] * 3 + ["surprise"] * 3
     assert faces.row_names()[:3].tolist() == [f"S005/001/S005_001_{frame:08d}.png" for frame in (3, 4, 5)]
     assert faces.subjects is not None and set(faces.subjects) == {"S005", "S010"}
+    for of_macos in (tmp_path / "Emotion").rglob("*.txt"):
+        of_macos.with_name(f"._{of_macos.name}").write_bytes(b"\0\5\x16\7\0\2\xff\xfe")
+    assert read_faces(tmp_path, crop="none").label_texts().tolist() == faces.label_texts().tolist()
     (tmp_path / "Emotion" / "S010" / "001" / "S010_001_00000005_emotion.txt").write_text("happy")
     with pytest.raises(DataError, match="S010_001_00000005_emotion.txt"):
         read_faces(tmp_path)
@@ -147,6 +150,12 @@ def test_affectnet_csv_cuts_the_face_box_and_drops_what_is_no_expression(tmp_pat
     (tmp_path / "validation.csv").write_text(f"{header}103/gone.png,0,0,60,60,1;2,7,-0.5,0.5\n")
     with pytest.raises(DataError, match="gone.png"):
         read_faces(tmp_path)
+    (tmp_path / "validation.csv").write_text(f"{header},0,0,60,60,1;2,7,-0.5,0.5\n")
+    with pytest.raises(DataError, match="validation.csv: .*line 2 names no picture"):
+        read_faces(tmp_path)
+    (tmp_path / "validation.csv").write_text(f"{header}103/b.png,,0,30,30,1;2,7,-0.5,0.5\n")
+    origins = read_faces(tmp_path).origins
+    assert origins is not None and [origin.box for origin in origins] == [(40, 20, 100, 80), None]
 
 
 def test_affectnet_annotation_files(tmp_path: Path) -> None:
@@ -157,6 +166,12 @@ def test_affectnet_annotation_files(tmp_path: Path) -> None:
             np.save(tmp_path / folder / "annotations" / f"{name}_{kind}.npy", np.array(code))
     faces = read_faces(tmp_path)
     assert faces.label_texts().tolist() == ["contempt", "surprise"] and faces.usage.tolist() == ["train", "validation"]
+    damaged = tmp_path / "val_set" / "annotations" / "0_exp.npy"
+    np.save(tmp_path / "complex.npy", np.array(1 + 2j))
+    for content in (b"", b"PK\3\4", (tmp_path / "complex.npy").read_bytes()):
+        damaged.write_bytes(content)
+        with pytest.raises(DataError, match="0_exp.npy: is missing or not an AffectNet expression"):
+            read_faces(tmp_path)
 
 
 def test_rafdb_published_and_from_kaggle(tmp_path: Path) -> None:

@@ -31,8 +31,10 @@ def test_the_same_seeds_of_one_network_are_compared_face_by_face_and_others_are_
     paired = compare_samples([a, b]).pairs[0].result
     assert isinstance(paired, PairedComparison)
     assert paired.changed == (a.table.codes != b.table.codes).sum()
-    fewer = sample("fewer", n=119)
-    assert not isinstance(compare_samples([a, fewer]).pairs[0].result, PairedComparison)
+    fewer = compare_samples([a, sample("fewer", n=119, seed=1)]).pairs[0].result
+    assert isinstance(fewer, PairedComparison) and fewer.n == 119
+    assert "Compared on the 119\xa0faces that both sets hold." in fewer.notes
+    assert not isinstance(compare_samples([a, sample("few", n=60)]).pairs[0].result, PairedComparison)
 
 
 def test_the_same_seeds_drawn_in_other_classes_are_other_faces() -> None:
@@ -91,6 +93,8 @@ def test_runs_that_were_judged_differently_come_with_a_warning() -> None:
     a, b = sample("a"), sample("b", sha256="cd")
     b = replace(b, record=replace(b.record, classify=ClassifyRecord(sha256="c", crop="ffhq")))
     assert "different crops" in compare_samples([a, b]).warnings[0]
+    b = replace(b, record=replace(b.record, classify=ClassifyRecord(sha256="c", crop="none", other={"size": 64})))
+    assert "different input sizes" in compare_samples([a, b]).warnings[0]
 
 
 def by_answers(name: str, p: np.ndarray, validation: Validation) -> Sample:
@@ -129,3 +133,16 @@ def test_an_expression_without_validation_faces_leaves_raw_shares_and_a_note() -
     public = Validation("PublicTest", LABELS[lacking], ANSWERS[lacking])
     compared = compare_samples([by_answers(name, faces(HAPPY_AND_NEUTRAL, 60, rng), public) for name in ("a", "b")])
     assert compared.corrected is None and "show no disgust" in compared.warnings[0]
+
+
+def test_labels_in_another_order_are_corrected_too_and_a_run_that_cannot_be_says_so() -> None:
+    rng, public = np.random.default_rng(0), Validation("PublicTest", LABELS, ANSWERS)
+    a = by_answers("a", faces(HAPPY_AND_NEUTRAL, 60, rng), public)
+    back = a.table.probabilities[:, ::-1]
+    turned = replace(a.table, classes=CLASSES[::-1], codes=6 - a.table.codes, probabilities=back)
+    b = Sample("b", turned, RunRecord(), None, Validation("PublicTest", 6 - LABELS, ANSWERS[:, ::-1]))
+    found = compare_samples([a, b]).corrected
+    assert found is not None
+    assert found[1].prevalence["ACC"].shares == pytest.approx(found[0].prevalence["ACC"].shares)
+    without = compare_samples([a, replace(b, validation=None)])
+    assert without.corrected is None and "b came without labelled faces" in without.warnings[0]

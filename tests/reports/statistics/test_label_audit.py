@@ -4,6 +4,7 @@ from fergan.reports.statistics.answers import (
     CANNOT_TELL,
     NO_ANSWER,
     AuditDesign,
+    Votes,
     confusion_from_answers,
     kappa_of_people,
 )
@@ -28,7 +29,7 @@ def population(n: int, rng: np.random.Generator, shares: list[float] | None = No
 def test_the_sample_is_spread_over_labels_and_confidence() -> None:
     table, _ = population(2000, np.random.default_rng(0))
     design = stratified_sample(table, 200)
-    assert len(set(design.rows.tolist())) == 200 and len(design.names) == 8
+    assert len(set(design.rows.tolist())) == 200 and design.strata.max() == 7
     members, asked = np.bincount(design.strata), np.bincount(design.strata[design.rows])
     assert asked == pytest.approx(np.maximum(200 * members / 2000, 2), abs=1)
     halves = [table.confidence[design.strata == h].mean() for h in range(8)]
@@ -42,8 +43,8 @@ def test_the_sample_is_spread_over_labels_and_confidence() -> None:
 def test_few_faces_get_fewer_strata_and_no_more_faces_than_there_are(n: int, strata: int) -> None:
     table, _ = population(30, np.random.default_rng(1), [0.25] * 4)
     design = stratified_sample(table, n, stratified_from=0)
-    assert len(design.names) == strata and len(design.rows) == min(n, 30)
-    assert len(stratified_sample(table, n).names) == 1
+    assert design.strata.max() + 1 == strata and len(design.rows) == min(n, 30)
+    assert stratified_sample(table, n).strata.max() == 0
 
 
 def test_an_audit_of_every_face_counts_what_people_said() -> None:
@@ -58,7 +59,7 @@ def test_one_stratum_is_the_published_estimator() -> None:
     rng = np.random.default_rng(3)
     table, y = population(40_000, rng)
     rows = rng.choice(len(table), 400, replace=False)
-    found = prediction_powered(table, AuditDesign(rows, np.zeros(len(table), np.int64), ("all faces",)), y[rows])
+    found = prediction_powered(table, AuditDesign(rows, np.zeros(len(table), np.int64)), y[rows])
     f, truth = table.probabilities, np.eye(4)[y]
     plain = found.power * f.mean(axis=0) + (truth[rows] - found.power * f[rows]).mean(axis=0)
     assert found.shares == pytest.approx(plain / plain.sum())
@@ -204,3 +205,27 @@ def test_answers_correct_where_photographs_would_mislead() -> None:
     exact = confusion_from_answers(table, whole, y[whole.rows])
     assert exact.shares == pytest.approx(np.bincount(y, minlength=4) / 3000)
     assert exact.matrix[:, 1] == pytest.approx(np.bincount(table.codes[y == 1], minlength=4) / (y == 1).sum())
+
+
+def of_labels(codes: np.ndarray, classes: tuple[str, ...]) -> LabelTable:
+    p = np.eye(len(classes))[codes]
+    return LabelTable(classes, tuple(map(str, range(len(codes)))), None, codes, p.max(axis=1), p)
+
+
+def test_the_share_of_a_label_without_answers_lies_within_its_limits() -> None:
+    """Half of the faces are labelled c, and nobody was asked about them."""
+    table = of_labels(np.repeat([0, 1, 2], [30, 20, 50]), ("a", "b", "c"))
+    design = AuditDesign(np.arange(100), np.zeros(100, np.int64))
+    answers = np.where(table.codes == 2, NO_ANSWER, table.codes)
+    found = confusion_from_answers(table, design, answers)
+    assert ((found.low <= found.shares) & (found.shares <= found.high)).all()
+    assert found.low[2] == 0 and found.shares[2] == pytest.approx(0.5 * (0.5 + 0.5 / 3))
+
+
+def test_a_stratum_without_answers_joins_the_other_half_of_its_label() -> None:
+    """a has two strata, b a single face and so one: the less sure half of c is the fourth."""
+    table = of_labels(np.repeat([0, 1, 2], [20, 1, 20]), ("a", "b", "c"))
+    strata = np.repeat(np.arange(5), [10, 10, 1, 10, 10])
+    rows = np.flatnonzero(strata != 3)
+    asked = Votes.of(table, AuditDesign(rows, strata), table.codes[rows])
+    assert asked.strata.tolist() == strata[rows].clip(max=3).tolist()

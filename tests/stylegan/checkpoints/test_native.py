@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 from fergan.stylegan.checkpoints import CheckpointError, native, read_checkpoint, save_generator
+from fergan.stylegan.checkpoints.contents import read_content
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -57,3 +58,11 @@ def test_headers_that_cannot_be_used(layouts, tmp_path, changes, says):
     with pytest.raises(CheckpointError) as error:
         read_checkpoint(tmp_path / "a.safetensors")
     assert says in str(error.value) and str(tmp_path / "a.safetensors") in str(error.value)
+
+
+def test_the_header_is_that_of_the_bytes_that_were_read(layouts, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_generator(path, layouts.tiny_generator(), {"licence": "mine"})
+    content = read_content(path)
+    path.unlink()  # or replaced by another file meanwhile
+    assert native.read(content).metadata == {"licence": "mine"}

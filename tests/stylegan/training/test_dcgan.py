@@ -2,6 +2,8 @@
 
 import json
 import math
+import resource
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fergan.runtime.errors import DataError, UsageError
+from fergan.runtime.files import temporary_path
 from fergan.stylegan.dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
 from fergan.stylegan.generator import load_generator
 from fergan.stylegan.training import loop as loop_module
@@ -16,6 +19,7 @@ from fergan.stylegan.training.dcgan import DCGANSettings, DCGANTrainer
 from fergan.stylegan.training.diffaugment import diff_augment
 from fergan.stylegan.training.loop import LoopSettings, Progress, seeded, train_gan
 from fergan.stylegan.training.snapshots import spread
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 CONFIG = DCGANConfig(z_dim=8, img_resolution=32, base_channels=8)
 
@@ -80,6 +84,52 @@ def test_a_killed_training_ends_with_the_same_bytes(tmp_path: Path) -> None:
         train_gan(trainer, discs(128), tmp_path / "killed", loop, on_step=kill)
     resumed = train(tmp_path / "killed", 0.64)
     assert straight.read_bytes() == resumed.read_bytes()
+
+
+def test_a_resumed_training_logs_each_step_once(tmp_path: Path) -> None:
+    """A killed process leaves scalars of steps after the last snapshot, half a line and files in the making."""
+    train(tmp_path, 0.32)
+    state, log = (tmp_path / "training-state.pt").read_bytes(), tmp_path / "log.jsonl"
+    train(tmp_path, 0.64)
+    (tmp_path / "training-state.pt").write_bytes(state)
+    with log.open("a") as file:
+        file.write('{"kimg": 0.8, "loss')
+    temporary_path(log).write_bytes(b"half")
+    time.sleep(1.1)  # event files are read in the order of their seconds
+    train(tmp_path, 0.8)
+    expected = [0.16, 0.32, 0.48, 0.64, 0.8]
+    assert [json.loads(line)["kimg"] for line in log.read_text().splitlines()] == expected
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("loss/D")] == [round(1000 * kimg) for kimg in expected]
+    assert not list(tmp_path.glob(".fergan-*"))
+
+
+def test_a_full_disk_is_told_in_one_error(tmp_path: Path) -> None:
+    train(tmp_path, 0.16)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    state = (tmp_path / "training-state.pt").read_bytes()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(state) - 1, hard))
+    try:
+        with pytest.raises(DataError, match=r"training-state\.pt: cannot be written"):
+            train(tmp_path, 0.32)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "training-state.pt").read_bytes() == state
+    assert not list(tmp_path.glob(".fergan-*"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_log_that_cannot_grow_is_named(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+
+    def fill_disk(progress: Progress) -> None:
+        log.unlink()
+        log.symlink_to("/dev/full")
+
+    trainer = seeded(0, lambda: DCGANTrainer(CONFIG, DCGANSettings(), torch.device("cpu")))
+    loop = LoopSettings(total_kimg=0.32, batch_size=16, snapshot_kimg=0.16, ema_kimg=(0.2,))
+    with pytest.raises(DataError, match=r"log\.jsonl: cannot be written: the disk is full"):
+        train_gan(trainer, discs(128), tmp_path, loop, on_step=fill_disk)
 
 
 def test_a_conditional_dcgan_learns_its_classes(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from fergan.stylegan.metrics import kid
 from fergan.stylegan.networks import StyleGAN2Config
 from fergan.stylegan.training import ada
 from fergan.stylegan.training import loop as loop_module
+from fergan.stylegan.training import stylegan2 as stylegan2_module
 from fergan.stylegan.training.feature_judge import FeatureJudge
 from fergan.stylegan.training.images import load_training_set
 from fergan.stylegan.training.loop import LoopSettings, Progress, seeded, train_gan
@@ -199,6 +200,26 @@ def test_a_diverged_training_keeps_its_networks(
     assert {file: file.read_bytes() for file in good} == good
 
 
+@pytest.mark.parametrize("broken", ["D", "G"])
+def test_weights_that_are_no_longer_finite_are_not_kept(tmp_path: Path, broken: str) -> None:
+    """They break in the very step before a snapshot, whose losses are still finite."""
+    train(tmp_path, 0.08, trainer())
+    good = {file: file.read_bytes() for file in tmp_path.iterdir() if file.suffix in (".safetensors", ".pt")}
+    it = trainer()
+    step = it.step
+
+    def step_and_break(*given: Any) -> dict[str, torch.Tensor]:
+        scalars = step(*given)
+        if int(it.state.steps) == 20:
+            next(it.modules[broken].parameters()).data.fill_(math.nan)
+        return scalars
+
+    it.step = step_and_break  # type: ignore[method-assign]
+    with pytest.raises(DataError, match="diverged"):
+        train(tmp_path, 0.16, it)
+    assert len(good) == 4 and {file: file.read_bytes() for file in good} == good
+
+
 def test_learning_rates_fall_by_a_cosine() -> None:
     it = trainer(learning_rate=0.01, pl_weight=0, r1_gamma=0)
     rates = loop_module.Rates(it, LoopSettings(total_kimg=1.0, batch_size=10, final_rate=0.1))
@@ -262,6 +283,14 @@ def test_ada_grows_while_d_is_too_sure() -> None:
         it.state.real_sign.copy_(torch.tensor([sign * 32, 32.0]))
         it._steer_ada(50)
         assert it.state.augment_p.item() == pytest.approx(0.15 if grows else 0.05)
+
+
+def test_ada_counts_the_images_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = trainer(augment="ada", ada_kimg=1.0, ada_target=-2.0)
+    monkeypatch.setattr(stylegan2_module, "world_size", lambda: 3)
+    for step in range(4):
+        it.step(torch.zeros(8, 1, 16, 16), None, rng(step))
+    assert it.state.augment_p.item() == pytest.approx(3 * 8 * 4 / 1000)
 
 
 def test_conditional_training_learns_the_classes(tmp_path: Path) -> None:

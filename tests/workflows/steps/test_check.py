@@ -123,7 +123,9 @@ def test_a_refuted_correction_decides_nothing(tmp_path: Path, invoke: Invoke) ->
             outcome = invoke(*command, "--corrected", *strict)
             assert outcome.returncode == 4 and outcome.stdout.startswith("refuted: "), arguments
         assert "check without --corrected" in outcome.stdout
+        assert "interval" not in outcome.stdout and "0." not in outcome.stdout.split("; allowed")[0]
         data = json.loads(invoke(*command, "--corrected", "--format", "json").stdout)
+        assert data["total_variation"] is None
         assert data["verdict"] == data["label_shift"]["run"]["verdict"] == "refuted"
     assert invoke("check", "--run", "a", "--reference", "a", "--corrected").stdout.startswith("same: ")
 

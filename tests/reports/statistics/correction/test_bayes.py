@@ -28,8 +28,15 @@ def test_the_posterior_is_that_of_a_grid() -> None:
     weight /= weight.sum()
     mean = weight @ points
     found = bayesian_shares(counts, confusion)
+    draws = chains(counts, confusion)[0].reshape(-1, 2)
     assert found.shares[0] == pytest.approx(mean, abs=0.01)  # for two classes both priors are the same
-    assert found.draws[:, 0].std() == pytest.approx(np.sqrt(weight @ (points - mean) ** 2), rel=0.06)
+    assert draws[:, 0].std() == pytest.approx(np.sqrt(weight @ (points - mean) ** 2), rel=0.06)
+
+
+def chains(counts: np.ndarray, confusion: np.ndarray) -> list[np.ndarray]:
+    """The draws under both priors."""
+    both = under_both_priors(counts[None], confusion[None].astype(float), np.random.default_rng(0))
+    return [states[0] for states in both]
 
 
 def posteriors(truths: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -65,7 +72,7 @@ def test_chains_agree_where_many_faces_show_few_expressions() -> None:
     counts = np.random.default_rng(0).multinomial(50_000, confusion / confusion.sum(axis=0) @ truth)
     found = bayesian_shares(counts, confusion)
     assert found.mixing < 1.15
-    jeffreys, sparse = np.split(found.draws, 2)
+    jeffreys, sparse = (states.reshape(-1, 7) for states in chains(counts, confusion))
     assert sparse[:, 1].mean() < 0.7 * jeffreys[:, 1].mean()  # disgust, which is absent
     assert (found.low <= truth).all() and (truth <= found.high).all()
 
