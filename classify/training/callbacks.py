@@ -72,14 +72,15 @@ class Summaries(keras.callbacks.Callback):
 
     Args:
         folder: receives the event files, in ``train`` and ``validation``.
+        done: epochs that are done.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, done: int) -> None:
         super().__init__()
-        self.folder = folder
+        self.folder, self.done = folder, done
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        self.boards = {part: summary_writer(self.folder / part) for part in ("train", "validation")}
+        self.boards = {part: summary_writer(self.folder / part, self.done + 1) for part in ("train", "validation")}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         for name, value in (logs or {}).items():

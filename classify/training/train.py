@@ -131,7 +131,7 @@ def _train(
         files = [
             Best(folder, monitor, scores),
             keras.callbacks.CSVLogger(str(folder / LOG), append=True),
-            Summaries(folder / "tensorboard"),
+            Summaries(folder / "tensorboard", done),
             *callbacks,
         ]
         network.fit(

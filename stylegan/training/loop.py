@@ -232,9 +232,7 @@ class _Records:
         self._before, self._started = done * self._settings.batch_size, time.monotonic()
         self._forget_later_lines()
         with writing(self._events):
-            self._board = summary_writer(self._events)
-            self._board.close()  # it opens again by itself, and then tells TensorBoard from where on steps are void
-        self._board.purge_step = self._before + 1
+            self._board = summary_writer(self._events, self._before + 1)
 
     def _forget_later_lines(self) -> None:
         """Cut the log off after the snapshot; a killed process may have left half a line, too."""

@@ -140,11 +140,10 @@ def test_a_stopped_training_ends_like_one_that_was_not(changes: dict, tmp_path: 
         assert logs[0]["learning_rate"].nunique() > 1  # the plateau was met, so its state had to survive
 
 
-def test_a_training_killed_at_each_of_its_files_ends_the_same(
-    trained: tuple[Path, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_training_killed_at_each_of_its_files_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dies at one file after another, before it gets its name, and torn, or just after."""
-    replace, left, before = os.replace, 0, False
+    wanted, replace, left, before = recipe(epochs=3), os.replace, 0, False
+    scores = train_classifier(FACES, tmp_path / "straight", wanted)
 
     class Killed(BaseException):
         pass
@@ -163,17 +162,17 @@ def test_a_training_killed_at_each_of_its_files_ends_the_same(
     for kills in range(100):
         left, before = kills % 5, bool(kills % 2)
         try:
-            train_classifier(FACES, tmp_path / "killed", recipe())
+            train_classifier(FACES, tmp_path / "killed", wanted)
             break
         except Killed:
             pass
     assert kills > 4
-    (folder, scores), killed = trained, tmp_path / "killed"
-    logs = [pd.read_csv(place / "log.csv").drop(columns="seconds") for place in (folder, killed)]
+    places = tmp_path / "straight", tmp_path / "killed"
+    logs = [pd.read_csv(place / "log.csv").drop(columns="seconds") for place in places]
     pd.testing.assert_frame_equal(*logs, check_exact=True)
-    models = [load_classifier(place / "tiny.keras") for place in (folder, killed)]
+    models = [load_classifier(place / "tiny.keras") for place in places]
     assert np.array_equal(*(model.predict(FACES.images) for model in models))
-    assert json.loads((killed / "tiny.json").read_text())["scores"]["epochs"] == scores["epochs"]
+    assert json.loads((places[1] / "tiny.json").read_text())["scores"]["epochs"] == scores["epochs"]
 
 
 def test_damaged_states_are_one_line(tmp_path: Path) -> None:
