@@ -106,25 +106,20 @@ def test_a_run_grows_and_force_starts_over(tmp_path: Path, invoke: Invoke) -> No
     assert len(list((run / "faces").iterdir())) == 2 and (run / "notes.txt").exists()
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
+def test_what_cannot_start_clears_nothing(tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert invoke(*RUN, "2").returncode == 0
+    before = {path: path.read_bytes() for path in files(tmp_path / "runs")}
+    for wrong in (
         ("generate", "--network", "dcgan-fer2013-48", "--psi-cutoff", "99"),
         ("generate", "--network", "dcgan-fer2013-48", "--want", "happy=1,nothing=1"),
         (*RUN, "2", "--model", "nosuch"),
         (*RUN, "2", "--pictures", "some"),
         (*RUN, "2", "--engine", "ray"),
         ("classify", "--model", "nosuch.keras"),
-    ],
-)
-def test_what_cannot_start_clears_nothing(
-    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, wrong: tuple[str, ...]
-) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    assert invoke(*RUN, "2").returncode == 0
-    before = {path: path.read_bytes() for path in files(tmp_path / "runs")}
-    assert invoke(*wrong, "--force").returncode in (1, 2)
-    assert {path: path.read_bytes() for path in files(tmp_path / "runs")} == before
+    ):
+        assert invoke(*wrong, "--force").returncode in (1, 2), wrong
+        assert {path: path.read_bytes() for path in files(tmp_path / "runs")} == before, wrong
 
 
 def test_what_people_said_goes_with_the_faces_and_stays_without(tmp_path: Path, invoke: Invoke) -> None:
