@@ -16,6 +16,7 @@ from typing import Any
 from ...runtime.errors import DataError, UsageError, first_line
 from ...runtime.files import read_regular
 from ..backend import keras
+from ..bundled import bundled_classifier
 from ..files.bounded import Limits
 from ..files.network import try_first
 from ..files.open import open_keras_model
@@ -68,7 +69,7 @@ def build_model(model: ModelSettings) -> keras.Model:
         shown = ", ".join(f"{key} = {value}" for key, value in options.items())
         raise UsageError(f"{name} cannot be built with {shown} ({first_line(error)})") from error
     if model.weights not in ("none", "imagenet"):
-        _load(backbone, Path(model.weights))
+        _load(backbone, bundled_classifier(model.weights) or Path(model.weights))
     x = backbone.output
     for number, width in enumerate(model.dense, start=1):
         x = keras.layers.Dense(width, activation="relu", kernel_initializer="he_normal", name=f"dense_{number}")(x)
@@ -95,7 +96,10 @@ def _load(backbone: keras.Model, path: Path) -> None:
     The file is a stranger's: it is tried as classifiers are, and what has been checked is what is loaded.
     """
     if not path.is_file():
-        raise DataError(f"{path}: there is no such weights file; give none, imagenet, or a .keras or .h5 file")
+        raise DataError(
+            f"{path}: there is no such weights file; give none, imagenet, a bundled classifier's name, or a "
+            ".keras or .h5 file"
+        )
     try:
         content = read_regular(path)
         if path.suffix == ".keras":

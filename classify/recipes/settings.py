@@ -28,8 +28,8 @@ class ModelSettings:
     Attributes:
         architecture: a function of :data:`fergan.classify.networks.registry.ARCHITECTURES`.
         size: side of the picture that the network sees, pixels; 48x48 faces are resized within the network.
-        weights: ``none`` (random), ``imagenet`` (backbones of ``keras.applications``; fetched once by Keras), or a
-            ``.keras``, ``.weights.h5`` or ``.h5`` file.
+        weights: ``none`` (random), ``imagenet`` (backbones of ``keras.applications``; fetched once by Keras), a
+            bundled classifier's name, or a ``.keras``, ``.weights.h5`` or ``.h5`` file.
         freeze_first: so many layers stay as they are, counted as ``keras.applications`` lists them without their top,
             the input layer included.
         train_last: only so many layers learn, counted likewise from the end; 0 for no limit.

@@ -12,12 +12,6 @@ from ..networks.discriminator import DiscriminatorBlock
 from ..networks.generator import SynthesisBlock
 
 
-def has_fast_bfloat16() -> bool:
-    """Whether this machine's CPU multiplies matrices in bfloat16."""
-    found = torch.cpu.get_capabilities()
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
-
-
 def set_compute_dtype(network: nn.Module, dtype: torch.dtype | None) -> None:
     """Have the blocks above 4x4 compute in ``dtype``; None for that of the weights."""
     for module in network.modules():

@@ -83,5 +83,10 @@ def chosen_recipe(options: ClassifierOptions) -> Recipe:
     recipe = load_recipe(options.recipe, options.overrides)
     names = ("votes_mode", "precision", "epochs", "batch_size", "learning_rate", "patience", "seed")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.precision == "auto":
+        from ...runtime.devices import bfloat16_is_faster, choose_device
+
+        on_cpu = choose_device(options.device).type == "cpu"
+        given["precision"] = "bfloat16" if on_cpu and bfloat16_is_faster() else "float32"
     model = recipe.model if options.weights is None else dataclasses.replace(recipe.model, weights=options.weights)
     return dataclasses.replace(recipe, model=model, training=dataclasses.replace(recipe.training, **given))

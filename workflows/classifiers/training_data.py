@@ -34,7 +34,8 @@ class ClassifierOptions:
         drop_leaks: leave out training rows that are in validation or test too.
         relabel: list of new labels, see :func:`fergan.data.audit.corrections.relabel`.
         votes: FER+'s table, where one set is fer2013.csv.
-        votes_mode, precision, epochs, batch_size, learning_rate, patience, seed: of the training's settings.
+        votes_mode, precision, epochs, batch_size, learning_rate, patience, seed: of the training's settings;
+            ``precision`` may be ``auto`` too.
         weights: of the model's settings.
         teacher: a classifier's name or file, whose answers are mixed into the targets.
         teacher_views: the views in which it judges, see :data:`fergan.classify.evaluation.views.VIEWS`; or

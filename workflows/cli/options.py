@@ -96,7 +96,9 @@ pictures_option = click.option(
     "--data", required=True, metavar="DIR|ZIP|CSV", help="Read the pictures of this folder, zip or fer2013.csv."
 )
 weights_option = click.option(
-    "--weights", metavar="none|imagenet|FILE", help="Start the network's weights from these.  [default: the recipe's]"
+    "--weights",
+    metavar="none|imagenet|FILE|NAME",
+    help="Start the network's weights from these; NAME: a bundled classifier's.  [default: the recipe's]",
 )
 votes_option = click.option("--votes", metavar="CSV", help="Read the votes of FER+, fer2013new.csv.")
 relabel_option = click.option(

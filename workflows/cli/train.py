@@ -54,7 +54,9 @@ def train() -> None:
 )
 @weights_option
 @click.option(
-    "--precision", type=click.Choice(["float32", "bfloat16", "float16"]), help="Compute in this.  [default: float32]"
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "float16", "auto"]),
+    help="Compute in this; auto: bfloat16 on a CPU that is faster at it.  [default: float32]",
 )
 @click.option("--epochs", type=AT_LEAST_ONE, help="Train for this many epochs.  [default: the recipe's]")
 @click.option("--batch-size", type=click.IntRange(2), help="Train on this many faces a step.  [default: the recipe's]")
@@ -115,7 +117,7 @@ def _gan_options(
     channels="1",
     batch=64,
     rate=4e-4,
-    precision="Compute in this; auto: bfloat16 on a CPU that is fast at it.  [default: float32]",
+    precision="Compute in this; auto: bfloat16 on a CPU that is faster at it.  [default: float32]",
 )
 @click.option("--epochs", type=POSITIVE, default=25, help="Train for this many passes over the data.")
 @click.option("--base-channels", type=click.IntRange(4), default=32, help="Set the width of the networks.")
@@ -169,7 +171,7 @@ def _half_lives(ctx: click.Context, option: click.Parameter, text: str | None) -
     channels="3",
     batch=16,
     rate=0.0025,
-    precision="Compute in this; auto: bfloat16 on a CPU that is fast at it, float16 in the top blocks on a GPU.  "
+    precision="Compute in this; auto: bfloat16 on a CPU that is faster at it, float16 in the top blocks on a GPU.  "
     "[default: float32 on a CPU, auto on a GPU]",
 )
 @click.option("--kimg", type=POSITIVE, default=1000, help="Train on this many thousand images.")

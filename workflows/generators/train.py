@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from ...runtime.claims import training_in
-from ...runtime.devices import choose_device
+from ...runtime.devices import bfloat16_is_faster, choose_device
 from ...runtime.distributed import process_group, rank, world_size
 from ...runtime.errors import UsageError, counted
 from ...runtime.files import printable
@@ -23,7 +23,6 @@ from ...stylegan.training.diffaugment import POLICIES
 from ...stylegan.training.feature_judge import FeatureJudge
 from ...stylegan.training.images import TrainingSet, load_training_set
 from ...stylegan.training.loop import LoopSettings, Progress, seeded, train_gan
-from ...stylegan.training.precision import has_fast_bfloat16
 from ...stylegan.training.start import Start, grown, read_start, take_over
 from ...stylegan.training.stylegan2 import StyleGAN2Settings, StyleGAN2Trainer, default_config, default_r1_gamma
 from ...stylegan.zoo import find_checkpoint
@@ -210,7 +209,7 @@ def _precision(wanted: str | None, device: str) -> tuple[bool, str]:
     if device == "cuda" and wanted in (None, "auto"):
         return True, "float32"
     if wanted == "auto":
-        return False, "bfloat16" if has_fast_bfloat16() else "float32"
+        return False, "bfloat16" if bfloat16_is_faster() else "float32"
     return False, wanted or "float32"
 
 

@@ -138,6 +138,12 @@ def test_frozen_batch_normalisation_keeps_its_averages() -> None:
     assert not np.array_equal(last.moving_mean.numpy(), before[1])
 
 
+def test_weights_of_a_bundled_classifier() -> None:
+    names = ("fernet", str(WEIGHTS / "fernet.keras"))
+    named, file = (run(build_model(settings("fernet", weights=name)), FACES) for name in names)
+    assert np.array_equal(named, file)
+
+
 def test_weights_from_a_file(tmp_path: Path) -> None:
     model = settings("cnn-batchnorm")
     trained = build_model(model)
