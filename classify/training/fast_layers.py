@@ -74,20 +74,37 @@ class _Conv2D(keras.layers.Conv2D):
         return self.activation(_nhwc(outputs)) if self.activation is not None else _nhwc(outputs)
 
 
-class _DepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """Computed in float32 whatever the precision: in bfloat16 its gradients take up to eight times as long on a CPU."""
+def _depthwise(layer: Any, inputs: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """[N, H, W, C] -> [N, H, W, C * M] by a kernel [K, K, C, M].
 
+    Computed in float32 whatever the precision: in bfloat16 its gradients take up to eight times as long on a CPU.
+    """
+    x, padding = _nchw(inputs).float(), (0, 0)
+    if layer.padding == "same":
+        x, padding = pad_same(x, layer.kernel_size, layer.strides, layer.dilation_rate)
+    kernel = kernel.float().permute(2, 3, 0, 1).reshape(-1, 1, *layer.kernel_size)
+    kernel = kernel.contiguous(memory_format=torch.channels_last)
+    outputs = F.conv2d(x, kernel, bias, layer.strides, padding, layer.dilation_rate, x.shape[1])
+    return _nhwc(outputs).to(inputs.dtype)
+
+
+class _DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         if self.data_format != "channels_last":
             return super().call(inputs)
-        x, padding = _nchw(inputs).float(), (0, 0)
-        if self.padding == "same":
-            x, padding = pad_same(x, self.kernel_size, self.strides, self.dilation_rate)
-        kernel = torch.as_tensor(self.kernel.value).float().permute(2, 3, 0, 1)
-        kernel = kernel.reshape(-1, 1, *self.kernel_size).contiguous(memory_format=torch.channels_last)
         bias = self.bias.value.float() if self.use_bias else None
-        outputs = F.conv2d(x, kernel, bias, self.strides, padding, self.dilation_rate, x.shape[1])
-        outputs = _nhwc(outputs).to(inputs.dtype)
+        outputs = _depthwise(self, inputs, torch.as_tensor(self.kernel.value), bias)
+        return self.activation(outputs) if self.activation is not None else outputs
+
+
+class _SeparableConv2D(keras.layers.SeparableConv2D):
+    def call(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.data_format != "channels_last":
+            return super().call(inputs)
+        x = _nchw(_depthwise(self, inputs, torch.as_tensor(self.depthwise_kernel.value), None))
+        kernel = torch.as_tensor(self.pointwise_kernel.value).to(x.dtype).permute(3, 2, 0, 1)
+        bias = self.bias.value.to(x.dtype) if self.use_bias else None
+        outputs = _nhwc(F.conv2d(x, kernel.contiguous(memory_format=torch.channels_last), bias))
         return self.activation(outputs) if self.activation is not None else outputs
 
 
@@ -132,6 +149,7 @@ class _MaxPooling2D(keras.layers.MaxPooling2D):
 _FAST: dict[type, Any] = {
     keras.layers.Conv2D: _Conv2D,
     keras.layers.DepthwiseConv2D: _DepthwiseConv2D,
+    keras.layers.SeparableConv2D: _SeparableConv2D,
     keras.layers.BatchNormalization: _BatchNormalization,
     keras.layers.AveragePooling2D: _AveragePooling2D,
     keras.layers.MaxPooling2D: _MaxPooling2D,

@@ -9,6 +9,7 @@ from ..statistics.differences.ranking import Ranking, Row
 
 HEADINGS = (
     "Model",
+    "Training",
     "Parameters",
     "MACs",
     "Accuracy (95 %)",
@@ -23,7 +24,8 @@ HEADINGS = (
 NOTE = (
     "Accuracy of a single view with Wilson's 95 % interval; of the mean of several views where that was evaluated; "
     "without the faces that the training rows hold too. p: McNemar's exact test of the single views' answers against "
-    "the first row's, face by face. Faces/s as measured by each evaluation: compare them only from one machine."
+    "the first row's, face by face. Training as the model's card tells it; short: fewer epochs than its recipe asks. "
+    "Faces/s as measured by each evaluation: compare them only from one machine."
 )
 
 
@@ -41,7 +43,8 @@ def texts(row: Row) -> list[str]:
     if row.several is not None:
         several += f", {row.views}"
     return [
-        printable(row.name, 60) + (" (short run)" if row.short_run else ""),
+        printable(row.name, 60),
+        _training(row),
         EN_DASH if row.parameters is None else _short(row.parameters),
         EN_DASH if row.macs is None else _short(row.macs),
         _accuracy(row.single),
@@ -81,6 +84,12 @@ def leaderboard_page(rankings: Sequence[Ranking], created: str) -> str:
         headings=HEADINGS,
         note=NOTE,
     )
+
+
+def _training(row: Row) -> str:
+    parts = [] if row.epochs is None else [plural(row.epochs, "epoch")]
+    parts += [] if row.seconds is None else [f"{row.seconds / 3600:.1f}{NBSP}h"]
+    return ", ".join(parts + ["short run"] * row.short_run) or EN_DASH
 
 
 def _accuracy(one: Mapping[str, float] | None) -> str:

@@ -136,7 +136,16 @@ def _model_facts(classifier: Classifier, network: Any) -> dict[str, Any]:
         "parameters": None if network is None else int(network.count_params()),
         "macs": None if network is None else int(multiply_adds(network)),
         "short_run": bool(classifier.card.get("short_run", False)),
+        "epochs": _positive(classifier.card, "epochs"),
+        "seconds": _positive(classifier.card, "seconds"),
     }
+
+
+def _positive(card: Mapping[str, Any], name: str) -> int | None:
+    """A count that a card, which may be anybody's, gives of the training."""
+    scores = card.get("scores")
+    value = scores.get(name) if isinstance(scores, dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _data_facts(paths: Sequence[str], split: str, faces: FaceSet, answers: Answers) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class Row:
     name: str
     sha256: str
     short_run: bool
+    epochs: int | None
+    seconds: int | None
     parameters: int | None
     macs: int | None
     single: Mapping[str, float]
@@ -98,6 +100,8 @@ def _row(entry: Entry, best: Entry) -> Row:
         name=data["model"]["name"],
         sha256=data["model"]["sha256"],
         short_run=data["model"]["short_run"],
+        epochs=data["model"].get("epochs"),
+        seconds=data["model"].get("seconds"),
         parameters=data["model"]["parameters"],
         macs=data["model"]["macs"],
         single=single["accuracy"],

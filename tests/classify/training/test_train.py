@@ -218,6 +218,7 @@ def test_fast_layers_are_the_stock_layers() -> None:
     y = layers.AveragePooling2D(2, padding="same")(y)
     x = layers.Add()([y, layers.AveragePooling2D(2)(x)])
     x = layers.DepthwiseConv2D(3, 2, padding="same", depth_multiplier=2, activation="relu")(x)
+    x = layers.SeparableConv2D(6, 3, padding="same", depth_multiplier=2, activation="relu")(x)
     x = layers.MaxPooling2D(3, 2, padding="same")(layers.Conv2D(4, 4, padding="same")(x))
     model = keras.Model(pixels, layers.Flatten()(x))
     fast = fast_clone(model)

@@ -56,6 +56,8 @@ def make_model(name: str) -> dict:
         "parameters": 1_234_567,
         "macs": 33_000_000,
         "short_run": False,
+        "epochs": 40,
+        "seconds": 5140,
     }
 
 
@@ -197,14 +199,16 @@ def test_models_are_ranked_on_the_same_faces_only() -> None:
     best, other = _entry("b|est", list(range(30))), _entry("other", list(range(25)) + [35, 36])
     apart = _entry("apart", list(range(40)), "cd" * 32)
     short = _entry("short", [0])
-    short.data["model"]["short_run"] = True  # type: ignore[index]
+    short.data["model"] |= {"short_run": True, "epochs": 1, "seconds": None}  # type: ignore[index]
+    del other.data["model"]["epochs"], other.data["model"]["seconds"]  # type: ignore[attr-defined]
     tables = rank([other, best, apart, short])
     assert [[row.name for row in table.rows] for table in tables] == [["b|est", "other", "short"], ["apart"]]
     first, second, third = tables[0].rows
     assert first.p_value is None and (second.better, second.worse) == (2, 5)
     assert second.p_value == pytest.approx(mcnemar(2, 5)) and third.worse == 29
     text = leaderboard_markdown(tables)
-    assert "b\\|est" in text and "short (short run)" in text and text.count("## ") == 2
+    assert "| b\\|est | 40\u00a0epochs, 1.4\u00a0h |" in text and "| other | – |" in text
+    assert "| short | 1\u00a0epoch, short run |" in text and text.count("## ") == 2
     json.dumps(leaderboard_data(tables), allow_nan=False)
     assert_self_contained(leaderboard_page(tables, "today"))
     again = copy.deepcopy(best.data)
