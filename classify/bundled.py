@@ -5,7 +5,7 @@ from pathlib import Path
 WEIGHTS = Path(__file__).parent / "weights"
 DEFAULT = "fernet-distilled"
 """Who judges where nobody is named."""
-BEST = "fernet-ensemble"
+BEST = "fernet-efficientnet"
 """The one with the best probabilities and, over ten views, the most accurate; also called ``best``. It takes longer."""
 YARDSTICK = "fernet"
 """The one in whose features pictures are compared; it stays, so that such scores stay comparable."""
