@@ -29,6 +29,12 @@ class Plan:
     faces_then: Floats
     answers: Ints
 
+    @property
+    def answers_at_most(self) -> int:
+        """Answers for a share of one half, the hardest: they suffice whatever the shares are."""
+        z = NormalDist().inv_cdf(0.5 + self.level / 2)
+        return int(np.ceil(0.25 * (z / self.target) ** 2))
+
 
 def plan(
     classes: Sequence[str],
