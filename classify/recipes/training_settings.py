@@ -101,6 +101,8 @@ class TrainingSettings:
         votes_weight: weight of the auxiliary head.
         teacher_weight: share of a teacher's probabilities in the targets of the labels, where there is a teacher.
         teacher_temperature: softens the teacher's probabilities (Hinton et al. 2015, arXiv:1503.02531); 1 leaves them.
+        teacher_cycle: a teacher that judges what the student sees is shown this many epochs; then their batches come
+            again, and its answers are remembered, at ``4 * classes`` bytes a face and epoch; 0: no batch comes twice.
         ema: momentum of the exponential moving average of the weights, which is what is validated and kept; 0: none.
             The first steps have a lower one (:func:`.optimizers.ema_momentum`).
         patience: epochs without a better validation accuracy after which training stops early.
@@ -135,6 +137,7 @@ class TrainingSettings:
     votes_weight: float = 1.0
     teacher_weight: float = 0.7
     teacher_temperature: float = 1.5
+    teacher_cycle: int = 0
     ema: float = 0.998
     patience: int = 15
     precision: str = "float32"
@@ -156,7 +159,10 @@ class TrainingSettings:
             (
                 0,
                 None,
-                ("warmup_epochs", "weight_decay", "l1", "l2", "clip_norm", "focal_gamma", "votes_weight", "seed"),
+                (
+                    *("warmup_epochs", "weight_decay", "l1", "l2", "clip_norm"),
+                    *("focal_gamma", "votes_weight", "teacher_cycle", "seed"),
+                ),
             ),
             (0.01, None, ("teacher_temperature",)),
             (0, 1, ("teacher_weight", "decay", "momentum", "label_smoothing")),

@@ -72,6 +72,7 @@ class Batches(keras.utils.PyDataset):
         self.targets = []
         self.has_votes = None
         self.teacher = teacher if isinstance(teacher, Classifier) else None
+        self.remembered: dict[tuple[int, int], np.ndarray] = {}
         if not self.by_votes:
             classes = len(faces.label_names)
             one_hot = torch.nn.functional.one_hot(torch.from_numpy(faces.labels), classes).float()
@@ -88,6 +89,9 @@ class Batches(keras.utils.PyDataset):
         if epoch == self.epoch:
             return
         self.epoch = epoch
+        if self.teacher is not None and self.settings.teacher_cycle:
+            epoch %= self.settings.teacher_cycle
+        self.drawn = epoch
         self.order = torch.from_numpy(np.random.default_rng((self.settings.seed, epoch)).permutation(len(self.images)))
         if self.votes is not None and self.by_votes and (self.settings.votes_mode == "probability" or not self.targets):
             seed = int(np.random.SeedSequence((self.settings.seed, epoch, 1)).generate_state(1)[0])
@@ -100,14 +104,13 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         size = self.settings.batch_size
         rows = self.order[index * size : (index + 1) * size][rank() :: world_size()].to(self.device)
-        state = np.random.SeedSequence((self.settings.seed, self.epoch, index, rank())).generate_state(1)
+        state = np.random.SeedSequence((self.settings.seed, self.drawn, index, rank())).generate_state(1)
         generator = torch.Generator(self.device).manual_seed(int(state[0]))
         images, targets = augment(
             self.images[rows].float(), [target[rows] for target in self.targets], self.settings.augmentation, generator
         )
         if self.teacher is not None:
-            seen = images[:, 0].round().to(torch.uint8).cpu().numpy()
-            targets[0] = self._taught(targets[0], self.teacher.predict(seen))
+            targets[0] = self._taught(targets[0], self._answers(self.teacher, images, index))
         images = images.permute(0, 2, 3, 1)
         if self.has_votes is None:
             return images, targets[0]
@@ -116,6 +119,14 @@ class Batches(keras.utils.PyDataset):
             {"expression": targets[0], "votes": targets[1]},
             {"expression": torch.ones(len(rows), device=self.device), "votes": self.has_votes[rows]},
         )
+
+    def _answers(self, teacher: Classifier, images: torch.Tensor, index: int) -> np.ndarray:
+        answers = self.remembered.get((self.drawn, index))
+        if answers is None:
+            answers = teacher.predict(images[:, 0].round().to(torch.uint8).cpu().numpy())
+            if self.settings.teacher_cycle:
+                self.remembered[self.drawn, index] = answers
+        return answers
 
     def _taught(self, targets: torch.Tensor, answers: np.ndarray) -> torch.Tensor:
         """The targets with the teacher's share of its probabilities, softened, in them."""

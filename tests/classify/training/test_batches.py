@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 from fergan.classify.classifier import load_classifier
 from fergan.classify.recipes import Augmentation, TrainingSettings
@@ -40,3 +41,18 @@ def test_a_teacher_judges_what_the_student_sees() -> None:
     assert torch.equal(shown, same)
     answers = teacher.predict(shown[..., 0].round().to(torch.uint8).numpy())
     np.testing.assert_allclose(targets, 0.25 * without.numpy() + 0.75 * answers, atol=1e-5)
+
+
+def test_a_teacher_is_not_asked_again_about_batches_that_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher = load_classifier("fernet", device="cpu")
+    asked: list[int] = []
+    monkeypatch.setattr(teacher, "predict", lambda faces: asked.append(len(faces)) or np.eye(7, dtype=np.float32)[:4])
+    images = np.random.default_rng(0).integers(0, 256, (8, 48, 48), dtype=np.uint8)
+    faces = FaceSet(images, np.arange(8) % 7, np.full(8, "Training"), FER2013)
+    batches = Batches(faces, None, TrainingSettings(batch_size=4, teacher_cycle=2), teacher=teacher)
+    seen = []
+    for epoch in range(3):
+        batches.start_epoch(epoch)
+        seen.append(torch.cat([batches[index][part].flatten() for index in (0, 1) for part in (0, 1)]))
+    assert asked == [4, 4, 4, 4]
+    assert torch.equal(seen[2], seen[0]) and not torch.equal(seen[1], seen[0])
