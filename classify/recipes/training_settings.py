@@ -102,7 +102,7 @@ class TrainingSettings:
         teacher_weight: share of a teacher's probabilities in the targets of the labels, where there is a teacher.
         teacher_temperature: softens the teacher's probabilities (Hinton et al. 2015, arXiv:1503.02531); 1 leaves them.
         teacher_cycle: a teacher that judges what the student sees is shown this many epochs; then their batches come
-            again, and its answers are remembered, at ``4 * classes`` bytes a face and epoch; 0: no batch comes twice.
+            again, and its answers are kept, at ``4 * classes`` bytes a face and epoch; 0: no batch comes twice.
         ema: momentum of the exponential moving average of the weights, which is what is validated and kept; 0: none.
             The first steps have a lower one (:func:`.optimizers.ema_momentum`).
         patience: epochs without a better validation accuracy after which training stops early.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ...data.labels import FERPLUS
 from ...data.readers.ferplus import ferplus_targets
 from ...runtime.distributed import rank, world_size
 from ...runtime.errors import DataError
+from ...runtime.files import make_folder, npz_bytes, read_npz, write_atomically
 from ..backend import keras
 from ..classifier import Classifier
 from ..recipes import TrainingSettings
@@ -45,7 +47,8 @@ def with_voted_labels(faces: FaceSet, votes: np.ndarray, mode: str) -> tuple[Fac
 class Batches(keras.utils.PyDataset):
     """A batch is a pure function of seed, epoch and position, so a resume repeats it; of several processes each has its
     share of every batch. ``votes`` are float32 [N, 10]; a ``teacher`` is its probabilities, float32 [N, K], or a
-    classifier that judges every batch as the student sees it, changed and mixed (Beyer et al. 2022, arXiv:2106.05237).
+    classifier that judges every batch as the student sees it, changed and mixed (Beyer et al. 2022, arXiv:2106.05237);
+    what it says of an epoch that comes again is kept in ``folder``, for a resume too.
 
     Raises:
         DataError: a mode of votes that replaces the labels, and faces that do not have FER+'s
@@ -59,9 +62,10 @@ class Batches(keras.utils.PyDataset):
         settings: TrainingSettings,
         device: str = "cpu",
         teacher: np.ndarray | Classifier | None = None,
+        folder: Path | None = None,
     ) -> None:
         super().__init__()
-        self.settings, self.device = settings, torch.device(device)
+        self.settings, self.device, self.folder = settings, torch.device(device), folder
         self.images = torch.from_numpy(faces.images)[:, None].to(self.device)
         self.votes = votes
         self.by_votes = votes is not None and settings.votes_mode != "auxiliary"
@@ -72,7 +76,8 @@ class Batches(keras.utils.PyDataset):
         self.targets = []
         self.has_votes = None
         self.teacher = teacher if isinstance(teacher, Classifier) else None
-        self.remembered: dict[tuple[int, int], np.ndarray] = {}
+        self.remembered: dict[int, list[np.ndarray]] = {}
+        """The teacher's answers to the first batches, or all, of an epoch that comes again."""
         if not self.by_votes:
             classes = len(faces.label_names)
             one_hot = torch.nn.functional.one_hot(torch.from_numpy(faces.labels), classes).float()
@@ -121,12 +126,28 @@ class Batches(keras.utils.PyDataset):
         )
 
     def _answers(self, teacher: Classifier, images: torch.Tensor, index: int) -> np.ndarray:
-        answers = self.remembered.get((self.drawn, index))
-        if answers is None:
-            answers = teacher.predict(images[:, 0].round().to(torch.uint8).cpu().numpy())
-            if self.settings.teacher_cycle:
-                self.remembered[self.drawn, index] = answers
+        again = bool(self.settings.teacher_cycle)
+        known = self._remembered() if again else []
+        if index < len(known):
+            return known[index]
+        answers = teacher.predict(images[:, 0].round().to(torch.uint8).cpu().numpy())
+        if again and index == len(known):
+            known.append(answers)
+            if self.folder is not None and len(known) == len(self):
+                make_folder(self.folder)
+                write_atomically(self._answers_file, npz_bytes(answers=np.stack(known)))
         return answers
+
+    def _remembered(self) -> list[np.ndarray]:
+        if self.drawn not in self.remembered:
+            kept = self.folder is not None and self._answers_file.exists()
+            self.remembered[self.drawn] = list(read_npz(self._answers_file)["answers"]) if kept else []
+        return self.remembered[self.drawn]
+
+    @property
+    def _answers_file(self) -> Path:
+        assert self.folder is not None
+        return self.folder / f"epoch{self.drawn + 1}.process{rank() + 1}of{world_size()}.npz"
 
     def _taught(self, targets: torch.Tensor, answers: np.ndarray) -> torch.Tensor:
         """The targets with the teacher's share of its probabilities, softened, in them."""

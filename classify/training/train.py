@@ -114,7 +114,7 @@ def _train(
     second_head = votes is not None and settings.votes_mode == "auxiliary"
     network = training_network(plain, classes, second_head, settings)
     answers = teacher[roles == "train"] if isinstance(teacher, np.ndarray) else teacher
-    batches = Batches(fitted, fitted_votes, settings, device, answers)
+    batches = Batches(fitted, fitted_votes, settings, device, answers, folder / "teacher")
     learning_rate = LearningRate(settings, len(batches), recipe.model.phase_one_epochs, recipe.model.head_learning_rate)
     # phase 2 first: the optimizer has to know all weights that will ever learn
     set_trainable(network, recipe.model, 2)

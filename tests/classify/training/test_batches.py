@@ -1,6 +1,7 @@
 """What a batch's targets are made of."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,16 +44,27 @@ def test_a_teacher_judges_what_the_student_sees() -> None:
     np.testing.assert_allclose(targets, 0.25 * without.numpy() + 0.75 * answers, atol=1e-5)
 
 
-def test_a_teacher_is_not_asked_again_about_batches_that_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_teacher_is_not_asked_again_about_batches_that_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     teacher = load_classifier("fernet", device="cpu")
     asked: list[int] = []
     monkeypatch.setattr(teacher, "predict", lambda faces: asked.append(len(faces)) or np.eye(7, dtype=np.float32)[:4])
     images = np.random.default_rng(0).integers(0, 256, (8, 48, 48), dtype=np.uint8)
     faces = FaceSet(images, np.arange(8) % 7, np.full(8, "Training"), FER2013)
-    batches = Batches(faces, None, TrainingSettings(batch_size=4, teacher_cycle=2), teacher=teacher)
+    settings = TrainingSettings(batch_size=4, teacher_cycle=2)
+    batches = Batches(faces, None, settings, teacher=teacher, folder=tmp_path / "teacher")
     seen = []
     for epoch in range(3):
         batches.start_epoch(epoch)
         seen.append(torch.cat([batches[index][part].flatten() for index in (0, 1) for part in (0, 1)]))
     assert asked == [4, 4, 4, 4]
     assert torch.equal(seen[2], seen[0]) and not torch.equal(seen[1], seen[0])
+
+    batches.start_epoch(1)
+    resumed = Batches(faces, None, settings, teacher=teacher, folder=tmp_path / "teacher")
+    resumed.start_epoch(3)
+    for index in (0, 1):
+        for old, new in zip(batches[index], resumed[index], strict=True):
+            assert torch.equal(old, new)
+    assert asked == [4, 4, 4, 4]
