@@ -32,6 +32,8 @@ def main(folder: Path) -> None:
         model = keras.saving.load_model(job["source"], compile=False)
     except Exception as error:  # of almost any type
         sys.exit(f"Keras {keras.__version__} on TensorFlow cannot load it ({first_line(error)})")
+    if isinstance(model.output, list | dict) and len(model.outputs) == 1:
+        model = keras.Model(model.inputs, model.outputs[0], name=model.name)
     try:
         outputs = (_savedmodel if job["format"] == "savedmodel" else _onnx)(model, job, inputs, faces)
     except Exception as error:  # conversions fail in as many ways as there are layers

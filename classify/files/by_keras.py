@@ -116,12 +116,16 @@ class KerasFormat:
 
 
 def _load(copy: Path, content: bytes, device: str) -> keras.Model:
+    """The model; one output that is alone in a list or a dict comes out of it."""
     from ..backend import keras
 
     with keras.device("meta"):  # shapes without memory
         _check_size(keras.saving.load_model(copy, compile=False), len(content))
     with keras.device(device):
-        return keras.saving.load_model(copy, compile=False)
+        model = keras.saving.load_model(copy, compile=False)
+        if isinstance(model.output, list | dict) and len(model.outputs) == 1:
+            return keras.Model(model.inputs, model.outputs[0], name=model.name)
+        return model
 
 
 class _KerasNetwork:

@@ -149,6 +149,8 @@ def _counted_from_zero(config: dict[str, Any]) -> dict[str, Any]:
         if isinstance(tensor, Mapping) and "keras_history" in tensor.get("config", {})
     ]
     outputs = config["output_layers"]
+    if isinstance(outputs, Mapping):
+        outputs = list(outputs.values())
     one = len(outputs) == 3 and isinstance(outputs[0], str)
     outputs = [list(output) for output in ([outputs] if one else outputs)]
     calls = {layer["config"].get("name"): len(layer["inbound_nodes"]) for layer in config["layers"] if is_model(layer)}

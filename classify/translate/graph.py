@@ -206,9 +206,9 @@ def _last_layer(model: Mapping[str, Any]) -> str:
 
 
 def _one(layers: Any, with_node: bool = False) -> Any:
-    """The only input or output of a model, [name, node, tensor] or a list of one such."""
+    """The only input or output of a model, [name, node, tensor] or a list or dict of one such."""
     if len(layers) == 1:
-        (layers,) = layers
+        (layers,) = layers.values() if isinstance(layers, dict) else layers
     if isinstance(layers, dict) or len(layers) != 3 or not isinstance(layers[0], str) or layers[2] != 0:
         raise Untranslatable("has several inputs or outputs")
     return (layers[0], layers[1]) if with_node else layers[0]

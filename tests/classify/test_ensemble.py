@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from fergan.classify import Classifier, load_classifier, save_classifier
 from fergan.classify.backend import keras
-from fergan.classify.ensemble import fit_stack, in_order_of, soft_vote, stacked
+from fergan.classify.ensemble import fit_stack, in_order_of, mean_weights, soft_vote, stacked
 from fergan.runtime.errors import DataError, UsageError
 from fergan.workflows.cli.main import cli
 
@@ -23,7 +23,9 @@ def save(folder: Path, name: str, shape: tuple[int, int, int], last: str | None 
     pixels = keras.Input(shape)
     x = L.LayerNormalization(axis=[1, 2, 3])(pixels)
     x = L.GlobalMaxPooling2D()(L.Conv2D(4, 5, strides=4)(x))
-    model = keras.Model(pixels, L.Dense(3, activation=last)(x), name="same_name")
+    output = L.Dense(3, activation=last)(x)
+    given = {"second": [output], "third": {"answer": output}}.get(name, output)  # Keras calls each of them one output
+    model = keras.Model(pixels, given, name="same_name")
     path = folder / f"{name}.keras"
     save_classifier(model, path, {"labels": list(LABELS), **card})
     return str(path)
@@ -99,6 +101,45 @@ def test_members_must_fit(members: list[str], tmp_path: Path) -> None:
     classifier.engine = "onnxruntime"
     with pytest.raises(DataError, match="must be Keras files"):
         soft_vote([classifier, classifier])
+
+
+def test_a_mean_of_weights_is_one_network_and_only_of_one_kind(members: list[str], tmp_path: Path) -> None:
+    keras.utils.set_random_seed(5)
+    trained = []
+    for number, name in enumerate(("a", "b")):
+        network = keras.saving.load_model(members[0])
+        network.set_weights(
+            [w + number + np.random.default_rng(number).normal(size=w.shape) for w in network.get_weights()]
+        )
+        save_classifier(network, tmp_path / f"{name}.keras", {"labels": list(LABELS)})
+        trained.append(network.get_weights())
+    given = [str(tmp_path / "a.keras"), str(tmp_path / "b.keras")]
+    mean = mean_weights(opened(given), [1, 3])
+    for found, first, second in zip(mean.get_weights(), *trained, strict=True):
+        np.testing.assert_allclose(found, 0.25 * first + 0.75 * second, atol=1e-6)
+    assert len(mean.layers) == len(network.layers)
+    for other in (members[1], save(tmp_path, "order", (48, 48, 1), labels=list(LABELS[::-1]))):
+        with pytest.raises(DataError, match="is not the network of .*a.keras"):
+            mean_weights(opened([given[0], other]))
+
+    data, out = tmp_path / "faces.csv", tmp_path / "soup.keras"
+    table = {"emotion": [0, 3, 6, 3] * 10, "pixels": [" ".join(map(str, face.ravel())) for face in FACES]}
+    pd.DataFrame({**table, "Usage": ["Training"] * 24 + ["PublicTest"] * 16}).to_csv(data, index=False)
+    options = ["--average-weights", "--shares", "1,3", "--data", str(data), "--out", str(out)]
+    arguments = ["ensemble", *[text for path in given for text in ("--model", path)], *options]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, (result.output, result.exception)
+    soup = load_classifier(out, "cpu")
+    answers = mean.predict(FACES[24:, ..., None].astype(np.float32), verbose=0)
+    np.testing.assert_allclose(soup.predict(FACES[24:]), answers, atol=2e-6)
+    with np.load(out.with_suffix(".validation.npz")) as stored:
+        np.testing.assert_allclose(stored["probabilities"], answers, atol=2e-6)
+    with np.load(out.with_suffix(".features.npz")) as stored:
+        features = soup.features(FACES[:24])
+        codes = np.array([0, 1, 2, 1] * 6)
+        expected = [features[codes == code].mean(axis=0) for code in range(3)]
+        np.testing.assert_allclose(stored["means"], expected, atol=1e-5)
+        assert len(stored["validation_distances"]) == 16
 
 
 def test_what_is_known_of_an_older_model_of_the_name_goes(tmp_path: Path) -> None:

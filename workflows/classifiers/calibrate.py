@@ -156,20 +156,25 @@ def _card(
     return {**classifier.full_card(), "view": "48", "calibration": fit, "scores": scores}
 
 
+def coded_faces(data: Sequence[str], labels: Sequence[str]) -> tuple[FaceSet, np.ndarray]:
+    """All rows of data sets, and their classes as places in ``labels``, -1 for others."""
+    faces = merge([read_faces(path) for path in data], "all")
+    known = [canonical_label(label) for label in labels]
+    place = np.array([known.index(label) if label in known else -1 for label in faces.label_names])
+    return faces, place[faces.labels]
+
+
 def validation_faces(
     data: Sequence[str], labels: tuple[str, ...]
 ) -> tuple[FaceSet, np.ndarray, str, np.ndarray | None]:
     """The validation rows with a class that the model knows, their classes in its order, what to call them, and which
     have copies among the training rows."""
-    faces = merge([read_faces(path) for path in data], "all")
-    known = [canonical_label(label) for label in labels]
-    place = np.array([known.index(label) if label in known else -1 for label in faces.label_names])
-    codes = place[faces.labels]
+    faces, codes = coded_faces(data, labels)
     rows = (role(faces.usage) == "validation") & (codes >= 0)
     if rows.sum() < 2:
         raise DataError(
             f"{printable(', '.join(data))}: has no validation rows (PublicTest, or validation) of the classes "
-            f"{', '.join(known)}, on which the model was not fitted"
+            f"{', '.join(map(canonical_label, labels))}, on which the model was not fitted"
         )
     splits = " + ".join(sorted(set(faces.usage[rows].tolist())))
     copies = copies_in_training(faces, rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,14 @@ import numpy as np
 
 from ...classify.card import described
 from ...classify.classifier import Classifier, load_classifier
-from ...classify.ensemble import fit_stack, in_order_of, soft_vote, stacked
+from ...classify.ensemble import fit_stack, in_order_of, mean_weights, soft_vote, stacked
 from ...classify.evaluation.scores import summary
+from ...classify.feature_reference import write_feature_reference
 from ...classify.saving import save_classifier, validation_bytes
+from ...data.face_set import role
 from ...runtime.errors import UsageError
 from ...runtime.files import write_atomically
-from .calibrate import validation_faces
+from .calibrate import coded_faces, validation_faces
 
 
 def make_ensemble(
@@ -24,6 +28,7 @@ def make_ensemble(
     *,
     weights: Sequence[float] | None = None,
     stack: bool = False,
+    average_weights: bool = False,
     data: str | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
@@ -31,9 +36,11 @@ def make_ensemble(
 
     Args:
         models: Keras files with their ``.json``, or names of bundled classifiers.
-        out: the new ``.keras`` file; ``NAME.json`` and, with data, ``NAME.validation.npz`` are written beside it.
+        out: the new ``.keras`` file; ``NAME.json`` and, with data, ``NAME.validation.npz`` are written beside it, and
+            ``NAME.features.npz`` where the last member has it or, of a mean of weights, the data have training faces.
         weights: of a soft vote; None for equal ones.
         stack: fit a layer over the members in place of a vote, on the validation faces of ``data``.
+        average_weights: make one network of the mean of the members' weights in place of a vote.
         data: labelled faces; the ensemble's scores on their validation split are recorded.
         device: where the members judge them.
 
@@ -48,32 +55,46 @@ def make_ensemble(
         raise UsageError("--stack fits a layer on labelled faces; name them with --data")
     if stack and weights is not None:
         raise UsageError("--stack and --shares exclude each other; the fitted layer has weights of its own")
+    if stack and average_weights:
+        raise UsageError("--stack and --average-weights exclude each other; the one is a layer over several networks")
     members = [load_classifier(model, device, view="48") for model in models]
     labels = members[0].labels
-    card = _card(members, weights, stack)
+    card = _card(members, weights, "stacked" if stack else "mean of weights" if average_weights else "soft vote")
+    if average_weights:
+        card |= {key: members[0].card[key] for key in ("input_range", "outputs") if key in members[0].card}
+    join = mean_weights if average_weights else soft_vote
     if data is None:
-        save_classifier(soft_vote(members, weights), out, card)
+        save_classifier(join(members, weights), out, card)
         return card
     chosen, codes, name, leaks = validation_faces([data], labels)
     faces, split = chosen.images, str(chosen.usage[0])
-    if stack:
-        answers = [in_order_of(labels, member, member.predict(faces)) for member in members]
+    model = None if stack else join(members, weights)
+    answers = [in_order_of(labels, member, member.predict(faces)) for member in members]
+    if model is None:
         fitted = fit_stack(answers, codes, labels)
         model, probabilities = stacked(members, fitted), fitted.cross_fitted
+    elif average_weights:
+        with tempfile.TemporaryDirectory() as folder:
+            save_classifier(model, draft := Path(folder) / out.name, card)
+            probabilities = load_classifier(draft, device).predict(faces)
     else:
-        model = soft_vote(members, weights)
         shares = np.ones(len(members)) if weights is None else np.asarray(weights, np.float64)
-        answers = [in_order_of(labels, member, member.predict(faces)) for member in members]
         probabilities = np.average(answers, axis=0, weights=shares).astype(np.float32)
     card["scores"] = _scores(probabilities, codes, answers, split, stack)
     save_classifier(model, out, card, validation_bytes(codes, probabilities, name, leaks))
-    _keep_feature_reference(out, members[-1])
+    if average_weights:
+        everything, places = coded_faces([data], labels)
+        rows = (role(everything.usage) == "train") & (places >= 0)
+        training = dataclasses.replace(everything.take(rows), labels=places[rows])
+        write_feature_reference(out, load_classifier(out, device), training, chosen)
+    else:
+        _keep_feature_reference(out, members[-1])
     return card
 
 
-def _card(members: Sequence[Classifier], weights: Sequence[float] | None, stack: bool) -> dict[str, Any]:
+def _card(members: Sequence[Classifier], weights: Sequence[float] | None, method: str) -> dict[str, Any]:
     """The card before any face is judged."""
-    ensemble: dict[str, Any] = {"method": "stacked" if stack else "soft vote"}
+    ensemble: dict[str, Any] = {"method": method}
     if weights is not None:
         ensemble["weights"] = list(weights)
     ensemble["members"] = [described(member.name, member.sha256, member.card) for member in members]

@@ -22,18 +22,31 @@ from .options import device_option, refuse_existing, replace_option
 )
 @click.option("--stack", is_flag=True, help="Fit a softmax layer over the members on --data's validation faces.")
 @click.option(
+    "--average-weights",
+    is_flag=True,
+    help="Make one network of the mean of the members' weights. They must have begun from common weights.",
+)
+@click.option(
     "--data", metavar="PATH|LABEL=PATH", help="Read this data set, and record the scores on its validation split."
 )
 @click.option("--out", required=True, metavar="FILE", help="Write the new .keras file.")
 @replace_option
 @device_option
 def ensemble(
-    models: tuple[str, ...], shares: str | None, stack: bool, data: str | None, out: str, force: bool, device: str
+    models: tuple[str, ...],
+    shares: str | None,
+    stack: bool,
+    average_weights: bool,
+    data: str | None,
+    out: str,
+    force: bool,
+    device: str,
 ) -> None:
     """Make several classifiers one file that is used like any other.
 
     Their probabilities are averaged, or, with --stack, mixed by a layer that is fitted on labelled faces; its score is
-    cross-fitted, so that no face is judged by a layer that has seen it.
+    cross-fitted, so that no face is judged by a layer that has seen it. With --average-weights they become one network
+    ("model soup"), which takes no longer than one of them.
     """
     try:
         weights = None if shares is None else [float(part) for part in shares.split(",")]
@@ -42,7 +55,9 @@ def ensemble(
     refuse_existing(out, force)
     from ..classifiers.ensemble import make_ensemble
 
-    card = make_ensemble(models, out, weights=weights, stack=stack, data=data, device=device)
+    card = make_ensemble(
+        models, out, weights=weights, stack=stack, average_weights=average_weights, data=data, device=device
+    )
     scores = card.get("scores")
     if scores:
         how = "cross-fitted accuracy" if stack else "accuracy"

@@ -23,12 +23,12 @@ FACES = RNG.integers(0, 256, (40, 48, 48), np.uint8)
 
 
 def _rgb_model(path: Path) -> Path:
-    """64 pixels, RGB, scaled as for ImageNet, logits: somebody else's kind of network."""
+    """64 pixels, RGB, scaled as for ImageNet, logits in a dict: somebody else's kind of network."""
     keras.utils.set_random_seed(1)
     image = keras.Input((64, 64, 3), name="image")
     x = keras.layers.Conv2D(4, 5, strides=2, padding="same", activation="gelu")(image)
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, strides=2, activation="relu")(x))
-    model = keras.Model(image, keras.layers.Dense(3, name="scores")(x))
+    model = keras.Model(image, {"scores": keras.layers.Dense(3, name="scores")(x)})
     facts = {"labels": ["happy", "sad", "neutral"], "input_range": "imagenet", "outputs": "logits"}
     save_classifier(model, path.with_suffix(".keras"), facts)
     if path.suffix == ".h5":
