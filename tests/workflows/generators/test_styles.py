@@ -184,7 +184,8 @@ def test_a_sweep_makes_and_reports_the_same_seeds_at_each_psi(tmp_path: Path, ne
             assert share["share"] == pytest.approx(k / 40)
             if k not in (1, 2):  # whose lower limit is another
                 assert share["low"] == pytest.approx((k + z * z / 2 - half) / (40 + z * z), abs=1e-9)
-            assert share["high"] == pytest.approx((k + z * z / 2 + half) / (40 + z * z), abs=1e-9)
+            if 40 - k not in (1, 2):  # likewise the upper one
+                assert share["high"] == pytest.approx((k + z * z / 2 + half) / (40 + z * z), abs=1e-9)
     page = (run / "report.html").read_text()
     assert "Truncation sweep" in page
     assert "0.125, 0.25, 1.0" in page
