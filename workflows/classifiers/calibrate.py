@@ -109,7 +109,7 @@ def run_calibration(
             f"{printable(classifier.source)}: cannot be calibrated: it has outputs that are not labels (valence, "
             "arousal)"
         )
-    faces, codes, name, leaks = validation_faces(data, classifier.labels)
+    faces, codes, name, leaks = validation_faces(*coded_faces(data, classifier.labels), data, classifier.labels)
     logits = classifier.card.get("outputs") == "logits"
     try:
         network = classifier.keras_model()
@@ -157,7 +157,7 @@ def _card(
 
 
 def coded_faces(data: Sequence[str], labels: Sequence[str]) -> tuple[FaceSet, np.ndarray]:
-    """All rows of data sets, and their classes as places in ``labels``, -1 for others."""
+    """All rows of data sets, and their classes as places in ``labels``, int [N], -1 for others."""
     faces = merge([read_faces(path) for path in data], "all")
     known = [canonical_label(label) for label in labels]
     place = np.array([known.index(label) if label in known else -1 for label in faces.label_names])
@@ -165,11 +165,10 @@ def coded_faces(data: Sequence[str], labels: Sequence[str]) -> tuple[FaceSet, np
 
 
 def validation_faces(
-    data: Sequence[str], labels: tuple[str, ...]
+    faces: FaceSet, codes: np.ndarray, data: Sequence[str], labels: Sequence[str]
 ) -> tuple[FaceSet, np.ndarray, str, np.ndarray | None]:
-    """The validation rows with a class that the model knows, their classes in its order, what to call them, and which
-    have copies among the training rows."""
-    faces, codes = coded_faces(data, labels)
+    """Of :func:`coded_faces`, the validation rows with a class that the model knows, their classes in its order, what
+    to call them, and which have copies among the training rows."""
     rows = (role(faces.usage) == "validation") & (codes >= 0)
     if rows.sum() < 2:
         raise DataError(

@@ -62,31 +62,32 @@ def make_ensemble(
     card = _card(members, weights, "stacked" if stack else "mean of weights" if average_weights else "soft vote")
     if average_weights:
         card |= {key: members[0].card[key] for key in ("input_range", "outputs") if key in members[0].card}
-    join = mean_weights if average_weights else soft_vote
     if data is None:
-        save_classifier(join(members, weights), out, card)
+        save_classifier((mean_weights if average_weights else soft_vote)(members, weights), out, card)
         return card
-    chosen, codes, name, leaks = validation_faces([data], labels)
+    everything, places = coded_faces([data], labels)
+    chosen, codes, name, leaks = validation_faces(everything, places, [data], labels)
     faces, split = chosen.images, str(chosen.usage[0])
-    model = None if stack else join(members, weights)
     answers = [in_order_of(labels, member, member.predict(faces)) for member in members]
-    if model is None:
+    if stack:
         fitted = fit_stack(answers, codes, labels)
         model, probabilities = stacked(members, fitted), fitted.cross_fitted
     elif average_weights:
+        model = mean_weights(members, weights)
         with tempfile.TemporaryDirectory() as folder:
             save_classifier(model, draft := Path(folder) / out.name, card)
-            probabilities = load_classifier(draft, device).predict(faces)
+            mean = load_classifier(draft, device)
+        probabilities = mean.predict(faces)
     else:
+        model = soft_vote(members, weights)
         shares = np.ones(len(members)) if weights is None else np.asarray(weights, np.float64)
         probabilities = np.average(answers, axis=0, weights=shares).astype(np.float32)
     card["scores"] = _scores(probabilities, codes, answers, split, stack)
     save_classifier(model, out, card, validation_bytes(codes, probabilities, name, leaks))
     if average_weights:
-        everything, places = coded_faces([data], labels)
         rows = (role(everything.usage) == "train") & (places >= 0)
         training = dataclasses.replace(everything.take(rows), labels=places[rows])
-        write_feature_reference(out, load_classifier(out, device), training, chosen)
+        write_feature_reference(out, mean, training, chosen)
     else:
         _keep_feature_reference(out, members[-1])
     return card
